@@ -1,0 +1,96 @@
+"""One tree of errors. Each says, by its type, what the caller should do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class CounteractError(Exception):
+    """Base of every error that Counteract raises on purpose."""
+
+
+class Rejected(CounteractError):
+    """A business refusal: the command took no effect and never will. Do not retry; tell the caller.
+
+    Raised by domain code with the reason and the facts behind it::
+
+        raise Rejected("out of stock", available=3)
+
+    `data` must be JSON-serialisable: it is stored with the command and shown in the workflow's history, so keep
+    personal data out of it.
+    """
+
+    def __init__(self, reason: str, /, **data: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.data: Mapping[str, Any] = data
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self.data.items())
+        return f"{self.reason} ({facts})" if facts else self.reason
+
+
+class ConfigurationError(CounteractError):
+    """Something is declared wrongly: correct the code and start again. Lists every problem found, not only the first."""
+
+    def __init__(self, subject: str, problems: Sequence[str]) -> None:
+        self.subject = subject
+        self.problems = tuple(problems)
+        super().__init__(subject + ":" + "".join(f"\n  - {problem}" for problem in self.problems))
+
+
+class SagaMisuse(CounteractError):
+    """The saga's own code breaks a rule of sagas (such as a second pivot): deploy corrected code and it goes on.
+
+    Fails the workflow task, not the saga: nothing is undone, and the saga waits for the correction.
+    """
+
+
+class StepFailed(CounteractError):
+    """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
+
+    Whether it is caught or not, the saga undoes the step before it ends or passes the pivot.
+    """
+
+    def __init__(self, step: str, why: str) -> None:
+        super().__init__(f"{step} ended without an answer: {why}")
+        self.step = step
+
+
+class SagaIncomplete(CounteractError):
+    """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
+
+
+class StoreError(CounteractError):
+    """Base of what the event store refuses."""
+
+
+class WrongExpectedVersion(StoreError):
+    """Another writer got there first: load, decide and append again."""
+
+    def __init__(self, stream: object, *, expected: str, actual: int) -> None:
+        super().__init__(f"{stream} is at version {actual}, expected {expected}")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class EventIdReused(StoreError):
+    """An event id is stored already with other content: give the new event an id of its own."""
+
+
+class UnknownEventType(StoreError):
+    """A stored event has a type or version that the decider does not declare: add it, or an upcaster."""
+
+
+class InvalidEvent(StoreError):
+    """An event that PostgreSQL cannot hold (a NUL character, NaN, too large): correct its content."""
+
+
+class CommandFenced(CounteractError):
+    """The command was undone before it could take effect, and never will: do not retry it."""
+
+
+class CommandIdReused(CounteractError):
+    """A command id is recorded already for another kind of command: ids must be unique to one step."""

@@ -1,0 +1,254 @@
+"""Commands order, events report. Both are frozen pydantic models, checked at every boundary they cross."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+R = TypeVar("R")
+T = TypeVar("T")
+E_co = TypeVar("E_co", covariant=True, bound="Event")
+
+
+class Message(BaseModel):
+    """Immutable, strict about unknown fields, and without NaN: what is sent is what is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# Events
+
+
+class Event(Message):
+    """Something that happened. `name` and `version` are the stored contract and default to the class name and 1::
+
+    class StockReserved(Event): ...
+    class StockReserved2(Event, name="StockReserved", version=2): ...
+    """
+
+    event_type: ClassVar[str]
+    schema_version: ClassVar[int]
+
+    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.event_type = name or cls.__name__
+        cls.schema_version = version
+
+
+class StreamId(NamedTuple):
+    """One aggregate's stream: its type and its id within that type."""
+
+    aggregate_type: str
+    aggregate_id: str
+
+    def __str__(self) -> str:
+        return f"{self.aggregate_type}/{self.aggregate_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[E_co]):
+    """An event as the store holds it."""
+
+    event: E_co
+    event_id: UUID
+    stream: StreamId
+    version: int
+    """1 for the stream's first event, without holes."""
+    position: int
+    """The place in the global order: increasing, with holes."""
+    recorded_at: datetime
+    """UTC, by the database's clock."""
+    metadata: Mapping[str, Any]
+    """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known."""
+
+
+# Commands
+
+
+class CommandKind(StrEnum):
+    """What a saga may do about a command, in the literature's terms."""
+
+    COMPENSATABLE = "compensatable"
+    PIVOT = "pivot"
+    RETRIABLE = "retriable"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How soon an attempt that failed is repeated. A refusal is never repeated."""
+
+    initial: timedelta = timedelta(milliseconds=200)
+    backoff: float = 2.0
+    maximum: timedelta = timedelta(seconds=10)
+    attempts: int | None = None
+    """None: as many as the command's `timeout` leaves room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """What a command class declares beside its fields."""
+
+    name: str
+    """The activity type."""
+    kind: CommandKind
+    service: str
+    """The task queue of the workers that handle it."""
+    compensation: str | None
+    """The activity type of its undo."""
+    result: TypeAdapter[Any]
+    result_type: Any
+    attempt_timeout: timedelta
+    """The most that one attempt may take."""
+    timeout: timedelta
+    """The most that all attempts together may take; a retriable command begins anew after it."""
+    retry: Retry
+
+    @property
+    def settlement(self) -> str | None:
+        """For a pivot: the activity type that finds out whether it happened when no answer came."""
+        return f"Settle{self.name}" if self.kind is CommandKind.PIVOT else None
+
+
+def _is_template(cls: type[BaseModel]) -> bool:
+    """A generic class, or one that pydantic derived by filling in its parameters: not yet a command of anybody's."""
+    generic = cls.__pydantic_generic_metadata__
+    return bool(generic["parameters"] or generic["origin"])
+
+
+def _result_type(cls: type[BaseModel]) -> Any:
+    for base in cls.__mro__:
+        generic = getattr(base, "__pydantic_generic_metadata__", None)
+        if generic and generic["args"]:
+            return generic["args"][0]
+    raise TypeError(f"{cls.__name__} must say what it returns, as in Pivot[Receipt] or Pivot[None]")
+
+
+class Command(Message, Generic[R]):
+    """An order to one service, answered by an `R`. Derive from `Compensatable`, `Pivot` or `Retriable`."""
+
+    spec: ClassVar[CommandSpec]
+    kind: ClassVar[CommandKind]
+
+    def __init_subclass__(
+        cls,
+        *,
+        service: str | None = None,
+        compensation: str | None = None,
+        attempt_timeout: timedelta = timedelta(seconds=10),
+        timeout: timedelta = timedelta(minutes=1),
+        retry: Retry = Retry(),
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        service: str | None = None,
+        compensation: str | None = None,
+        attempt_timeout: timedelta = timedelta(seconds=10),
+        timeout: timedelta = timedelta(minutes=1),
+        retry: Retry = Retry(),
+        **kwargs: Any,
+    ) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if _is_template(cls):
+            return
+        if service is None:
+            raise TypeError(f"{cls.__name__} needs service=, the task queue of its workers")
+        if (compensation is not None) != (cls.kind is CommandKind.COMPENSATABLE):
+            raise TypeError(
+                f"{cls.__name__} is {cls.kind} and "
+                + ("needs compensation=, the name of its undo" if compensation is None else "can have no compensation=")
+            )
+        result_type = _result_type(cls)
+        cls.spec = CommandSpec(
+            name=cls.__name__,
+            kind=cls.kind,
+            service=service,
+            compensation=compensation,
+            result=TypeAdapter(result_type),
+            result_type=result_type,
+            attempt_timeout=attempt_timeout,
+            timeout=timeout,
+            retry=retry,
+        )
+
+    def summary(self) -> str | None:
+        """What the Web UI shows beside the step: the first line of the class's docstring. Keep personal data out."""
+        own = type(self).__doc__
+        return own.strip().splitlines()[0] if own else None
+
+
+class Compensatable(Command[R], Generic[R]):
+    """A step before the pivot. It is undone by `compensation=` whenever the saga does not get past the pivot."""
+
+    kind: ClassVar[CommandKind] = CommandKind.COMPENSATABLE
+
+
+class Pivot(Command[R], Generic[R]):
+    """The point of no return: nothing is undone once it took effect."""
+
+    kind: ClassVar[CommandKind] = CommandKind.PIVOT
+
+
+class Retriable(Command[R], Generic[R]):
+    """A step after the pivot: it cannot be refused and is retried until it succeeds."""
+
+    kind: ClassVar[CommandKind] = CommandKind.RETRIABLE
+
+
+class Dispatch(Message):
+    """What travels with every command: which step of which saga it is."""
+
+    command_id: UUID
+    """The same for every attempt and every replay of this step: the idempotency key."""
+    saga_id: str
+    saga_type: str
+    step: str
+    correlation_id: str
+    causation_id: str
+    undoes: UUID | None = None
+    """For a compensation: the id of the command to undo."""
+
+    def metadata(self) -> dict[str, str]:
+        """What events caused by this command carry."""
+        return {
+            "correlation_id": self.correlation_id,
+            "causation_id": str(self.command_id),
+            "saga": self.saga_id,
+            "step": self.step,
+        }
+
+    @property
+    def original(self) -> Self:
+        """The dispatch of the command that this one undoes."""
+        if self.undoes is None:
+            raise ValueError("not a compensation")
+        return self.model_copy(update={"command_id": self.undoes, "undoes": None})
+
+
+def subclasses(of: type[T]) -> Iterator[type[T]]:
+    """All classes derived from it, that the program has imported."""
+    for each in of.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+class Outcome(StrEnum):
+    """What is known of a step that was begun."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not applied"
+    UNKNOWN = "unknown"

@@ -1,0 +1,90 @@
+"""Handlers as Temporal activities: named after the command, heartbeating, with errors that say whether to retry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from counteract.errors import CommandFenced, CommandIdReused, Rejected
+from counteract.messages import Command, Dispatch
+from counteract.participants.executing import Executor, WrongResult
+
+HANDLER_SHARE = 0.8
+"""The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
+
+Run = Callable[[Any, Dispatch], Awaitable[Any]]
+
+
+def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
+    """The activities of one command: forward, and its undo or settlement."""
+    spec = executor.participant.command.spec
+
+    async def forward(command: Command[Any], dispatch: Dispatch) -> Any:
+        return await executor.forward(command, dispatch, limit=_attempt_seconds() * HANDLER_SHARE)
+
+    made = [_activity(spec.name, executor, forward)]
+    if spec.compensation is not None:
+        made.append(_activity(spec.compensation, executor, executor.undo))
+    if spec.settlement is not None:
+        name = spec.settlement
+
+        async def settle(command: Command[Any], dispatch: Dispatch) -> Any:
+            return await executor.settle(name, command, dispatch)
+
+        made.append(_activity(name, executor, settle))
+    return made
+
+
+def _activity(name: str, executor: Executor, run: Run) -> Callable[..., Awaitable[Any]]:
+    async def execute(command: Any, dispatch: Any) -> Any:
+        async with _heartbeats():
+            try:
+                return await run(command, dispatch)
+            except Rejected as refusal:
+                raise _refusal(refusal) from None
+            except (CommandFenced, CommandIdReused, WrongResult) as error:
+                raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+
+    # The data converter reads the argument types off the function.
+    execute.__annotations__ = {"command": executor.participant.command, "dispatch": Dispatch, "return": Any}
+    return activity.defn(name=name)(execute)
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeat while the handler runs: without it no cancellation arrives, and a lost worker is noticed late."""
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
+    beating = asyncio.create_task(_beat(timeout.total_seconds() / 3))
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat(seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        activity.heartbeat()
+
+
+def _attempt_seconds() -> float:
+    timeout = activity.info().start_to_close_timeout
+    return timeout.total_seconds() if timeout else 10.0
+
+
+def _refusal(refusal: Rejected) -> ApplicationError:
+    return ApplicationError(
+        str(refusal),
+        {"reason": refusal.reason, "data": dict(refusal.data)},
+        type=Rejected.__name__,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )

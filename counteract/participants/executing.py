@@ -1,0 +1,192 @@
+"""Carries out one command, one undo or one settlement: ask the fence, let the handler decide, record at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid5
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from counteract.errors import CounteractError, Rejected, WrongExpectedVersion
+from counteract.messages import Command, Dispatch, Outcome
+from counteract.participants.fence import Fence, Found, Known
+from counteract.participants.handlers import Handler, Happened, NeverHappened, Settle, Undo
+from counteract.participants.streams import AlreadyAnswered, Streams
+from counteract.store.wire import StreamChange
+
+CONFLICT_ATTEMPTS = 8
+"""How often a decision is made anew at once when another writer was faster; then Temporal's slower retry takes over."""
+
+_NULL = b"null"
+_NEVER_HAPPENED = to_json({"happened": False})
+
+
+class WrongResult(CounteractError):
+    """A handler returned something else than its command declares: correct the handler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One command and its handlers, on one task queue."""
+
+    command: type[Command[Any]]
+    handler: Handler
+    compensation: Handler | None
+    settlement: Handler | None
+
+    @property
+    def external(self) -> bool:
+        return self.handler.effect == "external"
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Runs the handlers of one participant behind the fence."""
+
+    participant: Participant
+    fence: Fence
+    resources: Mapping[Any, Any]
+
+    async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
+        """The answer as JSON: the one recorded first for this command id, whoever recorded it. Raises Rejected,
+        CommandFenced, or whatever the handler raised without an answer. `limit` is in seconds."""
+        spec = command.spec
+        if self.participant.external:
+            begun = await self.fence.begin(spec.name, spec.service, command, dispatch)
+            if begun.status != "started":
+                return begun.answer(spec.name)
+
+        async def attempt() -> Found:
+            streams = Streams(self.fence.store, dispatch.command_id, ask_first=not self.participant.external)
+            try:
+                async with asyncio.timeout(limit if self.participant.external else None):
+                    result = await self._call(self.participant.handler, command, streams, dispatch)
+            except AlreadyAnswered as earlier:
+                return earlier.found
+            except Rejected as refusal:
+                return await record("rejected", to_json({"reason": refusal.reason, "data": dict(refusal.data)}))
+            answer = self._dump(result)
+            found = await record("done", answer, streams.changes)
+            if found.status == "fenced" and self.participant.external:
+                await self._undo_late(command, dispatch, result)
+            return found
+
+        async def record(status: str, result: bytes, changes: Sequence[StreamChange] = ()) -> Found:
+            return await self.fence.record(
+                spec.name, spec.service, command, dispatch, status=status, result=result, changes=changes
+            )
+
+        return (await _until_no_conflict(attempt)).answer(spec.name)
+
+    async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
+        """Make sure that the original takes no effect any more, and undo what effect it had."""
+        activity = _named(command.spec.compensation)
+        known, result = await self.fence.fence(activity, command.spec.service, command, dispatch, if_never=_NULL)
+        if known is Known.APPLIED:
+            await self._compensate(command, dispatch, Outcome.APPLIED, command.spec.result.validate_python(result))
+        elif known is Known.UNKNOWN:
+            await self._compensate(command, dispatch, Outcome.UNKNOWN, None)
+
+    async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
+        """Whether a pivot happened: `{"happened": bool, "result": …}`. If not, it never will."""
+        queue = command.spec.service
+        known, result = await self.fence.fence(activity, queue, command, dispatch, if_never=_NEVER_HAPPENED)
+        if known is Known.APPLIED:
+            return {"happened": True, "result": result}
+        if known is not Known.UNKNOWN:
+            return result
+
+        async def attempt() -> Found:
+            streams = Streams(self.fence.store, dispatch.command_id, ask_first=True)
+            asked = Settle(command, dispatch.original.command_id)
+            try:
+                said = await self._call(_named(self.participant.settlement), asked, streams, dispatch)
+            except AlreadyAnswered as earlier:
+                return earlier.found
+            settled = _NULL if isinstance(said, NeverHappened) else self._dump(_happened(said).result)
+            happened = not isinstance(said, NeverHappened)
+            answer = b'{"happened": true, "result": ' + settled + b"}" if happened else _NEVER_HAPPENED
+            return await self.fence.record(
+                activity,
+                queue,
+                command,
+                dispatch,
+                status="done",
+                result=answer,
+                changes=streams.changes,
+                settled=settled if happened else None,
+            )
+
+        return (await _until_no_conflict(attempt)).answer(activity)
+
+    async def _undo_late(self, command: Command[Any], dispatch: Dispatch, result: Any) -> None:
+        """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again."""
+        if self.participant.compensation is None:
+            return
+        late = {"command_id": uuid5(dispatch.command_id, "late undo"), "undoes": dispatch.command_id}
+        await self._compensate(command, dispatch.model_copy(update=late), Outcome.APPLIED, result)
+
+    async def _compensate(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
+        activity = _named(command.spec.compensation)
+        undo = Undo(command, dispatch.original.command_id, outcome, result)
+
+        async def attempt() -> Found:
+            streams = Streams(self.fence.store, dispatch.command_id, ask_first=True)
+            try:
+                await self._call(_named(self.participant.compensation), undo, streams, dispatch)
+            except AlreadyAnswered as earlier:
+                return earlier.found
+            return await self.fence.record(
+                activity,
+                command.spec.service,
+                command,
+                dispatch,
+                status="done",
+                result=_NULL,
+                changes=streams.changes,
+            )
+
+        (await _until_no_conflict(attempt)).answer(activity)
+
+    async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
+        own = {Streams: streams, Dispatch: dispatch}
+        arguments = {name: own.get(kind) or self.resources[kind] for name, kind in handler.wants.items()}
+        return await handler.function(subject, **arguments)
+
+    def _dump(self, result: Any) -> bytes:
+        adapter = self.participant.command.spec.result
+        try:
+            return adapter.dump_json(adapter.validate_python(result))
+        except ValidationError:
+            expected = self.participant.command.spec.result_type
+            raise WrongResult(
+                f"{self.participant.handler} returned {type(result).__name__}, expected {expected}"
+            ) from None
+
+
+async def _until_no_conflict(attempt: Callable[[], Awaitable[Found]]) -> Found:
+    """Load, decide and record again while other writers are faster, after a short random pause."""
+    for failures in range(1, CONFLICT_ATTEMPTS):
+        try:
+            return await attempt()
+        except WrongExpectedVersion:
+            await asyncio.sleep(random.uniform(0, 0.002 * 2**failures))  # noqa: S311 - jitter, no secret
+    return await attempt()
+
+
+def _happened(said: Any) -> Happened[Any]:
+    if not isinstance(said, Happened):
+        raise WrongResult(f"a @settles handler returns Happened(result) or NeverHappened(), not {type(said).__name__}")
+    return said
+
+
+def _named(value: Any) -> Any:
+    """What the start-up checks have made sure of."""
+    if value is None:
+        raise CounteractError("a handler is missing that the start-up checks should have asked for")
+    return value

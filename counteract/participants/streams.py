@@ -1,0 +1,88 @@
+"""What a handler sees of the store: the streams it loads, and what it appends to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from psycopg import AsyncConnection
+
+from counteract.decider import Decider
+from counteract.messages import Event, StreamId
+from counteract.participants.fence import FIND_COMMAND, Found
+from counteract.store import PostgresEventStore
+from counteract.store.wire import STREAM_QUERY, StreamChange, decode_stream
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(slots=True)
+class Stream(Generic[S, E]):
+    """One aggregate as it was loaded, and as the events appended since leave it."""
+
+    decider: Decider[S, E]
+    id: StreamId
+    version: int
+    """The version that was loaded: nobody else may have appended when this is recorded."""
+    state: S
+    appended: list[E] = field(default_factory=list)
+
+    def append(self, *events: E) -> None:
+        """Add events; they are recorded together with the command's result once the handler has returned."""
+        self.appended += events
+        self.state = self.decider.fold(events, self.state)
+
+
+class AlreadyAnswered(BaseException):
+    """Ends a handler whose command turns out to have been answered before.
+
+    Not an Exception: a handler's own `except Exception` must not catch it and go on deciding.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+
+
+class Streams:
+    """The unit of work of one attempt at one command.
+
+    The first load also asks for the command's own row, in the same round trip: a command that was answered before ends
+    there, and nothing runs twice.
+    """
+
+    def __init__(self, store: PostgresEventStore, command_id: Any, *, ask_first: bool) -> None:
+        self._store = store
+        self._command_id = command_id
+        self._ask = ask_first
+        self._loaded: dict[StreamId, Stream[Any, Any]] = {}
+
+    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Stream[S, E]:
+        """The aggregate's current state; the same object when loaded again."""
+        stream = decider.stream(aggregate_id)
+        if stream not in self._loaded:
+            state, version = decode_stream(decider, await self._rows(stream))
+            self._loaded[stream] = Stream(decider, stream, version, state)
+        return self._loaded[stream]
+
+    @property
+    def changes(self) -> Sequence[StreamChange]:
+        """Everything loaded: what was only read must not have changed either, or the decision was made on old news."""
+        return [StreamChange(each.id, each.version, each.version, each.appended) for each in self._loaded.values()]
+
+    async def _rows(self, stream: StreamId) -> list[Any]:
+        async with self._store.connection() as connection:
+            if not self._ask:
+                return await _select_stream(connection, stream)
+            self._ask = False
+            async with connection.pipeline():
+                own = await connection.execute(FIND_COMMAND, (self._command_id,))
+                rows = await connection.execute(STREAM_QUERY, (*stream, 0))
+            if row := await own.fetchone():
+                raise AlreadyAnswered(Found(*row))
+            return await rows.fetchall()
+
+
+async def _select_stream(connection: AsyncConnection[Any], stream: StreamId) -> list[Any]:
+    return await (await connection.execute(STREAM_QUERY, (*stream, 0))).fetchall()

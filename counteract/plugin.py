@@ -1,0 +1,99 @@
+"""The engine as one Temporal plugin: give it to the client, and the workers made with that client inherit it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+from temporalio.converter import DataConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkerConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, StepFailed
+from counteract.messages import Command, Event, subclasses
+from counteract.saga.converter import CounteractPayloadConverter, data_converter
+from counteract.saga.interceptor import SagaInterceptor
+from counteract.saga.workflow import SagaWorkflow
+
+ENGINE_MODULES = (
+    "counteract",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_extensions",
+    "typing_inspection",
+)
+
+
+class LifecycleRecorder(Protocol):
+    """Gives the activities by which sagas write their lifecycle events; `participants.Lifecycle(store)` is one."""
+
+    def activities(self) -> Sequence[Any]: ...
+
+
+class CounteractPlugin(SimplePlugin):
+    """Data converter, interceptor, sandbox settings and the sagas' own activities.
+
+    A program that only starts sagas needs no argument. A worker that runs them needs `lifecycle`. `passthrough` names
+    further modules that workflows import and that are free of side effects, so that they are imported once instead of
+    once per workflow; the modules of commands and events are found without being named.
+    """
+
+    def __init__(self, lifecycle: LifecycleRecorder | None = None, *, passthrough: Sequence[str] = ()) -> None:
+        super().__init__(
+            "counteract",
+            data_converter=_converter,
+            interceptors=[SagaInterceptor()],
+            # What sagas raise on purpose fails the workflow; anything else is a bug, and waits for corrected code.
+            workflow_failure_exception_types=[Rejected, StepFailed, SagaIncomplete],
+        )
+        self._lifecycle = lifecycle
+        self._passthrough = tuple(passthrough)
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        config = super().configure_worker(config)
+        workflows = [each for each in config.get("workflows", ()) if issubclass(each, SagaWorkflow)]
+        if not workflows:
+            return config
+        if self._lifecycle is None:
+            names = ", ".join(each.__name__ for each in workflows)
+            raise ConfigurationError(
+                f"the worker of {names} cannot record what becomes of its sagas",
+                ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
+            )
+        config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
+        modules = {*ENGINE_MODULES, *self._passthrough, *message_modules(each.__module__ for each in workflows)}
+        config["workflow_runner"] = _passing_through(config.get("workflow_runner"), modules)
+        return config
+
+
+def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
+    """The packages in which commands and events are defined, as far as they hold no workflow.
+
+    Commands are data: imported anew for every workflow they would cost milliseconds and gain nothing.
+    """
+    workflow_modules = set(workflow_modules)
+    for module in {each.__module__ for each in (*subclasses(Command), *subclasses(Event))}:
+        package = module.rpartition(".")[0] or module
+        for candidate in (package, module):
+            if not any(each == candidate or each.startswith(candidate + ".") for each in workflow_modules):
+                yield candidate
+                break
+
+
+def _passing_through(runner: WorkflowRunner | None, modules: Iterable[str]) -> WorkflowRunner:
+    runner = runner or SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
+
+
+def _converter(existing: DataConverter | None) -> DataConverter:
+    """Codecs and failure converters stay the user's; a payload converter of the user's own does too."""
+    if existing is None or existing == DataConverter.default:
+        return data_converter
+    if existing.payload_converter_class is DataConverter.default.payload_converter_class:
+        return dataclasses.replace(existing, payload_converter_class=CounteractPayloadConverter)
+    return existing

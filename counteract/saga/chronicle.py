@@ -1,0 +1,41 @@
+"""The saga's lifecycle events, written by local activities of the orchestrator's own worker: exactly once each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleEvent, LifecycleRecord
+from counteract.saga.dispatching import Dispatcher
+
+
+@dataclass(frozen=True, slots=True)
+class Chronicle:
+    """Writes to the stream `saga/<workflow id>`."""
+
+    _dispatcher: Dispatcher
+    _written: Counter[str] = field(default_factory=Counter)
+
+    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
+        """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
+        self._written[kind.event_type] += 1
+        event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
+        await workflow.execute_local_activity(
+            RECORD_LIFECYCLE,
+            LifecycleRecord(
+                event_id=self._dispatcher.id_of(f"{kind.event_type} {self._written[kind.event_type]}"),
+                saga_id=self._dispatcher.saga_id,
+                event_type=kind.event_type,
+                data=event.model_dump(mode="json"),
+            ),
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10)
+            ),
+            summary=kind.event_type,
+        )

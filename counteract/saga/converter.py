@@ -1,0 +1,47 @@
+"""Pydantic in and out of Temporal, with one difference: input that does not validate is a failure, not a stuck workflow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, pydantic_data_converter
+from temporalio.converter import CompositePayloadConverter, DefaultPayloadConverter, JSONPlainPayloadConverter
+from temporalio.exceptions import ApplicationError
+
+PAYLOAD_INVALID = "PayloadValidationError"
+
+
+class _JSONConverter(PydanticJSONPlainPayloadConverter):
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        try:
+            return super().from_payload(payload, type_hint)
+        except ValidationError as error:
+            raise _as_failure(error) from None
+
+
+class CounteractPayloadConverter(CompositePayloadConverter):
+    """The SDK's converters, with JSON read and written by pydantic."""
+
+    def __init__(self) -> None:
+        json = _JSONConverter()
+        defaults = DefaultPayloadConverter.default_encoding_payload_converters
+        super().__init__(*(json if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
+
+
+data_converter = dataclasses.replace(pydantic_data_converter, payload_converter_class=CounteractPayloadConverter)
+
+
+def _as_failure(error: ValidationError) -> ApplicationError:
+    """A failure that names the fields, and does not repeat what was in them: input may hold personal data.
+
+    A plain ValidationError would fail the workflow task, again and again, and leave the workflow running for ever.
+    """
+    fields = [
+        {"field": ".".join(map(str, each["loc"])), "error": each["msg"], "type": each["type"]}
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    listing = "; ".join(f"{each['field'] or 'input'}: {each['error']}" for each in fields)
+    return ApplicationError(f"{error.title} is not valid: {listing}", *fields, type=PAYLOAD_INVALID, non_retryable=True)

@@ -1,0 +1,143 @@
+"""From a step to a Temporal activity: its id, its options, and what its failure means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+from uuid import UUID, uuid5
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.workflow import ActivityCancellationType, ActivityHandle
+
+from counteract.errors import CounteractError, Rejected, StepFailed
+from counteract.messages import CommandSpec, Dispatch, Message, Retry
+from counteract.saga.ledger import Step
+
+R = TypeVar("R")
+
+COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
+"""Namespace of command ids: changing it would let every saga in flight act twice."""
+
+UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
+
+
+class Settled(Message, Generic[R]):
+    """What the fence (and the provider, for an external pivot) says of a pivot that ended without an answer."""
+
+    happened: bool
+    result: R | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one call overrides of its command's own settings."""
+
+    attempt_timeout: timedelta | None = None
+    timeout: timedelta | None = None
+    retry: Retry | None = None
+
+    def applied_to(self, spec: CommandSpec) -> CommandSpec:
+        return replace(
+            spec,
+            attempt_timeout=self.attempt_timeout or spec.attempt_timeout,
+            timeout=self.timeout or spec.timeout,
+            retry=self.retry or spec.retry,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """Sends steps, their undo and their settlement to the workers of their services."""
+
+    saga_id: str
+    saga_type: str
+    run_id: str
+    """The first run of the execution, which continue-as-new, retries and resets keep."""
+
+    @classmethod
+    def of_this_workflow(cls) -> Dispatcher:
+        info = workflow.info()
+        return cls(info.workflow_id, info.workflow_type, info.first_execution_run_id)
+
+    def id_of(self, what: str) -> UUID:
+        """The same for the same saga and `what`, in every replay."""
+        return uuid5(COMMAND_IDS, f"{self.saga_id}\n{self.run_id}\n{what}")
+
+    def forward(self, step: Step, options: Options) -> ActivityHandle[Any]:
+        spec = options.applied_to(step.command.spec)
+        return self._start(spec.name, step, self._dispatch(step.dispatch_key), spec, result=spec.result_type)
+
+    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[Any]:
+        spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        if spec.compensation is None:
+            raise ValueError(f"{step.key} has no compensation")
+        return self._start(spec.compensation, step, self._undo_dispatch(step.key), spec, result=None, prefix="undo ")
+
+    def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[Any]:
+        spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        result = Settled[spec.result_type]  # type: ignore[name-defined]
+        if spec.settlement is None:
+            raise ValueError(f"{pivot.key} is not a pivot")
+        return self._start(
+            spec.settlement, pivot, self._undo_dispatch(pivot.key), spec, result=result, prefix="settle "
+        )
+
+    def _dispatch(self, key: str) -> Dispatch:
+        return Dispatch(
+            command_id=self.id_of(key),
+            saga_id=self.saga_id,
+            saga_type=self.saga_type,
+            step=key,
+            correlation_id=self.saga_id,
+            causation_id=self.run_id,
+        )
+
+    def _undo_dispatch(self, key: str) -> Dispatch:
+        forward = self._dispatch(key)
+        return forward.model_copy(update={"command_id": self.id_of(f"undo {key}"), "undoes": forward.command_id})
+
+    def _start(
+        self, activity: str, step: Step, dispatch: Dispatch, spec: CommandSpec, *, result: Any, prefix: str = ""
+    ) -> ActivityHandle[Any]:
+        return workflow.start_activity(
+            activity,
+            args=[step.command, dispatch],
+            activity_id=prefix + step.dispatch_key,
+            task_queue=spec.service,
+            result_type=result,
+            start_to_close_timeout=spec.attempt_timeout,
+            # Without it an activity that no worker knows, or whose result is too large, is retried for ever unseen.
+            schedule_to_close_timeout=spec.timeout,
+            # The engine heartbeats for every handler: a lost worker is noticed early, and a cancellation arrives.
+            heartbeat_timeout=spec.attempt_timeout / 2,
+            retry_policy=_retry_policy(spec.retry),
+            # By default the undo would run while the activity still runs.
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=step.command.summary(),
+        )
+
+
+def failure_of(step: Step, error: ActivityError) -> CounteractError:
+    """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type == Rejected.__name__ and cause.details:
+        refusal = cause.details[0]
+        return Rejected(refusal["reason"], **refusal["data"])
+    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+
+
+def is_final(error: ActivityError) -> bool:
+    """The worker said that trying again is of no use."""
+    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+
+
+def _retry_policy(retry: Retry) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=retry.initial,
+        backoff_coefficient=retry.backoff,
+        maximum_interval=retry.maximum,
+        maximum_attempts=retry.attempts or 0,
+    )

@@ -1,0 +1,47 @@
+"""Lets a saga decide what a cancellation request means for it: stop, or go on because there is no way back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from counteract.saga.saga import Interruption
+from counteract.saga.workflow import SagaWorkflow
+
+
+class SagaInterceptor(Interceptor):
+    """Runs the bodies of saga workflows in a task of their own; leaves other workflows alone."""
+
+    def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return _SagaInbound
+
+
+class _SagaInbound(WorkflowInboundInterceptor):
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
+        instance = workflow.instance()
+        if not isinstance(instance, SagaWorkflow):
+            return await super().execute_workflow(call)
+        instance._intercepted = True
+        return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+
+
+async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
+    """Temporal cancels the workflow's main task: this one. The body is cancelled only where that may stop it."""
+    while not body.done():
+        try:
+            await workflow.wait([body])
+        except asyncio.CancelledError:
+            saga = instance._saga
+            if saga is None or saga.over:
+                body.cancel()
+            else:
+                saga.interrupt(Interruption.CANCELLED)
+    return body.result()

@@ -1,0 +1,125 @@
+"""The saga's bookkeeping: which steps were begun, what is known of them, and what must be undone in which order.
+
+Pure: no Temporal, no clock, no I/O. The shell around it (`saga.py`) asks it before and after every activity.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from counteract.errors import SagaMisuse
+from counteract.messages import Command, CommandKind, Outcome
+
+
+class Undoing(StrEnum):
+    """How far the undo of a step has come."""
+
+    NOT_BEGUN = "not begun"
+    RUNNING = "running"
+    STUCK = "stuck"
+    UNDONE = "undone"
+    SKIPPED = "skipped"
+
+
+@dataclass(slots=True)
+class Step:
+    """One command of the saga. `key` is its activity id: `ReserveStock`, `ReserveStock#2`, … in start order."""
+
+    key: str
+    command: Command[Any]
+    group: int
+    """Steps begun together share a group and are undone concurrently."""
+    outcome: Outcome | None = None
+    """None while it is in flight."""
+    undoing: Undoing = Undoing.NOT_BEGUN
+    retries: int = 0
+    """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
+
+    @property
+    def dispatch_key(self) -> str:
+        return f"{self.key}~{self.retries}" if self.retries else self.key
+
+    @property
+    def kind(self) -> CommandKind:
+        return self.command.kind
+
+    @property
+    def concluded(self) -> bool:
+        """Its undo is over, one way or the other."""
+        return self.undoing in (Undoing.UNDONE, Undoing.SKIPPED)
+
+    @property
+    def may_have_applied(self) -> bool:
+        return self.outcome is not Outcome.NOT_APPLIED
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All steps of one saga, in start order."""
+
+    steps: list[Step] = field(default_factory=list)
+    _keys: Counter[str] = field(default_factory=Counter)
+    _groups: int = 0
+
+    def begin(self, commands: Sequence[Command[Any]]) -> list[Step]:
+        """Arm one step per command, as one group. Raises SagaMisuse, arming nothing, where the order of kinds is wrong."""
+        for command in commands:
+            self._check_order(command, alone=len(commands) == 1)
+        self._groups += 1
+        steps = [Step(self._next_key(command), command, self._groups) for command in commands]
+        self.steps += steps
+        return steps
+
+    def settle(self, step: Step, outcome: Outcome) -> None:
+        """What became of a step; only the first word on it counts."""
+        if step.outcome is None:
+            step.outcome = outcome
+
+    @property
+    def in_flight(self) -> list[Step]:
+        return [step for step in self.steps if step.outcome is None]
+
+    @property
+    def pivot(self) -> Step | None:
+        """The pivot that was begun and not refused."""
+        return next((step for step in self.steps if step.kind is CommandKind.PIVOT and step.may_have_applied), None)
+
+    @property
+    def past_pivot(self) -> bool:
+        return self.pivot is not None and self.pivot.outcome is Outcome.APPLIED
+
+    def unknown(self) -> list[list[Step]]:
+        """The undo of those steps alone of which nobody knows whether they took effect."""
+        return self._in_undo_order(step for step in self.steps if step.outcome is Outcome.UNKNOWN)
+
+    def undo_plan(self) -> list[list[Step]]:
+        """Groups to undo, one after another; the members of a group concurrently. Empty past the pivot."""
+        return [] if self.past_pivot else self._in_undo_order(self.steps)
+
+    def _in_undo_order(self, steps: Any) -> list[list[Step]]:
+        groups: dict[int, list[Step]] = {}
+        for step in steps:
+            if step.kind is CommandKind.COMPENSATABLE and step.may_have_applied and not step.concluded:
+                groups.setdefault(step.group, []).append(step)
+        return [groups[group] for group in sorted(groups, reverse=True)]
+
+    def _next_key(self, command: Command[Any]) -> str:
+        name = command.spec.name
+        self._keys[name] += 1
+        return name if self._keys[name] == 1 else f"{name}#{self._keys[name]}"
+
+    def _check_order(self, command: Command[Any], *, alone: bool) -> None:
+        name = command.spec.name
+        match command.kind:
+            case CommandKind.COMPENSATABLE if self.pivot is not None:
+                raise SagaMisuse(f"{name} can be undone, and so must come before the pivot {self.pivot.key}")
+            case CommandKind.PIVOT if self.pivot is not None:
+                raise SagaMisuse(f"{name} is a second pivot after {self.pivot.key}: a saga has one point of no return")
+            case CommandKind.PIVOT if self.in_flight or not alone:
+                raise SagaMisuse(f"{name} is the pivot: await every other step before it begins")
+            case CommandKind.RETRIABLE if not self.past_pivot:
+                raise SagaMisuse(f"{name} cannot be undone, and so must come after the pivot has succeeded")

@@ -1,0 +1,90 @@
+"""Steps that cannot go on by themselves, and the decisions of the people who let them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from temporalio.exceptions import ApplicationError
+
+from counteract.messages import Command, CommandKind
+from counteract.saga.ledger import Step
+
+
+class Resolution(BaseModel):
+    """The argument of the `resolve` update: what is to become of a stuck step, who says so, and why. Recorded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: str
+    """The step's key as in the `report` query."""
+    decision: Literal["retry", "skip"]
+    who: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+    command: dict[str, Any] | None = None
+    """With `retry`: the corrected command, whole."""
+    result: Any = None
+    """With `skip` of a forward step: what the saga goes on with in the place of the step's own result."""
+
+
+@dataclass(slots=True)
+class Parking:
+    """The stuck steps of one saga."""
+
+    _waiting: dict[str, tuple[Step, asyncio.Future[Resolution]]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> list[str]:
+        return list(self._waiting)
+
+    async def decision_on(self, step: Step) -> Resolution:
+        """Wait until somebody decides."""
+        decided: asyncio.Future[Resolution] = asyncio.get_running_loop().create_future()
+        self._waiting[step.key] = (step, decided)
+        try:
+            return await decided
+        finally:
+            del self._waiting[step.key]
+
+    def check(self, resolution: Resolution) -> None:
+        """Refuse what makes no sense, before it leaves a trace in the history."""
+        step = self._step(resolution)
+        if resolution.decision == "skip" and step.kind is CommandKind.PIVOT:
+            raise _nonsense(f"{step.key} is the pivot: whether it happened cannot be skipped; retry asks again")
+        try:
+            if resolution.command is not None:
+                corrected(step, resolution)
+            if resolution.decision == "skip" and step.kind is CommandKind.RETRIABLE:
+                replacement(step, resolution)
+        except ValidationError as error:
+            what = "corrected command" if resolution.command is not None else "result to go on with"
+            fields = "; ".join(f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}" for each in error.errors())
+            raise _nonsense(f"the {what} of {step.key} is not valid: {fields}") from None
+
+    def resolve(self, resolution: Resolution) -> None:
+        """Let the step go on. The validator has run, but another resolution may have come first."""
+        self._step(resolution)
+        self._waiting[resolution.step][1].set_result(resolution)
+
+    def _step(self, resolution: Resolution) -> Step:
+        step, decided = self._waiting.get(resolution.step, (None, None))
+        if step is None or decided is None or decided.done():
+            stuck = ", ".join(self.steps) or "none"
+            raise _nonsense(f"no step {resolution.step!r} is stuck in this saga (stuck: {stuck})")
+        return step
+
+
+def corrected(step: Step, resolution: Resolution) -> Command[Any]:
+    """The command to try again with."""
+    return type(step.command).model_validate(resolution.command) if resolution.command else step.command
+
+
+def replacement(step: Step, resolution: Resolution) -> Any:
+    """What a skipped forward step is taken to have returned."""
+    return step.command.spec.result.validate_python(resolution.result)
+
+
+def _nonsense(what: str) -> ApplicationError:
+    return ApplicationError(what, type="ResolutionRefused", non_retryable=True)

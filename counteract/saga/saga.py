@@ -1,0 +1,309 @@
+"""The saga as its workflow sees it: steps go forward through it, and leaving it early undoes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast, overload
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from counteract.errors import Rejected, SagaIncomplete, SagaMisuse
+from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaResolved, SagaStarted, SagaStuck
+from counteract.messages import Command, CommandKind, Retry
+from counteract.saga.chronicle import Chronicle
+from counteract.saga.dispatching import Dispatcher, Options
+from counteract.saga.ledger import Ledger, Step, Undoing
+from counteract.saga.parking import Parking, Resolution
+from counteract.saga.report import SagaReport, SagaStatus, markdown, report
+from counteract.saga.stepping import Stepper
+from counteract.saga.tasks import settled, to_the_end, together
+
+R = TypeVar("R")
+
+SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
+SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
+COMPENSATED = "SagaCompensated"
+"""The type of the failure that a compensated saga ends with."""
+
+
+class Interruption(StrEnum):
+    """Why a saga stops going forward although none of its steps failed."""
+
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline passed"
+
+
+class Saga:
+    """Made by `SagaWorkflow.saga()`; an async context manager."""
+
+    def __init__(self, *, deadline: timedelta | None, alert_after: timedelta) -> None:
+        self._deadline = deadline
+        self._ledger = Ledger()
+        self._parking = Parking()
+        dispatcher = Dispatcher.of_this_workflow()
+        self._chronicle = Chronicle(dispatcher)
+        self._stepper = Stepper(self._ledger, dispatcher, self, alert_after)
+        self._status = SagaStatus.RUNNING
+        self._cause: str | None = None
+        self._interruption: Interruption | None = None
+        self._paused = False
+        self._closing = False
+        self._over = False
+        self._step = ""
+        self._shown: tuple[SagaStatus, str] | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._flights: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What a workflow calls.
+
+    async def execute(
+        self,
+        command: Command[R],
+        *,
+        attempt_timeout: timedelta | None = None,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - over all attempts, by the server
+        retry: Retry | None = None,
+    ) -> R:
+        """Send one command to its service and return the answer.
+
+        Raises `Rejected` for a refusal, which proves that nothing happened, and `StepFailed` where no answer came (the
+        step may have happened, and will be undone). A retriable command raises neither: it is tried until it succeeds.
+        """
+        options = Options(attempt_timeout=attempt_timeout, timeout=timeout, retry=retry)
+        (result,) = await self._run([command], options)
+        return cast("R", result)
+
+    @overload
+    async def parallel(self, *commands: Command[R], tolerate_refusals: Literal[False] = False) -> list[R]: ...
+
+    @overload
+    async def parallel(self, *commands: Command[R], tolerate_refusals: Literal[True]) -> list[R | Rejected]: ...
+
+    async def parallel(
+        self, *commands: Command[R], tolerate_refusals: bool = False
+    ) -> list[R] | list[R | Rejected] | list[Any]:
+        """Send several commands at once; the answers come in the order of the commands.
+
+        At the first failure the others are asked to stop, and it is raised once they have. With `tolerate_refusals` a
+        refusal is no failure: it stands in the place of the answer.
+        """
+        if not commands:
+            return []
+        return await self._run(commands, Options(), tolerate_refusals=tolerate_refusals)
+
+    # What the workflow's signals, query and update call.
+
+    def report(self) -> SagaReport:
+        return report(self._ledger, self._status, cause=self._cause, paused=self._paused)
+
+    def pause(self) -> None:
+        """Begin no further step. Those in flight go on; an undo is not held up."""
+        self._paused = True
+        self.changed()
+
+    @property
+    def over(self) -> bool:
+        """Complete, undone or given up: what comes now is no concern of the saga."""
+        return self._over
+
+    def resume(self) -> None:
+        self._paused = False
+        self.changed()
+
+    def check(self, resolution: Resolution) -> None:
+        self._parking.check(resolution)
+
+    def resolve(self, resolution: Resolution) -> None:
+        self._parking.resolve(resolution)
+
+    def interrupt(self, why: Interruption) -> None:
+        """Stop going forward. Past the pivot there is only forward, and an undo that runs is never stopped."""
+        if self._closing:
+            return
+        self._interruption = self._interruption or why
+        self._cause = self._cause or why
+        if self._body and self._ledger.pivot is None:
+            self._body.cancel()
+
+    # What the stepper calls.
+
+    def changed(self) -> None:
+        workflow.set_current_details(markdown(self.report()))
+
+    async def stuck(self, step: Step, why: str) -> Resolution:
+        before, self._status = self._status, SagaStatus.STUCK
+        self._show(step.key)
+        await self._chronicle.record(SagaStuck, step=step.key, why=why)
+        decision = await self._parking.decision_on(step)
+        await self._chronicle.record(
+            SagaResolved, step=step.key, decision=decision.decision, who=decision.who, why=decision.why
+        )
+        if not self._parking.steps:
+            self._status = before
+            self._show(step.key)
+        return decision
+
+    # The context manager.
+
+    async def __aenter__(self) -> Self:
+        self._body = asyncio.current_task()
+        if self._deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._deadline.total_seconds(), self.interrupt, Interruption.DEADLINE)
+        self._show()
+        await to_the_end(self._chronicle.record(SagaStarted))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not _is_saga_failure(error):
+            return  # A bug, an eviction or continue-as-new: the workflow goes on later, here or elsewhere.
+        failure = error or await self._finish_forward()
+        self._closing = True
+        if self._timer:
+            self._timer.cancel()
+        ending = await to_the_end(self._end(failure))
+        self._over = True
+        if ending is not None:
+            raise ending
+
+    async def _finish_forward(self) -> BaseException | None:
+        """Wait for steps that nobody awaited, and undo those that nobody knows about."""
+        try:
+            await settled(list(self._flights), cancel=False)
+            await self._undo_unknown()
+            self._raise_if_interrupted()
+        except BaseException as failure:
+            if not _is_saga_failure(failure):
+                raise
+            return failure
+        return None
+
+    # Forward.
+
+    async def _run(
+        self, commands: Sequence[Command[Any]], options: Options, *, tolerate_refusals: bool = False
+    ) -> list[Any]:
+        await self._may_go_on()
+        if any(command.kind is CommandKind.PIVOT for command in commands):
+            await self._undo_unknown()
+            self._raise_if_interrupted()
+        # Armed first: a step that timed out may still have happened.
+        steps = self._ledger.begin(commands)
+        self._show(steps[0].key)
+        flights = [asyncio.create_task(self._fly(step, options, tolerate_refusals)) for step in steps]
+        for flight in flights:
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+        # Only what can be undone is asked to stop: beyond, the way is forward.
+        return await settled(flights, cancel=all(command.kind is CommandKind.COMPENSATABLE for command in commands))
+
+    async def _fly(self, step: Step, options: Options, tolerate_refusals: bool) -> Any:
+        try:
+            return await self._stepper.forward(step, options)
+        except Rejected as refusal:
+            if not tolerate_refusals:
+                raise
+            return refusal
+
+    async def _may_go_on(self) -> None:
+        if self._closing:
+            raise SagaMisuse("this saga is over: a step can only begin inside its `async with`")
+        if self._paused:
+            await workflow.wait_condition(lambda: not self._paused)
+        self._raise_if_interrupted()
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interruption and self._ledger.pivot is None:
+            raise asyncio.CancelledError
+
+    # The three ways it ends.
+
+    async def _end(self, failure: BaseException | None) -> BaseException | None:
+        """What the workflow is to raise."""
+        if failure is None:
+            await self._complete()
+            return None
+        if self._ledger.past_pivot:
+            return await self._incomplete(failure)
+        return await self._compensate(failure)
+
+    async def _complete(self) -> None:
+        self._status = SagaStatus.COMPLETED
+        await self._chronicle.record(SagaCompleted, steps=tuple(step.key for step in self._ledger.steps))
+        self._show()
+
+    async def _incomplete(self, failure: BaseException) -> BaseException:
+        self._status, self._cause = SagaStatus.STUCK, _describe(failure)
+        last = self._ledger.steps[-1].key
+        await self._chronicle.record(SagaStuck, step=last, why=self._cause)
+        self._show(last)
+        ending = SagaIncomplete(f"the saga failed after its pivot, and nothing was undone: {self._cause}")
+        ending.__cause__ = failure
+        return ending
+
+    async def _compensate(self, failure: BaseException) -> BaseException:
+        self._status, self._cause = SagaStatus.COMPENSATING, self._interruption or _describe(failure)
+        self._show()
+        await self._settle_flights()
+        for group in self._ledger.undo_plan():
+            self._show(group[0].key)
+            await together([self._stepper.undo(step) for step in group])
+        self._status = SagaStatus.COMPENSATED
+        await self._chronicle.record(
+            SagaCompensated, cause=self._cause, undone=self._keys(Undoing.UNDONE), skipped=self._keys(Undoing.SKIPPED)
+        )
+        self._show()
+        return self._ending(failure)
+
+    async def _settle_flights(self) -> None:
+        """Steps that the saga's own tasks still have in flight: what became of them must be known before their undo."""
+        for flight in self._flights:
+            flight.cancel()
+        while self._flights:
+            await workflow.wait(list(self._flights))
+
+    async def _undo_unknown(self) -> None:
+        """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
+        for group in self._ledger.unknown():
+            await together([self._stepper.undo(step) for step in group])
+
+    def _ending(self, failure: BaseException) -> BaseException:
+        if self._interruption is Interruption.CANCELLED:
+            return asyncio.CancelledError("the saga was undone")
+        ending = ApplicationError(
+            f"the saga was undone: {self._cause}",
+            self.report(),
+            type=COMPENSATED,
+            non_retryable=True,
+            category=ApplicationErrorCategory.BENIGN,
+        )
+        ending.__cause__ = TimeoutError(self._cause) if isinstance(failure, asyncio.CancelledError) else failure
+        return ending
+
+    def _keys(self, undoing: Undoing) -> tuple[str, ...]:
+        return tuple(step.key for step in self._ledger.steps if step.undoing is undoing)
+
+    def _show(self, step: str | None = None) -> None:
+        """Status and step as search attributes; without `step` the last one stays."""
+        self._step = step or self._step
+        if self._shown != (self._status, self._step):
+            self._shown = (self._status, self._step)
+            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self._status), SAGA_STEP.value_set(self._step)])
+        self.changed()
+
+
+def _is_saga_failure(error: BaseException) -> bool:
+    return isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)
+
+
+def _describe(failure: BaseException) -> str:
+    return str(failure) or type(failure).__name__

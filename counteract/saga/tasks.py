@@ -1,0 +1,55 @@
+"""Waiting in a workflow so that nothing is left running and no cancellation is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from temporalio import workflow
+
+T = TypeVar("T")
+
+
+async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
+    """The results, once all tasks have ended; raises the first failure after the last of them has ended.
+
+    With `cancel`, at the first failure, or when cancelled itself, it asks the other tasks to stop. Cancellation is
+    raised only once all have ended, so that what they did is known.
+    """
+    cancelled, first = False, None
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await workflow.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            cancelled = True
+        first = first or next(filter(_failed, tasks), None)
+        if cancel and (cancelled or first):
+            for task in pending:
+                task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError
+    if first:
+        first.result()
+    return [task.result() for task in tasks]
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, whatever cancellation arrives meanwhile.
+
+    `asyncio.shield` would leave it running unattended. An evicted workflow has all its tasks cancelled, this one too.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return (await settled([task], cancel=False))[0]
+    except asyncio.CancelledError:
+        return task.result()
+
+
+async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all concurrently to their end, and raise the first one's error after the last has ended."""
+    return await settled([asyncio.create_task(work) for work in works], cancel=False)
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -1,0 +1,65 @@
+"""The base of a saga's workflow class: an ordinary Temporal workflow with a query, two signals and an update more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from counteract.errors import SagaMisuse
+from counteract.saga.parking import Resolution
+from counteract.saga.report import SagaReport
+from counteract.saga.saga import Saga
+
+
+class SagaWorkflow:
+    """Derive a `@workflow.defn` class from it, and open the saga in its run method::
+
+    async with self.saga(deadline=timedelta(minutes=30)) as saga:
+        reservation = await saga.execute(ReserveStock(...))
+    """
+
+    _saga: Saga | None = None
+    _intercepted: bool = False
+
+    def saga(self, *, deadline: timedelta | None = None, alert_after: timedelta = timedelta(minutes=10)) -> Saga:
+        """The one saga of this workflow.
+
+        `deadline` is how long it may take until its pivot: after it, what was done is undone. It counts from here, and
+        survives what Temporal's own timeouts do not: they end a workflow without running its code. `alert_after` is how
+        long an undo, or a step that must succeed, may go on failing before the saga shows as STUCK.
+        """
+        if not self._intercepted:
+            raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
+        if self._saga is not None:
+            raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
+        self._saga = Saga(deadline=deadline, alert_after=alert_after)
+        return self._saga
+
+    @workflow.query(name="report")
+    def _report(self) -> SagaReport | None:
+        """The saga's status and steps; null before it has begun."""
+        return self._saga.report() if self._saga is not None else None
+
+    @workflow.signal(name="pause")
+    def _pause(self) -> None:
+        if self._saga:
+            self._saga.pause()
+
+    @workflow.signal(name="resume")
+    def _resume(self) -> None:
+        if self._saga:
+            self._saga.resume()
+
+    @workflow.update(name="resolve")
+    async def _resolve(self, resolution: Resolution) -> None:
+        self._begun().resolve(resolution)
+
+    @_resolve.validator
+    def _check_resolution(self, resolution: Resolution) -> None:
+        self._begun().check(resolution)
+
+    def _begun(self) -> Saga:
+        if self._saga is None:
+            raise SagaMisuse("the saga has not begun")
+        return self._saga

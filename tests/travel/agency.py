@@ -1,0 +1,145 @@
+"""Services of the travel domain that do as they are told: real Temporal activities, without a store behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleRecord
+from counteract.messages import Command, Dispatch
+from counteract.plugin import CounteractPlugin
+from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
+from tests.travel.trips import Trip
+
+Behaviour = Callable[[Any, Dispatch], Awaitable[Any]]
+
+SERVICES: dict[str, list[tuple[str, type[Command[Any]]]]] = {
+    "airline": [("BookFlight", BookFlight), ("CancelFlight", BookFlight), ("SendTickets", SendTickets)],
+    "hotel": [("BookHotel", BookHotel), ("CancelHotel", BookHotel)],
+    "bank": [("ChargeCard", ChargeCard), ("SettleChargeCard", ChargeCard)],
+}
+
+
+class Agency:
+    """What the services are to do, and what they were asked for, per trip."""
+
+    def __init__(self) -> None:
+        self.client: Client
+        self.log: dict[str, list[str]] = defaultdict(list)
+        self.dispatches: dict[str, list[Dispatch]] = defaultdict(list)
+        self.lifecycle: dict[str, list[LifecycleRecord]] = defaultdict(list)
+        self._scripts: dict[tuple[str, str], list[Behaviour]] = {}
+
+    def script(self, trip: str, activity_type: str, *behaviours: Behaviour) -> None:
+        """The behaviours of one activity type for one trip, one call each; the last one stays."""
+        self._scripts[trip, activity_type] = list(behaviours)
+
+    async def call(self, activity_type: str, command: Any, dispatch: Dispatch) -> Any:
+        self.log[command.trip].append(activity_type)
+        self.dispatches[command.trip].append(dispatch)
+        behaviours = self._scripts.get((command.trip, activity_type), [succeed])
+        behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
+        result = await behaviour(command, dispatch)
+        self.log[command.trip].append(f"{activity_type} done")
+        return result
+
+    @activity.defn(name=RECORD_LIFECYCLE)
+    async def record(self, record: LifecycleRecord) -> None:
+        self.lifecycle[record.saga_id].append(record)
+
+    def activities(self) -> Sequence[Any]:
+        return [self.record]
+
+    def _activity(self, name: str, command: type[Command[Any]]) -> Any:
+        async def execute(command: Any, dispatch: Any) -> Any:
+            async with heartbeats():
+                return await self.call(name, command, dispatch)
+
+        execute.__annotations__ = {"command": command, "dispatch": Dispatch, "return": Any}
+        return activity.defn(name=name)(execute)
+
+    @asynccontextmanager
+    async def open(self, address: str, sagas: str) -> AsyncIterator[None]:
+        """Workers for all services, and for trips on the task queue `sagas`."""
+        self.client = await Client.connect(address, plugins=[CounteractPlugin(self)])
+        async with AsyncExitStack() as stack:
+            for queue, activities in SERVICES.items():
+                made = [self._activity(name, command) for name, command in activities]
+                await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
+            await stack.enter_async_context(Worker(self.client, task_queue=sagas, workflows=[Trip]))
+            yield
+
+
+@asynccontextmanager
+async def heartbeats() -> AsyncIterator[None]:
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.1)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def succeed(command: Any, dispatch: Dispatch) -> Any:
+    if activity.info().activity_type.startswith(("Book", "Charge")):
+        return {"reference": f"{dispatch.step} of {command.trip}"}
+    if activity.info().activity_type.startswith("Settle"):
+        return {"happened": False}
+    return None
+
+
+def refuse(reason: str) -> Behaviour:
+    async def behaviour(command: Any, dispatch: Dispatch) -> Any:
+        details = {"reason": reason, "data": {"trip": command.trip}}
+        raise ApplicationError(reason, details, type="Rejected", non_retryable=True)
+
+    return behaviour
+
+
+def fail(message: str, *, final: bool = False) -> Behaviour:
+    async def behaviour(command: Any, dispatch: Dispatch) -> Any:
+        raise ApplicationError(message, non_retryable=final)
+
+    return behaviour
+
+
+def hang_until_cancelled(began: asyncio.Event) -> Behaviour:
+    async def behaviour(command: Any, dispatch: Dispatch) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    return behaviour
+
+
+def answer(result: Any) -> Behaviour:
+    async def behaviour(command: Any, dispatch: Dispatch) -> Any:
+        return result
+
+    return behaviour
+
+
+def wait_for(release: asyncio.Event, began: asyncio.Event, then: Behaviour = succeed) -> Behaviour:
+    """Goes on when released, and does not hear a cancellation."""
+
+    async def behaviour(command: Any, dispatch: Dispatch) -> Any:
+        began.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return await then(command, dispatch)
+
+    return behaviour
