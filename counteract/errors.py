@@ -88,6 +88,35 @@ class InvalidEvent(StoreError):
     """An event that PostgreSQL cannot hold (a NUL character, NaN, too large): correct its content."""
 
 
+class UnreadableEvent(StoreError):
+    """A stored event does not fit its class: give the changed class a version of its own, and an upcaster.
+
+    `problems` are pydantic's, without the values.
+    """
+
+    def __init__(self, event_type: str, schema_version: int, problems: Sequence[Mapping[str, Any]]) -> None:
+        places = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'event'}: {each['msg']}" for each in problems)
+        super().__init__(f"the stored event {event_type} v{schema_version} does not fit its class: {places}")
+        self.event_type = event_type
+        self.schema_version = schema_version
+        self.problems = problems
+
+
+class AppendTooLarge(StoreError):
+    """More streams than one append may take: split it."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, or gave up waiting: retry.
+
+    Of a write that was under way it is unknown whether it took effect: repeat it with the same ids.
+    """
+
+
+class SchemaOutdated(StoreError):
+    """The database lacks what this version of Counteract needs: run `counteract migrate`."""
+
+
 class CommandFenced(CounteractError):
     """The command was undone before it could take effect, and never will: do not retry it."""
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkerConfig, WorkflowRunner
+from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, StepFailed
@@ -64,9 +64,20 @@ class CounteractPlugin(SimplePlugin):
                 ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
             )
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
-        modules = {*ENGINE_MODULES, *self._passthrough, *message_modules(each.__module__ for each in workflows)}
-        config["workflow_runner"] = _passing_through(config.get("workflow_runner"), modules)
+        config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
         return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        config = super().configure_replayer(config)
+        config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), config.get("workflows", ()))
+        return config
+
+    def _passing_through(self, runner: WorkflowRunner | None, workflows: Iterable[type]) -> WorkflowRunner:
+        runner = runner or SandboxedWorkflowRunner()
+        if not isinstance(runner, SandboxedWorkflowRunner):
+            return runner
+        modules = {*ENGINE_MODULES, *self._passthrough, *message_modules(each.__module__ for each in workflows)}
+        return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
 
 
 def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
@@ -81,13 +92,6 @@ def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
             if not any(each == candidate or each.startswith(candidate + ".") for each in workflow_modules):
                 yield candidate
                 break
-
-
-def _passing_through(runner: WorkflowRunner | None, modules: Iterable[str]) -> WorkflowRunner:
-    runner = runner or SandboxedWorkflowRunner()
-    if not isinstance(runner, SandboxedWorkflowRunner):
-        return runner
-    return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:

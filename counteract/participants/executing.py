@@ -22,8 +22,8 @@ from counteract.store.wire import StreamChange
 CONFLICT_ATTEMPTS = 8
 """How often a decision is made anew at once when another writer was faster; then Temporal's slower retry takes over."""
 
-_NULL = b"null"
-_NEVER_HAPPENED = to_json({"happened": False})
+_NULL = "null"
+_NEVER_HAPPENED = '{"happened": false}'
 
 
 class WrongResult(CounteractError):
@@ -69,14 +69,14 @@ class Executor:
             except AlreadyAnswered as earlier:
                 return earlier.found
             except Rejected as refusal:
-                return await record("rejected", to_json({"reason": refusal.reason, "data": dict(refusal.data)}))
+                return await record("rejected", _json({"reason": refusal.reason, "data": dict(refusal.data)}))
             answer = self._dump(result)
             found = await record("done", answer, streams.changes)
             if found.status == "fenced" and self.participant.external:
                 await self._undo_late(command, dispatch, result)
             return found
 
-        async def record(status: str, result: bytes, changes: Sequence[StreamChange] = ()) -> Found:
+        async def record(status: str, result: str, changes: Sequence[StreamChange] = ()) -> Found:
             return await self.fence.record(
                 spec.name, spec.service, command, dispatch, status=status, result=result, changes=changes
             )
@@ -110,7 +110,7 @@ class Executor:
                 return earlier.found
             settled = _NULL if isinstance(said, NeverHappened) else self._dump(_happened(said).result)
             happened = not isinstance(said, NeverHappened)
-            answer = b'{"happened": true, "result": ' + settled + b"}" if happened else _NEVER_HAPPENED
+            answer = f'{{"happened": true, "result": {settled}}}' if happened else _NEVER_HAPPENED
             return await self.fence.record(
                 activity,
                 queue,
@@ -158,10 +158,10 @@ class Executor:
         arguments = {name: own.get(kind) or self.resources[kind] for name, kind in handler.wants.items()}
         return await handler.function(subject, **arguments)
 
-    def _dump(self, result: Any) -> bytes:
+    def _dump(self, result: Any) -> str:
         adapter = self.participant.command.spec.result
         try:
-            return adapter.dump_json(adapter.validate_python(result))
+            return adapter.dump_json(adapter.validate_python(result)).decode()
         except ValidationError:
             expected = self.participant.command.spec.result_type
             raise WrongResult(
@@ -183,6 +183,10 @@ def _happened(said: Any) -> Happened[Any]:
     if not isinstance(said, Happened):
         raise WrongResult(f"a @settles handler returns Happened(result) or NeverHappened(), not {type(said).__name__}")
     return said
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()
 
 
 def _named(value: Any) -> Any:

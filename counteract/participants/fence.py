@@ -79,9 +79,9 @@ class Fence:
         dispatch: Dispatch,
         *,
         status: str,
-        result: Any,
+        result: str,
         changes: Sequence[StreamChange] = (),
-        settled: bytes | None = None,
+        settled: str | None = None,
     ) -> Found:
         """Record the answer with its events; the row that stands, which may hold an earlier answer or a fence.
 
@@ -90,10 +90,12 @@ class Fence:
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
         appends = append_arguments(changes, dispatch.metadata())
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
-        return Found(*await self._call(_RECORD, own + appends))
+        found = Found(*await self._call(_RECORD, own + appends))
+        self.store.wake_subscribers()
+        return found
 
     async def fence(
-        self, activity: str, task_queue: str, command: Command[Any], dispatch: Dispatch, *, if_never: bytes
+        self, activity: str, task_queue: str, command: Command[Any], dispatch: Dispatch, *, if_never: str
     ) -> Fenced:
         """Let the original of this undo (or settlement) take effect no more, and say what is known of it.
 
@@ -106,7 +108,7 @@ class Fence:
 
     async def _call(self, query: str, arguments: tuple[Any, ...]) -> Any:
         async with self.store.connection() as connection:
-            return await (await connection.execute(query, arguments)).fetchone()  # type: ignore[call-overload]
+            return await (await connection.execute(query, arguments)).fetchone()
 
 
 def _json(value: Any) -> str:

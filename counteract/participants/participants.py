@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from temporalio.client import Client
@@ -55,7 +55,7 @@ class Participants:
 
     def workers(self, client: Client, services: Collection[str] | None = None, **options: Any) -> list[Worker]:
         """One Temporal worker per service. `options` go to every `Worker`."""
-        by_service = defaultdict(list)
+        by_service: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         for participant in self.check(services):
             executor = Executor(participant, Fence(self._store), self._resources)
             by_service[participant.command.spec.service] += activities_of(executor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -58,7 +58,8 @@ async def cancelled(handle: WorkflowHandle[Trip, list[str]]) -> SagaReport:
 
 
 async def reported(handle: WorkflowHandle[Trip, list[str]]) -> SagaReport:
-    return await handle.query("report", result_type=SagaReport)
+    report: SagaReport = await handle.query("report", result_type=SagaReport)
+    return report
 
 
 def calls(agency: Agency, trip: str) -> list[str]:
@@ -216,7 +217,7 @@ async def test_cancellation_swallowed_by_a_step_that_completes_anyway_still_undo
     await began.wait()
 
     await handle.cancel()
-    await _eventually_status(handle, "cancel requested")
+    await _cancellation_arrived(handle)
     release.set()
     report = await cancelled(handle)
 
@@ -417,20 +418,28 @@ async def test_input_that_does_not_validate_fails_the_workflow_with_the_fields(a
     assert "many" not in str(cause), "input may hold personal data"
 
 
-async def _eventually(holds: Any) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.01)
+async def _eventually(holds: Callable[[], bool]) -> None:
+    async def check() -> bool:
+        return holds()
+
+    await _until(check)
 
 
 async def _eventually_stuck(handle: WorkflowHandle[Trip, list[str]]) -> None:
-    async with asyncio.timeout(10):
-        while (await reported(handle)).status is not SagaStatus.STUCK:
-            await asyncio.sleep(0.02)
+    async def stuck() -> bool:
+        return (await reported(handle)).status is SagaStatus.STUCK
+
+    await _until(stuck)
 
 
-async def _eventually_status(handle: WorkflowHandle[Trip, list[str]], what: str) -> None:
-    """Until the cancellation has reached the saga."""
+async def _cancellation_arrived(handle: WorkflowHandle[Trip, list[str]]) -> None:
+    async def arrived() -> bool:
+        return (await reported(handle)).cause is not None
+
+    await _until(arrived)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(10):
-        while (await reported(handle)).cause is None:
+        while not await holds():  # noqa: ASYNC110 - what is awaited happens in a server
             await asyncio.sleep(0.02)

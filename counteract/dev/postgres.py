@@ -1,0 +1,129 @@
+"""A real PostgreSQL from a wheel, as a child process: nothing to install, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Self
+
+import psycopg
+
+from counteract.dev.cluster import NAME, Cluster, socket_folder
+from counteract.dev.errors import PartCrashed, PartFailed
+from counteract.dev.process import GuardedProcess, Launch
+from counteract.dev.state import StateFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATABASE = "counteract"
+# In seconds. After a crash PostgreSQL replays its log before it answers.
+START_TIMEOUT = 60
+
+SETTINGS = {
+    "listen_addresses": "",
+    "lc_messages": "C",
+    "log_timezone": "UTC",
+    "max_connections": "200",
+    "max_prepared_transactions": "10",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+}
+# Nobody will read it after a power cut, so it need not survive one. Commits stay synchronous all the same: what was
+# acknowledged must survive the death of the server, or a fault test would find losses that production does not have.
+EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgres:
+    """`async with EmbeddedPostgres() as postgres:` gives a server, with an empty database at `postgres.url`.
+
+    Without a state folder everything is gone afterwards; with one it is there again the next time. The server listens
+    on a Unix socket only, in a folder that no other user can enter. Raises PartFailed when it cannot start.
+    """
+
+    version: str
+
+    def __init__(self, state: Path | None = None) -> None:
+        self._state = state
+        self._cleanup = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as cleanup:
+            folder = await StateFolder.open(NAME, self._state)
+            cleanup.callback(folder.close)
+            self._cluster = Cluster(folder, cleanup.enter_context(socket_folder(folder.path)))
+            await self._cluster.create()
+            cleanup.push_async_callback(self.stop)
+            await self.start()
+            await self._create_database()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._cleanup.aclose()
+
+    @property
+    def url(self) -> str:
+        """For libpq and psycopg; SQLAlchemy wants `postgresql+psycopg` as its scheme. Survives `kill` and `restart`."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self._cluster.socket}"
+
+    def lines(self) -> list[tuple[str, str]]:
+        return [(f"{NAME} {self.version}", self.url)]
+
+    async def start(self) -> None:
+        """Start the server on the files it has, also after `stop` or `kill`; return when it answers."""
+        self._cluster.clear_leftovers()
+        self._process = await GuardedProcess.start(self._launch())
+        if not await self._answers():
+            raise PartFailed(NAME, f"did not start: {self._process.reason()}")
+
+    async def stop(self) -> None:
+        """Shut it down cleanly. Its clients lose their connections."""
+        await self._process.stop()
+
+    async def kill(self) -> None:
+        """End it as a crash of its machine would, all of its processes with `kill -9`."""
+        await self._process.kill()
+        self._cluster.clear_leftovers()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def crashed(self) -> PartCrashed:
+        """Return when the server has ended by itself, and how."""
+        await self._process.wait()
+        return self._process.crashed()
+
+    def _launch(self) -> Launch:
+        settings = SETTINGS | {"unix_socket_directories": str(self._cluster.socket)}
+        if self._cluster.ephemeral:
+            settings |= EPHEMERAL_SETTINGS
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return self._cluster.launch("postgres", "-D", str(self._cluster.data), *options)
+
+    async def _answers(self) -> bool:
+        """True as soon as it accepts a connection, False when it has ended instead."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._process.has_ended:
+            with contextlib.suppress(psycopg.OperationalError):
+                async with await self._connect() as connection:
+                    self.version = (connection.info.parameter_status("server_version") or "").split()[0]
+                    return True
+            if time.monotonic() > deadline:
+                raise PartFailed(NAME, f"did not answer within {START_TIMEOUT} seconds: {self._process.reason()}")
+            await asyncio.sleep(0.02)
+        return False
+
+    async def _create_database(self) -> None:
+        async with await self._connect() as connection:
+            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+            if not found.rowcount:
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(self.url_of("postgres"), autocommit=True, connect_timeout=5)

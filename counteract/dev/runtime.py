@@ -1,0 +1,70 @@
+"""What `counteract dev` does: servers, migrations, the project's own parts, and then watching them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from counteract.dev.command import CommandPart
+from counteract.dev.config import read_settings, with_settings
+from counteract.dev.ports import free_port
+from counteract.dev.postgres import EmbeddedPostgres
+from counteract.dev.state import StateFolder
+from counteract.dev.supervisor import Supervisor
+from counteract.dev.temporal import NAMESPACE, EmbeddedTemporal
+from counteract.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from counteract.dev.config import DevSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevOptions:
+    """`project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept."""
+
+    project: Path
+    state: Path | None = None
+    port: int | None = None
+    ui_port: int | None = None
+
+    def state_of(self, part: str) -> Path | None:
+        return self.state / part if self.state else None
+
+
+async def run(options: DevOptions, *, say: Callable[[str], None] = print) -> None:
+    """Run everything until interrupted. Raises PartFailed when a part cannot start, or ends by itself."""
+    settings = read_settings(options.project)
+    with contextlib.closing(await StateFolder.open("counteract dev", options.state)) as logs:
+        async with Supervisor(say) as supervisor:
+            variables = await start_servers(supervisor, options)
+            variables = with_settings(variables | free_ports(settings), settings.env)
+            for part in settings.parts:
+                await supervisor.add(CommandPart(part, variables, logs, say=say))
+            say(f"{'Logs':<18} {logs.path}")
+            await supervisor.wait()
+
+
+async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str, str]:
+    """Return the environment through which a part finds them."""
+    postgres = await supervisor.add(EmbeddedPostgres(options.state_of("postgres")))
+    await asyncio.to_thread(migrate, postgres.url)
+    temporal = await supervisor.add(
+        EmbeddedTemporal(options.state_of("temporal"), port=options.port, ui_port=options.ui_port)
+    )
+    return os.environ | {
+        "DATABASE_URL": postgres.url,
+        "TEMPORAL_ADDRESS": temporal.address,
+        "TEMPORAL_NAMESPACE": NAMESPACE,
+        # A part writes to a file, where its `ready` text must arrive when it is printed, and not in the next buffer.
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def free_ports(settings: DevSettings) -> dict[str, str]:
+    return {f"{name.upper()}_PORT": str(free_port()) for name in settings.ports}

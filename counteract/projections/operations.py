@@ -1,0 +1,45 @@
+"""What a projection does to its rows. Keys are a value, or a tuple in the order of the table's primary key columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The row is this from now on, whether there was one or not. Columns that it does not name get their defaults."""
+
+    key: Any
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """These fields of the row change. Where there is no row, nothing happens."""
+
+    key: Any
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """There is no such row from now on."""
+
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """A number grows, or with a negative `by` shrinks. Where there is no row, one is made of the columns' defaults.
+
+    Null counts as 0.
+    """
+
+    key: Any
+    field: str
+    by: Any = 1
+
+
+Operation = Put | Patch | Delete | Increment

@@ -1,0 +1,27 @@
+"""The event store: append, load and read, on PostgreSQL.
+
+    async with PostgresEventStore.open(url) as store:
+        await store.append(stock_item.stream("p-1"), [StockReceived(quantity=5)], expect=NO_STREAM)
+        item = await store.load(stock_item, "p-1")
+
+`counteract.store.migrate` prepares a database, `counteract.store.wire` has the statements for round trips of one's own.
+"""
+
+from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
+from counteract.store.postgres import Appended, Loaded, PostgresEventStore
+from counteract.store.stored import EventDecoder, StoredEvent
+from counteract.store.wire import StreamChange
+
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "Appended",
+    "EventDecoder",
+    "ExactVersion",
+    "Expect",
+    "Loaded",
+    "PostgresEventStore",
+    "StoredEvent",
+    "StreamChange",
+]

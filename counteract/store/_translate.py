@@ -1,0 +1,92 @@
+"""The driver's errors become the store's, here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from counteract.errors import (
+    AppendTooLarge,
+    EventIdReused,
+    InvalidEvent,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    WrongExpectedVersion,
+)
+from counteract.messages import StreamId
+from counteract.store.expect import Expect
+
+_MIGRATE = "run `counteract migrate`"
+
+# By SQLSTATE, else by its class (the first two characters).
+_BY_STATE: dict[str, tuple[type[StoreError], str]] = {
+    "08": (StoreUnavailable, "the connection was lost"),
+    "25P03": (StoreUnavailable, "a transaction was idle for too long"),
+    "40": (StoreUnavailable, "the transaction stood in another's way"),
+    "53": (StoreUnavailable, "the server is short of resources"),
+    "55P03": (StoreUnavailable, "a lock was not free in time"),
+    "57": (StoreUnavailable, "the server ended the statement or the connection"),
+    "58": (StoreUnavailable, "the server has a system error"),
+    "22": (InvalidEvent, "PostgreSQL cannot store this"),
+    "42P01": (SchemaOutdated, _MIGRATE),
+    "42703": (SchemaOutdated, _MIGRATE),
+    "42883": (SchemaOutdated, _MIGRATE),
+    "CA003": (AppendTooLarge, "split it"),
+    "CA": (StoreError, "refused"),
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
+    try:
+        yield
+    except (PoolTimeout, PoolClosed) as error:
+        raise StoreUnavailable(f"no connection to the database: {error}; retry") from error
+    except psycopg.Error as error:
+        better = translate(error)
+        if better is None:
+            raise
+        raise better from error
+
+
+def translate(error: psycopg.Error) -> StoreError | None:
+    """The store's error for one of the driver's, if it is one of those that callers can do something about."""
+    state = error.sqlstate
+    if state is None:
+        return _without_state(error)
+    if state == "CA001":
+        return _wrong_version(error)
+    if state == "CA002" or (state == "23505" and error.diag.constraint_name == "events_event_id_key"):
+        return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
+    kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
+    return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
+
+
+def _without_state(error: psycopg.Error) -> StoreError | None:
+    """Raised by the driver itself: it lost the connection, or did not even begin to send."""
+    if isinstance(error, psycopg.OperationalError):
+        return StoreUnavailable(f"the connection was lost: {error}{_retry(StoreUnavailable)}")
+    return InvalidEvent(str(error)) if isinstance(error, psycopg.DataError) else None
+
+
+def _wrong_version(error: psycopg.Error) -> WrongExpectedVersion:
+    detail = json.loads(error.diag.message_detail or "{}")
+    return WrongExpectedVersion(
+        StreamId(detail["aggregate_type"], detail["aggregate_id"]),
+        expected=str(Expect(detail["least"], detail["most"])),
+        actual=detail["actual"],
+    )
+
+
+def _primary(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error)
+
+
+def _retry(kind: type[StoreError]) -> str:
+    return "; retry" if kind is StoreUnavailable else ""

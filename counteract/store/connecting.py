@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL, all made in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from counteract.errors import ConfigurationError
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+# In seconds. A peer that vanished without a word is noticed in half a minute instead of in hours.
+_CONNECT_OPTIONS: dict[str, Any] = {
+    "application_name": "counteract",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+# An open transaction that has appended delays every subscriber, so none may linger.
+_SESSION_SETTINGS = """
+    select set_config('timezone', 'UTC', false),
+           set_config('default_transaction_isolation', 'read committed', false),
+           set_config('idle_in_transaction_session_timeout', '30s', false),
+           set_config('lock_timeout', '10s', false),
+           set_config('statement_timeout', '30s', false)
+"""
+
+
+def connect_options(url: str) -> dict[str, Any]:
+    """libpq's parameters of a `postgresql://` URL, or of a `host=… dbname=…` string, over our defaults.
+
+    Raises ConfigurationError, without the URL's text: it holds a password.
+    """
+    try:
+        given: Mapping[str, Any] = conninfo_to_dict(url)
+        ports = str(given.get("port") or "0").split(",")
+        if not all(port.isdigit() for port in ports if port):
+            raise ValueError("port")
+    except (psycopg.Error, ValueError):
+        problem = "write postgresql://user:password@host:5432/database, with %-escapes in the password"
+        raise ConfigurationError("the database's URL cannot be read", [problem]) from None
+    return _CONNECT_OPTIONS | dict(given)
+
+
+async def connect(url: str) -> Connection:
+    """One connection, in autocommit mode."""
+    connection = await psycopg.AsyncConnection.connect(**connect_options(url), autocommit=True, prepare_threshold=0)
+    await configure(connection)
+    return connection
+
+
+async def configure(connection: Connection) -> None:
+    await connection.execute(_SESSION_SETTINGS)
+
+
+def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
+    """A closed pool. Statements are prepared at their first use: there are few, and each is used again and again."""
+    return AsyncConnectionPool(
+        kwargs=connect_options(url) | {"autocommit": True, "prepare_threshold": 0},
+        min_size=1,
+        max_size=size,
+        timeout=timeout,
+        configure=configure,
+        open=False,
+        name="counteract",
+    )
+
+
+def async_engine(url: str, **options: Any) -> AsyncEngine:
+    """SQLAlchemy over the same connections."""
+
+    async def creator() -> psycopg.AsyncConnection[Any]:
+        connection = await connect(url)
+        await connection.set_autocommit(False)
+        return connection
+
+    return create_async_engine("postgresql+psycopg://", async_creator=creator, **options)
+
+
+def sync_engine(url: str) -> Engine:
+    """For one-off work such as migrations: no pool, and none of the timeouts that a long migration would run into."""
+    options = connect_options(url)
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(**options), poolclass=NullPool)

@@ -1,0 +1,39 @@
+"""What an append expects of its stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ANY_VERSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """The versions that a stream may be at for an append to go through: from `least` to `most`."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        if self.most == _ANY_VERSION:
+            return "an existing stream" if self.least else "any version"
+        if self.most == 0:
+            return "no stream"
+        return f"version {self.least}" + (f" to {self.most}" if self.most != self.least else "")
+
+
+class ExactVersion(Expect):
+    """The stream is at this version: nobody has appended since it was loaded. 0: it does not exist."""
+
+    __slots__ = ()
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version, version)
+
+
+NO_STREAM = Expect(0, 0)
+"""The stream has no events yet."""
+STREAM_EXISTS = Expect(1, _ANY_VERSION)
+"""The stream has at least one event."""
+ANY = Expect(0, _ANY_VERSION)
+"""Whatever the stream holds. Writers still take turns."""

@@ -1,0 +1,170 @@
+"""The event store on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
+
+from psycopg_pool import AsyncConnectionPool
+
+from counteract.decider import Decider
+from counteract.errors import StoreUnavailable
+from counteract.messages import Event, StreamId
+from counteract.store._translate import translated
+from counteract.store.connecting import Connection, connection_pool
+from counteract.store.expect import Expect
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.notifying import Notifier
+from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.wire import (
+    APPEND_PLACEHOLDERS,
+    MAX_EVENT_BYTES,
+    STREAM_QUERY,
+    StreamChange,
+    append_arguments,
+    decode_stream,
+)
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+_APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+_READ = f"select {STORED_COLUMNS} from events where position > %s and position <= %s order by position limit %s"  # noqa: S608
+_READ_STREAM = (
+    f"select {STORED_COLUMNS} from events "  # noqa: S608
+    "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append left its stream."""
+
+    version: int
+    """The stream's version."""
+    position: int
+    """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """An aggregate as its events leave it."""
+
+    state: S
+    version: int
+    """0 if it has no events."""
+    stream: StreamId
+
+
+class PostgresEventStore:
+    """Appends, loads and reads events. One per process; safe to use from many tasks of one event loop.
+
+    Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], notifier: Notifier, max_event_bytes: int) -> None:
+        self._pool = pool
+        self._notifier = notifier
+        self._max_event_bytes = max_event_bytes
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, *, pool_size: int = 10, pool_timeout: float = 10.0, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> AsyncIterator[Self]:
+        """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
+
+        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds.
+        """
+        pool = connection_pool(url, pool_size, pool_timeout)
+        try:
+            with translated():
+                await pool.open(wait=True, timeout=pool_timeout)
+            async with Notifier.running(url) as notifier:
+                yield cls(pool, notifier, max_event_bytes)
+        finally:
+            await pool.close()
+
+    async def append(
+        self,
+        stream: StreamId,
+        events: Sequence[Event],
+        *,
+        expect: Expect,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Appended:
+        """All or none. The same event ids again: a no-op that returns what the first append did.
+
+        Raises WrongExpectedVersion, EventIdReused, InvalidEvent.
+        """
+        change = StreamChange(stream, expect.least, expect.most, events)
+        return (await self.append_many([change], metadata=metadata, event_ids=event_ids))[0]
+
+    async def append_many(
+        self,
+        changes: Sequence[StreamChange],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Sequence[Appended]:
+        """Several streams, all or none: as `append`, with an answer for each change. At most 256 streams.
+
+        A change without events only checks its stream: nobody can append to it until the others are in.
+        Raises AppendTooLarge as well.
+        """
+        arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
+        async with self.connection() as connection:
+            rows = await (await connection.execute(_APPEND, arguments)).fetchall()
+        self.wake_subscribers()
+        return [Appended(*row) for row in rows]
+
+    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
+        """Fold the stream's events. Raises UnknownEventType, UnreadableEvent."""
+        stream = decider.stream(aggregate_id)
+        state, version = decode_stream(decider, await self._fetch(STREAM_QUERY, (*stream, 0)))
+        return Loaded(state, version, stream)
+
+    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
+        """The stream's events after a version, in order."""
+        return [stored_event(row) for row in await self._fetch(_READ_STREAM, (*stream, after_version))]
+
+    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+        """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
+
+        `up_to` must be a high water mark that was confirmed. By default it is the one of now: everything that was
+        committed when the call began is there, and the call waits for appends that were under way.
+        """
+        end = await self.high_water_mark() if up_to is None else up_to
+        return [stored_event(row) for row in await self._fetch(_READ, (after, end, limit))]
+
+    async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
+        """The last position drawn so far, once everything up to it is committed or will never be.
+
+        Raises StoreUnavailable when an append is still under way after `timeout` seconds.
+        """
+        async with self.connection() as connection:
+            return await HighWaterMark(connection).settled(timeout=timeout)
+
+    def wake_subscribers(self) -> None:
+        """Tell subscribers, a few milliseconds from now, that there are events. For appends made on `connection()`."""
+        self._notifier.notify()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode, whose errors come out as the store's."""
+        try:
+            with translated():
+                async with self._pool.connection() as connection:
+                    yield connection
+        except StoreUnavailable:
+            # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
+            await self._pool.check()
+            raise
+
+    async def _fetch(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        async with self.connection() as connection:
+            return await (await connection.execute(query, parameters)).fetchall()

@@ -1,0 +1,82 @@
+"""The tables, as declared. `migrations/` creates them, and a test holds the two equal."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+# Names in the style that PostgreSQL itself gives, so that an error names the same thing wherever the table came from.
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+_now = text("clock_timestamp()")
+
+events = Table(
+    "events",
+    metadata,
+    # Without a cache: a session that drew numbers ahead would use them after the high water mark has passed them.
+    Column("position", BigInteger, Identity(always=True, cache=1), primary_key=True),
+    Column("event_id", Uuid, nullable=False, unique=True),
+    Column("aggregate_type", Text, nullable=False),
+    # Bytewise: ids are compared for equality only, and so the index survives a change of the system's collations.
+    Column("aggregate_id", Text(collation="C"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("schema_version", SmallInteger, nullable=False),
+    Column("event_data", JSONB, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    UniqueConstraint("aggregate_type", "aggregate_id", "version"),
+    Index("events_correlation_id_idx", text("(metadata ->> 'correlation_id')")),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("command_id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("saga_id", Text, nullable=False),
+    Column("saga_type", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("activity_type", Text, nullable=False),
+    Column("task_queue", Text, nullable=False),
+    Column("undoes", Uuid),
+    Column("command", JSONB, nullable=False),
+    Column("result", JSONB),
+    Column("started_at", DateTime(timezone=True)),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    CheckConstraint("status in ('started', 'done', 'rejected', 'fenced')", name="status"),
+    Index(None, "saga_id"),
+    Index(None, "undoes", postgresql_where=text("undoes is not null")),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True, server_default=text("0")),
+    Column("position", BigInteger, nullable=False, server_default=text("0")),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)

@@ -1,0 +1,133 @@
+"""The event store's statements with their parameters, for those who put them into round trips of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
+from uuid_utils.compat import uuid7
+
+from counteract.decider import Decider
+from counteract.errors import InvalidEvent
+from counteract.messages import Event, StreamId
+from counteract.store.stored import decode_event
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+MAX_EVENT_BYTES = 1024 * 1024
+"""The default limit of one event as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChange:
+    """Events for one stream, which must be at a version from `least` to `most`. Without events it is only checked."""
+
+    stream: StreamId
+    least: int
+    most: int
+    events: Sequence[Event] = ()
+
+
+APPEND_PLACEHOLDERS = (
+    "%s::text[], %s::text[], %s::integer[], %s::integer[], "
+    "%s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb[]"
+)
+"""For the ten parameters of the SQL function append_events, in order."""
+
+STREAM_QUERY = (
+    "select version, event_type, schema_version, event_data::text from events "
+    "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
+)
+"""The events of a stream after a version, for `decode_stream`. Parameters: aggregate type, aggregate id, version (0: all)."""
+
+
+def append_arguments(
+    changes: Sequence[StreamChange],
+    metadata: Mapping[str, Any],
+    event_ids: Sequence[UUID] | None = None,
+    *,
+    max_event_bytes: int = MAX_EVENT_BYTES,
+) -> tuple[Any, ...]:
+    """The ten parameters of `APPEND_PLACEHOLDERS`.
+
+    `metadata` goes to every event. `event_ids` are those of all events in order, new ones by default.
+    Raises InvalidEvent, and ValueError where a stream occurs twice or the ids do not match the events in number.
+    """
+    streams = [change.stream for change in changes]
+    if len(set(streams)) != len(streams):
+        raise ValueError("an append names a stream twice: give its events in one change")
+    events = [(index, event) for index, change in enumerate(changes, start=1) for event in change.events]
+    ids = [uuid7() for _ in events] if event_ids is None else list(event_ids)
+    if len(ids) != len(events):
+        raise ValueError(f"{len(ids)} event ids for {len(events)} events")
+    return (
+        [stream.aggregate_type for stream in streams],
+        [stream.aggregate_id for stream in streams],
+        [change.least for change in changes],
+        [change.most for change in changes],
+        [index for index, _ in events],
+        ids,
+        [event.event_type for _, event in events],
+        [event.schema_version for _, event in events],
+        [encode_event(event, max_event_bytes) for _, event in events],
+        [_json(metadata, "metadata")] * len(events),
+    )
+
+
+def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
+    """The event as JSON text. Raises InvalidEvent."""
+    name = f"{event.event_type} v{event.schema_version}"
+    data = _json(event, name)
+    if len(data) > max_bytes // 4 and len(data.encode()) > max_bytes:
+        raise InvalidEvent(
+            f"{name} has {len(data.encode())} bytes, more than {max_bytes}: store it elsewhere, keep a link"
+        )
+    return data
+
+
+def decode_stream(decider: Decider[S, E], rows: Iterable[Sequence[Any]], state: S | None = None) -> tuple[S, int]:
+    """The state after the rows of `STREAM_QUERY`, from the initial state or from `state`, and the last row's version.
+
+    The version is 0 when there are no rows. Raises UnknownEventType, UnreadableEvent.
+    """
+    state = decider.initial if state is None else state
+    version = 0
+    for version, *row in rows:  # noqa: B007 - the last one is returned
+        state = decider.evolve(state, decode_event(decider.by_name, *row))
+    return state, version
+
+
+def _json(value: Any, name: str) -> str:
+    try:
+        data = to_json(value).decode()
+    except PydanticSerializationError as error:
+        raise InvalidEvent(f"{name} is not JSON: {error}") from error
+    # pydantic writes NaN and infinities as null: the event would come back as another one.
+    if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
+        raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not")
+    if "\\u0000" in data:
+        _refuse_nul(data, name)
+    return data
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return isfinite(value)
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list() | tuple() | set() | frozenset():
+            return all(map(_is_finite, value))
+    return True
+
+
+def _refuse_nul(data: str, name: str) -> None:
+    # An escaped backslash before "u0000" is harmless text.
+    if "\\u0000" in data.replace("\\\\", ""):
+        raise InvalidEvent(f"{name} holds the character \\u0000, which PostgreSQL cannot store")

@@ -1,0 +1,43 @@
+"""Recorded workflow histories: fetched from a server, kept as the JSON that the Web UI and the CLI also read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from temporalio.client import Client, WorkflowHistory
+
+from counteract.errors import CounteractError
+
+
+class UnreadableHistory(CounteractError):
+    """A file is no recorded history: record it anew."""
+
+
+async def record(client: Client, workflow_id: str, file: Path) -> WorkflowHistory:
+    """Write the history of the workflow's latest run to `file`, and return it."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    _write(history, file)
+    return history
+
+
+def recorded(folder: Path) -> Iterator[tuple[Path, WorkflowHistory]]:
+    """The histories in `folder`, by file name."""
+    for file in sorted(folder.glob("*.json")):
+        yield file, read(file)
+
+
+def read(file: Path) -> WorkflowHistory:
+    """One recorded history. The ids of a saga's commands depend on its workflow id, which is in the first event."""
+    try:
+        events = json.loads(file.read_text())
+        started = events["events"][0]["workflowExecutionStartedEventAttributes"]
+        return WorkflowHistory.from_json(started["workflowId"], events)
+    except (json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise UnreadableHistory(f"{file} is no workflow history: {error!r}") from error
+
+
+def _write(history: WorkflowHistory, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(json.loads(history.to_json()), indent=1, sort_keys=True) + "\n")

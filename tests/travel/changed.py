@@ -1,0 +1,65 @@
+"""Trips as careless changes would leave them: under the same name, without a patch."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+from counteract.saga import SagaWorkflow
+from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
+from tests.travel.trips import TripRequest
+
+
+@workflow.defn(name="Trip")
+class HotelFirst(SagaWorkflow):
+    """The steps in another order."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            hotel = await saga.execute(BookHotel(trip=request.trip))
+            flight = await saga.execute(BookFlight(trip=request.trip))
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            return [booked.reference for booked in (flight, hotel, charge)]
+
+
+@workflow.defn(name="Trip")
+class TwoSeats(SagaWorkflow):
+    """The same steps, but one of them orders something else."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            flight = await saga.execute(BookFlight(trip=request.trip, seats=2))
+            hotel = await saga.execute(BookHotel(trip=request.trip))
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            return [booked.reference for booked in (flight, hotel, charge)]
+
+
+@workflow.defn(name="Trip")
+class ExtraStep(SagaWorkflow):
+    """One step more at the end."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            flight = await saga.execute(BookFlight(trip=request.trip))
+            hotel = await saga.execute(BookHotel(trip=request.trip))
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            return [booked.reference for booked in (flight, hotel, charge)]
+
+
+@workflow.defn(name="Trip")
+class NoTickets(SagaWorkflow):
+    """The last step left out."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            flight = await saga.execute(BookFlight(trip=request.trip))
+            hotel = await saga.execute(BookHotel(trip=request.trip))
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            return [booked.reference for booked in (flight, hotel, charge)]
