@@ -117,6 +117,16 @@ class SchemaOutdated(StoreError):
     """The database lacks what this version of Counteract needs: run `counteract migrate`."""
 
 
+class ProjectionBehind(CounteractError):
+    """A projection did not reach a position in time: answer without it, or ask again."""
+
+    def __init__(self, name: str, *, position: int, wanted: int) -> None:
+        super().__init__(f"projection {name!r} is at position {position}, not yet at {wanted}")
+        self.name = name
+        self.position = position
+        self.wanted = wanted
+
+
 class CommandFenced(CounteractError):
     """The command was undone before it could take effect, and never will: do not retry it."""
 

@@ -11,11 +11,15 @@ import typer
 
 from counteract.cli.dev import dev
 from counteract.cli.migrate import migrate
+from counteract.cli.record import record
+from counteract.cli.replay import replay
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
 app.command()(migrate)
+app.command()(record)
+app.command()(replay)
 
 
 def show_version(wanted: bool) -> None:

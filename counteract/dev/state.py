@@ -12,37 +12,42 @@ from pathlib import Path
 
 from counteract.dev.errors import PartFailed
 
-# In seconds. A run that was killed gives its parts time to stop, and only then is its folder free.
-RELEASE = 15
+# In seconds: longer than the parts of a run that was killed may take to stop.
+RELEASE = 30
 MOVE = "Choose another folder with --state"
 
 
 class StateFolder:
     """`path` is this run's alone until it is closed, however an earlier run on it has ended.
 
-    The lock belongs to an open file, `keep_open`, which a part's guard shares: it is held until the guard has ended
-    its command, even when this process dies. Once it is taken, files of an earlier run are certainly stale.
+    Two locks, each on an open file, which the kernel gives up with the last process that has it open. `owner` is open
+    in this process only. `keep_open` is shared with the part's guard, and so held until the guard has ended its
+    command, even when this process is killed: whoever has it knows that files of an earlier run are stale.
     """
 
-    def __init__(self, path: Path, lock: int, *, ephemeral: bool) -> None:
+    def __init__(self, path: Path, *, ephemeral: bool) -> None:
         self.path = path
         self.ephemeral = ephemeral
-        self.keep_open = (lock,)
+        self._owner = open_file(path / "owner")
+        self._lock = open_file(path / "lock")
 
     @classmethod
     async def open(cls, part: str, path: Path | None) -> StateFolder:
         """With no path, a temporary folder. Raises PartFailed when the path cannot be used, or is in use."""
         try:
-            folder = temporary_folder() if path is None else make(path)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            folder = cls(temporary_folder() if path is None else make(path), ephemeral=path is None)
         except OSError as error:
             raise PartFailed(part, f"cannot keep its state in {path}: {error.strerror}", MOVE) from error
         try:
-            await take(part, folder, lock)
+            await folder._take(part)
         except BaseException:
-            os.close(lock)
+            folder.close()
             raise
-        return cls(folder, lock, ephemeral=path is None)
+        return folder
+
+    @property
+    def keep_open(self) -> tuple[int, ...]:
+        return (self._lock,)
 
     @property
     def remove(self) -> Path | None:
@@ -50,9 +55,22 @@ class StateFolder:
         return self.path if self.ephemeral else None
 
     def close(self) -> None:
-        os.close(self.keep_open[0])
+        os.close(self._lock)
+        os.close(self._owner)
         if self.ephemeral:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    async def _take(self, part: str) -> None:
+        if not try_to_lock(self._owner):
+            owner = os.pread(self._owner, 32, 0).decode()
+            raise PartFailed(part, f"cannot use {self.path}: another run (process {owner}) is using it", MOVE)
+        os.truncate(self._owner, 0)
+        os.pwrite(self._owner, str(os.getpid()).encode(), 0)
+        deadline = time.monotonic() + RELEASE
+        while not try_to_lock(self._lock):
+            if time.monotonic() > deadline:
+                raise PartFailed(part, f"cannot use {self.path}: what an earlier run left does not stop", MOVE)
+            await asyncio.sleep(0.05)
 
 
 def temporary_folder() -> Path:
@@ -64,15 +82,8 @@ def make(path: Path) -> Path:
     return path.resolve()
 
 
-async def take(part: str, folder: Path, lock: int) -> None:
-    deadline = time.monotonic() + RELEASE
-    while not try_to_lock(lock):
-        owner = os.pread(lock, 32, 0).decode()
-        if is_alive(owner) or time.monotonic() > deadline:
-            raise PartFailed(part, f"cannot use {folder}: another run (process {owner}) is using it", MOVE)
-        await asyncio.sleep(0.05)
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+def open_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def try_to_lock(file: int) -> bool:
@@ -80,14 +91,4 @@ def try_to_lock(file: int) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
-
-
-def is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # alive, and somebody else's
-        return True
     return True

@@ -29,12 +29,13 @@
 
 `order_summary.table` is an ordinary SQLAlchemy table to query. `ProjectionRunner(url, [order_summary]).run()` creates
 it and keeps it up to date; the rows and the checkpoint move in one transaction, so each event counts once. After an
-append, `await reached(url, "order-summary", appended.position, timeout=5)` waits until the projection shows it.
+append, `await reached(store, "order-summary", appended.position, timeout=5)` waits until the projection shows it.
 """
 
 from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
 from counteract.projections.projection import Projection
-from counteract.projections.runner import ProjectionRunner, reached
+from counteract.projections.runner import ProjectionRunner
+from counteract.subscriptions import reached
 
 __all__ = [
     "Delete",

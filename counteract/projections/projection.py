@@ -37,10 +37,10 @@ class Projection:
         if problems:
             raise ConfigurationError(f"projection {name!r}", problems)
 
-    def on(self, event_class: type[E]) -> Callable[[Callable[[Recorded[E]], Any]], Callable[[Recorded[E]], Any]]:
+    def on(self, event_class: type[E]) -> Callable[[Handler[E]], Handler[E]]:
         """Register the handler of one event class; it returns one operation, or any number of them."""
 
-        def register(handler: Callable[[Recorded[E]], Any]) -> Callable[[Recorded[E]], Any]:
+        def register(handler: Handler[E]) -> Handler[E]:
             if event_class in self._handlers:
                 problem = f"{event_class.__name__} has two handlers"
                 raise ConfigurationError(f"projection {self.name!r}", [problem])

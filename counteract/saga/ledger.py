@@ -20,7 +20,6 @@ class Undoing(StrEnum):
 
     NOT_BEGUN = "not begun"
     RUNNING = "running"
-    STUCK = "stuck"
     UNDONE = "undone"
     SKIPPED = "skipped"
 
@@ -36,6 +35,8 @@ class Step:
     outcome: Outcome | None = None
     """None while it is in flight."""
     undoing: Undoing = Undoing.NOT_BEGUN
+    stuck: bool = False
+    """It goes on failing, or waits for a person to decide."""
     retries: int = 0
     """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
 
@@ -82,6 +83,10 @@ class Ledger:
     @property
     def in_flight(self) -> list[Step]:
         return [step for step in self.steps if step.outcome is None]
+
+    @property
+    def stuck(self) -> bool:
+        return any(step.stuck for step in self.steps)
 
     @property
     def pivot(self) -> Step | None:

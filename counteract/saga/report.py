@@ -30,7 +30,8 @@ class StepReport(BaseModel):
     outcome: Outcome | None
     """None while it is in flight."""
     undo: Undoing | None
-    """None where there is nothing to undo."""
+    """None where nothing is being undone."""
+    stuck: bool
 
 
 class SagaReport(BaseModel):
@@ -60,10 +61,15 @@ def report(ledger: Ledger, status: SagaStatus, *, cause: str | None, paused: boo
 def markdown(saga: SagaReport) -> str:
     """The report as the Web UI shows it under the workflow's current details."""
     heading = f"**{saga.status}**" + (" (paused)" if saga.paused else "") + (f": {saga.cause}" if saga.cause else "")
-    rows = [f"| {s.step} | {s.kind} | {s.outcome or 'in flight'} | {s.undo or ''} |" for s in saga.steps]
+    rows = [
+        f"| {s.step} | {s.kind} | {s.outcome or 'in flight'} | {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
+        for s in saga.steps
+    ]
     return "\n".join([heading, "", "| step | kind | outcome | undo |", "|---|---|---|---|", *rows])
 
 
 def _step_report(step: Step) -> StepReport:
     touched = step.undoing is not Undoing.NOT_BEGUN
-    return StepReport(step=step.key, kind=step.kind, outcome=step.outcome, undo=step.undoing if touched else None)
+    return StepReport(
+        step=step.key, kind=step.kind, outcome=step.outcome, undo=step.undoing if touched else None, stuck=step.stuck
+    )

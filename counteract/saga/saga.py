@@ -49,7 +49,7 @@ class Saga:
         dispatcher = Dispatcher.of_this_workflow()
         self._chronicle = Chronicle(dispatcher)
         self._stepper = Stepper(self._ledger, dispatcher, self, alert_after)
-        self._status = SagaStatus.RUNNING
+        self._phase = SagaStatus.RUNNING
         self._cause: str | None = None
         self._interruption: Interruption | None = None
         self._paused = False
@@ -58,7 +58,8 @@ class Saga:
         self._step = ""
         self._shown: tuple[SagaStatus, str] | None = None
         self._body: asyncio.Task[Any] | None = None
-        self._flights: set[asyncio.Task[Any]] = set()
+        # In start order: a set's order differs from replay to replay.
+        self._flights: dict[asyncio.Task[Any], None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # What a workflow calls.
@@ -101,12 +102,17 @@ class Saga:
     # What the workflow's signals, query and update call.
 
     def report(self) -> SagaReport:
-        return report(self._ledger, self._status, cause=self._cause, paused=self._paused)
+        return report(self._ledger, self.status, cause=self._cause, paused=self._paused)
 
     def pause(self) -> None:
         """Begin no further step. Those in flight go on; an undo is not held up."""
         self._paused = True
         self.changed()
+
+    @property
+    def status(self) -> SagaStatus:
+        open_ = self._phase in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
+        return SagaStatus.STUCK if open_ and self._ledger.stuck else self._phase
 
     @property
     def over(self) -> bool:
@@ -135,20 +141,19 @@ class Saga:
     # What the stepper calls.
 
     def changed(self) -> None:
+        """Show status and step as search attributes, and all steps as the workflow's current details."""
+        if self._shown != (self.status, self._step):
+            self._shown = (self.status, self._step)
+            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self.status), SAGA_STEP.value_set(self._step)])
         workflow.set_current_details(markdown(self.report()))
 
     async def stuck(self, step: Step, why: str) -> Resolution:
-        before, self._status = self._status, SagaStatus.STUCK
-        self._show(step.key)
+        decision = asyncio.create_task(self._parking.decision_on(step))
         await self._chronicle.record(SagaStuck, step=step.key, why=why)
-        decision = await self._parking.decision_on(step)
-        await self._chronicle.record(
-            SagaResolved, step=step.key, decision=decision.decision, who=decision.who, why=decision.why
-        )
-        if not self._parking.steps:
-            self._status = before
-            self._show(step.key)
-        return decision
+        resolution = await decision
+        said = {"decision": resolution.decision, "who": resolution.who, "why": resolution.why}
+        await self._chronicle.record(SagaResolved, step=step.key, **said)
+        return resolution
 
     # The context manager.
 
@@ -157,7 +162,7 @@ class Saga:
         if self._deadline is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._deadline.total_seconds(), self.interrupt, Interruption.DEADLINE)
-        self._show()
+        self.changed()
         await to_the_end(self._chronicle.record(SagaStarted))
         return self
 
@@ -201,8 +206,8 @@ class Saga:
         self._show(steps[0].key)
         flights = [asyncio.create_task(self._fly(step, options, tolerate_refusals)) for step in steps]
         for flight in flights:
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+            self._flights[flight] = None
+            flight.add_done_callback(self._flights.pop)
         # Only what can be undone is asked to stop: beyond, the way is forward.
         return await settled(flights, cancel=all(command.kind is CommandKind.COMPENSATABLE for command in commands))
 
@@ -237,12 +242,13 @@ class Saga:
         return await self._compensate(failure)
 
     async def _complete(self) -> None:
-        self._status = SagaStatus.COMPLETED
+        self._phase = SagaStatus.COMPLETED
         await self._chronicle.record(SagaCompleted, steps=tuple(step.key for step in self._ledger.steps))
-        self._show()
+        self.changed()
 
     async def _incomplete(self, failure: BaseException) -> BaseException:
-        self._status, self._cause = SagaStatus.STUCK, _describe(failure)
+        self._phase, self._cause = SagaStatus.STUCK, _describe(failure)
+        await self._settle_flights(cancel=False)
         last = self._ledger.steps[-1].key
         await self._chronicle.record(SagaStuck, step=last, why=self._cause)
         self._show(last)
@@ -251,22 +257,22 @@ class Saga:
         return ending
 
     async def _compensate(self, failure: BaseException) -> BaseException:
-        self._status, self._cause = SagaStatus.COMPENSATING, self._interruption or _describe(failure)
-        self._show()
-        await self._settle_flights()
+        self._phase, self._cause = SagaStatus.COMPENSATING, self._interruption or _describe(failure)
+        self.changed()
+        await self._settle_flights(cancel=True)
         for group in self._ledger.undo_plan():
             self._show(group[0].key)
             await together([self._stepper.undo(step) for step in group])
-        self._status = SagaStatus.COMPENSATED
+        self._phase = SagaStatus.COMPENSATED
         await self._chronicle.record(
             SagaCompensated, cause=self._cause, undone=self._keys(Undoing.UNDONE), skipped=self._keys(Undoing.SKIPPED)
         )
-        self._show()
+        self.changed()
         return self._ending(failure)
 
-    async def _settle_flights(self) -> None:
-        """Steps that the saga's own tasks still have in flight: what became of them must be known before their undo."""
-        for flight in self._flights:
+    async def _settle_flights(self, *, cancel: bool) -> None:
+        """What became of steps that the saga's own tasks still have in flight must be known before it ends."""
+        for flight in self._flights if cancel else ():
             flight.cancel()
         while self._flights:
             await workflow.wait(list(self._flights))
@@ -292,12 +298,8 @@ class Saga:
     def _keys(self, undoing: Undoing) -> tuple[str, ...]:
         return tuple(step.key for step in self._ledger.steps if step.undoing is undoing)
 
-    def _show(self, step: str | None = None) -> None:
-        """Status and step as search attributes; without `step` the last one stays."""
-        self._step = step or self._step
-        if self._shown != (self._status, self._step):
-            self._shown = (self._status, self._step)
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self._status), SAGA_STEP.value_set(self._step)])
+    def _show(self, step: str) -> None:
+        self._step = step
         self.changed()
 
 

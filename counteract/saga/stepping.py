@@ -55,19 +55,12 @@ class Stepper:
                 await self.dispatcher.undo(step, self.alert_after)
                 step.undoing = Undoing.UNDONE
             except ActivityError as error:
-                await self._undo_failed(step, error)
-            self.observer.changed()
-
-    async def _undo_failed(self, step: Step, error: ActivityError) -> None:
-        step.undoing = Undoing.STUCK
-        if not is_final(error):
-            return
-        decision = await self.observer.stuck(step, str(failure_of(step, error)))
-        if decision.decision == "skip":
-            step.undoing = Undoing.SKIPPED
-        else:
-            step.undoing = Undoing.RUNNING
-            step.command = corrected(step, decision)
+                decision = await self._trouble(step, error)
+                if decision and decision.decision == "skip":
+                    step.undoing = Undoing.SKIPPED
+                elif decision:
+                    step.command = corrected(step, decision)
+            self._noted(step, stuck=step.stuck and not step.concluded)
 
     async def _once(self, step: Step, options: Options) -> Any:
         try:
@@ -105,8 +98,7 @@ class Stepper:
                 return await self.dispatcher.settle(pivot, self.alert_after)
             except ActivityError as error:
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
-                if is_final(error):
-                    await self.observer.stuck(pivot, str(failure_of(pivot, error)))
+                await self._trouble(pivot, error)
 
     async def _until_it_succeeds(self, step: Step, options: Options) -> Any:
         retry = replace(options.retry or step.command.spec.retry, attempts=None)
@@ -115,9 +107,9 @@ class Stepper:
             try:
                 result = await self.dispatcher.forward(step, patient)
             except ActivityError as error:
-                if not is_final(error):
+                decision = await self._trouble(step, error)
+                if decision is None:
                     continue
-                decision = await self.observer.stuck(step, str(failure_of(step, error)))
                 if decision.decision == "skip":
                     self._settle(step, Outcome.NOT_APPLIED)
                     return replacement(step, decision)
@@ -127,6 +119,19 @@ class Stepper:
                 self._settle(step, Outcome.APPLIED)
                 return result
 
+    async def _trouble(self, step: Step, error: ActivityError) -> Resolution | None:
+        """What must succeed has not: None to try on, or, where that is of no use, what a person decided."""
+        self._noted(step, stuck=True)
+        if not is_final(error):
+            return None
+        decision = await self.observer.stuck(step, str(failure_of(step, error)))
+        self._noted(step, stuck=False)
+        return decision
+
     def _settle(self, step: Step, outcome: Outcome) -> None:
         self.ledger.settle(step, outcome)
+        self._noted(step, stuck=False)
+
+    def _noted(self, step: Step, *, stuck: bool) -> None:
+        step.stuck = stuck
         self.observer.changed()

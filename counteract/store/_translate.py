@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
+from sqlalchemy.exc import DBAPIError
 
 from counteract.errors import (
     AppendTooLarge,
@@ -48,11 +49,12 @@ def translated() -> Iterator[None]:
         yield
     except (PoolTimeout, PoolClosed) as error:
         raise StoreUnavailable(f"no connection to the database: {error}; retry") from error
-    except psycopg.Error as error:
-        better = translate(error)
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        better = translate(cause) if isinstance(cause, psycopg.Error) else None
         if better is None:
             raise
-        raise better from error
+        raise better from cause
 
 
 def translate(error: psycopg.Error) -> StoreError | None:

@@ -18,6 +18,7 @@ from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import Notifier
+from counteract.store.reading import read_events
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.wire import (
     APPEND_PLACEHOLDERS,
@@ -32,7 +33,6 @@ S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
-_READ = f"select {STORED_COLUMNS} from events where position > %s and position <= %s order by position limit %s"  # noqa: S608
 _READ_STREAM = (
     f"select {STORED_COLUMNS} from events "  # noqa: S608
     "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
@@ -139,7 +139,8 @@ class PostgresEventStore:
         committed when the call began is there, and the call waits for appends that were under way.
         """
         end = await self.high_water_mark() if up_to is None else up_to
-        return [stored_event(row) for row in await self._fetch(_READ, (after, end, limit))]
+        async with self.connection() as connection:
+            return await read_events(connection, after=after, up_to=end, limit=limit)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
         """The last position drawn so far, once everything up to it is committed or will never be.

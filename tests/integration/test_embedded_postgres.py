@@ -65,7 +65,7 @@ IS_BUSY = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')"
 async def test_a_query_still_running_does_not_hinder_a_start_after_a_crash() -> None:
     async with EmbeddedPostgres() as server:
         query = asyncio.create_task(do(server.url, BUSY))
-        while not await ask(server.url, IS_BUSY):
+        while not await ask(server.url, IS_BUSY):  # noqa: ASYNC110  (it happens in the server)
             await asyncio.sleep(0.01)
         await server.kill()
         with pytest.raises(psycopg.OperationalError):

@@ -1,0 +1,69 @@
+"""`counteract replay`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counteract.cli.temporal import Address, Namespace, Query, Sagas, connected, sagas_in
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHistory
+
+DEFAULT_FOLDER = Path("tests/replay/histories")
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Recorded histories.")] = DEFAULT_FOLDER,
+    query: Query = None,
+    sagas: Sagas = None,
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
+    """Replay histories against today's code, comparing the order of steps and the arguments of each.
+
+    Without --query the recorded ones in DIR, with it those of a live server that it selects.
+    """
+    failed = asyncio.run(_replay(folder, query, sagas_in(sagas), address, namespace))
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _replay(
+    folder: Path, query: str | None, workflows: list[type], address: str | None, namespace: str | None
+) -> int:
+    from counteract.testing import ReplayFailed
+    from counteract.testing import replay as run
+
+    histories = _live(query, address, namespace) if query else _files(folder)
+    count = failed = 0
+    async for history in histories:
+        count += 1
+        try:
+            await run(history, workflows)
+            print(f"✓ {history.workflow_id}")
+        except ReplayFailed as failure:
+            failed += 1
+            print(f"✗ {failure}")
+    if not count:
+        raise CounteractError(f"no histories in {folder}: record some with `counteract record`")
+    print(f"{count - failed} of {count} replay")
+    return failed
+
+
+async def _files(folder: Path) -> AsyncIterator[WorkflowHistory]:
+    from counteract.testing import recorded
+
+    for _, history in recorded(folder):
+        yield history
+
+
+async def _live(query: str, address: str | None, namespace: str | None) -> AsyncIterator[WorkflowHistory]:
+    client = await connected(address, namespace)
+    async for execution in client.list_workflows(query):
+        yield await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()

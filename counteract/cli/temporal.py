@@ -1,0 +1,96 @@
+"""What the commands that talk to a Temporal server share: its options, the connection, and the project's sagas."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counteract.errors import ConfigurationError, CounteractError
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+Address = Annotated[
+    str | None, typer.Option(help="Host and port of the Temporal server; by default TEMPORAL_ADDRESS or the profile's.")
+]
+Namespace = Annotated[str | None, typer.Option(help="By default TEMPORAL_NAMESPACE or the profile's.")]
+Query = Annotated[str | None, typer.Option(help="A list filter, such as \"SagaStatus = 'COMPENSATED'\".")]
+Sagas = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sagas", metavar="MODULE", help="Where the sagas are; by default [tool.counteract] sagas of pyproject.toml."
+    ),
+]
+
+
+class TemporalUnreachable(CounteractError):
+    """The Temporal server does not answer: start it, or correct the address."""
+
+
+async def connected(address: str | None, namespace: str | None) -> Client:
+    """A client by Temporal's own environment configuration, with the engine's plugin."""
+    from temporalio.client import Client
+    from temporalio.envconfig import ClientConfig
+    from temporalio.service import RPCError
+
+    from counteract.plugin import CounteractPlugin
+
+    given = {"target_host": address, "namespace": namespace}
+    config: dict[str, Any] = {
+        "target_host": "localhost:7233",
+        **ClientConfig.load_client_connect_config(),
+        **{name: value for name, value in given.items() if value},
+    }
+    try:
+        return await Client.connect(**config, plugins=[CounteractPlugin()])
+    except (RuntimeError, RPCError) as error:
+        target = config["target_host"]
+        raise TemporalUnreachable(
+            f"no Temporal server answers at {target}: give --address or set TEMPORAL_ADDRESS"
+        ) from error
+
+
+async def matching(client: Client, query: str) -> AsyncIterator[str]:
+    """The ids of the workflows that a list filter selects."""
+    async for execution in client.list_workflows(query):
+        yield execution.id
+
+
+def sagas_in(modules: Sequence[str] | None) -> list[type]:
+    """The saga classes that these modules define. Raises ConfigurationError."""
+    from counteract.saga import SagaWorkflow
+
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does
+    names = modules or _declared()
+    if not names:
+        raise ConfigurationError("no sagas are named", ['give --sagas MODULE, or set [tool.counteract] sagas = ["…"]'])
+    found = [
+        each
+        for module in map(_imported, names)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, SagaWorkflow) and each.__module__ == module.__name__
+    ]
+    if not found:
+        raise ConfigurationError("no sagas were found", [f"{name} defines no SagaWorkflow class" for name in names])
+    return found
+
+
+def _declared() -> list[str]:
+    file = Path("pyproject.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    names: list[str] = tables.get("tool", {}).get("counteract", {}).get("sagas", [])
+    return names
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(f"cannot import {name}", [str(error)]) from error

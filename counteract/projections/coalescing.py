@@ -1,0 +1,94 @@
+"""Many operations on a row become one change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The row is this, whatever it was."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The row is gone, if it was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """The row changes from what it was. First it is patched if it is there; then, if `creates`, it is made if it is not."""
+
+    patched: Row = field(default_factory=dict)
+    creates: bool = False
+    added: Row = field(default_factory=dict)
+    """Numbers to add."""
+    fields: Row = field(default_factory=dict)
+    """What changes after the row is sure to be there."""
+
+
+Change = Replaced | Removed | Adjusted
+
+
+def coalesce(operations: Iterable[Operation], blank: Row) -> dict[Any, Change]:
+    """What the operations come to, by key. `blank` is a row of the columns' defaults, without the key."""
+    changes: dict[Any, Change] = {}
+    for operation in operations:
+        changes[operation.key] = _then(changes.get(operation.key, Adjusted()), operation, blank)
+    return changes
+
+
+def _then(change: Change, operation: Operation, blank: Row) -> Change:
+    match operation:
+        case Put(row=row):
+            return Replaced({**blank, **row})
+        case Patch(fields=fields):
+            return _patch(change, fields)
+        case Delete():
+            return Removed()
+        case Increment(field=name, by=by):
+            return _increment(change, name, by, blank)
+        case _:
+            assert_never(operation)
+
+
+def _patch(change: Change, fields: Row) -> Change:
+    match change:
+        case Replaced(row):
+            return Replaced({**row, **fields})
+        case Removed():
+            return change
+        case Adjusted(creates=False):
+            return replace(change, patched={**change.patched, **fields})
+        case Adjusted():
+            added = {name: by for name, by in change.added.items() if name not in fields}
+            return replace(change, added=added, fields={**change.fields, **fields})
+        case _:
+            assert_never(change)
+
+
+def _increment(change: Change, name: str, by: Any, blank: Row) -> Change:
+    match change:
+        case Replaced(row):
+            return Replaced(increased(row, {name: by}))
+        case Removed():
+            return Replaced(increased(blank, {name: by}))
+        case Adjusted(fields=fields) if name in fields:
+            return replace(change, fields=increased(fields, {name: by}))
+        case Adjusted(added=added):
+            return replace(change, creates=True, added={**added, name: added[name] + by if name in added else by})
+        case _:
+            assert_never(change)
+
+
+def increased(row: Row, added: Row) -> Row:
+    """The row with numbers added; null counts as 0."""
+    return {**row, **{name: by if row[name] is None else row[name] + by for name, by in added.items()}}

@@ -1,0 +1,85 @@
+"""Keeps projections up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.errors import ConfigurationError
+from counteract.projections.coalescing import coalesce
+from counteract.projections.projection import Projection
+from counteract.projections.writing import TableWriter
+from counteract.store import PostgresEventStore, StoredEvent
+from counteract.subscriptions import Subscriber, Subscription, reached
+from counteract.subscriptions.checkpoint import Checkpoint
+
+# Two processes that start at once must not both create a table.
+_LOCK = text("select pg_advisory_xact_lock(7203480153)")
+
+
+class ProjectionRunner:
+    """Applies events to the tables of its projections, in batches, exactly once, whichever processes run them.
+
+    A table that is missing is created and filled from the first event on.
+    """
+
+    def __init__(self, url: str, projections: Sequence[Projection], *, batch_size: int = 500) -> None:
+        self._url = url
+        self._names = [projection.name for projection in projections]
+        twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
+        if twice:
+            raise ConfigurationError("the projections", twice)
+        self._subscriptions = [
+            Subscription(url, ProjectionSubscriber(projection), batch_size=batch_size) for projection in projections
+        ]
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for subscription in self._subscriptions:
+                tasks.create_task(subscription.run())
+
+    async def reached(self, position: int, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - as in reached()
+        """Return once all its projections show every event up to `position`.
+
+        Raises ProjectionBehind after `timeout` seconds.
+        """
+        async with PostgresEventStore.open(self._url, pool_size=1) as store, asyncio.TaskGroup() as tasks:
+            for name in self._names:
+                tasks.create_task(reached(store, name, position, timeout=timeout))
+
+
+class ProjectionSubscriber(Subscriber):
+    """Writes what a projection says."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.name = projection.name
+        self.event_types = projection.decoder.event_types
+        self._projection = projection
+        self._writer = TableWriter(projection.table)
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
+        await connection.execute(_LOCK)
+        if await connection.run_sync(_create, self._projection.table):
+            await Checkpoint.start_over(connection, self.name)
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        operations = self._projection.operations_of(events)
+        await self._writer.write(connection, coalesce(operations, self._writer.blank))
+
+
+def _create(connection: Connection, table: Table) -> bool:
+    inspector = inspect(connection)
+    if not inspector.has_table(table.name):
+        table.create(connection)
+        return True
+    actual = {column["name"] for column in inspector.get_columns(table.name)}
+    if actual != set(table.columns.keys()):
+        problem = "the table has other columns than are declared: drop it, and it is built anew"
+        raise ConfigurationError(f"projection table {table.name!r}", [problem])
+    return False

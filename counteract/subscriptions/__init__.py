@@ -1,0 +1,16 @@
+"""Subscriptions: every event, in the global order, to whoever wants it.
+
+class Audit(Subscriber):
+    name = "audit"
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        await connection.execute(insert(audit_log), [{"position": each.position} for each in events])
+
+await Subscription(url, Audit()).run()
+"""
+
+from counteract.subscriptions.reaching import position_of, reached
+from counteract.subscriptions.subscriber import Subscriber
+from counteract.subscriptions.subscription import Polling, Subscription
+
+__all__ = ["Polling", "Subscriber", "Subscription", "position_of", "reached"]

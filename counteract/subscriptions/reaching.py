@@ -1,0 +1,37 @@
+"""Waiting until a subscription has come as far as a position, by what the database says."""
+
+from __future__ import annotations
+
+import asyncio
+
+from counteract.errors import ProjectionBehind
+from counteract.store import PostgresEventStore
+from counteract.subscriptions.backoff import Backoff
+
+_POSITION = "select coalesce(min(position), 0) from subscriptions where name = %s"
+
+
+async def reached(
+    store: PostgresEventStore,
+    name: str,
+    position: int,
+    *,
+    timeout: float,  # noqa: ASYNC109 - the error says how far it came
+) -> None:
+    """Return once the named subscription has applied every event up to `position`, whichever process runs it.
+
+    Raises ProjectionBehind after `timeout` seconds.
+    """
+    pauses = Backoff(shortest=0.002, longest=0.05)
+    deadline = asyncio.get_running_loop().time() + timeout
+    while (current := await position_of(store, name)) < position:
+        if asyncio.get_running_loop().time() > deadline:
+            raise ProjectionBehind(name, position=current, wanted=position)
+        await asyncio.sleep(pauses.next())
+
+
+async def position_of(store: PostgresEventStore, name: str) -> int:
+    """The last position that the subscription is done with; 0 before its first event."""
+    async with store.connection() as connection:
+        row = await (await connection.execute(_POSITION, (name,))).fetchone()
+    return int(row[0]) if row else 0

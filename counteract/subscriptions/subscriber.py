@@ -1,0 +1,30 @@
+"""What a subscription delivers to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.store import StoredEvent
+
+
+class Subscriber(ABC):
+    """Receives every event in the global order.
+
+    What it does through `connection` happens exactly once: it is committed together with the checkpoint. What it does
+    elsewhere happens at least once.
+    """
+
+    name: str
+    """Names the checkpoint: two subscribers of one name share the events between them."""
+    event_types: frozenset[str] | None = None
+    """The stored names that it wants; None: all."""
+
+    async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
+        """Called before the first event, and again after each reconnection. Runs in a transaction."""
+
+    @abstractmethod
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        """Take a batch, in order. Whatever it raises, the batch is delivered again later."""
