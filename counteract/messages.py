@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -121,8 +121,8 @@ class CommandSpec:
 
 def _is_template(cls: type[BaseModel]) -> bool:
     """A generic class, or one that pydantic derived by filling in its parameters: not yet a command of anybody's."""
-    generic = cls.__pydantic_generic_metadata__
-    return bool(generic["parameters"] or generic["origin"])
+    declared = any(get_origin(base) is Generic for base in cls.__dict__.get("__orig_bases__", ()))
+    return declared or cls.__pydantic_generic_metadata__["origin"] is not None
 
 
 def _result_type(cls: type[BaseModel]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.schema import SchemaItem
@@ -30,9 +30,10 @@ class Projection:
     def __init__(self, name: str, *items: SchemaItem) -> None:
         self.name = name
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
+        self._key = [column.name for column in self.table.primary_key.columns]
         self._handlers: dict[type[Event], Handler[Any]] = {}
         problems = [problem for column in self.table.columns for problem in _problems(column)]
-        if not self.table.primary_key.columns:
+        if not self._key:
             problems.append("no column is the primary key")
         if problems:
             raise ConfigurationError(f"projection {name!r}", problems)
@@ -55,16 +56,44 @@ class Projection:
         return EventDecoder(self._handlers)
 
     def operations(self, recorded: Recorded[Any]) -> Sequence[Operation]:
-        """What the event does to the rows; nothing if it has no handler."""
+        """What the event does to the rows; nothing if it has no handler.
+
+        Raises ConfigurationError for operations that do not fit the table.
+        """
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
-        return [result] if isinstance(result, Put | Patch | Delete | Increment) else list(result)
+        operations = [result] if isinstance(result, Put | Patch | Delete | Increment) else list(result)
+        if problems := [problem for operation in operations for problem in self._misfits(operation)]:
+            raise ConfigurationError(f"projection {self.name!r}, handler of {recorded.event.event_type}", problems)
+        return operations
 
     def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Operation]:
         """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
         decoder = self.decoder
         for stored in events:
             yield from self.operations(decoder.decode(stored))
+
+    def _misfits(self, operation: Operation) -> Iterable[str]:
+        parts = len(operation.key) if isinstance(operation.key, tuple) else 1
+        if parts != len(self._key):
+            yield f"{operation} needs a key of {', '.join(self._key)}"
+        for name in _fields(operation):
+            if name not in self.table.columns:
+                yield f"{operation} names {name!r}, which is no column"
+            elif name in self._key:
+                yield f"{operation} names {name!r}, which is part of the key"
+
+
+def _fields(operation: Operation) -> Iterable[str]:
+    match operation:
+        case Put(row=fields) | Patch(fields=fields):
+            return fields
+        case Increment(field=name):
+            return (name,)
+        case Delete():
+            return ()
+        case _:
+            assert_never(operation)
 
 
 def _problems(column: Column[Any]) -> Iterable[str]:

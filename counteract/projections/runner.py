@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from time import monotonic
 
 from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,9 +49,10 @@ class ProjectionRunner:
 
         Raises ProjectionBehind after `timeout` seconds.
         """
-        async with PostgresEventStore.open(self._url, pool_size=1) as store, asyncio.TaskGroup() as tasks:
+        deadline = monotonic() + timeout
+        async with PostgresEventStore.open(self._url, pool_size=1) as store:
             for name in self._names:
-                tasks.create_task(reached(store, name, position, timeout=timeout))
+                await reached(store, name, position, timeout=deadline - monotonic())
 
 
 class ProjectionSubscriber(Subscriber):

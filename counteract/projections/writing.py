@@ -58,11 +58,11 @@ class TableWriter:
     def _patches(self, patches: Mapping[Any, Row]) -> Iterable[Bulk]:
         by_fields = defaultdict(list)
         for key, fields in patches.items():
-            parameters = self._key_parameters(key) | {f"new_{name}": value for name, value in fields.items()}
-            by_fields[tuple(sorted(fields))].append(parameters)
+            new = {f"new_{name}": value for name, value in fields.items()}
+            by_fields[tuple(sorted(fields))].append(self._key_parameters(key) | new)
         for names, parameters in by_fields.items():
-            new = {name: bindparam(f"new_{name}") for name in names}
-            yield update(self._table).where(*self._has_key()).values(new), parameters
+            values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+            yield update(self._table).where(*self._has_key()).values(values), parameters
 
     def _increments(self, adjusted: Mapping[Any, Adjusted]) -> Iterable[Bulk]:
         by_fields = defaultdict(list)

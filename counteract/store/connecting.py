@@ -27,6 +27,9 @@ _CONNECT_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 30_000,
 }
 
+# Statements are prepared at their first use: there are few, and each is used again and again.
+_IN_USE: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
+
 # An open transaction that has appended delays every subscriber, so none may linger.
 _SESSION_SETTINGS = """
     select set_config('timezone', 'UTC', false),
@@ -55,8 +58,13 @@ def connect_options(url: str) -> dict[str, Any]:
 
 async def connect(url: str) -> Connection:
     """One connection, in autocommit mode."""
-    connection = await psycopg.AsyncConnection.connect(**connect_options(url), autocommit=True, prepare_threshold=0)
-    await configure(connection)
+    options = connect_options(url) | _IN_USE
+    connection = await psycopg.AsyncConnection.connect(**options)
+    try:
+        await configure(connection)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
@@ -65,9 +73,9 @@ async def configure(connection: Connection) -> None:
 
 
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
-    """A closed pool. Statements are prepared at their first use: there are few, and each is used again and again."""
+    """A pool that is not open yet."""
     return AsyncConnectionPool(
-        kwargs=connect_options(url) | {"autocommit": True, "prepare_threshold": 0},
+        kwargs=connect_options(url) | _IN_USE,
         min_size=1,
         max_size=size,
         timeout=timeout,

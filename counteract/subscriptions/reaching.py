@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from counteract.errors import ProjectionBehind
 from counteract.store import PostgresEventStore
@@ -23,9 +24,9 @@ async def reached(
     Raises ProjectionBehind after `timeout` seconds.
     """
     pauses = Backoff(shortest=0.002, longest=0.05)
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = monotonic() + timeout
     while (current := await position_of(store, name)) < position:
-        if asyncio.get_running_loop().time() > deadline:
+        if monotonic() > deadline:
             raise ProjectionBehind(name, position=current, wanted=position)
         await asyncio.sleep(pauses.next())
 

@@ -27,4 +27,4 @@ class Subscriber(ABC):
 
     @abstractmethod
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        """Take a batch, in order. Whatever it raises, the batch is delivered again later."""
+        """Take a batch, in order, within 30 seconds. Whatever it raises, the batch is delivered again later."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, StoreUnavailable
@@ -32,7 +32,7 @@ class Polling:
     shortest: float = 0.05
     longest: float = 0.25
     unsettled: float = 0.005
-    """While an append is under way that the next events may have to wait for."""
+    """The shortest while an append is under way that the next events have to wait for."""
 
 
 class Subscription:
@@ -77,13 +77,16 @@ class Subscription:
 
     async def _follow(self, delivery: Delivery, failures: Backoff) -> NoReturn:
         idle = Backoff(shortest=self._polling.shortest, longest=self._polling.longest)
+        unsettled = Backoff(shortest=self._polling.unsettled, longest=self._polling.longest)
         while True:
             if await delivery.step():
                 idle.reset()
-            elif delivery.is_settled:
-                await delivery.notified(timeout=idle.next())
+            elif not delivery.is_settled:
+                await asyncio.sleep(unsettled.next())
+                continue
             else:
-                await asyncio.sleep(self._polling.unsettled)
+                await delivery.notified(timeout=idle.next())
+            unsettled.reset()
             self._recovered(failures)
 
     def _recovered(self, failures: Backoff) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import assert_never
 from uuid import UUID
 
 from pydantic import BaseModel, PositiveInt
 
-from counteract import Compensatable, Decider, Event, Outcome, Pivot, Rejected
+from counteract import Compensatable, Decider, Event, Outcome, Pivot, Rejected, Retry
 from counteract.participants import (
     Dispatch,
     Happened,
@@ -99,7 +100,13 @@ class PayHeldMoney(Pivot[Reference], service="accounts"):
     trip: str
 
 
-class Authorize(Compensatable[Reference], service="card", compensation="Void"):
+class Authorize(
+    Compensatable[Reference],
+    service="card",
+    compensation="Void",
+    timeout=timedelta(seconds=2),
+    retry=Retry(initial=timedelta(milliseconds=100)),
+):
     """Ask a card company."""
 
     trip: str
