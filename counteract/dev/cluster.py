@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from counteract.dev.errors import PartFailed
 from counteract.dev.process import GuardedProcess, Launch
+from counteract.dev.state import MOVE, StateFolder
 from counteract.dev.unprivileged import let_program_run, private_folder, unprivileged_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from counteract.dev.state import StateFolder
 
 NAME = "PostgreSQL"
 # The shortest limit on the path of a Unix socket among the systems that we run on, less the socket's own name.
@@ -80,7 +80,7 @@ class Cluster:
         initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, "-D", str(unfinished)))
         try:
             if await initdb.wait():
-                raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}")
+                raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}", MOVE)
         finally:
             await initdb.stop()
         unfinished.rename(self.data)

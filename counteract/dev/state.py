@@ -37,7 +37,9 @@ class StateFolder:
         try:
             folder = cls(temporary_folder() if path is None else make(path), ephemeral=path is None)
         except OSError as error:
-            raise PartFailed(part, f"cannot keep its state in {path or tempfile.gettempdir()}: {error.strerror}", MOVE) from error
+            raise PartFailed(
+                part, f"cannot keep its state in {path or tempfile.gettempdir()}: {error.strerror}", MOVE
+            ) from error
         try:
             await folder._take(part)
         except BaseException:

@@ -105,10 +105,10 @@ def decode_stream(decider: Decider[S, E], rows: Iterable[Sequence[Any]], state: 
 
 def _json(value: Any, name: str) -> str:
     try:
-        data = to_json(value).decode()
+        data = to_json(value, inf_nan_mode="null").decode()
     except PydanticSerializationError as error:
         raise InvalidEvent(f"{name} is not JSON: {error}") from error
-    # pydantic writes NaN and infinities as null: the event would come back as another one.
+    # NaN and infinities are written as null: the event would come back as another one.
     if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
         raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not")
     if "\\u0000" in data:

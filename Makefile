@@ -1,0 +1,46 @@
+# Every target sets itself up from a bare Python 3.11+; run it first in a fresh clone, or without a network later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check bench chaos record lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Build .venv (every other target does it by itself)
+	@$(PYTHON) scripts/setup_venv.py $(VENV)
+
+demo: setup ## See sagas complete, fail and undo themselves, on a real Temporal server and PostgreSQL
+	@$(BIN)/python worker.py demo
+
+dev: setup ## Run everything for development, with the Temporal Web UI, until Ctrl-C
+	@$(BIN)/counteract dev
+
+test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+check: setup ## Check format, lint, types and import rules
+	@failed=0; \
+	$(BIN)/ruff format --check --quiet . || failed=1; \
+	$(BIN)/ruff check --quiet . || failed=1; \
+	$(BIN)/mypy --no-error-summary || failed=1; \
+	$(BIN)/lint-imports --no-cache || failed=1; \
+	exit $$failed
+
+bench: setup ## Measure against other engines, side by side
+	@$(BIN)/python -m benchmarks
+
+chaos: setup ## Kill parts under load and check that every invariant holds
+	@$(BIN)/pytest -m chaos $(ARGS)
+
+record: setup ## Record today's workflow histories for the replay tests
+	@$(BIN)/counteract record
+
+lock: ## Compile requirements/*.txt anew from requirements/*.in and pyproject.toml
+	@$(PYTHON) scripts/lock_requirements.py $(ARGS)
+
+clean: ## Remove the environment and everything generated
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
