@@ -13,10 +13,10 @@ setup: ## Build .venv (every other target does it by itself)
 	@$(PYTHON) scripts/setup_venv.py $(VENV)
 
 demo: setup ## See sagas complete, fail and undo themselves, on a real Temporal server and PostgreSQL
-	@$(BIN)/python worker.py demo
+	@$(BIN)/python -m marketplace.demo
 
 dev: setup ## Run everything for development, with the Temporal Web UI, until Ctrl-C
-	@$(BIN)/counteract dev
+	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
 	@$(BIN)/pytest $(ARGS)
@@ -26,7 +26,7 @@ check: setup ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check --quiet . || failed=1; \
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/mypy --no-error-summary || failed=1; \
-	$(BIN)/lint-imports --no-cache || failed=1; \
+	$(BIN)/lint-imports --no-cache --no-logo || failed=1; \
 	exit $$failed
 
 bench: setup ## Measure against other engines, side by side

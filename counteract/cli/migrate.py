@@ -20,5 +20,6 @@ def migrate(
     try:
         run(database_url)
     except OperationalError as error:
-        raise StoreError(f"Cannot reach the database: {error.orig}. Check DATABASE_URL.") from error
+        reason = str(error.orig).splitlines()[0]
+        raise StoreError(f"Cannot reach the database: {reason}. Check DATABASE_URL.") from error
     print("The schema is up to date.")

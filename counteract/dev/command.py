@@ -90,7 +90,7 @@ class CommandPart:
 
     async def _get_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        while not await self._is_ready():
+        while self._ready and not await self._is_ready():
             if time.monotonic() > deadline:
                 raise PartFailed(self._name, f"was not ready within {START_TIMEOUT} seconds")
             await asyncio.sleep(0.05)

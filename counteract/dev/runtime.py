@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from counteract.dev.temporal import NAMESPACE, EmbeddedTemporal
 from counteract.store.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from counteract.dev.config import DevSettings
@@ -39,15 +38,24 @@ class DevOptions:
 
 async def run(options: DevOptions, *, say: Callable[[str], None] = print) -> None:
     """Run everything until interrupted. Raises PartFailed when a part cannot start, or ends by itself."""
+    async with Supervisor(say) as supervisor:
+        await start(supervisor, options, say=say)
+        await supervisor.wait()
+
+
+async def start(
+    supervisor: Supervisor, options: DevOptions, *, say: Callable[[str], None] = print
+) -> Mapping[str, str]:
+    """Bring everything up, and return the environment through which the parts find each other."""
     settings = read_settings(options.project)
-    with contextlib.closing(await StateFolder.open("counteract dev", options.state)) as logs:
-        async with Supervisor(say) as supervisor:
-            variables = await start_servers(supervisor, options)
-            variables = with_settings(variables | free_ports(settings), settings.env)
-            for part in settings.parts:
-                await supervisor.add(CommandPart(part, variables, logs, say=say))
-            say(f"{'Logs':<18} {logs.path}")
-            await supervisor.wait()
+    logs = await StateFolder.open("counteract dev", options.state)
+    supervisor.afterwards(logs.close)
+    variables = await start_servers(supervisor, options)
+    variables = with_settings(variables | free_ports(settings), settings.env)
+    for part in settings.parts:
+        await supervisor.add(CommandPart(part, variables, logs, say=say))
+    say(f"{'Logs':<18} {logs.path}")
+    return variables
 
 
 async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str, str]:
@@ -61,6 +69,7 @@ async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str
         "DATABASE_URL": postgres.url,
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": NAMESPACE,
+        "TEMPORAL_UI_URL": temporal.ui_url,
         # A part writes to a file, where its `ready` text must arrive when it is printed, and not in the next buffer.
         "PYTHONUNBUFFERED": "1",
     }

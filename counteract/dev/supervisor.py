@@ -64,6 +64,10 @@ class Supervisor:
         self._watchers.append(asyncio.create_task(self._watch(part)))
         return part
 
+    def afterwards(self, clean_up: Callable[[], None]) -> None:
+        """Do this when every part added from now on has stopped."""
+        self._parts.callback(clean_up)
+
     async def wait(self) -> None:
         """Return never: the block is broken off when it is time."""
         await asyncio.get_running_loop().create_future()
@@ -76,11 +80,11 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(closing)
         closing.result()
+        if self._interrupted and self._block:
+            self._block.uncancel()
         if self._failure:
             # What the block ran into meanwhile is most likely a consequence.
             raise self._failure from (error if isinstance(error, Exception) else None)
-        if self._interrupted and self._block:
-            self._block.uncancel()
         return self._interrupted and isinstance(error, asyncio.CancelledError)
 
     async def _watch(self, part: Part) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, assert_never
+from copy import copy
+from typing import Any, Self, TypeVar, assert_never
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.schema import SchemaItem
@@ -49,6 +50,13 @@ class Projection:
             return handler
 
         return register
+
+    def under(self, name: str) -> Self:
+        """The same read model under another name, with a table and a checkpoint of its own: to fill beside this one."""
+        other = copy(self)
+        other.name = name
+        other.table = self.table.to_metadata(MetaData(), name=name.replace("-", "_"))
+        return other
 
     @property
     def decoder(self) -> EventDecoder[Event]:

@@ -39,10 +39,13 @@ class ProjectionRunner:
         ]
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for subscription in self._subscriptions:
-                tasks.create_task(subscription.run())
+        """Until it is cancelled. Raises ConfigurationError; waits for everything else to get better."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for subscription in self._subscriptions:
+                    tasks.create_task(subscription.run())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def reached(self, position: int, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - as in reached()
         """Return once all its projections show every event up to `position`.

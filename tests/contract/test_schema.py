@@ -120,8 +120,8 @@ async def test_a_failing_migration_leaves_nothing_behind(empty_url: str, monkeyp
     def fail(*_: Any) -> None:
         raise RuntimeError("in the middle")
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError):  # noqa: PT012 - the patch must end
-        patched.setattr(migrate_module, "_execute_script", fail)
+    monkeypatch.setattr(migrate_module, "_execute_script", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
         migrate(empty_url)
     with pytest.raises(SchemaOutdated):
         check_schema(empty_url)

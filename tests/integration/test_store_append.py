@@ -143,9 +143,7 @@ async def test_one_id_twice_in_a_call_is_refused(store: PostgresEventStore) -> N
 
 async def test_the_same_append_at_the_same_time_is_one_append(store: PostgresEventStore) -> None:
     ids = [uuid4()]
-    answers = await asyncio.gather(
-        *(store.append(A, [Counted()], expect=NO_STREAM, event_ids=ids) for _ in range(8))
-    )
+    answers = await asyncio.gather(*(store.append(A, [Counted()], expect=NO_STREAM, event_ids=ids) for _ in range(8)))
     assert set(answers) == {Appended(1, 1)}
 
 
@@ -231,10 +229,13 @@ async def test_calls_over_the_same_streams_in_any_order_never_deadlock(store: Po
 
 
 async def test_an_old_snapshot_is_refused(store: PostgresEventStore) -> None:
-    with pytest.raises(StoreError, match="needs READ COMMITTED, not REPEATABLE READ"):
+    async def append() -> None:
         async with store.connection() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read")
             await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()])))
+
+    with pytest.raises(StoreError, match="needs READ COMMITTED, not REPEATABLE READ"):
+        await append()
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,7 @@ async def somebody_waits(store: PostgresEventStore, kind: str) -> None:
     """Returns once a session waits for a lock of this kind."""
     query = "select from pg_locks where locktype = %s and not granted"
     async with store.connection() as connection:
-        while (await connection.execute(query, (kind,))).rowcount == 0:
+        while (await connection.execute(query, (kind,))).rowcount == 0:  # noqa: ASYNC110 - it happens in the database
             await asyncio.sleep(0.005)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from counteract import Event
 from counteract.dev.fixtures import execute
@@ -52,7 +53,7 @@ async def test_an_event_comes_back_as_it_went_in(store: PostgresEventStore) -> N
 
 
 async def test_times_are_utc_whatever_the_database_is_set_to(postgres: EmbeddedPostgres, database_url: str) -> None:
-    name = database_url.split("/")[3].split("?")[0]
+    name = conninfo_to_dict(database_url)["dbname"]
     await execute(postgres, f"alter database {name} set timezone = 'Asia/Tokyo'")
     async with PostgresEventStore.open(database_url) as store:
         await store.append(A, [Counted()], expect=ANY)

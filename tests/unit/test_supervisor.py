@@ -95,19 +95,24 @@ async def test_impatience_does_not_leave_a_part_running(diary: list[str]) -> Non
 
 async def test_the_crash_of_one_part_stops_all_and_says_which_and_how(diary: list[str]) -> None:
     part = Told("a", diary)
-    with pytest.raises(PartCrashed) as crash:
+
+    async def supervise() -> None:
         async with Supervisor(lambda _: None) as supervisor:
             await supervisor.add(part)
             await supervisor.add(Told("b", diary))
             part.crash.set()
             await supervisor.wait()
+
+    with pytest.raises(PartCrashed) as crash:
+        await supervise()
     assert str(crash.value) == "a ended by itself: exit code 3.\n    last words"
     assert diary[2:] == ["b stops", "a stops"]
 
 
 async def test_a_crash_is_told_rather_than_what_follows_from_it(diary: list[str]) -> None:
     part = Told("a", diary)
-    with pytest.raises(PartCrashed):
+
+    async def supervise() -> None:
         async with Supervisor(lambda _: None) as supervisor:
             await supervisor.add(part)
             part.crash.set()
@@ -116,12 +121,18 @@ async def test_a_crash_is_told_rather_than_what_follows_from_it(diary: list[str]
             except asyncio.CancelledError as cancelled:
                 raise ConnectionError("a does not answer") from cancelled
 
+    with pytest.raises(PartCrashed):
+        await supervise()
+
 
 async def test_a_part_that_cannot_start_stops_those_before_it(diary: list[str]) -> None:
-    with pytest.raises(PartFailed, match=r"^b did not start: no luck\.$"):
+    async def supervise() -> None:
         async with Supervisor(lambda _: None) as supervisor:
             await supervisor.add(Told("a", diary))
             await supervisor.add(Told("b", diary, refuses=True))
+
+    with pytest.raises(PartFailed, match=r"^b did not start: no luck\.$"):
+        await supervise()
     assert diary == ["a starts", "a stops"]
 
 

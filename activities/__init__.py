@@ -1,0 +1,1 @@
+"""Per context: each command's handler beside its compensation."""

@@ -1,0 +1,1 @@
+"""The Online Marketplace: what is decided in it, free of I/O."""

@@ -1,0 +1,238 @@
+"""Subscriptions on a real PostgreSQL: every event, in order, once for what goes through the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.dev.postgres import EmbeddedPostgres
+from counteract.errors import ConfigurationError, ProjectionBehind
+from counteract.store import ANY, PostgresEventStore, StoredEvent
+from counteract.store.connecting import async_engine
+from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached
+from counteract.subscriptions.checkpoint import Checkpoint
+from tests.counters import Counted, CounterReset, counter
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 20.0
+
+_APPEND = f"select append_events({APPEND_PLACEHOLDERS})"
+
+
+class Notebook(Subscriber):
+    """Writes down each position that it is given; the table would keep it twice."""
+
+    name = "notebook"
+
+    def __init__(self, *, failures: int = 0, pause: float = 0.0, only: str | None = None) -> None:
+        self.event_types = frozenset([only]) if only else None
+        self.failures = failures
+        self.pause = pause
+        self.calls = 0
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        await connection.execute(text("select pg_advisory_xact_lock(1)"))
+        await connection.execute(text("create table if not exists notebook (line serial, position bigint)"))
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        self.calls += 1
+        await connection.execute(
+            text("insert into notebook (position) values (:position)"), [{"position": each.position} for each in events]
+        )
+        await asyncio.sleep(self.pause)
+        if self.calls <= self.failures:
+            raise RuntimeError("not today")
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[PostgresEventStore]:
+    async with PostgresEventStore.open(database_url) as store:
+        yield store
+
+
+@asynccontextmanager
+async def running(*subscriptions: Subscription) -> AsyncIterator[list[asyncio.Task[None]]]:
+    tasks: list[asyncio.Task[None]] = [asyncio.create_task(each.run()) for each in subscriptions]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def write(store: PostgresEventStore, events: int, stream: str = "a") -> int:
+    """The last position."""
+    for _ in range(events - 1):
+        await store.append(counter(stream), [Counted()], expect=ANY)
+    return (await store.append(counter(stream), [Counted()], expect=ANY)).position
+
+
+async def lines(store: PostgresEventStore) -> list[int]:
+    async with store.connection() as connection:
+        rows = await connection.execute("select position from notebook order by line")
+        return [position for (position,) in await rows.fetchall()]
+
+
+async def test_events_from_before_and_after_the_start_are_delivered_in_order(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    await write(store, 5)
+    async with running(Subscription(database_url, Notebook(), batch_size=2)):
+        last = await write(store, 5)
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == list(range(1, 11))
+
+
+async def test_it_goes_on_where_it_left_off(store: PostgresEventStore, database_url: str) -> None:
+    for _ in range(2):
+        last = await write(store, 3)
+        async with running(Subscription(database_url, Notebook())):
+            await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == list(range(1, 7))
+
+
+async def test_types_that_it_does_not_want_are_passed_over(store: PostgresEventStore, database_url: str) -> None:
+    await store.append(counter("a"), [Counted(), CounterReset(), Counted()], expect=ANY)
+    async with running(Subscription(database_url, Notebook(only="CounterReset"))):
+        await reached(store, "notebook", 3, timeout=PATIENCE)
+    assert await lines(store) == [2]
+
+
+async def test_a_batch_that_fails_is_rolled_back_and_delivered_again(
+    store: PostgresEventStore, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = await write(store, 3)
+    notebook = Notebook(failures=3)
+    async with running(Subscription(database_url, notebook)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert notebook.calls == 4
+    assert await lines(store) == [1, 2, 3]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage() for record in errors] == ["subscription 'notebook' failed and tries again"]
+
+
+async def test_a_declaration_that_is_wrong_ends_it(database_url: str) -> None:
+    class Wrong(Notebook):
+        async def prepare(self, connection: AsyncConnection) -> None:
+            raise ConfigurationError("this subscriber", ["is declared wrongly"])
+
+    with pytest.raises(ConfigurationError, match="declared wrongly"):
+        await asyncio.wait_for(Subscription(database_url, Wrong()).run(), PATIENCE)
+
+
+async def test_two_processes_on_one_subscription_apply_nothing_twice(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    both = [Notebook(pause=0.01), Notebook(pause=0.01)]
+    async with running(*(Subscription(database_url, each, batch_size=3) for each in both)):
+        last = await write(store, 60)
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == list(range(1, 61))
+
+
+async def test_while_one_process_applies_a_batch_the_other_does_not_even_begin(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    last = await write(store, 3)
+    both = [Notebook(pause=0.2), Notebook(pause=0.2)]
+    async with running(*(Subscription(database_url, each) for each in both)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert sum(each.calls for each in both) == 1
+
+
+async def test_a_notification_ends_the_wait(store: PostgresEventStore, database_url: str) -> None:
+    asleep = Polling(shortest=600, longest=600)
+    async with running(Subscription(database_url, Notebook(), polling=asleep)):
+        await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)
+        for _ in range(5):
+            await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)
+
+
+async def test_without_notifications_it_polls(store: PostgresEventStore, database_url: str) -> None:
+    store.wake_subscribers = lambda: None  # type: ignore[method-assign]
+    async with running(Subscription(database_url, Notebook())):
+        for _ in range(3):
+            await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)
+
+
+async def test_it_outlives_a_restart_of_the_server_and_says_so_once(
+    store: PostgresEventStore, database_url: str, postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(Subscription(database_url, Notebook())):
+        await reached(store, "notebook", await write(store, 3), timeout=PATIENCE)
+        await postgres.stop()
+        await waits_for_the_database(caplog)
+        await postgres.start()
+        async with PostgresEventStore.open(database_url) as again:
+            await reached(again, "notebook", await write(again, 3), timeout=PATIENCE)
+            written = await lines(again)
+    assert written == sorted(set(written))
+    assert len(written) == 6
+    warnings = [record for record in caplog.records if record.name == "counteract.subscriptions"]
+    assert [record.levelno for record in warnings if record.levelno >= logging.WARNING] == [logging.WARNING]
+
+
+async def waits_for_the_database(caplog: pytest.LogCaptureFixture) -> None:
+    while "waits for the database" not in caplog.text:  # noqa: ASYNC110 - it happens in another task's log
+        await asyncio.sleep(0.005)
+
+
+async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    async with running(Subscription(database_url, Notebook())):
+        last = await write(store, 3)
+        await reached(store, "notebook", last, timeout=PATIENCE)
+        engine = async_engine(database_url)
+        async with engine.begin() as connection:
+            await Checkpoint.start_over(connection, "notebook")
+        await engine.dispose()
+        last = await write(store, 1)
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
+
+
+async def test_an_epoch_that_has_passed_moves_nothing(database_url: str) -> None:
+    engine = async_engine(database_url)
+    async with engine.begin() as connection:
+        old = await Checkpoint.load(connection, "x")
+        await Checkpoint.start_over(connection, "x")
+        assert await old.move(connection, 5) is None
+        new = await Checkpoint.load(connection, "x")
+        assert await new.move(connection, 5) == Checkpoint("x", 5, 1)
+    await engine.dispose()
+
+
+async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:
+    with pytest.raises(ProjectionBehind, match="'nobody' is at position 0, not yet at 7"):
+        await reached(store, "nobody", 7, timeout=0.01)
+    assert await position_of(store, "nobody") == 0
+
+
+async def test_nothing_is_lost_among_writers_that_dawdle_and_roll_back(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    async def dawdle(number: int) -> None:
+        change = StreamChange(counter(str(number)), 0, 2**31 - 1, [Counted()])
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            for attempt in range(20):
+                await connection.execute(_APPEND, append_arguments([change], {}))
+                await asyncio.sleep(0.003 * ((number + attempt) % 5))
+                await (connection.rollback() if attempt % 4 == 3 else connection.commit())
+
+    async with running(Subscription(database_url, Notebook(), batch_size=7)):
+        await asyncio.gather(*(dawdle(number) for number in range(10)))
+        await reached(store, "notebook", await store.high_water_mark(), timeout=PATIENCE)
+    assert await lines(store) == [each.position for each in await store.read()]
+    assert len(await lines(store)) == 150

@@ -1,0 +1,177 @@
+"""Projections without a database: what handlers say, and what many operations come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, assert_never
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import BigInteger, Column, Integer, Text, func
+
+from counteract import Event, Recorded
+from counteract.errors import ConfigurationError, UnknownEventType
+from counteract.messages import StreamId
+from counteract.projections import Delete, Increment, Operation, Patch, Projection, Put
+from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesce, increased
+from counteract.store import StoredEvent
+from tests.counters import Counted, CounterReset
+
+pytestmark = pytest.mark.unit
+
+Row = dict[str, Any]
+
+BLANK: Row = {"name": None, "count": 0, "sum": None}
+
+
+def projection() -> Projection:
+    return Projection(
+        "per-counter",
+        Column("counter", Text, primary_key=True),
+        Column("name", Text),
+        Column("count", BigInteger, nullable=False, default=0),
+    )
+
+
+def recorded(event: Event) -> Recorded[Any]:
+    return Recorded(event, UUID(int=1), StreamId("counter", "a"), 1, 1, datetime.now(UTC), {})
+
+
+def stored(event_type: str, schema_version: int = 1, data: str = "{}") -> StoredEvent:
+    now = datetime.now(UTC)
+    return StoredEvent(1, UUID(int=1), StreamId("counter", "a"), 1, event_type, schema_version, data, {}, now)
+
+
+def test_a_handler_may_return_one_operation_or_many_or_none() -> None:
+    per_counter = projection()
+
+    @per_counter.on(Counted)
+    def counted(recorded: Recorded[Counted]) -> Iterator[Operation]:
+        for _ in range(recorded.event.amount):
+            yield Increment(recorded.stream.aggregate_id, "count")
+
+    @per_counter.on(CounterReset)
+    def reset(recorded: Recorded[CounterReset]) -> Put:
+        return Put(recorded.stream.aggregate_id, {})
+
+    assert per_counter.operations(recorded(Counted(amount=2))) == [Increment("a", "count")] * 2
+    assert per_counter.operations(recorded(Counted(amount=0))) == []
+    assert per_counter.operations(recorded(CounterReset())) == [Put("a", {})]
+
+
+def test_a_handler_stays_the_function_that_it_was() -> None:
+    per_counter = projection()
+
+    @per_counter.on(CounterReset)
+    def reset(recorded: Recorded[CounterReset]) -> Delete:
+        return Delete(recorded.stream.aggregate_id)
+
+    assert reset(recorded(CounterReset())) == Delete("a")
+
+
+def test_events_without_a_handler_do_nothing() -> None:
+    assert projection().operations(recorded(Counted())) == []
+
+
+def test_an_undeclared_version_of_a_handled_event_is_not_passed_over() -> None:
+    per_counter = projection()
+    per_counter.on(Counted)(lambda recorded: [])
+    with pytest.raises(UnknownEventType, match="Counted v2"):
+        list(per_counter.operations_of([stored("Counted", 2)]))
+
+
+def test_two_handlers_of_one_event_are_refused() -> None:
+    per_counter = projection()
+    per_counter.on(Counted)(lambda recorded: [])
+    with pytest.raises(ConfigurationError, match="Counted has two handlers"):
+        per_counter.on(Counted)(lambda recorded: [])
+
+
+def test_every_fault_of_a_declaration_is_listed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Projection(
+            "bad",
+            Column("id", Integer),
+            Column("at", Text, server_default=func.now()),
+            Column("by", Text, default=lambda: "x"),
+        )
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        (Put("a", {"nmae": "x"}), "'nmae', which is no column"),
+        (Patch("a", {"counter": "x"}), "'counter', which is part of the key"),
+        (Increment("a", "total"), "'total', which is no column"),
+        (Delete(("a", "b")), "needs a key of counter"),
+    ],
+)
+def test_an_operation_that_does_not_fit_the_table_is_refused(operation: Operation, why: str) -> None:
+    per_counter = projection()
+    per_counter.on(Counted)(lambda recorded: operation)
+    with pytest.raises(ConfigurationError, match=why):
+        per_counter.operations(recorded(Counted()))
+
+
+NAMES = st.sampled_from(["name", "count", "sum"])
+VALUES = st.integers(-5, 5)
+ROWS = st.dictionaries(NAMES, VALUES)
+OPERATIONS = st.one_of(
+    st.builds(Put, st.just("a"), ROWS),
+    st.builds(Patch, st.just("a"), ROWS),
+    st.builds(Delete, st.just("a")),
+    st.builds(Increment, st.just("a"), NAMES, VALUES),
+)
+
+
+@given(
+    before=st.none() | st.fixed_dictionaries({name: VALUES | st.none() for name in BLANK}),
+    operations=st.lists(OPERATIONS),
+)
+def test_operations_come_to_the_same_together_as_one_by_one(before: Row | None, operations: list[Operation]) -> None:
+    expected = before
+    for operation in operations:
+        expected = one_by_one(expected, operation)
+    change = coalesce(operations, BLANK).get("a", Adjusted())
+    assert together(before, change) == expected
+
+
+def one_by_one(row: Row | None, operation: Operation) -> Row | None:
+    """What the documentation of each operation says."""
+    match operation:
+        case Put():
+            return {**BLANK, **operation.row}
+        case Patch():
+            return None if row is None else {**row, **operation.fields}
+        case Delete():
+            return None
+        case Increment(field=name, by=by):
+            row = BLANK if row is None else row
+            return {**row, name: (row[name] or 0) + by}
+        case _:
+            assert_never(operation)
+
+
+def together(row: Row | None, change: Change) -> Row | None:
+    """What the statements for a change do."""
+    match change:
+        case Replaced():
+            return dict(change.row)
+        case Removed():
+            return None
+        case Adjusted():
+            row = None if row is None else {**row, **change.patched}
+            if not change.creates:
+                return row
+            return {**increased(BLANK if row is None else row, change.added), **change.fields}
+        case _:
+            assert_never(change)
+
+
+def test_keys_are_kept_apart() -> None:
+    operations: Sequence[Operation] = [Put("a", {"count": 1}), Delete("b"), Increment("a", "count")]
+    assert coalesce(operations, BLANK) == {"a": Replaced({**BLANK, "count": 2}), "b": Removed()}
