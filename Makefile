@@ -36,7 +36,7 @@ chaos: setup ## Kill parts under load and check that every invariant holds
 	@$(BIN)/pytest -m chaos $(ARGS)
 
 record: setup ## Record today's workflow histories for the replay tests
-	@$(BIN)/counteract record
+	@$(BIN)/python -m tests.replay.record
 
 lock: ## Compile requirements/*.txt anew from requirements/*.in and pyproject.toml
 	@$(PYTHON) scripts/lock_requirements.py $(ARGS)

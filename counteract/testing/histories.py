@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client, WorkflowHistory
 
 from counteract.errors import CounteractError
+
+_OF_THE_MACHINE = {"identity", "stackTrace"}
 
 
 class UnreadableHistory(CounteractError):
@@ -40,4 +43,12 @@ def read(file: Path) -> WorkflowHistory:
 
 def _write(history: WorkflowHistory, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(json.loads(history.to_json()), indent=1, sort_keys=True) + "\n")
+    events = _impersonal(json.loads(history.to_json()))
+    file.write_text(json.dumps(events, indent=1, sort_keys=True) + "\n")
+
+
+def _impersonal(part: Any) -> Any:
+    """Without host names and the paths in stack traces: they do not matter to a replay, and recordings are shared."""
+    if isinstance(part, dict):
+        return {name: _impersonal(value) for name, value in part.items() if name not in _OF_THE_MACHINE}
+    return [_impersonal(each) for each in part] if isinstance(part, list) else part
