@@ -50,5 +50,7 @@ def _write(history: WorkflowHistory, file: Path) -> None:
 def _impersonal(part: Any) -> Any:
     """Without host names and the paths in stack traces: they do not matter to a replay, and recordings are shared."""
     if isinstance(part, dict):
+        if part.get("kind") == "TASK_QUEUE_KIND_STICKY":
+            return {**part, "name": "sticky"}
         return {name: _impersonal(value) for name, value in part.items() if name not in _OF_THE_MACHINE}
     return [_impersonal(each) for each in part] if isinstance(part, list) else part
