@@ -13,7 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, StepFailed
 from counteract.messages import Command, Event, subclasses
-from counteract.saga.converter import CounteractPayloadConverter, data_converter
+from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
 from counteract.saga.workflow import SagaWorkflow
 
@@ -95,9 +95,12 @@ def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:
-    """Codecs and failure converters stay the user's; a payload converter of the user's own does too."""
-    if existing is None or existing == DataConverter.default:
-        return data_converter
-    if existing.payload_converter_class is DataConverter.default.payload_converter_class:
-        return dataclasses.replace(existing, payload_converter_class=CounteractPayloadConverter)
-    return existing
+    """What a user has set stays: a codec, and converters other than the SDK's own."""
+    default = DataConverter.default
+    existing = existing or default
+    own: dict[str, Any] = {}
+    if existing.payload_converter_class is default.payload_converter_class:
+        own["payload_converter_class"] = CounteractPayloadConverter
+    if existing.failure_converter_class is default.failure_converter_class:
+        own["failure_converter_class"] = CounteractFailureConverter
+    return dataclasses.replace(existing, **own)

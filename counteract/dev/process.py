@@ -124,8 +124,10 @@ class GuardedProcess:
     def reason(self) -> str:
         """The one line of this run's output that best says why it ended."""
         lines = [line.strip() for line in self._last_lines() if line.strip()]
-        telling = [line for line in lines if any(word in line.lower() for word in ("error", "fatal", "panic"))]
-        line = (telling or lines or ["it printed nothing"])[-1]
+        # What ends a server it says first, and its consequences after it; a traceback ends with what it is about.
+        fatal = [line for line in lines if "FATAL" in line or "PANIC" in line][:1]
+        errors = [line for line in lines if any(word in line.lower() for word in ("error", "fatal", "panic"))]
+        line = (fatal or errors or lines or ["it printed nothing"])[-1]
         return line if len(line) <= 200 else f"{line[:80]} … {line[-115:]}"
 
     def _last_lines(self) -> list[str]:

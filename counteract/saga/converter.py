@@ -7,11 +7,23 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, pydantic_data_converter
-from temporalio.converter import CompositePayloadConverter, DefaultPayloadConverter, JSONPlainPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DefaultFailureConverter,
+    DefaultPayloadConverter,
+    JSONPlainPayloadConverter,
+    PayloadConverter,
+)
 from temporalio.exceptions import ApplicationError
 
+from counteract.errors import CounteractError, Rejected
+
 PAYLOAD_INVALID = "PayloadValidationError"
+COMPENSATED = "SagaCompensated"
+"""The type of the failure that a compensated saga ends with."""
+ON_PURPOSE = {PAYLOAD_INVALID, COMPENSATED, Rejected.__name__}
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
@@ -31,7 +43,20 @@ class CounteractPayloadConverter(CompositePayloadConverter):
         super().__init__(*(json if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
 
 
-data_converter = dataclasses.replace(pydantic_data_converter, payload_converter_class=CounteractPayloadConverter)
+class CounteractFailureConverter(DefaultFailureConverter):
+    """The SDK's, without stack traces for what is raised on purpose: a refusal or an undone saga is no crash."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        if isinstance(exception, CounteractError) or getattr(exception, "type", None) in ON_PURPOSE:
+            failure.stack_trace = ""
+
+
+data_converter = dataclasses.replace(
+    pydantic_data_converter,
+    payload_converter_class=CounteractPayloadConverter,
+    failure_converter_class=CounteractFailureConverter,
+)
 
 
 def _as_failure(error: ValidationError) -> ApplicationError:

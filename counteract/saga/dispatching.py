@@ -116,7 +116,7 @@ class Dispatcher:
             retry_policy=_retry_policy(spec.retry),
             # By default the undo would run while the activity still runs.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=step.command.summary(),
+            summary=prefix + step.key if prefix else step.command.summary(),
         )
 
 

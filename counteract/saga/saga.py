@@ -17,6 +17,7 @@ from counteract.errors import Rejected, SagaIncomplete, SagaMisuse
 from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaResolved, SagaStarted, SagaStuck
 from counteract.messages import Command, CommandKind, Retry
 from counteract.saga.chronicle import Chronicle
+from counteract.saga.converter import COMPENSATED
 from counteract.saga.dispatching import Dispatcher, Options
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Parking, Resolution
@@ -28,8 +29,6 @@ R = TypeVar("R")
 
 SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
-COMPENSATED = "SagaCompensated"
-"""The type of the failure that a compensated saga ends with."""
 
 
 class Interruption(StrEnum):
