@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from counteract.errors import SchemaOutdated
 from counteract.store.connecting import sync_engine
+from counteract.store.translating import translated
 
 # Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema.
 VERSION_TABLE = "counteract_version"
@@ -26,10 +27,9 @@ _LOCK = text("select pg_advisory_xact_lock(7203480152)")
 def migrate(url: str) -> None:
     """Apply what is missing, all or nothing. Safe to repeat, and to call from several processes at once.
 
-    The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011).
+    Raises StoreUnavailable. The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011).
     """
-    engine = sync_engine(url)
-    with engine.begin() as connection:
+    with translated(), sync_engine(url).begin() as connection:
         connection.execute(_LOCK)
         config = _config()
         config.attributes["connection"] = connection
@@ -43,7 +43,7 @@ def check_schema(url: str) -> None:
 
     A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
     """
-    with sync_engine(url).connect() as connection:
+    with translated(), sync_engine(url).connect() as connection:
         missing = _missing_migrations(connection)
         if not missing:
             names = [path.stem for path in sorted(_FUNCTIONS.glob("*.sql"))]

@@ -13,13 +13,13 @@ from psycopg_pool import AsyncConnectionPool
 from counteract.decider import Decider
 from counteract.errors import StoreUnavailable
 from counteract.messages import Event, StreamId
-from counteract.store._translate import translated
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import Notifier
 from counteract.store.reading import read_events
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.translating import translated
 from counteract.store.wire import (
     APPEND_PLACEHOLDERS,
     MAX_EVENT_BYTES,

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, StoreUnavailable
-from counteract.store._translate import translated
 from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import CHANNEL
 from counteract.store.reading import read_events
+from counteract.store.translating import translated
 from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.checkpoint import Checkpoint
 from counteract.subscriptions.subscriber import Subscriber

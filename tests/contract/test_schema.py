@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 
 from counteract.dev.fixtures import execute
 from counteract.dev.postgres import EmbeddedPostgres
-from counteract.errors import SchemaOutdated
+from counteract.errors import SchemaOutdated, StoreUnavailable
 from counteract.store import migrate as migrate_module
 from counteract.store.connecting import sync_engine
 from counteract.store.migrate import VERSION_TABLE, check_schema, migrate
@@ -125,6 +126,12 @@ async def test_a_failing_migration_leaves_nothing_behind(empty_url: str, monkeyp
         migrate(empty_url)
     with pytest.raises(SchemaOutdated):
         check_schema(empty_url)
+
+
+@pytest.mark.parametrize("use", [migrate, check_schema])
+def test_a_database_out_of_reach_is_named_as_such(use: Callable[[str], None]) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        use("postgresql://user@localhost:1/db")
 
 
 async def test_another_schema_on_the_search_path_is_used(empty_url: str) -> None:

@@ -228,6 +228,15 @@ async def test_calls_over_the_same_streams_in_any_order_never_deadlock(store: Po
         assert [each.version for each in events] == list(range(1, len(events) + 1))
 
 
+async def test_plans_made_while_the_table_was_empty_stay_on_the_index(store: PostgresEventStore) -> None:
+    """Sessions keep their plans. One that scans a small table would go on scanning it when it has grown."""
+    async with store.connection() as connection, connection.transaction():
+        await connection.execute("set local plan_cache_mode = force_generic_plan")
+        await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()]), StreamChange(B, 0, 0)))
+        scans = await connection.execute("select seq_scan from pg_stat_xact_user_tables where relname = 'events'")
+        assert await scans.fetchone() == (0,)
+
+
 async def test_an_old_snapshot_is_refused(store: PostgresEventStore) -> None:
     async def append() -> None:
         async with store.connection() as connection, connection.transaction():
@@ -275,7 +284,7 @@ def append_call(*changes: StreamChange) -> tuple[str, tuple[object, ...]]:
 async def somebody_waits(store: PostgresEventStore, kind: str) -> None:
     """Returns once a session waits for a lock of this kind."""
     query = "select from pg_locks where locktype = %s and not granted"
-    async with store.connection() as connection:
+    async with asyncio.timeout(10), store.connection() as connection:
         while (await connection.execute(query, (kind,))).rowcount == 0:  # noqa: ASYNC110 - it happens in the database
             await asyncio.sleep(0.005)
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError, ProjectionBehind
@@ -57,6 +57,13 @@ class Notebook(Subscriber):
 async def store(database_url: str) -> AsyncIterator[PostgresEventStore]:
     async with PostgresEventStore.open(database_url) as store:
         yield store
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = async_engine(database_url)
+    yield engine
+    await engine.dispose()
 
 
 @asynccontextmanager
@@ -172,7 +179,8 @@ async def test_it_outlives_a_restart_of_the_server_and_says_so_once(
     async with running(Subscription(database_url, Notebook())):
         await reached(store, "notebook", await write(store, 3), timeout=PATIENCE)
         await postgres.stop()
-        await waits_for_the_database(caplog)
+        async with asyncio.timeout(PATIENCE):
+            await waits_for_the_database(caplog)
         await postgres.start()
         async with PostgresEventStore.open(database_url) as again:
             await reached(again, "notebook", await write(again, 3), timeout=PATIENCE)
@@ -189,29 +197,25 @@ async def waits_for_the_database(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
-    store: PostgresEventStore, database_url: str
+    store: PostgresEventStore, engine: AsyncEngine, database_url: str
 ) -> None:
     async with running(Subscription(database_url, Notebook())):
         last = await write(store, 3)
         await reached(store, "notebook", last, timeout=PATIENCE)
-        engine = async_engine(database_url)
         async with engine.begin() as connection:
             await Checkpoint.start_over(connection, "notebook")
-        await engine.dispose()
         last = await write(store, 1)
         await reached(store, "notebook", last, timeout=PATIENCE)
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
 
 
-async def test_an_epoch_that_has_passed_moves_nothing(database_url: str) -> None:
-    engine = async_engine(database_url)
+async def test_an_epoch_that_has_passed_moves_nothing(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         old = await Checkpoint.load(connection, "x")
         await Checkpoint.start_over(connection, "x")
         assert await old.move(connection, 5) is None
         new = await Checkpoint.load(connection, "x")
         assert await new.move(connection, 5) == Checkpoint("x", 5, 1)
-    await engine.dispose()
 
 
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:

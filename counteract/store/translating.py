@@ -73,7 +73,7 @@ def translate(error: psycopg.Error) -> StoreError | None:
 def _without_state(error: psycopg.Error) -> StoreError | None:
     """Raised by the driver itself: it lost the connection, or did not even begin to send."""
     if isinstance(error, psycopg.OperationalError):
-        return StoreUnavailable(f"the connection was lost: {error}{_retry(StoreUnavailable)}")
+        return StoreUnavailable(f"the database cannot be reached: {error}{_retry(StoreUnavailable)}")
     return InvalidEvent(str(error)) if isinstance(error, psycopg.DataError) else None
 
 
