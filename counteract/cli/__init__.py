@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from counteract.cli import sagas
 from counteract.cli.dev import dev
 from counteract.cli.migrate import migrate
 from counteract.cli.record import record
@@ -20,6 +21,7 @@ app.command()(dev)
 app.command()(migrate)
 app.command()(record)
 app.command()(replay)
+app.add_typer(sagas.app, name="sagas")
 
 
 def show_version(wanted: bool) -> None:

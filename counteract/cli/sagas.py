@@ -1,0 +1,186 @@
+"""`counteract sagas …`: look at sagas, hold them up, and decide about those that are stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counteract.cli.temporal import Address, Namespace, Query, connected
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHandle
+
+    from counteract.saga import SagaReport
+
+app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
+
+WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document per saga instead of a table.")]
+ANSWER_LIMIT = timedelta(seconds=10)
+
+
+class Decision(StrEnum):
+    """What is to become of a stuck step."""
+
+    RETRY = "retry"
+    SKIP = "skip"
+
+
+@app.command("list")
+def list_(
+    status: Annotated[str | None, typer.Option(help="RUNNING, COMPENSATING, STUCK, COMPLETED or COMPENSATED.")] = None,
+    query: Query = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest first.")] = 50,
+    as_json: Json = False,
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
+    """The sagas that the server knows."""
+    conditions = ["SagaStatus IS NOT NULL", f"SagaStatus = '{status.upper()}'" if status else "", query or ""]
+    asyncio.run(_list(" AND ".join(f"({each})" for each in conditions if each), limit, as_json, address, namespace))
+
+
+@app.command()
+def show(workflow_id: WorkflowId, as_json: Json = False, address: Address = None, namespace: Namespace = None) -> None:
+    """How far a saga is, step by step."""
+    asyncio.run(_show(workflow_id, as_json, address, namespace))
+
+
+@app.command()
+def pause(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
+    """Let a saga begin no further step. What is in flight goes on; an undo is not held up."""
+    asyncio.run(_signal(workflow_id, "pause", address, namespace))
+
+
+@app.command()
+def resume(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
+    """Let a paused saga go on."""
+    asyncio.run(_signal(workflow_id, "resume", address, namespace))
+
+
+@app.command()
+def resolve(
+    workflow_id: WorkflowId,
+    step: Annotated[str, typer.Argument(help="The stuck step, as `show` names it.")],
+    decision: Annotated[Decision, typer.Argument(help="retry: try it again. skip: go on without it, on the record.")],
+    why: Annotated[str, typer.Option(help="Recorded with the decision.")],
+    who: Annotated[str | None, typer.Option(help="Recorded with the decision; by default the user's name.")] = None,
+    command: Annotated[str | None, typer.Option(metavar="JSON", help="With retry: the corrected command.")] = None,
+    result: Annotated[str | None, typer.Option(metavar="JSON", help="With skip: what to go on with.")] = None,
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
+    """Decide how a stuck saga goes on."""
+    said = {
+        "step": step,
+        "decision": decision.value,
+        "who": who or getpass.getuser(),
+        "why": why,
+        "command": _parsed("--command", command),
+        "result": _parsed("--result", result),
+    }
+    asyncio.run(_resolve(workflow_id, said, address, namespace))
+
+
+async def _list(query: str, limit: int, as_json: bool, address: str | None, namespace: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    client = await connected(address, namespace)
+    table = Table("workflow", "saga", "status", "step", "started", "workflow status")
+    async with _told():
+        async for each in client.list_workflows(query, limit=limit):
+            attributes = each.search_attributes
+            row = {
+                "workflow_id": each.id,
+                "saga": each.workflow_type,
+                "status": str(attributes["SagaStatus"][0]),
+                "step": str((attributes.get("SagaStep") or [""])[0]),
+                "started": f"{each.start_time:%Y-%m-%d %H:%M:%S}",
+                "workflow_status": each.status.name.lower() if each.status else "",
+            }
+            table.add_row(*row.values())
+            if as_json:
+                print(json.dumps(row))
+    if not as_json:
+        Console(soft_wrap=True).print(table if table.row_count else "No saga matches.")
+
+
+async def _show(workflow_id: str, as_json: bool, address: str | None, namespace: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    report = await _report(await _handle(workflow_id, address, namespace))
+    if as_json:
+        print(report.model_dump_json())
+        return
+    console, table = Console(soft_wrap=True), Table("step", "kind", "outcome", "undo", "")
+    for step in report.steps:
+        table.add_row(step.step, step.kind, step.outcome or "in flight", step.undo or "", "stuck" if step.stuck else "")
+    console.print(f"{workflow_id}: {report.status}{' (paused)' if report.paused else ''}", table)
+    if report.cause:
+        console.print(f"Cause: {report.cause}")
+
+
+async def _report(handle: WorkflowHandle[Any, Any]) -> SagaReport:
+    from counteract.saga import SagaReport
+
+    async with _told():
+        report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
+    if report is None:
+        raise CounteractError(f"the saga {handle.id} has not begun")
+    return report
+
+
+async def _signal(workflow_id: str, signal: str, address: str | None, namespace: str | None) -> None:
+    handle = await _handle(workflow_id, address, namespace)
+    async with _told():
+        await handle.signal(signal)
+    print(f"{workflow_id}: {signal} sent")
+
+
+async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, namespace: str | None) -> None:
+    from counteract.saga import Resolution
+
+    handle = await _handle(workflow_id, address, namespace)
+    async with _told():
+        await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
+    print(f"{workflow_id}: {said['step']} will be {'tried again' if said['decision'] == 'retry' else 'skipped'}")
+
+
+async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:
+    return (await connected(address, namespace)).get_workflow_handle(workflow_id)
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """What the server says no to, in one line."""
+    from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        raise CounteractError(f"refused: {getattr(error.cause, 'message', error.cause)}") from error
+    except WorkflowQueryFailedError as error:
+        raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
+    except RPCError as error:
+        silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+        hint = "no worker answered: is one running for its task queue?" if silent else error.message
+        raise CounteractError(hint) from error
+
+
+def _parsed(option: str, text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CounteractError(f"{option} is not JSON: {error}") from error

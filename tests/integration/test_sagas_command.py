@@ -1,0 +1,91 @@
+"""`counteract sagas`, as a person at a shell uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from temporalio.client import WorkflowFailureError
+
+from counteract.dev import EmbeddedTemporal
+from tests.travel.agency import Agency, fail, refuse, succeed
+from tests.travel.trips import Trip, TripRequest
+
+pytestmark = pytest.mark.integration
+
+SAGAS = "commanded-trips"
+
+
+@pytest.fixture(scope="module")
+async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
+    agency = Agency()
+    async with agency.open(temporal.address, SAGAS):
+        yield agency
+
+
+@pytest.fixture
+async def stuck(agency: Agency, temporal: EmbeddedTemporal) -> str:
+    """A saga whose undo of the hotel is stuck."""
+    trip = f"trip-{uuid4().hex[:12]}"
+    agency.script(trip, "ChargeCard", refuse("no money"))
+    agency.script(trip, "CancelHotel", fail("unknown booking", final=True), succeed)
+    await agency.client.start_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
+    async with asyncio.timeout(15):
+        while "STUCK" not in (await sagas(temporal, "show", trip)).stdout:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    return trip
+
+
+async def sagas(temporal: EmbeddedTemporal, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "counteract.cli", "sagas", *arguments, "--address", temporal.address]
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_a_stuck_saga_is_listed_shown_and_resolved(
+    agency: Agency, temporal: EmbeddedTemporal, stuck: str
+) -> None:
+    shown = await sagas(temporal, "show", stuck, "--json")
+    assert [(step["step"], step["stuck"]) for step in json.loads(shown.stdout)["steps"]] == [
+        ("BookFlight", False),
+        ("BookHotel", True),
+        ("ChargeCard", False),
+    ]
+    assert "Cause: no money" in (await sagas(temporal, "show", stuck)).stdout
+
+    nonsense = await sagas(temporal, "resolve", stuck, "BookFlight", "retry", "--why", "a guess")
+    assert nonsense.returncode == 1
+    assert nonsense.stderr.strip() == "refused: no step 'BookFlight' is stuck in this saga (stuck: BookHotel)"
+
+    resolved = await sagas(temporal, "resolve", stuck, "BookHotel", "retry", "--why", "they found it", "--who", "ann")
+    assert resolved.stdout.strip() == f"{stuck}: BookHotel will be tried again"
+    with pytest.raises(WorkflowFailureError):
+        await agency.client.get_workflow_handle(stuck).result()
+    assert agency.lifecycle[stuck][-2].data["who"] == "ann"
+
+
+async def test_sagas_are_listed_by_status(agency: Agency, temporal: EmbeddedTemporal) -> None:
+    trip = f"trip-{uuid4().hex[:12]}"
+    await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
+
+    wanted = ("list", "--status", "completed", "--query", f"WorkflowId = '{trip}'", "--json")
+    listed = await sagas(temporal, *wanted)
+    async with asyncio.timeout(15):
+        while not listed.stdout:  # the server's list is behind by a moment
+            listed = await sagas(temporal, *wanted)
+
+    row = json.loads(listed.stdout)
+    assert (row["workflow_id"], row["status"], row["step"]) == (trip, "COMPLETED", "SendTickets")
+
+
+@pytest.mark.parametrize("command", ["show", "pause", "resume"])
+async def test_an_unknown_saga_is_one_clear_line(temporal: EmbeddedTemporal, command: str) -> None:
+    answer = await sagas(temporal, command, "nobody")
+
+    assert answer.returncode == 1
+    assert "not found" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
