@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 from activities import orders, payments, shipments, stock
 from activities.payment_port import HttpPaymentProvider
 from counteract import CounteractError
+from counteract.errors import ConfigurationError
 from counteract.participants import Lifecycle, Participants
 from counteract.plugin import CounteractPlugin
 from counteract.store import PostgresEventStore
@@ -37,19 +38,30 @@ class Settings(BaseSettings):
     """From the environment. Temporal's own settings (TEMPORAL_ADDRESS, …) are read by its client."""
 
     database_url: str = Field(description="the database, postgresql://user:password@host:5432/database")
+    pool_size: PositiveInt = Field(default=10, description="database connections at the most")
+
+
+class PaymentSettings(Settings):
+    """With what only the payment service needs."""
+
     payment_provider_url: str = Field(description="the payment provider's address, http://host:port")
-    pool_size: int = Field(default=10, description="database connections at the most")
 
 
-async def run(settings: Settings, services: Collection[str]) -> None:
+class TemporalUnreachable(CounteractError):
+    """No Temporal server answers: start it, or set TEMPORAL_ADDRESS."""
+
+
+async def run(services: Collection[str]) -> None:
     """Work until SIGINT or SIGTERM; then finish what is under way."""
+    settings, ports = read(PaymentSettings if "payments" in services else Settings), []
     async with AsyncExitStack() as stack:
+        if isinstance(settings, PaymentSettings):
+            ports.append(await stack.enter_async_context(HttpPaymentProvider.open(settings.payment_provider_url)))
         store = await stack.enter_async_context(
             PostgresEventStore.open(settings.database_url, pool_size=settings.pool_size)
         )
-        provider = await stack.enter_async_context(HttpPaymentProvider.open(settings.payment_provider_url))
-        client = await Client.connect(**connection(), plugins=[CounteractPlugin(Lifecycle(store))])
-        participants = Participants(store, orders, payments, shipments, stock, resources=[provider])
+        client = await connected(CounteractPlugin(Lifecycle(store)))
+        participants = Participants(store, orders, payments, shipments, stock, resources=ports)
         workers = participants.workers(
             client, [service for service in services if service != SAGAS], graceful_shutdown_timeout=GRACE
         )
@@ -68,9 +80,15 @@ async def stop_requested() -> None:
     await stop.wait()
 
 
-def connection() -> dict[str, Any]:
-    """Where Temporal is, by its own environment configuration."""
-    return {"target_host": "localhost:7233", **ClientConfig.load_client_connect_config()}
+async def connected(plugin: CounteractPlugin) -> Client:
+    """To Temporal, by its own environment configuration."""
+    config: dict[str, Any] = {"target_host": "localhost:7233", **ClientConfig.load_client_connect_config()}
+    try:
+        return await Client.connect(**config, plugins=[plugin])
+    except RuntimeError as error:
+        raise TemporalUnreachable(
+            f"no Temporal server answers at {config['target_host']}: start it, or set TEMPORAL_ADDRESS"
+        ) from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,21 +112,21 @@ def chosen(names: str) -> tuple[str, ...]:
     return services
 
 
-def settings() -> Settings:
+def read(kind: type[Settings]) -> Settings:
+    """Settings from the environment. Raises ConfigurationError that names every variable that is missing or wrong."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
-        missing = [str(each["loc"][0]) for each in error.errors(include_input=False)]
-        fields = Settings.model_fields
-        sys.exit("\n".join(f"{name.upper()} is not set: {fields[name].description}" for name in missing))
+        wrong = [(str(each["loc"][0]), each["msg"]) for each in error.errors(include_input=False)]
+        problems = [f"{name.upper()} ({kind.model_fields[name].description}): {what}" for name, what in wrong]
+        raise ConfigurationError("settings are missing or wrong", problems) from None
 
 
 def main() -> int:
     options = parser().parse_args()
     try:
-        asyncio.run(run(settings(), options.services))
-    except (CounteractError, RuntimeError) as error:
-        # The SDK raises RuntimeError when no server answers.
+        asyncio.run(run(options.services))
+    except CounteractError as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -13,6 +14,12 @@ from domain.payments import PaymentMethod
 
 TIME_LIMIT = 2.0
 """Seconds for one request: shorter than the attempt of any command that makes one."""
+
+
+_REFUSALS: dict[int, str] = {
+    HTTPStatus.PAYMENT_REQUIRED: "payment declined",
+    HTTPStatus.CONFLICT: "payment no longer possible",
+}
 
 
 class PaymentProvider(Protocol):
@@ -71,17 +78,22 @@ class HttpPaymentProvider(PaymentProvider):
     async def _post(self, path: str, key: str, body: dict[str, Any] | None = None) -> Any:
         try:
             async with self._session.post(path, json=body, headers={"Idempotency-Key": key}) as response:
-                if response.status in (402, 409):
-                    raise Rejected("payment declined", code=(await response.json())["code"])
-                response.raise_for_status()
-                return await response.json()
+                return _understood(response.status, await response.json())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise PaymentProviderFailed(
-                f"the payment provider gave no answer to {path.split('/')[1]}: {_what(error)}"
-            ) from error
+            raise PaymentProviderFailed(f"the payment provider gave no answer: {_what(error)}") from error
+
+
+def _understood(status: int, answer: Any) -> Any:
+    """The answer of a request that was carried out. Raises Rejected for those that never will be."""
+    if status in _REFUSALS:
+        raise Rejected(_REFUSALS[status], code=answer["code"])
+    if status >= HTTPStatus.BAD_REQUEST:
+        raise PaymentProviderFailed(f"the payment provider answered {status}: {answer.get('code', 'no code')}")
+    return answer
 
 
 def _what(error: Exception) -> str:
+    """An answer that is no JSON comes from something between us and the provider, or from a provider in trouble."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"status {error.status}"
     return type(error).__name__

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from domain.orders import OrderLine, Totals
 from domain.payments import PaymentMethod
 from domain.shipments import Address
-from domain.values import CustomerId, Identifier, OrderId
+from domain.values import CustomerId, Identifier, OrderId, Value
 
 
 class CartLine(OrderLine):
@@ -22,10 +22,8 @@ class CartLine(OrderLine):
         return OrderLine.model_validate(self.model_dump(exclude={"product_version"}))
 
 
-class CheckoutRequest(BaseModel):
+class CheckoutRequest(Value):
     """The input of the checkout saga."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     order_id: OrderId
     customer_id: CustomerId

@@ -8,18 +8,18 @@ from datetime import date
 from enum import StrEnum
 from typing import assert_never
 
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
 from counteract import Compensatable, Decider, Event, Rejected, Retriable
-from domain.values import CustomerId, Identifier, Money, OrderId, Price, ProductId, SellerId
+from domain.values import CustomerId, Money, OrderId, Price, ProductId, SellerId, Text, Value
 
 
-class OrderLine(BaseModel):
+class OrderLine(Value):
     """One product of an order."""
 
     seller_id: SellerId
     product_id: ProductId
-    product_name: str = Field(min_length=1, max_length=200)
+    product_name: Text
     unit_price: Price
     freight: Money = 0
     quantity: PositiveInt = Field(le=10)
@@ -35,13 +35,13 @@ class OrderLine(BaseModel):
         return min(self.voucher, self.items)
 
 
-class Totals(BaseModel):
+class Totals(Value):
     """In minor units. `invoice` = `items` + `freight` - `discounts`."""
 
-    items: Money
-    freight: Money
-    discounts: Money
-    invoice: Money
+    items: NonNegativeInt
+    freight: NonNegativeInt
+    discounts: NonNegativeInt
+    invoice: NonNegativeInt
 
 
 def totals_of(lines: Sequence[OrderLine]) -> Totals:
@@ -122,7 +122,7 @@ def place(order: Order, command: PlaceOrder, number: int) -> list[OrderEvent]:
     """`number` is the customer's next one; `<customer>-<yyyymmdd>-<number>` is the invoice's."""
     if order.status is not OrderStatus.UNKNOWN:
         raise Rejected("order placed before", order=command.order_id)
-    invoice: Identifier = f"{command.customer_id}-{command.placed_on:%Y%m%d}-{number}"
+    invoice = f"{command.customer_id}-{command.placed_on:%Y%m%d}-{number}"
     totals = totals_of(command.lines)
     return [
         OrderPlaced(customer_id=command.customer_id, number=number, invoice=invoice, lines=command.lines, totals=totals)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Self, assert_never
 
-from pydantic import BaseModel, Field, PositiveInt, model_validator
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 
 from counteract import Compensatable, Decider, Event, Pivot, Retry
-from domain.values import CardToken, CustomerId, OrderId, Price
+from domain.values import CardToken, CustomerId, Holder, OrderId, Value
 
 PROVIDER_RETRY = Retry(initial=timedelta(milliseconds=200), maximum=timedelta(seconds=2))
 
@@ -21,16 +21,16 @@ class Method(StrEnum):
     BOLETO = "boleto"
 
 
-class Card(BaseModel):
+class Card(Value):
     """What the provider needs beside the token, and a receipt shows."""
 
     token: CardToken
-    holder: str = Field(min_length=1, max_length=100, repr=False)
+    holder: Holder = Field(repr=False)
     last_four: str = Field(pattern=r"^\d{4}$")
     expires: str = Field(pattern=r"^(0[1-9]|1[0-2])/\d{2}$")
 
 
-class PaymentMethod(BaseModel):
+class PaymentMethod(Value):
     """How the customer pays."""
 
     method: Method
@@ -38,7 +38,7 @@ class PaymentMethod(BaseModel):
     instalments: PositiveInt = Field(default=1, le=24)
 
     @model_validator(mode="after")
-    def _card_where_needed(self) -> PaymentMethod:
+    def _card_where_needed(self) -> Self:
         if (self.card is None) != (self.method is Method.BOLETO):
             raise ValueError("a card is needed for credit_card and debit_card, and only there")
         return self
@@ -48,7 +48,7 @@ class PaymentAuthorized(Event):
     """The provider holds the amount for us."""
 
     customer_id: CustomerId
-    amount: Price
+    amount: NonNegativeInt
     method: Method
     authorization: str
 
@@ -60,7 +60,7 @@ class PaymentVoided(Event):
 class PaymentCaptured(Event):
     """The money is ours."""
 
-    amount: Price
+    amount: NonNegativeInt
 
 
 PaymentEvent = PaymentAuthorized | PaymentVoided | PaymentCaptured
@@ -90,7 +90,7 @@ class AuthorizePayment(
 
     order_id: OrderId
     customer_id: CustomerId
-    amount: Price
+    amount: NonNegativeInt
     payment: PaymentMethod
 
 
@@ -98,14 +98,14 @@ class ConfirmPayment(
     Pivot[Capture],
     service="payments",
     attempt_timeout=timedelta(seconds=3),
-    timeout=timedelta(seconds=30),
+    timeout=timedelta(seconds=8),
     retry=PROVIDER_RETRY,
 ):
     """Take the amount that is held: the point of no return."""
 
     order_id: OrderId
     authorization: str
-    amount: Price
+    amount: NonNegativeInt
 
 
 class PaymentStatus(StrEnum):
@@ -121,6 +121,7 @@ class Payment:
 
     status: PaymentStatus = PaymentStatus.NONE
     amount: int = 0
+    authorization: str = ""
 
 
 def authorized(payment: Payment, command: AuthorizePayment, authorization: str) -> list[PaymentEvent]:
@@ -147,11 +148,11 @@ def captured(payment: Payment, amount: int) -> list[PaymentEvent]:
 def evolve(payment: Payment, event: PaymentEvent) -> Payment:
     match event:
         case PaymentAuthorized():
-            return Payment(PaymentStatus.AUTHORIZED, event.amount)
+            return Payment(PaymentStatus.AUTHORIZED, event.amount, event.authorization)
         case PaymentVoided():
             return replace(payment, status=PaymentStatus.VOIDED)
         case PaymentCaptured():
-            return Payment(PaymentStatus.CAPTURED, event.amount)
+            return replace(payment, status=PaymentStatus.CAPTURED, amount=event.amount)
         case _:
             assert_never(event)
 

@@ -9,20 +9,20 @@ from pydantic import BaseModel, Field, PositiveInt
 
 from counteract import Decider, Event, Retriable
 from domain.orders import OrderLine
-from domain.values import CustomerId, OrderId, ProductId, SellerId
+from domain.values import CustomerId, OrderId, ProductId, SellerId, Text, Value
 
 
-class Address(BaseModel):
+class Address(Value):
     """Where an order goes."""
 
-    name: str = Field(min_length=1, max_length=100, repr=False)
-    street: str = Field(min_length=1, max_length=200, repr=False)
-    city: str = Field(min_length=1, max_length=100, repr=False)
-    postal_code: str = Field(min_length=1, max_length=20, repr=False)
+    name: Text = Field(repr=False)
+    street: Text = Field(repr=False)
+    city: Text = Field(repr=False)
+    postal_code: Text = Field(repr=False)
     country: str = Field(pattern=r"^[A-Z]{2}$")
 
 
-class Package(BaseModel):
+class Package(Value):
     """One line of an order on its way. `number` counts from 1 within the order."""
 
     number: PositiveInt

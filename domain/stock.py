@@ -91,10 +91,13 @@ class StockItem:
 
 
 def reserve(item: StockItem, command: ReserveStock) -> list[StockEvent]:
-    if command.order_id in item.held:
-        return []
+    if command.order_id in item.held or command.order_id in item.sold:
+        # A second checkout under one order id: were it let in, its undo would release what the first one holds.
+        raise Rejected("reserved before for this order", product=command.product_id, order=command.order_id)
+    if item.version is None:
+        raise Rejected("product not for sale", product=command.product_id)
     if command.product_version != item.version:
-        raise Rejected("product replaced", product=command.product_id, version=command.product_version)
+        raise Rejected("product replaced", product=command.product_id, version=item.version)
     if command.quantity > item.available:
         raise Rejected("out of stock", product=command.product_id, available=item.available)
     return [StockReserved(order_id=command.order_id, quantity=command.quantity)]
@@ -115,27 +118,31 @@ def confirm(item: StockItem, order_id: str) -> list[StockEvent]:
 def evolve(item: StockItem, event: StockEvent) -> StockItem:
     match event:
         case StockItemAdded():
-            return StockItem(event.product_version, event.quantity, event.quantity)
+            initial, available = item.initial + event.quantity, item.available + event.quantity
+            return replace(item, version=event.product_version, initial=initial, available=available)
         case ProductReplaced():
             return replace(item, version=event.product_version)
         case ProductDeleted():
             return replace(item, version=None)
         case StockReserved():
-            held = {**item.held, event.order_id: event.quantity}
+            held = _with(item.held, event.order_id, event.quantity)
             return replace(item, held=held, available=item.available - event.quantity)
         case StockReleased():
-            return replace(
-                item, held=_without(item.held, event.order_id), available=item.available + item.held[event.order_id]
-            )
+            released = item.held.get(event.order_id, 0)
+            return replace(item, held=_without(item.held, event.order_id), available=item.available + released)
         case StockSold():
-            sold = {**item.sold, event.order_id: item.held[event.order_id]}
+            sold = _with(item.sold, event.order_id, item.held.get(event.order_id, 0))
             return replace(item, held=_without(item.held, event.order_id), sold=sold)
         case _:
             assert_never(event)
 
 
-def _without(held: Mapping[str, int], order_id: str) -> dict[str, int]:
-    return {other: quantity for other, quantity in held.items() if other != order_id}
+def _with(units: Mapping[str, int], order_id: str, more: int) -> dict[str, int]:
+    return {**units, order_id: units.get(order_id, 0) + more}
+
+
+def _without(units: Mapping[str, int], order_id: str) -> dict[str, int]:
+    return {other: quantity for other, quantity in units.items() if other != order_id}
 
 
 stock_item = Decider("stock-item", initial=StockItem(), evolve=evolve, events=StockEvent)

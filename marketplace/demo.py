@@ -36,7 +36,7 @@ from marketplace.scenarios import Ending, Scenario, scenarios
 from projections import order_summary
 from workflows.checkout import Checkout
 
-AT_ONCE = 8
+AT_ONCE = 12
 """Checkouts under way at the same time."""
 
 

@@ -13,8 +13,9 @@ class State(StrEnum):
     AUTHORIZED = "authorized"
     DECLINED = "declined"
     VOIDED = "voided"
-    """Also of a key that was voided before it was ever authorised: it cannot be authorised any more."""
     CAPTURED = "captured"
+    BARRED = "barred"
+    """Voided before it was ever authorised: it cannot be authorised any more."""
 
 
 class Refused(Exception):
@@ -25,6 +26,10 @@ class Refused(Exception):
         self.code = code
 
 
+class KeyReused(Exception):
+    """The key belongs to a request that said something else."""
+
+
 @dataclass
 class Payment:
     """The amount held, or not, under one authorisation key. In minor units."""
@@ -32,6 +37,7 @@ class Payment:
     key: str
     state: State
     amount: int = 0
+    token: str | None = None
     captures: list[str] = field(default_factory=list)
     """The keys of the captures: never more than one."""
 
@@ -41,6 +47,7 @@ class Accounts:
 
     def __init__(self, file: Path | None = None) -> None:
         self._payments: dict[str, Payment] = {}
+        self._captures: dict[str, Payment] = {}
         self._abandoned: set[str] = set()
         """Capture keys that were asked about before they were used: they cannot be used any more."""
         self._file = file
@@ -50,28 +57,37 @@ class Accounts:
     def __iter__(self) -> Iterator[Payment]:
         return iter(self._payments.values())
 
-    def authorize(self, key: str, amount: int, *, declined: bool) -> Payment:
+    def find(self, key: str) -> Payment | None:
+        return self._payments.get(key)
+
+    def authorize(self, key: str, amount: int, token: str | None, *, declined: bool) -> Payment:
         payment = self._payments.get(key)
         if payment is None:
-            state = State.DECLINED if declined else State.AUTHORIZED
-            payment = self._save(Payment(key, state, amount))
-        if payment.amount != amount and payment.state is not State.VOIDED:
-            raise Refused("key_reused")
+            return self._save(Payment(key, State.DECLINED if declined else State.AUTHORIZED, amount, token))
+        if payment.state is State.BARRED:
+            raise Refused(State.VOIDED)
+        if (payment.amount, payment.token) != (amount, token):
+            raise KeyReused
         return payment
 
     def void(self, key: str) -> Payment:
-        payment = self._payments.get(key) or Payment(key, State.VOIDED)
+        payment = self._payments.get(key) or Payment(key, State.BARRED)
         if payment.state is State.CAPTURED:
-            raise Refused("captured")
-        payment.state = State.DECLINED if payment.state is State.DECLINED else State.VOIDED
+            raise Refused(State.CAPTURED)
+        if payment.state is State.AUTHORIZED:
+            payment.state = State.VOIDED
         return self._save(payment)
 
     def capture(self, key: str, authorization: str, amount: int) -> Payment:
+        earlier = self._captures.get(key)
+        if earlier and (earlier.key, earlier.amount) != (authorization, amount):
+            raise KeyReused
+        return earlier or self._capture(key, authorization, amount)
+
+    def _capture(self, key: str, authorization: str, amount: int) -> Payment:
         payment = self._payments.get(authorization)
         if payment is None:
             raise Refused("unknown_authorization")
-        if key in payment.captures:
-            return payment
         if key in self._abandoned:
             raise Refused("abandoned")
         if payment.state is not State.AUTHORIZED:
@@ -84,16 +100,20 @@ class Accounts:
 
     def settle(self, key: str) -> bool:
         """Whether the capture with this key happened. If not, it never will."""
-        if any(key in payment.captures for payment in self):
+        if key in self._captures:
             return True
         self._abandoned.add(key)
         self._write({"abandoned": key})
         return False
 
     def _save(self, payment: Payment) -> Payment:
-        self._payments[payment.key] = payment
         self._write(asdict(payment))
+        self._enter(payment)
         return payment
+
+    def _enter(self, payment: Payment) -> None:
+        self._payments[payment.key] = payment
+        self._captures.update(dict.fromkeys(payment.captures, payment))
 
     def _write(self, record: dict[str, object]) -> None:
         if self._file:
@@ -106,4 +126,4 @@ class Accounts:
         else:
             payment = Payment(**record)  # type: ignore[arg-type]
             payment.state = State(payment.state)
-            self._payments[payment.key] = payment
+            self._enter(payment)
