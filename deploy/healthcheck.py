@@ -27,7 +27,7 @@ import projections
 from counteract.projections import Projection
 
 # In seconds. A poll with nothing to fetch takes one minute, so a worker that lives was seen within this time.
-SEEN_WITHIN = 120
+SEEN_WITHIN = 90
 BEHIND_AT_MOST = 60
 
 _BEHIND = """

@@ -19,11 +19,21 @@ from marketplace.scenarios import Ending, Scenario, scenarios
 from workflows.checkout import Checkout
 
 HISTORIES = Path(__file__).parent / "histories"
-KINDS = ("plain", "card declined", "authorised, but never answered", "cancelled midway", "partly out of stock, goes on")
+KINDS = (
+    "plain",
+    "card declined",
+    "authorised, but never answered",
+    "captured, but never answered",
+    "capture fails for good",
+    "cancelled midway",
+    "partly out of stock, goes on",
+)
 
 
 async def record() -> None:
     """One checkout of each kind, recorded through the command that users have."""
+    for file in HISTORIES.glob("*.json"):
+        file.unlink()
     async with Supervisor() as supervisor:
         variables = await start(supervisor, DevOptions(project=Path.cwd()))
         client = await Client.connect(variables["TEMPORAL_ADDRESS"], plugins=[CounteractPlugin()])
