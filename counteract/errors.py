@@ -62,6 +62,10 @@ class SagaIncomplete(CounteractError):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
+class SagaLost(CounteractError):
+    """The saga's workflow ended without running its code: recovery undoes what it did."""
+
+
 class StoreError(CounteractError):
     """Base of what the event store refuses."""
 

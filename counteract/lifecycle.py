@@ -11,6 +11,8 @@ from counteract.messages import Event, Message
 
 RECORD_LIFECYCLE = "RecordLifecycle"
 """The local activity that records a lifecycle event."""
+FIND_LOST_SAGAS = "FindLostSagas"
+"""The activity that finds the sagas that began, have not ended, and have no open workflow."""
 
 
 class SagaEvent(Event):
@@ -62,6 +64,25 @@ class LifecycleRecord(Message):
     saga_id: str
     event_type: str
     data: dict[str, object]
+
+
+class LostStep(Message):
+    """One command that a lost saga sent out."""
+
+    key: str
+    command_type: str
+    command: dict[str, object]
+
+
+class LostSaga(Message):
+    """A saga that nobody carries on."""
+
+    saga_id: str
+    saga_type: str
+    run_id: str
+    how: str
+    """What became of its workflow, such as "terminated"."""
+    steps: tuple[LostStep, ...]
 
 
 LifecycleEvent = SagaStarted | SagaCompleted | SagaCompensated | SagaStuck | SagaResolved

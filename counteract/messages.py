@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -207,6 +207,15 @@ class Retriable(Command[R], Generic[R]):
     """A step after the pivot: it cannot be refused and is retried until it succeeds."""
 
     kind: ClassVar[CommandKind] = CommandKind.RETRIABLE
+
+
+COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
+"""Namespace of command ids: changing it would let every saga in flight act twice."""
+
+
+def command_id_of(saga_id: str, run_id: str, what: str) -> UUID:
+    """The same for the same saga, first run and step (or undo of a step), in every replay."""
+    return uuid5(COMMAND_IDS, f"{saga_id}\n{run_id}\n{what}")
 
 
 class Dispatch(Message):

@@ -15,6 +15,7 @@ from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, Step
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
+from counteract.saga.recovery import RecoverSaga, RecoverSagas
 from counteract.saga.workflow import SagaWorkflow
 
 ENGINE_MODULES = (
@@ -64,6 +65,7 @@ class CounteractPlugin(SimplePlugin):
                 ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
             )
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
+        config["workflows"] = [*config.get("workflows", ()), RecoverSagas, RecoverSaga]
         config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
         return config
 

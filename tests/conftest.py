@@ -1,3 +1,3 @@
 """Real servers for every level above unit."""
 
-pytest_plugins = ["counteract.dev.fixtures", "tests.market"]
+pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]

@@ -8,7 +8,9 @@ from typing import Any
 
 from temporalio import activity
 
-from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleRecord, sagas
+from counteract.errors import EventIdReused
+from counteract.lifecycle import FIND_LOST_SAGAS, RECORD_LIFECYCLE, LifecycleRecord, LostSaga, sagas
+from counteract.participants.recovery import lost_sagas
 from counteract.store import ANY, PostgresEventStore
 
 
@@ -19,16 +21,24 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        return [self.record]
+        return [self.record, self.find_lost]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
-        """Append it; again with the same event id: nothing."""
+        """Append it. What has the same event id and came before stands: a saga ends once, whoever ends it."""
         event = sagas.by_name[record.event_type, 1].model_validate(record.data)
-        await self.store.append(
-            sagas.stream(record.saga_id),
-            [event],
-            expect=ANY,
-            event_ids=[record.event_id],
-            metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
-        )
+        try:
+            await self.store.append(
+                sagas.stream(record.saga_id),
+                [event],
+                expect=ANY,
+                event_ids=[record.event_id],
+                metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
+            )
+        except EventIdReused:
+            activity.logger.warning("%s is not recorded: %s has ended before", record.event_type, record.saga_id)
+
+    @activity.defn(name=FIND_LOST_SAGAS)
+    async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:
+        """What `RecoverSagas` is to recover."""
+        return await lost_sagas(activity.client(), self.store, include_forgotten=include_forgotten)

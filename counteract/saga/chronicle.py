@@ -10,7 +10,13 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleEvent, LifecycleRecord
+from counteract.lifecycle import (
+    RECORD_LIFECYCLE,
+    LifecycleEvent,
+    LifecycleRecord,
+    SagaCompensated,
+    SagaCompleted,
+)
 from counteract.saga.dispatching import Dispatcher
 
 
@@ -23,12 +29,11 @@ class Chronicle:
 
     async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
         """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
-        self._written[kind.event_type] += 1
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
         await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(
-                event_id=self._dispatcher.id_of(f"{kind.event_type} {self._written[kind.event_type]}"),
+                event_id=self._dispatcher.id_of(self._name(kind)),
                 saga_id=self._dispatcher.saga_id,
                 event_type=kind.event_type,
                 data=event.model_dump(mode="json"),
@@ -39,3 +44,11 @@ class Chronicle:
             ),
             summary=kind.event_type,
         )
+
+    def _name(self, kind: type[LifecycleEvent]) -> str:
+        """What the event id is made of: all ends share one, so that the store itself keeps a saga from ending twice."""
+        if issubclass(kind, SagaCompleted | SagaCompensated):
+            return "end"
+        self._written[kind.event_type] += 1
+        # A saga and its recovery each count their own.
+        return f"{kind.event_type} {self._written[kind.event_type]} of {workflow.info().workflow_id}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -13,13 +13,10 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.errors import CounteractError, Rejected, StepFailed
-from counteract.messages import CommandSpec, Dispatch, Message, Retry
+from counteract.messages import CommandSpec, Dispatch, Message, Retry, command_id_of
 from counteract.saga.ledger import Step
 
 R = TypeVar("R")
-
-COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
-"""Namespace of command ids: changing it would let every saga in flight act twice."""
 
 UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
 
@@ -64,7 +61,7 @@ class Dispatcher:
 
     def id_of(self, what: str) -> UUID:
         """The same for the same saga and `what`, in every replay."""
-        return uuid5(COMMAND_IDS, f"{self.saga_id}\n{self.run_id}\n{what}")
+        return command_id_of(self.saga_id, self.run_id, what)
 
     def forward(self, step: Step, options: Options) -> ActivityHandle[Any]:
         spec = options.applied_to(step.command.spec)

@@ -75,6 +75,14 @@ class Ledger:
         self.steps += steps
         return steps
 
+    def adopt(self, key: str, command: Command[Any]) -> Step:
+        """Take over a step that another saga began, with the key that it had there."""
+        self._groups += 1
+        outcome = Outcome.UNKNOWN if command.kind is CommandKind.COMPENSATABLE else None
+        step = Step(key, command, self._groups, outcome)
+        self.steps.append(step)
+        return step
+
     def settle(self, step: Step, outcome: Outcome) -> None:
         """What became of a step; only the first word on it counts."""
         if step.outcome is None:

@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from counteract.errors import Rejected, SagaIncomplete, SagaMisuse
+from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse
 from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaResolved, SagaStarted, SagaStuck
 from counteract.messages import Command, CommandKind, Retry
 from counteract.saga.chronicle import Chronicle
@@ -41,11 +41,10 @@ class Interruption(StrEnum):
 class Saga:
     """Made by `SagaWorkflow.saga()`; an async context manager."""
 
-    def __init__(self, *, deadline: timedelta | None, alert_after: timedelta) -> None:
+    def __init__(self, dispatcher: Dispatcher, *, deadline: timedelta | None, alert_after: timedelta) -> None:
         self._deadline = deadline
         self._ledger = Ledger()
         self._parking = Parking()
-        dispatcher = Dispatcher.of_this_workflow()
         self._chronicle = Chronicle(dispatcher)
         self._stepper = Stepper(self._ledger, dispatcher, self, alert_after)
         self._phase = SagaStatus.RUNNING
@@ -97,6 +96,18 @@ class Saga:
         if not commands:
             return []
         return await self._run(commands, Options(), tolerate_refusals=tolerate_refusals)
+
+    async def recover(self, ledger: Ledger, *, why: str) -> None:
+        """Undo a saga that nobody carries on, in its own name. Raises SagaIncomplete where its pivot took effect."""
+        self._closing = True
+        self._ledger.steps += ledger.steps
+        for step in ledger.steps:
+            if step.kind is CommandKind.PIVOT:
+                await self._stepper.find_out(step)
+        ending = await self._end(SagaLost(why))
+        self._over = True
+        if isinstance(ending, SagaIncomplete):
+            raise ending
 
     # What the workflow's signals, query and update call.
 
@@ -303,7 +314,10 @@ class Saga:
 
 
 def _is_saga_failure(error: BaseException) -> bool:
-    return isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error)
+    """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
+    if isinstance(error, asyncio.CancelledError):
+        return True
+    return isinstance(error, Exception) and workflow.is_failure_exception(error)
 
 
 def _describe(failure: BaseException) -> str:

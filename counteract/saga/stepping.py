@@ -46,6 +46,11 @@ class Stepper:
             case CommandKind.RETRIABLE:
                 return await self._until_it_succeeds(step, options)
 
+    async def find_out(self, pivot: Step) -> None:
+        """Whether a pivot that another saga began took effect. If it did not, it never will."""
+        settled = await self._settlement(pivot)
+        self._settle(pivot, Outcome.APPLIED if settled.happened else Outcome.NOT_APPLIED)
+
     async def undo(self, step: Step) -> None:
         """Undo the step, however long it takes. There is no attempt limit: only a person may give up, on the record."""
         step.undoing = Undoing.RUNNING

@@ -7,6 +7,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
+from counteract.saga.dispatching import Dispatcher
 from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
@@ -33,7 +34,7 @@ class SagaWorkflow:
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:
             raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
-        self._saga = Saga(deadline=deadline, alert_after=alert_after)
+        self._saga = Saga(Dispatcher.of_this_workflow(), deadline=deadline, alert_after=alert_after)
         return self._saga
 
     @workflow.query(name="report")

@@ -1,0 +1,103 @@
+"""Finds the sagas that nobody carries on: begun, without an end on record, and without an open workflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+
+from counteract.lifecycle import LostSaga, LostStep
+from counteract.messages import Command, command_id_of, subclasses
+from counteract.store import PostgresEventStore
+
+_OPEN_SAGAS = """
+    select started.aggregate_id, started.event_data ->> 'saga_type', started.event_data ->> 'run_id'
+    from events started
+    where started.aggregate_type = 'saga' and started.event_type = 'SagaStarted'
+      and not exists (
+        select from events ended
+        where ended.aggregate_type = 'saga' and ended.aggregate_id = started.aggregate_id
+          and ended.event_type in ('SagaCompleted', 'SagaCompensated')
+          and ended.event_data ->> 'run_id' = started.event_data ->> 'run_id')
+    order by started.position
+"""
+_COMMANDS = """
+    select step, activity_type, command, command_id from commands
+    where saga_id = %s and undoes is null and status <> 'rejected'
+    order by coalesce(started_at, recorded_at)
+"""
+FORGOTTEN = "forgotten by the server"
+
+
+async def lost_sagas(client: Client, store: PostgresEventStore, *, include_forgotten: bool) -> list[LostSaga]:
+    """With the commands that each sent out, from its history, or from the `commands` table where there is none left."""
+    async with store.connection() as connection:
+        open_sagas = await (await connection.execute(_OPEN_SAGAS)).fetchall()
+    found = []
+    for saga_id, saga_type, run_id in open_sagas:
+        if activity.in_activity():
+            activity.heartbeat()
+        how, last_run = await _what_became_of(client, saga_id, run_id)
+        if how is None or (how == FORGOTTEN and not include_forgotten):
+            continue
+        steps = [step async for step in _sent(client, store, saga_id, run_id, last_run)]
+        found.append(LostSaga(saga_id=saga_id, saga_type=saga_type, run_id=run_id, how=how, steps=tuple(steps)))
+    return found
+
+
+async def _what_became_of(client: Client, saga_id: str, run_id: str) -> tuple[str | None, str | None]:
+    """How the workflow ended and its last run; None while it is open."""
+    try:
+        last = await client.get_workflow_handle(saga_id).describe()
+        if last.raw_info.first_run_id != run_id:
+            # The workflow id has been used again since.
+            last = await client.get_workflow_handle(saga_id, run_id=run_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or "workflow" not in error.message.lower():
+            # A namespace that is not found says nothing about its workflows.
+            raise
+        return FORGOTTEN, None
+    if last.status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
+        return None, None
+    return last.status.name.lower().replace("_", " "), last.run_id
+
+
+async def _sent(
+    client: Client, store: PostgresEventStore, saga_id: str, run_id: str, last_run: str | None
+) -> AsyncIterator[LostStep]:
+    """In the order in which they were sent, each once."""
+    if last_run is None:
+        async for step in _recorded(store, saga_id, run_id):
+            yield step
+        return
+    # The history knows of commands that no participant has recorded yet: those must be fenced too.
+    history = await client.get_workflow_handle(saga_id, run_id=last_run).fetch_history()
+    seen = set()
+    for step in _scheduled(history):
+        if step.key not in seen:
+            seen.add(step.key)
+            yield step
+
+
+def _scheduled(history: WorkflowHistory) -> Iterator[LostStep]:
+    commands = {each.__name__ for each in subclasses(Command) if "spec" in each.__dict__}
+    for event in history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        name = scheduled.activity_type.name
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED and name in commands:
+            command, dispatch = (json.loads(each.data) for each in scheduled.input.payloads)
+            yield LostStep(key=dispatch["step"], command_type=name, command=command)
+
+
+async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
+    async with store.connection() as connection:
+        rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
+    for step, name, command, command_id in rows:
+        # Rows of an earlier saga under the same workflow id have other ids.
+        if command_id == command_id_of(saga_id, run_id, step):
+            yield LostStep(key=step, command_type=name, command=command)

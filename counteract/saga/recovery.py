@@ -1,0 +1,81 @@
+"""Undoes sagas whose workflow ended without running its code: terminated, timed out, or lost.
+
+`RecoverSagas` asks which sagas began and have neither an end on record nor a workflow that is open, and starts one
+`RecoverSaga` for each. Both are safe to run again, and beside each other: the fence lets each undo happen once.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+from counteract.lifecycle import FIND_LOST_SAGAS, LostSaga
+from counteract.messages import Command, subclasses
+from counteract.saga.dispatching import Dispatcher
+from counteract.saga.ledger import Ledger
+from counteract.saga.report import SagaReport
+from counteract.saga.saga import Saga
+from counteract.saga.workflow import SagaWorkflow
+
+
+@workflow.defn
+class RecoverSagas:
+    """One round: find the lost sagas and begin to recover each. Returns their workflow ids."""
+
+    @workflow.run
+    async def run(self, include_forgotten: bool = False) -> list[str]:
+        """With `include_forgotten` also those whose workflow the server no longer knows.
+
+        Not by default: asked of the wrong server or namespace, every running saga would look forgotten.
+        """
+        lost = await workflow.execute_activity(
+            FIND_LOST_SAGAS,
+            include_forgotten,
+            result_type=list[LostSaga],
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=timedelta(minutes=1),
+            retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+        )
+        return [saga.saga_id for saga in lost if await self._begin(saga)]
+
+    async def _begin(self, lost: LostSaga) -> bool:
+        try:
+            await workflow.start_child_workflow(
+                RecoverSaga.run,
+                lost,
+                id=f"recover {lost.saga_id} {lost.run_id}",
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                # One that is open or has succeeded is not begun again; one that ended as stuck may be.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        return True
+
+
+@workflow.defn
+class RecoverSaga(SagaWorkflow):
+    """Undoes what one lost saga did, or, where its pivot took effect, reports it as stuck and fails as SagaIncomplete."""
+
+    @workflow.run
+    async def run(self, lost: LostSaga) -> SagaReport:
+        dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
+        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        await self._saga.recover(ledger_of(lost), why=f"recovered: its workflow was {lost.how}")
+        return self._saga.report()
+
+
+def ledger_of(lost: LostSaga) -> Ledger:
+    """Every step that was sent out, each of which may have taken effect: the fence knows, and lets none come late.
+
+    Which steps were parallel is no longer known; one after the other is as good.
+    """
+    known = {each.__name__: each for each in subclasses(Command) if "spec" in each.__dict__}
+    ledger = Ledger()
+    for step in lost.steps:
+        ledger.adopt(step.key, known[step.command_type].model_validate(step.command))
+    return ledger

@@ -1,0 +1,132 @@
+"""Sagas whose workflow ended without running its code, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
+
+from counteract.dev import EmbeddedTemporal
+from counteract.lifecycle import sagas
+from counteract.participants.recovery import lost_sagas
+from counteract.saga.report import SagaReport, SagaStatus
+from tests.travel.bank import Account
+from tests.travel.outings import Outing, OutingRequest
+from tests.travel.world import World
+
+pytestmark = pytest.mark.integration
+
+
+async def begin(world: World, trip: str) -> WorkflowHandle[Outing, list[str]]:
+    """A saga that has set money aside, and waits for the card company."""
+    world.company.gate.clear()
+    request = OutingRequest(account="ann", trip=trip, amount=60)
+    handle = await world.client.start_workflow(Outing.run, request, id=trip, task_queue=world.queue)
+    async with asyncio.timeout(10):
+        await world.company.reached.wait()
+    assert (await world.account()).held == {trip: 60}
+    return handle
+
+
+async def recover(world: World) -> list[str]:
+    """One round of recovery: the sagas that it has begun to recover."""
+    workflow_id = f"recover-{uuid4().hex[:8]}"
+    found: list[str] = await world.client.execute_workflow("RecoverSagas", id=workflow_id, task_queue=world.queue)
+    return found
+
+
+async def recovered(world: World, handle: WorkflowHandle[Outing, list[str]]) -> SagaReport:
+    run_id = (await world.store.read_stream(sagas.stream(handle.id)))[0]
+    decoded = sagas.by_name["SagaStarted", 1].model_validate_json(run_id.data)
+    workflow_id = f"recover {handle.id} {decoded.run_id}"
+    report: SagaReport = await world.client.get_workflow_handle(workflow_id, result_type=SagaReport).result()
+    return report
+
+
+async def test_a_terminated_saga_is_undone(world: World, trip: str) -> None:
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+    world.company.gate.set()
+
+    assert await recover(world) == [trip]
+    report = await recovered(world, handle)
+
+    assert report.status is SagaStatus.COMPENSATED
+    assert await world.account() == Account(100, {})
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaCompensated"]
+    assert [world.company.authorized[key] for key in world.company.authorized] == [
+        world.company.voided[key] for key in world.company.authorized
+    ]
+
+
+async def test_a_second_round_finds_nothing_to_do(world: World, trip: str) -> None:
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+    await recover(world)
+    await recovered(world, handle)
+
+    assert await recover(world) == []
+    assert await world.account() == Account(100, {})
+
+
+async def test_two_rounds_at_once_undo_once(world: World, trip: str) -> None:
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+
+    found = await asyncio.gather(recover(world), recover(world))
+    await recovered(world, handle)
+
+    assert sorted(found) == [[], [trip]]
+    assert await world.account() == Account(100, {})
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaCompensated"]
+
+
+async def test_a_saga_that_still_runs_is_left_alone(world: World, trip: str) -> None:
+    handle = await begin(world, trip)
+
+    assert await recover(world) == []
+    world.company.gate.set()
+
+    assert len(await handle.result()) == 3
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaCompleted"]
+
+
+async def test_a_saga_past_its_pivot_is_reported_and_not_undone(world: World, trip: str) -> None:
+    await begin(world, trip)
+    world.company.gate.set()
+    handle = world.client.get_workflow_handle(trip)
+    await handle.result()
+    # As if it had been terminated after its pivot and before its end was on record.
+    async with world.store.connection() as connection:
+        await connection.execute("alter table events disable trigger user")
+        await connection.execute("delete from events where aggregate_type = 'saga' and event_type = 'SagaCompleted'")
+        await connection.execute("alter table events enable trigger user")
+
+    assert await recover(world) == [trip]
+    with pytest.raises(WorkflowFailureError):
+        await recovered(world, handle)
+
+    assert await world.account() == Account(40, {})
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaStuck"]
+    assert await recover(world) == [trip], "it stays on the list until somebody finishes it"
+
+
+async def test_a_saga_that_the_server_does_not_know_is_undone_only_on_request(world: World, trip: str) -> None:
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+    async with EmbeddedTemporal(ui=False) as another:
+        stranger = await Client.connect(another.address)
+        assert await lost_sagas(stranger, world.store, include_forgotten=False) == []
+        (lost,) = await lost_sagas(stranger, world.store, include_forgotten=True)
+        nowhere = await Client.connect(another.address, namespace="nowhere")
+        with pytest.raises(RPCError, match="nowhere"):
+            await lost_sagas(nowhere, world.store, include_forgotten=True)
+    world.company.gate.set()
+
+    # Not from its history, but from what its participants have recorded.
+    assert [step.key for step in lost.steps] == ["HoldMoney", "Authorize"]
+    await world.client.execute_workflow("RecoverSaga", lost, id=f"recover {trip}", task_queue=world.queue)
+    assert await world.account() == Account(100, {})

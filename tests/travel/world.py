@@ -1,0 +1,67 @@
+"""The bank's services and the outing saga on the session's servers, with a database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from counteract.dev import EmbeddedTemporal
+from counteract.lifecycle import sagas
+from counteract.participants import Lifecycle, Participants
+from counteract.plugin import CounteractPlugin
+from counteract.store import ANY, PostgresEventStore
+from tests.travel import bank
+from tests.travel.bank import Account, CardCompany, Deposited, accounts
+from tests.travel.outings import Outing, OutingRequest
+
+
+@dataclass
+class World:
+    """Everything that a test looks at."""
+
+    client: Client
+    store: PostgresEventStore
+    company: CardCompany
+    queue: str
+
+    async def outing(self, trip: str, amount: int = 60) -> list[str]:
+        request = OutingRequest(account="ann", trip=trip, amount=amount)
+        return await self.client.execute_workflow(Outing.run, request, id=trip, task_queue=self.queue)
+
+    async def account(self) -> Account:
+        return (await self.store.load(accounts, "ann")).state
+
+    async def lifecycle(self, trip: str) -> list[str]:
+        return [each.event_type for each in await self.store.read_stream(sagas.stream(trip))]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresEventStore.open(database_url))
+        await store.append(accounts.stream("ann"), [Deposited(amount=100)], expect=ANY)
+        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
+        company, queue = CardCompany(), f"outings-{uuid4().hex[:8]}"
+        # Long polls end with their worker: a short grace keeps the next test from waiting for this one's.
+        workers = [
+            *Participants(store, bank, resources=[company]).workers(
+                client, graceful_shutdown_timeout=timedelta(seconds=1)
+            ),
+            Worker(client, task_queue=queue, workflows=[Outing]),
+        ]
+        for worker in workers:
+            await stack.enter_async_context(worker)
+        yield World(client, store, company, queue)
+
+
+@pytest.fixture
+def trip() -> str:
+    return f"outing-{uuid4().hex[:12]}"
