@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counteract.cli.temporal import Address, Namespace, Query, connected
+from counteract.cli.recover import recover
+from counteract.cli.temporal import Address, Namespace, Query, connected, told
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from counteract.saga import SagaReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
+
+app.command()(recover)
 
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document per saga instead of a table.")]
@@ -97,7 +98,7 @@ async def _list(query: str, limit: int, as_json: bool, address: str | None, name
 
     client = await connected(address, namespace)
     table = Table("workflow", "saga", "status", "step", "started", "workflow status")
-    async with _told():
+    async with told():
         async for each in client.list_workflows(query, limit=limit):
             attributes = each.search_attributes
             row = {
@@ -134,7 +135,7 @@ async def _show(workflow_id: str, as_json: bool, address: str | None, namespace:
 async def _report(handle: WorkflowHandle[Any, Any]) -> SagaReport:
     from counteract.saga import SagaReport
 
-    async with _told():
+    async with told():
         report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
     if report is None:
         raise CounteractError(f"the saga {handle.id} has not begun")
@@ -143,7 +144,7 @@ async def _report(handle: WorkflowHandle[Any, Any]) -> SagaReport:
 
 async def _signal(workflow_id: str, signal: str, address: str | None, namespace: str | None) -> None:
     handle = await _handle(workflow_id, address, namespace)
-    async with _told():
+    async with told():
         await handle.signal(signal)
     print(f"{workflow_id}: {signal} sent")
 
@@ -152,31 +153,13 @@ async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, 
     from counteract.saga import Resolution
 
     handle = await _handle(workflow_id, address, namespace)
-    async with _told():
+    async with told():
         await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
     print(f"{workflow_id}: {said['step']} will be {'tried again' if said['decision'] == 'retry' else 'skipped'}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:
     return (await connected(address, namespace)).get_workflow_handle(workflow_id)
-
-
-@asynccontextmanager
-async def _told() -> AsyncIterator[None]:
-    """What the server says no to, in one line."""
-    from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
-    from temporalio.service import RPCError, RPCStatusCode
-
-    try:
-        yield
-    except WorkflowUpdateFailedError as error:
-        raise CounteractError(f"refused: {getattr(error.cause, 'message', error.cause)}") from error
-    except WorkflowQueryFailedError as error:
-        raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
-    except RPCError as error:
-        silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
-        hint = "no worker answered: is one running for its task queue?" if silent else error.message
-        raise CounteractError(hint) from error
 
 
 def _parsed(option: str, text: str | None) -> Any:

@@ -7,6 +7,7 @@ import os
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,24 @@ async def connected(address: str | None, namespace: str | None) -> Client:
         raise TemporalUnreachable(
             f"no Temporal server answers at {target}: give --address or set TEMPORAL_ADDRESS"
         ) from error
+
+
+@asynccontextmanager
+async def told() -> AsyncIterator[None]:
+    """What the server says no to, in one line."""
+    from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        yield
+    except WorkflowUpdateFailedError as error:
+        raise CounteractError(f"refused: {getattr(error.cause, 'message', error.cause)}") from error
+    except WorkflowQueryFailedError as error:
+        raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
+    except RPCError as error:
+        silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+        hint = "no worker answered: is one running for its task queue?" if silent else error.message
+        raise CounteractError(hint) from error
 
 
 async def matching(client: Client, query: str) -> AsyncIterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from uuid import uuid4
 
 import pytest
@@ -112,6 +114,29 @@ async def test_a_saga_past_its_pivot_is_reported_and_not_undone(world: World, tr
     assert await world.account() == Account(40, {})
     assert await world.lifecycle(trip) == ["SagaStarted", "SagaStuck"]
     assert await recover(world) == [trip], "it stays on the list until somebody finishes it"
+
+
+async def test_the_command_line_recovers_by_hand_and_as_a_schedule(
+    world: World, trip: str, temporal: EmbeddedTemporal
+) -> None:
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+    options = ("--task-queue", world.queue, "--address", temporal.address)
+
+    by_hand = await asyncio.to_thread(counteract, "sagas", "recover", *options)
+    await recovered(world, handle)
+    scheduled = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "3600", *options)
+    again = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "3600", *options)
+
+    assert by_hand.stdout == f"recovering {trip}\n1 lost sagas found\n"
+    assert scheduled.stdout == "the schedule recover-sagas runs every 1:00:00\n"
+    assert again.stderr.startswith("the schedule recover-sagas exists")
+    await world.client.get_schedule_handle("recover-sagas").delete()
+
+
+def counteract(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "counteract.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 async def test_a_saga_that_the_server_does_not_know_is_undone_only_on_request(world: World, trip: str) -> None:

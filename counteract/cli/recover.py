@@ -1,0 +1,68 @@
+"""`counteract sagas recover`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from counteract.cli.temporal import Address, Namespace, connected, told
+from counteract.errors import CounteractError
+
+SCHEDULE = "recover-sagas"
+
+
+def recover(
+    every: Annotated[
+        int | None, typer.Option(metavar="SECONDS", min=10, help="Keep doing so, as a Temporal Schedule.")
+    ] = None,
+    include_forgotten: Annotated[
+        bool,
+        typer.Option(help="Also sagas whose workflow the server no longer knows. Make sure it is the right server."),
+    ] = False,
+    task_queue: Annotated[str, typer.Option(help="That of the workers that run sagas.")] = "sagas",
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
+    """Undo the sagas whose workflow was terminated, timed out or lost. Safe to run again, and beside running sagas."""
+    if every:
+        asyncio.run(_schedule(timedelta(seconds=every), include_forgotten, task_queue, address, namespace))
+    else:
+        asyncio.run(_recover(include_forgotten, task_queue, address, namespace))
+
+
+async def _recover(include_forgotten: bool, task_queue: str, address: str | None, namespace: str | None) -> None:
+    client = await connected(address, namespace)
+    async with told():
+        found: list[str] = await client.execute_workflow(
+            "RecoverSagas", include_forgotten, id=f"recover-sagas-{uuid4().hex[:8]}", task_queue=task_queue
+        )
+    for saga_id in found:
+        print(f"recovering {saga_id}")
+    print(f"{len(found)} lost sagas found")
+
+
+async def _schedule(
+    every: timedelta, include_forgotten: bool, task_queue: str, address: str | None, namespace: str | None
+) -> None:
+    from temporalio.client import (
+        Schedule,
+        ScheduleActionStartWorkflow,
+        ScheduleAlreadyRunningError,
+        ScheduleIntervalSpec,
+        ScheduleSpec,
+    )
+
+    client = await connected(address, namespace)
+    action = ScheduleActionStartWorkflow("RecoverSagas", include_forgotten, id=SCHEDULE, task_queue=task_queue)
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
+    try:
+        await client.create_schedule(SCHEDULE, Schedule(action=action, spec=spec))
+    except ScheduleAlreadyRunningError:
+        raise CounteractError(
+            f"the schedule {SCHEDULE} exists: change it with `temporal schedule update`, or delete it first"
+        ) from None
+    print(f"the schedule {SCHEDULE} runs every {every}")
