@@ -62,6 +62,13 @@ class SagaIncomplete(CounteractError):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
+class SagaReset(CounteractError):
+    """The saga was reset to a point behind its own undo: start a new one instead. What is left of it is undone."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(f"the saga was reset, but {', '.join(steps)} had been undone: start a new saga instead")
+
+
 class SagaLost(CounteractError):
     """The saga's workflow ended without running its code: recovery undoes what it did."""
 

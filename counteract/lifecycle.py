@@ -14,6 +14,9 @@ RECORD_LIFECYCLE = "RecordLifecycle"
 FIND_LOST_SAGAS = "FindLostSagas"
 """The activity that finds the sagas that began, have not ended, and have no open workflow."""
 
+FIND_UNDONE = "FindUndoneCommands"
+"""The local activity that finds out which of a saga's commands have been undone."""
+
 
 class SagaEvent(Event):
     """What every lifecycle event says."""

@@ -11,7 +11,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, StepFailed
+from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, SagaReset, StepFailed
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
@@ -48,7 +48,7 @@ class CounteractPlugin(SimplePlugin):
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
             # What sagas raise on purpose fails the workflow; anything else is a bug, and waits for corrected code.
-            workflow_failure_exception_types=[Rejected, StepFailed, SagaIncomplete],
+            workflow_failure_exception_types=[Rejected, StepFailed, SagaIncomplete, SagaReset],
         )
         self._lifecycle = lifecycle
         self._passthrough = tuple(passthrough)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from temporalio import activity
 
 from counteract.errors import EventIdReused
-from counteract.lifecycle import FIND_LOST_SAGAS, RECORD_LIFECYCLE, LifecycleRecord, LostSaga, sagas
+from counteract.lifecycle import FIND_LOST_SAGAS, FIND_UNDONE, RECORD_LIFECYCLE, LifecycleRecord, LostSaga, sagas
 from counteract.participants.recovery import lost_sagas
 from counteract.store import ANY, PostgresEventStore
+
+_UNDONE = "select undoes from commands where undoes = any (%s) and status = 'done'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        return [self.record, self.find_lost]
+        return [self.record, self.find_lost, self.find_undone]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
@@ -42,3 +45,10 @@ class Lifecycle:
     async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:
         """What `RecoverSagas` is to recover."""
         return await lost_sagas(activity.client(), self.store, include_forgotten=include_forgotten)
+
+    @activity.defn(name=FIND_UNDONE)
+    async def find_undone(self, command_ids: list[UUID]) -> list[UUID]:
+        """Those of the commands whose undo is on record."""
+        async with self.store.connection() as connection:
+            rows = await connection.execute(_UNDONE, (command_ids,))
+            return [row[0] for row in await rows.fetchall()]

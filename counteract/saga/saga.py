@@ -22,6 +22,7 @@ from counteract.saga.dispatching import Dispatcher, Options
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Parking, Resolution
 from counteract.saga.report import SagaReport, SagaStatus, markdown, report
+from counteract.saga.resetting import check_after_reset
 from counteract.saga.stepping import Stepper
 from counteract.saga.tasks import settled, to_the_end, together
 
@@ -208,6 +209,7 @@ class Saga:
         self, commands: Sequence[Command[Any]], options: Options, *, tolerate_refusals: bool = False
     ) -> list[Any]:
         await self._may_go_on()
+        await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
             await self._undo_unknown()
             self._raise_if_interrupted()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import BaseModel
 from temporalio import workflow
 
@@ -15,6 +17,8 @@ class OutingRequest(BaseModel):
     account: str
     trip: str
     amount: int
+    nap: float = 0
+    """Seconds between the card company and the payment."""
 
 
 @workflow.defn
@@ -24,7 +28,8 @@ class Outing(SagaWorkflow):
     @workflow.run
     async def run(self, request: OutingRequest) -> list[str]:
         async with self.saga() as saga:
-            held = await saga.execute(HoldMoney(**request.model_dump()))
+            held = await saga.execute(HoldMoney(account=request.account, trip=request.trip, amount=request.amount))
             authorized = await saga.execute(Authorize(trip=request.trip))
+            await asyncio.sleep(request.nap)
             paid = await saga.execute(PayHeldMoney(account=request.account, trip=request.trip))
             return [held.reference, authorized.reference, paid.reference]
