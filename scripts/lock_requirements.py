@@ -24,6 +24,7 @@ SOURCES = {
         *("pyproject.toml", "--extra", "embedded", "--extra", "otel"),
         *("requirements/app.in", "requirements/dev.in"),
     ],
+    "requirements/bench.txt": ["requirements/bench.in"],
 }
 
 

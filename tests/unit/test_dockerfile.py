@@ -30,11 +30,11 @@ class Instruction:
 
 
 def instructions() -> Iterator[Instruction]:
-    text = re.sub(
-        r"\\\n\s*", "", re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    )
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     stage = -1
-    for line in filter(None, text.splitlines()):
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if not line or line.startswith("#"):
+            continue
         keyword, _, rest = line.partition(" ")
         stage += keyword == "FROM"
         yield Instruction(stage, keyword, rest)
@@ -42,10 +42,8 @@ def instructions() -> Iterator[Instruction]:
 
 DOCKERFILE = list(instructions())
 LAST = max(each.stage for each in DOCKERFILE)
-IGNORING = [
-    line
-    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
+PATTERNS = [
+    each for each in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if not each.startswith("#")
 ]
 
 
@@ -62,7 +60,7 @@ def copied(*, stage: int = LAST) -> set[str]:
 def reaches_the_builder(path: str) -> bool:
     """As Docker decides: by the last pattern that fits the path or a folder around it."""
     around = [path, *map(str, PurePosixPath(path).parents)]
-    fitting = [line for line in IGNORING if any(fnmatch(each, line.removeprefix("!")) for each in around)]
+    fitting = [line for line in PATTERNS if any(fnmatch(each, line.removeprefix("!")) for each in around)]
     return not fitting or fitting[-1].startswith("!")
 
 
@@ -71,7 +69,7 @@ def imported_by(sources: Sequence[Path]) -> set[str]:
     nodes = [node for source in sources for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))]
     names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
-    return {top for top in (name.partition(".")[0] for name in names) if (ROOT / top).is_dir() and top}
+    return {top for name in names if (top := name.partition(".")[0]) and (ROOT / top).is_dir()}
 
 
 @pytest.mark.parametrize("stage", range(LAST + 1))
@@ -89,21 +87,20 @@ def test_what_is_copied_exists_and_reaches_the_builder(source: str) -> None:
     assert reaches_the_builder(source)
 
 
-@pytest.mark.parametrize("line", [line[1:] for line in IGNORING if line.startswith("!")])
+@pytest.mark.parametrize("line", [line[1:] for line in PATTERNS if line.startswith("!")])
 def test_nothing_reaches_the_builder_that_is_not_copied(line: str) -> None:
     assert line in copied() | copied(stage=0)
 
 
-@pytest.mark.parametrize("secret", [".env", ".git/config", "tests/market.py", "docker-compose.yml"])
-def test_what_does_not_run_stays_outside(secret: str) -> None:
-    assert not reaches_the_builder(secret)
+@pytest.mark.parametrize("path", [".env", ".git/config", "tests/market.py", "docker-compose.yml"])
+def test_what_does_not_run_stays_outside(path: str) -> None:
+    assert not reaches_the_builder(path)
 
 
 def test_everything_that_is_imported_is_in_the_image() -> None:
     packaged = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
-    sources = [
-        file for path in copied() for file in ([ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("*.py"))
-    ]
+    sources = [file for path in copied() for file in (ROOT / path).rglob("*.py")]
+    sources += [ROOT / path for path in copied() if path.endswith(".py")]
 
     assert packaged <= copied(stage=0)
     assert imported_by(sources) <= copied() | packaged
