@@ -59,10 +59,11 @@ class Executor:
         if self.participant.external:
             begun = await self.fence.begin(spec.name, spec.service, command, dispatch)
             if begun.status != "started":
+                await self._undo_if_fenced_midway(command, dispatch)
                 return begun.answer(spec.name)
 
         async def attempt() -> Found:
-            streams = Streams(self.fence.store, dispatch.command_id, ask_first=not self.participant.external)
+            streams = Streams(self.fence.store, dispatch.command_id, ask=not self.participant.external)
             try:
                 async with asyncio.timeout(limit if self.participant.external else None):
                     result = await self._call(self.participant.handler, command, streams, dispatch)
@@ -70,25 +71,37 @@ class Executor:
                 return earlier.found
             except Rejected as refusal:
                 return await record("rejected", _json({"reason": refusal.reason, "data": dict(refusal.data)}))
-            answer = self._dump(result)
-            found = await record("done", answer, streams.changes)
-            if found.status == "fenced" and self.participant.external:
-                await self._undo_late(command, dispatch, result)
+            found = await record("done", self._dump(result), streams.changes)
+            if found.status != "done":
+                await self._undo_late(command, dispatch, Outcome.APPLIED, result)
             return found
+
+        async def attempt_outside() -> Found:
+            try:
+                return await attempt()
+            except WrongExpectedVersion:
+                raise
+            except BaseException:
+                # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after
+                # it any more if the undo has passed.
+                await self._undo_if_fenced_midway(command, dispatch)
+                raise
 
         async def record(status: str, result: str, changes: Sequence[StreamChange] = ()) -> Found:
             return await self.fence.record(
                 spec.name, spec.service, command, dispatch, status=status, result=result, changes=changes
             )
 
-        return (await _until_no_conflict(attempt)).answer(spec.name)
+        found = await _until_no_conflict(attempt_outside if self.participant.external else attempt)
+        return found.answer(spec.name)
 
     async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
         """Make sure that the original takes no effect any more, and undo what effect it had."""
         activity = _named(command.spec.compensation)
         known, result = await self.fence.fence(activity, command.spec.service, command, dispatch, if_never=_NULL)
         if known is Known.APPLIED:
-            await self._compensate(command, dispatch, Outcome.APPLIED, command.spec.result.validate_python(result))
+            recorded = command.spec.result.validate_json(_json(result))
+            await self._compensate(command, dispatch, Outcome.APPLIED, recorded)
         elif known is Known.UNKNOWN:
             await self._compensate(command, dispatch, Outcome.UNKNOWN, None)
 
@@ -102,7 +115,7 @@ class Executor:
             return result
 
         async def attempt() -> Found:
-            streams = Streams(self.fence.store, dispatch.command_id, ask_first=True)
+            streams = Streams(self.fence.store, dispatch.command_id, ask=True)
             asked = Settle(command, dispatch.original.command_id)
             try:
                 said = await self._call(_named(self.participant.settlement), asked, streams, dispatch)
@@ -124,19 +137,23 @@ class Executor:
 
         return (await _until_no_conflict(attempt)).answer(activity)
 
-    async def _undo_late(self, command: Command[Any], dispatch: Dispatch, result: Any) -> None:
+    async def _undo_if_fenced_midway(self, command: Command[Any], dispatch: Dispatch) -> None:
+        if self.participant.compensation is not None and await self.fence.fenced_midway(dispatch):
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
+
+    async def _undo_late(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
         """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again."""
-        if self.participant.compensation is None:
+        if self.participant.compensation is None or not self.participant.external:
             return
-        late = {"command_id": uuid5(dispatch.command_id, "late undo"), "undoes": dispatch.command_id}
-        await self._compensate(command, dispatch.model_copy(update=late), Outcome.APPLIED, result)
+        late = {"command_id": uuid5(dispatch.command_id, f"late undo {outcome}"), "undoes": dispatch.command_id}
+        await self._compensate(command, dispatch.model_copy(update=late), outcome, result)
 
     async def _compensate(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
         activity = _named(command.spec.compensation)
         undo = Undo(command, dispatch.original.command_id, outcome, result)
 
         async def attempt() -> Found:
-            streams = Streams(self.fence.store, dispatch.command_id, ask_first=True)
+            streams = Streams(self.fence.store, dispatch.command_id, ask=True)
             try:
                 await self._call(_named(self.participant.compensation), undo, streams, dispatch)
             except AlreadyAnswered as earlier:
@@ -156,7 +173,11 @@ class Executor:
     async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
         own = {Streams: streams, Dispatch: dispatch}
         arguments = {name: own.get(kind) or self.resources[kind] for name, kind in handler.wants.items()}
-        return await handler.function(subject, **arguments)
+        try:
+            return await handler.function(subject, **arguments)
+        finally:
+            # Again, for the handler may have loaded in a task group, which wraps it, or swallowed it.
+            streams.raise_if_answered()
 
     def _dump(self, result: Any) -> str:
         adapter = self.participant.command.spec.result

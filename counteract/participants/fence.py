@@ -16,6 +16,7 @@ from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_argu
 
 FIND_COMMAND = "select status, result, activity_type from commands where command_id = %s"
 
+_MIDWAY = "select true from commands where command_id = %s and status = 'fenced' and started_at is not null"
 _BEGIN = "select * from begin_command(%s, %s, %s, %s, %s, %s, %s::jsonb)"
 _RECORD = (
     "select status, result, activity_type "
@@ -70,6 +71,10 @@ class Fence:
         """Say that an external effect is about to happen; the row that stands."""
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue)
         return Found(*await self._call(_BEGIN, (dispatch.command_id, *identity, _json(command))))
+
+    async def fenced_midway(self, dispatch: Dispatch) -> bool:
+        """Whether an undo has passed since the external effect of this command began."""
+        return await self._call(_MIDWAY, (dispatch.command_id,)) is not None
 
     async def record(
         self,

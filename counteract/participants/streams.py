@@ -48,14 +48,15 @@ class AlreadyAnswered(BaseException):
 class Streams:
     """The unit of work of one attempt at one command.
 
-    The first load also asks for the command's own row, in the same round trip: a command that was answered before ends
-    there, and nothing runs twice.
+    With `ask`, each load also asks for the command's own row, in the same round trip: a command that was answered before
+    ends there, and nothing runs twice, nor on a stream that holds its own effect already.
     """
 
-    def __init__(self, store: PostgresEventStore, command_id: Any, *, ask_first: bool) -> None:
+    def __init__(self, store: PostgresEventStore, command_id: Any, *, ask: bool) -> None:
         self._store = store
         self._command_id = command_id
-        self._ask = ask_first
+        self._ask = ask
+        self._answered: Found | None = None
         self._loaded: dict[StreamId, Stream[Any, Any]] = {}
 
     async def load(self, decider: Decider[S, E], aggregate_id: str) -> Stream[S, E]:
@@ -63,8 +64,14 @@ class Streams:
         stream = decider.stream(aggregate_id)
         if stream not in self._loaded:
             state, version = decode_stream(decider, await self._rows(stream))
-            self._loaded[stream] = Stream(decider, stream, version, state)
+            # Another task of the handler may have been loading it too, and was first.
+            self._loaded.setdefault(stream, Stream(decider, stream, version, state))
         return self._loaded[stream]
+
+    def raise_if_answered(self) -> None:
+        """Raises AlreadyAnswered once a load has found an answer."""
+        if self._answered is not None:
+            raise AlreadyAnswered(self._answered)
 
     @property
     def changes(self) -> Sequence[StreamChange]:
@@ -75,12 +82,14 @@ class Streams:
         async with self._store.connection() as connection:
             if not self._ask:
                 return await _select_stream(connection, stream)
-            self._ask = False
             async with connection.pipeline():
-                own = await connection.execute(FIND_COMMAND, (self._command_id,))
                 rows = await connection.execute(STREAM_QUERY, (*stream, 0))
+                # After the stream, for each statement has a snapshot of its own: no answer here proves that what the
+                # first one read holds no effect of this command.
+                own = await connection.execute(FIND_COMMAND, (self._command_id,))
             if row := await own.fetchone():
-                raise AlreadyAnswered(Found(*row))
+                self._answered = Found(*row)
+            self.raise_if_answered()
             return await rows.fetchall()
 
 

@@ -117,8 +117,10 @@ class Dispatcher:
         )
 
 
-def failure_of(step: Step, error: ActivityError) -> CounteractError:
+def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError:
     """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
+    if isinstance(error, StepFailed):
+        return error
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type == Rejected.__name__ and cause.details:
         refusal = cause.details[0]
@@ -126,9 +128,10 @@ def failure_of(step: Step, error: ActivityError) -> CounteractError:
     return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
 
 
-def is_final(error: ActivityError) -> bool:
+def is_final(error: ActivityError | StepFailed) -> bool:
     """The worker said that trying again is of no use."""
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+    cause = error.cause if isinstance(error, ActivityError) else None
+    return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def _retry_policy(retry: Retry) -> RetryPolicy:

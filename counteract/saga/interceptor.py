@@ -40,7 +40,7 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             await workflow.wait([body])
         except asyncio.CancelledError:
             saga = instance._saga
-            if saga is None or saga.over:
+            if saga is None or not saga.under_way:
                 body.cancel()
             else:
                 saga.interrupt(Interruption.CANCELLED)

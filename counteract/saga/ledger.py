@@ -37,6 +37,8 @@ class Step:
     undoing: Undoing = Undoing.NOT_BEGUN
     stuck: bool = False
     """It goes on failing, or waits for a person to decide."""
+    disowned: bool = False
+    """Its answer did not reach the saga's code, which must not be left with an effect that it does not know of."""
     retries: int = 0
     """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
 
@@ -88,6 +90,11 @@ class Ledger:
         if step.outcome is None:
             step.outcome = outcome
 
+    def disown(self, steps: Sequence[Step]) -> None:
+        """The saga's code got no answer from these steps."""
+        for step in steps:
+            step.disowned = True
+
     @property
     def in_flight(self) -> list[Step]:
         return [step for step in self.steps if step.outcome is None]
@@ -106,8 +113,12 @@ class Ledger:
         return self.pivot is not None and self.pivot.outcome is Outcome.APPLIED
 
     def unknown(self) -> list[list[Step]]:
-        """The undo of those steps alone of which nobody knows whether they took effect."""
-        return self._in_undo_order(step for step in self.steps if step.outcome is Outcome.UNKNOWN)
+        """The undo of those steps alone of which the saga's code does not know whether they took effect."""
+        return self._in_undo_order(
+            step
+            for step in self.steps
+            if step.outcome is Outcome.UNKNOWN or (step.disowned and step.outcome is Outcome.APPLIED)
+        )
 
     def undo_plan(self) -> list[list[Step]]:
         """Groups to undo, one after another; the members of a group concurrently. Empty past the pivot."""

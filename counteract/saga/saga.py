@@ -126,9 +126,9 @@ class Saga:
         return SagaStatus.STUCK if open_ and self._ledger.stuck else self._phase
 
     @property
-    def over(self) -> bool:
-        """Complete, undone or given up: what comes now is no concern of the saga."""
-        return self._over
+    def under_way(self) -> bool:
+        """Neither still to be opened, nor complete, undone or given up: what comes now is the saga's concern."""
+        return (self._body is not None or self._closing) and not self._over
 
     def resume(self) -> None:
         self._paused = False
@@ -160,8 +160,11 @@ class Saga:
 
     async def stuck(self, step: Step, why: str) -> Resolution:
         decision = asyncio.create_task(self._parking.decision_on(step))
-        await self._chronicle.record(SagaStuck, step=step.key, why=why)
-        resolution = await decision
+        try:
+            await self._chronicle.record(SagaStuck, step=step.key, why=why)
+            resolution = await decision
+        finally:
+            decision.cancel()
         said = {"decision": resolution.decision, "who": resolution.who, "why": resolution.why}
         await self._chronicle.record(SagaResolved, step=step.key, **said)
         return resolution
@@ -175,14 +178,19 @@ class Saga:
             self._timer = loop.call_later(self._deadline.total_seconds(), self.interrupt, Interruption.DEADLINE)
         self.changed()
         await to_the_end(self._chronicle.record(SagaStarted))
+        if self._interruption:
+            # It was not to disturb the record, and so has yet to reach whatever the block waits for first.
+            self._body.cancel()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, workflow.ContinueAsNewError) and self._ledger.steps:
+            raise SagaMisuse("a saga cannot continue as new: the new run would not know what it has to undo")
         if error is not None and not _is_saga_failure(error):
-            return  # A bug, an eviction or continue-as-new: the workflow goes on later, here or elsewhere.
-        failure = error or await self._finish_forward()
+            return  # A bug or an eviction: the workflow goes on later, here or elsewhere.
+        failure = _first(error) or await self._finish_forward()
         self._closing = True
         if self._timer:
             self._timer.cancel()
@@ -194,8 +202,10 @@ class Saga:
     async def _finish_forward(self) -> BaseException | None:
         """Wait for steps that nobody awaited, and undo those that nobody knows about."""
         try:
-            await settled(list(self._flights), cancel=False)
-            await self._undo_unknown()
+            # Tasks of the saga's own code may send out further ones meanwhile.
+            while self._flights or self._ledger.unknown():
+                await settled(list(self._flights), cancel=False)
+                await self._undo_unknown()
             self._raise_if_interrupted()
         except BaseException as failure:
             if not _is_saga_failure(failure):
@@ -212,7 +222,7 @@ class Saga:
         await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
             await self._undo_unknown()
-            self._raise_if_interrupted()
+            self._raise_if_stopped()
         # Armed first: a step that timed out may still have happened.
         steps = self._ledger.begin(commands)
         self._show(steps[0].key)
@@ -220,8 +230,15 @@ class Saga:
         for flight in flights:
             self._flights[flight] = None
             flight.add_done_callback(self._flights.pop)
-        # Only what can be undone is asked to stop: beyond, the way is forward.
-        return await settled(flights, cancel=all(command.kind is CommandKind.COMPENSATABLE for command in commands))
+        try:
+            # Only what can be undone is asked to stop: beyond, the way is forward.
+            return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
+        except BaseException:
+            # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
+            self._ledger.disown(steps)
+            # What was to stop the saga may have had to wait for a pivot that was then refused.
+            self._raise_if_interrupted()
+            raise
 
     async def _fly(self, step: Step, options: Options, tolerate_refusals: bool) -> Any:
         try:
@@ -236,6 +253,12 @@ class Saga:
             raise SagaMisuse("this saga is over: a step can only begin inside its `async with`")
         if self._paused:
             await workflow.wait_condition(lambda: not self._paused)
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
+        if self._closing:
+            raise asyncio.CancelledError
         self._raise_if_interrupted()
 
     def _raise_if_interrupted(self) -> None:
@@ -249,6 +272,9 @@ class Saga:
         if failure is None:
             await self._complete()
             return None
+        if self._ledger.pivot is not None:
+            # It may be in flight yet, and only what becomes of it says which way to go.
+            await self._settle_flights(cancel=False)
         if self._ledger.past_pivot:
             return await self._incomplete(failure)
         return await self._compensate(failure)
@@ -260,7 +286,6 @@ class Saga:
 
     async def _incomplete(self, failure: BaseException) -> BaseException:
         self._phase, self._cause = SagaStatus.STUCK, _describe(failure)
-        await self._settle_flights(cancel=False)
         last = self._ledger.steps[-1].key
         await self._chronicle.record(SagaStuck, step=last, why=self._cause)
         self._show(last)
@@ -291,8 +316,8 @@ class Saga:
 
     async def _undo_unknown(self) -> None:
         """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
-        for group in self._ledger.unknown():
-            await together([self._stepper.undo(step) for step in group])
+        while groups := self._ledger.unknown():
+            await together([self._stepper.undo(step) for step in groups[0]])
 
     def _ending(self, failure: BaseException) -> BaseException:
         if self._interruption is Interruption.CANCELLED:
@@ -319,7 +344,14 @@ def _is_saga_failure(error: BaseException) -> bool:
     """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
     if isinstance(error, asyncio.CancelledError):
         return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_saga_failure, error.exceptions))
     return isinstance(error, Exception) and workflow.is_failure_exception(error)
+
+
+def _first(failure: BaseException | None) -> BaseException | None:
+    """Of the failures that a task group collected, the first."""
+    return _first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
 
 
 def _describe(failure: BaseException) -> str:

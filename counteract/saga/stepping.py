@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
+from temporalio import workflow
 from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityHandle
 
-from counteract.errors import Rejected
+from counteract.errors import Rejected, StepFailed
 from counteract.messages import CommandKind, Outcome
 from counteract.saga.dispatching import Dispatcher, Options, failure_of, is_final
 from counteract.saga.ledger import Ledger, Step, Undoing
@@ -35,6 +37,8 @@ class Stepper:
     dispatcher: Dispatcher
     observer: Observer
     alert_after: timedelta
+    _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
+    """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
 
     async def forward(self, step: Step, options: Options) -> Any:
         """The step's result; raises Rejected or StepFailed. Its outcome is in the ledger either way."""
@@ -53,13 +57,17 @@ class Stepper:
 
     async def undo(self, step: Step) -> None:
         """Undo the step, however long it takes. There is no attempt limit: only a person may give up, on the record."""
+        if step.undoing is Undoing.RUNNING:
+            # Begun by the saga's code, which went on without the step, and has failed elsewhere since.
+            await workflow.wait_condition(lambda: step.concluded)
+            return
         step.undoing = Undoing.RUNNING
         self.observer.changed()
         while not step.concluded:
             try:
-                await self.dispatcher.undo(step, self.alert_after)
+                await self._try(step, self.dispatcher.undo(step, self.alert_after))
                 step.undoing = Undoing.UNDONE
-            except ActivityError as error:
+            except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
                 if decision and decision.decision == "skip":
                     step.undoing = Undoing.SKIPPED
@@ -72,7 +80,7 @@ class Stepper:
             result = await self.dispatcher.forward(step, options)
         except ActivityError as error:
             failure = failure_of(step, error)
-            self._settle(step, Outcome.NOT_APPLIED if isinstance(failure, Rejected) else Outcome.UNKNOWN)
+            self._settle(step, _outcome(failure))
             raise failure from error
         except asyncio.CancelledError:
             self._settle(step, Outcome.UNKNOWN)
@@ -100,8 +108,8 @@ class Stepper:
     async def _settlement(self, pivot: Step) -> Any:
         while True:
             try:
-                return await self.dispatcher.settle(pivot, self.alert_after)
-            except ActivityError as error:
+                return await self._try(pivot, self.dispatcher.settle(pivot, self.alert_after))
+            except (ActivityError, StepFailed) as error:
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
                 await self._trouble(pivot, error)
 
@@ -110,13 +118,13 @@ class Stepper:
         patient = replace(options, timeout=options.timeout or self.alert_after, retry=retry)
         while True:
             try:
-                result = await self.dispatcher.forward(step, patient)
-            except ActivityError as error:
+                result = await self._try(step, self.dispatcher.forward(step, patient))
+            except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
                 if decision is None:
                     continue
                 if decision.decision == "skip":
-                    self._settle(step, Outcome.NOT_APPLIED)
+                    self._settle(step, _outcome(failure_of(step, error)))
                     return replacement(step, decision)
                 step.command = corrected(step, decision)
                 step.retries += 1
@@ -124,14 +132,38 @@ class Stepper:
                 self._settle(step, Outcome.APPLIED)
                 return result
 
-    async def _trouble(self, step: Step, error: ActivityError) -> Resolution | None:
-        """What must succeed has not: None to try on, or, where that is of no use, what a person decided."""
+    async def _try(self, step: Step, attempt: ActivityHandle[Any]) -> Any:
+        """The attempt's result. Where a person has been asked, their decision puts an end to it."""
+        appeal = self._appeals.get(step.key)
+        if appeal is None:
+            return await attempt
+        await workflow.wait([attempt, appeal], return_when=asyncio.FIRST_COMPLETED)
+        if not attempt.done():
+            attempt.cancel()
+            await workflow.wait([attempt])
+        if attempt.cancelled():
+            # It ended in the very moment of the decision, and its answer is lost to the cancellation.
+            raise StepFailed(step.key, "stopped by a decision")
+        result = await attempt
+        self._withdraw(step)
+        return result
+
+    async def _trouble(self, step: Step, error: ActivityError | StepFailed) -> Resolution | None:
+        """What must succeed has not: None to try on, or what a person decided, waited for where trying is of no use."""
         self._noted(step, stuck=True)
-        if not is_final(error):
+        if step.key not in self._appeals:
+            self._appeals[step.key] = asyncio.create_task(self.observer.stuck(step, str(failure_of(step, error))))
+        appeal = self._appeals[step.key]
+        if not (appeal.done() or is_final(error)):
             return None
-        decision = await self.observer.stuck(step, str(failure_of(step, error)))
+        decision = await appeal
+        self._withdraw(step)
         self._noted(step, stuck=False)
         return decision
+
+    def _withdraw(self, step: Step) -> None:
+        """It needs no decision any more."""
+        self._appeals.pop(step.key).cancel()
 
     def _settle(self, step: Step, outcome: Outcome) -> None:
         self.ledger.settle(step, outcome)
@@ -140,3 +172,7 @@ class Stepper:
     def _noted(self, step: Step, *, stuck: bool) -> None:
         step.stuck = stuck
         self.observer.changed()
+
+
+def _outcome(failure: Exception) -> Outcome:
+    return Outcome.NOT_APPLIED if isinstance(failure, Rejected) else Outcome.UNKNOWN

@@ -22,6 +22,7 @@ class SagaWorkflow:
 
     _saga: Saga | None = None
     _intercepted: bool = False
+    _paused_early: bool = False
 
     def saga(self, *, deadline: timedelta | None = None, alert_after: timedelta = timedelta(minutes=10)) -> Saga:
         """The one saga of this workflow.
@@ -34,7 +35,10 @@ class SagaWorkflow:
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:
             raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
+        _check_first_run()
         self._saga = Saga(Dispatcher.of_this_workflow(), deadline=deadline, alert_after=alert_after)
+        if self._paused_early:
+            self._saga.pause()
         return self._saga
 
     @workflow.query(name="report")
@@ -44,11 +48,13 @@ class SagaWorkflow:
 
     @workflow.signal(name="pause")
     def _pause(self) -> None:
+        self._paused_early = True
         if self._saga:
             self._saga.pause()
 
     @workflow.signal(name="resume")
     def _resume(self) -> None:
+        self._paused_early = False
         if self._saga:
             self._saga.resume()
 
@@ -64,3 +70,12 @@ class SagaWorkflow:
         if self._saga is None:
             raise SagaMisuse("the saga has not begun")
         return self._saga
+
+
+def _check_first_run() -> None:
+    """Command ids are made of the first run's id: a later run would be given the first one's answers, and do nothing."""
+    info = workflow.info()
+    if info.cron_schedule:
+        raise SagaMisuse("a saga cannot run on a cron schedule: let a Temporal Schedule start a workflow for each run")
+    if info.continued_run_id and info.attempt == 1:
+        raise SagaMisuse("a saga cannot run in a workflow that was continued as new: start a new workflow for it")

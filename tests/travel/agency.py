@@ -19,7 +19,7 @@ from counteract.plugin import CounteractPlugin
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 from tests.travel.trips import Trip
 
-Behaviour = Callable[[Any, Dispatch], Awaitable[Any]]
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 SERVICES: dict[str, list[tuple[str, type[Command[Any]]]]] = {
     "airline": [("BookFlight", BookFlight), ("CancelFlight", BookFlight), ("SendTickets", SendTickets)],
@@ -39,7 +39,10 @@ class Agency:
         self._scripts: dict[tuple[str, str], list[Behaviour]] = {}
 
     def script(self, trip: str, activity_type: str, *behaviours: Behaviour) -> None:
-        """The behaviours of one activity type for one trip, one call each; the last one stays."""
+        """The behaviours of one activity type for one trip, one call each; the last one stays.
+
+        A lifecycle event's name stands for its being recorded.
+        """
         self._scripts[trip, activity_type] = list(behaviours)
 
     async def call(self, activity_type: str, command: Any, dispatch: Dispatch) -> Any:
@@ -53,6 +56,8 @@ class Agency:
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
+        for behaviour in self._scripts.get((record.saga_id, record.event_type), ()):
+            await behaviour(record, None)
         self.lifecycle[record.saga_id].append(record)
 
     def activities(self) -> Sequence[Any]:
@@ -67,14 +72,14 @@ class Agency:
         return activity.defn(name=name)(execute)
 
     @asynccontextmanager
-    async def open(self, address: str, sagas: str) -> AsyncIterator[None]:
-        """Workers for all services, and for trips on the task queue `sagas`."""
+    async def open(self, address: str, sagas: str, *, workflows: Sequence[type] = (Trip,)) -> AsyncIterator[None]:
+        """Workers for all services, and for sagas on the task queue `sagas`."""
         self.client = await Client.connect(address, plugins=[CounteractPlugin(self)])
         async with AsyncExitStack() as stack:
             for queue, activities in SERVICES.items():
                 made = [self._activity(name, command) for name, command in activities]
                 await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
-            await stack.enter_async_context(Worker(self.client, task_queue=sagas, workflows=[Trip]))
+            await stack.enter_async_context(Worker(self.client, task_queue=sagas, workflows=workflows))
             yield
 
 
