@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench chaos record lock clean
+.PHONY: help setup demo dev test explore check bench chaos record lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+explore: setup ## Run every saga of the tests once per fault at every step and undo
+	@$(BIN)/pytest -m explore $(ARGS)
 
 check: setup ## Check format, lint, types and import rules
 	@failed=0; \
@@ -30,10 +33,12 @@ check: setup ## Check format, lint, types and import rules
 	exit $$failed
 
 bench: setup ## Measure against other engines, side by side
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/bench.txt \
+	  || echo "DBOS cannot be installed here: measuring without it"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: setup ## Kill parts under load and check that every invariant holds
-	@$(BIN)/pytest -m chaos $(ARGS)
+chaos: setup ## Kill parts under load and check that every invariant holds (ARGS="--seed 7 --seconds 60")
+	@$(BIN)/python -m marketplace.chaos $(ARGS)
 
 record: setup ## Record today's workflow histories for the replay tests
 	@$(BIN)/python -m tests.replay.record

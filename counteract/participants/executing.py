@@ -55,45 +55,54 @@ class Executor:
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
         """The answer as JSON: the one recorded first for this command id, whoever recorded it. Raises Rejected,
         CommandFenced, or whatever the handler raised without an answer. `limit` is in seconds."""
-        spec = command.spec
         if self.participant.external:
-            begun = await self.fence.begin(spec.name, spec.service, command, dispatch)
-            if begun.status != "started":
-                await self._undo_if_fenced_midway(command, dispatch)
-                return begun.answer(spec.name)
+            return await self._forward_outside(command, dispatch, limit)
+        found = await _until_no_conflict(lambda: self._attempt(command, dispatch, None))
+        return found.answer(command.spec.name)
 
-        async def attempt() -> Found:
-            streams = Streams(self.fence.store, dispatch.command_id, ask=not self.participant.external)
-            try:
-                async with asyncio.timeout(limit if self.participant.external else None):
-                    result = await self._call(self.participant.handler, command, streams, dispatch)
-            except AlreadyAnswered as earlier:
-                return earlier.found
-            except Rejected as refusal:
-                return await record("rejected", _json({"reason": refusal.reason, "data": dict(refusal.data)}))
-            found = await record("done", self._dump(result), streams.changes)
-            if found.status != "done":
-                await self._undo_late(command, dispatch, Outcome.APPLIED, result)
-            return found
-
-        async def attempt_outside() -> Found:
-            try:
-                return await attempt()
-            except WrongExpectedVersion:
-                raise
-            except BaseException:
-                # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after
-                # it any more if the undo has passed.
-                await self._undo_if_fenced_midway(command, dispatch)
-                raise
-
-        async def record(status: str, result: str, changes: Sequence[StreamChange] = ()) -> Found:
-            return await self.fence.record(
-                spec.name, spec.service, command, dispatch, status=status, result=result, changes=changes
-            )
-
-        found = await _until_no_conflict(attempt_outside if self.participant.external else attempt)
+    async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
+        spec = command.spec
+        begun = await self.fence.begin(spec.name, spec.service, command, dispatch)
+        if begun.status != "started":
+            await self._undo_if_fenced_midway(command, dispatch)
+            return begun.answer(spec.name)
+        try:
+            found = await _until_no_conflict(lambda: self._attempt(command, dispatch, limit))
+        except WrongExpectedVersion:
+            raise
+        except BaseException:
+            # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after it
+            # any more if the undo has passed.
+            await self._undo_if_fenced_midway(command, dispatch)
+            raise
         return found.answer(spec.name)
+
+    async def _attempt(self, command: Command[Any], dispatch: Dispatch, limit: float | None) -> Found:
+        """Let the handler decide, and record what it answers. `limit` is for external effects."""
+        streams = Streams(self.fence.store, dispatch.command_id, ask=not self.participant.external)
+        try:
+            async with asyncio.timeout(limit):
+                result = await self._call(self.participant.handler, command, streams, dispatch)
+        except AlreadyAnswered as earlier:
+            return earlier.found
+        except Rejected as refusal:
+            refused = _json({"reason": refusal.reason, "data": dict(refusal.data)})
+            return await self._record(command, dispatch, "rejected", refused)
+        found = await self._record(command, dispatch, "done", self._dump(result), streams.changes)
+        if found.status != "done":
+            await self._undo_late(command, dispatch, Outcome.APPLIED, result)
+        return found
+
+    async def _record(
+        self,
+        command: Command[Any],
+        dispatch: Dispatch,
+        status: str,
+        result: str,
+        changes: Sequence[StreamChange] = (),
+    ) -> Found:
+        name, queue = command.spec.name, command.spec.service
+        return await self.fence.record(name, queue, command, dispatch, status=status, result=result, changes=changes)
 
     async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
         """Make sure that the original takes no effect any more, and undo what effect it had."""

@@ -178,7 +178,7 @@ class Saga:
             self._timer = loop.call_later(self._deadline.total_seconds(), self.interrupt, Interruption.DEADLINE)
         self.changed()
         await to_the_end(self._chronicle.record(SagaStarted))
-        if self._interruption:
+        if self._interruption and self._body:
             # It was not to disturb the record, and so has yet to reach whatever the block waits for first.
             self._body.cancel()
         return self
@@ -222,7 +222,7 @@ class Saga:
         await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
             await self._undo_unknown()
-            self._raise_if_stopped()
+        self._raise_if_stopped()
         # Armed first: a step that timed out may still have happened.
         steps = self._ledger.begin(commands)
         self._show(steps[0].key)

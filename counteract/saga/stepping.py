@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -25,7 +24,7 @@ class Observer(Protocol):
     def changed(self) -> None:
         """The ledger has news."""
 
-    def stuck(self, step: Step, why: str) -> Awaitable[Resolution]:
+    async def stuck(self, step: Step, why: str) -> Resolution:
         """Report the step as stuck and wait for a decision."""
 
 

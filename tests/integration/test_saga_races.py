@@ -83,8 +83,8 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def paused(handle: Handle) -> bool:
-    report = await handle.query("report", result_type=SagaReport | None)
-    return report is not None and report.paused
+    report: dict[str, Any] | None = await handle.query("report")
+    return report is not None and bool(report["paused"])
 
 
 async def stuck(handle: Handle) -> bool:
@@ -387,4 +387,4 @@ async def _logged(agency: Agency, trip: str, line: str) -> bool:
 
 
 async def _has_begun(handle: Handle) -> bool:
-    return await handle.query("report", result_type=SagaReport | None) is not None
+    return await handle.query("report") is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 from temporalio import workflow
@@ -130,10 +131,8 @@ class GoesOnAfterARefusal(Detour):
     @workflow.run
     async def run(self, trip: str) -> None:
         async with self.saga() as saga:
-            try:
+            with contextlib.suppress(Rejected):
                 await saga.parallel(BookFlight(trip=trip), BookHotel(trip=trip))
-            except Rejected:
-                pass
             await saga.execute(ChargeCard(trip=trip))
 
 

@@ -1,0 +1,9 @@
+"""What every engine offers once it is up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Run = Callable[[str], Awaitable[Any]]
+"""Runs the trip of this name to its end."""

@@ -1,0 +1,241 @@
+"""Every single fault that makes sense for a saga, derived from the steps of one run in which nothing went wrong."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from counteract.messages import CommandKind
+from counteract.participants.handlers import Role
+from counteract.testing.exploration import acts
+from counteract.testing.exploration.acts import after, before
+from counteract.testing.exploration.faults import (
+    EITHER,
+    STOPPED,
+    UNDONE,
+    WENT_ON,
+    Around,
+    Ending,
+    Fault,
+    Injection,
+    Layer,
+    Place,
+    Timing,
+)
+
+# Named, so that two faults which need the same reason to undo share it.
+REFUSED = before(acts.refuse)
+ANSWER_LOST = after(acts.fail)
+AS_SET = Timing()
+HALF = timedelta(seconds=0.5)
+KILLED = Timing(heartbeat=HALF)
+TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
+GIVEN_UP = Timing(attempts=2)
+# Cancellation reaches an activity with the answer to a heartbeat.
+HEARS = Timing(heartbeat=timedelta(seconds=1.5))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One step as the first run showed it."""
+
+    key: str
+    kind: CommandKind
+    group: int
+    external: bool
+    repeats: bool
+    """Whether its own settings allow for more than one attempt."""
+
+
+def catalogue(steps: Sequence[Known], *, has_deadline: bool) -> list[Fault]:
+    """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
+    faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
+    for step in steps:
+        faults += _forward(step)
+        faults += _interrupted(step, steps, CANCELLATION)
+        if has_deadline:
+            faults += _interrupted(step, steps, DEADLINE)
+    for step in steps:
+        faults += _undoing(step, steps)
+        faults += _settling(step)
+    return faults
+
+
+# Forward: what may happen to any step, and then what its kind adds.
+
+
+def _forward(step: Known) -> Iterator[Fault]:
+    yield from _passing(step)
+    yield from _delivered(Place(step.key), WENT_ON)
+    if step.kind is CommandKind.RETRIABLE:
+        yield from _resolved(step)
+    else:
+        yield from _final(step)
+        yield from _late(step)
+
+
+def _passing(step: Known) -> Iterator[Fault]:
+    """What a repetition cures."""
+    place, cured = Place(step.key), WENT_ON if step.repeats or step.kind is CommandKind.RETRIABLE else EITHER
+    yield _one(place, "failed, then fine", before(acts.fail), may_end=cured)
+    yield _one(place, "answer lost, then asked again", after(acts.fail), may_end=cured)
+    yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=_or_undone(step))
+    yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=_or_undone(step))
+    if step.external:
+        layer = Layer.HANDLER
+        yield _one(place, "happened, not recorded, then asked again", after(acts.fail), layer=layer, may_end=cured)
+        between = "worker killed between effect and record"
+        yield _one(place, between, after(acts.vanish), KILLED, layer=layer, may_end=_or_undone(step))
+
+
+def _final(step: Known) -> Iterator[Fault]:
+    """What no repetition cures: refusals, and steps that end without an answer. A pivot that happened goes forward."""
+    place, happened = Place(step.key), WENT_ON if step.kind is CommandKind.PIVOT else EITHER
+    yield _one(place, "refused", before(acts.refuse), layer=Layer.HANDLER, may_end=EITHER)
+    yield _always(place, "failed for good", before(acts.fail), GIVEN_UP, may_end=EITHER)
+    yield _always(place, "answer lost", after(acts.fail), GIVEN_UP, may_end=happened)
+    yield _always(place, "timed out", before(acts.vanish), TIMED_OUT, may_end=EITHER)
+    yield _always(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=EITHER)
+    if step.external:
+        layer = Layer.HANDLER
+        yield _always(place, "happened, not recorded", after(acts.fail), GIVEN_UP, layer=layer, may_end=happened)
+
+
+def _resolved(step: Known) -> Iterator[Fault]:
+    """A step that must succeed waits for a person where it cannot go on."""
+    place = Place(step.key)
+    yield _one(place, "refused, then resolved", before(acts.refuse_until_resolved), layer=Layer.HANDLER)
+    yield _one(place, "broken, then resolved", before(acts.break_down))
+    yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
+    yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
+
+
+def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> Iterator[Fault]:
+    """A queue promises at least once."""
+    yield _one(place, "delivered twice", acts.twice, may_end=may_end, also=also)
+    yield _one(place, "delivered twice at once", acts.twice_at_once, may_end=may_end, also=also)
+    yield _one(place, "delivered again after the end", acts.again_after_the_end, may_end=may_end, also=also)
+
+
+def _late(step: Known) -> Iterator[Fault]:
+    """The first attempt is given up, its undo (or settlement) passes, and then it comes after all."""
+    place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
+    yield _one(place, f"arrives after {bar}", acts.lose_and_deliver_late, may_end=EITHER)
+    for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
+        hold = Injection(place, Layer.HANDLER, held)
+        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, may_end=EITHER, also=[hold])
+
+
+# Interrupted: cancelled, or overtaken by the deadline.
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """One way to stop a saga from outside."""
+
+    name: str
+    between: acts.Act
+    during: acts.Act
+    unheard: acts.Act
+    ends: frozenset[Ending]
+
+
+CANCELLATION = Interruption("cancelled", acts.cancel_between, acts.cancel, acts.cancel_unheard, STOPPED)
+DEADLINE = Interruption("deadline", acts.pass_deadline_between, acts.pass_deadline, acts.pass_deadline_unheard, UNDONE)
+
+
+def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iterator[Fault]:
+    """Before the pivot has been sent it stops the saga; afterwards there is only forward."""
+    place, stoppable = Place(step.key), step.kind is CommandKind.COMPENSATABLE
+    ends = how.ends if stoppable else WENT_ON
+    if previous := _just_before(step, steps):
+        injection = Injection(Place(previous.key), Layer.DELIVERY, after(how.between))
+        stops = WENT_ON if step.kind is CommandKind.RETRIABLE else how.ends
+        yield Fault(str(place), f"{how.name} before", (injection,), stops)
+    yield _one(place, f"{how.name} during", before(how.during), HEARS, layer=Layer.HANDLER, may_end=ends)
+    yield _one(place, f"{how.name} after", after(how.unheard), HEARS, may_end=ends)
+    if stoppable and step.external:
+        happened = f"{how.name} between effect and record"
+        yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=ends)
+    if stoppable:
+        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(acts.cancel))
+        name = "cancelled twice" if how is CANCELLATION else "deadline, then cancelled"
+        yield _one(place, name, before(how.during), HEARS, layer=Layer.HANDLER, may_end=UNDONE | STOPPED, also=[again])
+
+
+# What concludes a step: its undo, its settlement.
+
+
+def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
+    if step.kind is not CommandKind.COMPENSATABLE:
+        return
+    place, also = Place(step.key, Role.COMPENSATES), [_reason_to_undo(steps)]
+    yield from _concluding(place, EITHER, also)
+    yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
+    if step.external:
+        again = "happened, not recorded, then asked again"
+        yield _one(place, again, after(acts.fail), layer=Layer.HANDLER, may_end=EITHER, also=also)
+
+
+def _settling(step: Known) -> Iterator[Fault]:
+    """Both ways: a pivot that happened and lost its answer, and one that did not happen."""
+    if step.kind is not CommandKind.PIVOT:
+        return
+    place, pivot = Place(step.key, Role.SETTLES), Place(step.key)
+    layer = Layer.HANDLER if step.external else Layer.DELIVERY
+    happened = Injection(pivot, layer, after(acts.fail), None, GIVEN_UP)
+    never = Injection(pivot, Layer.DELIVERY, before(acts.fail), None, GIVEN_UP)
+    yield from _concluding(place, WENT_ON, [happened])
+    yield _one(place, "never happened; failed, then fine", before(acts.fail), may_end=EITHER, also=[never])
+    yield _one(place, "never happened; answer lost", after(acts.fail), may_end=EITHER, also=[never])
+
+
+def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injection]) -> Iterator[Fault]:
+    """What must succeed is tried until it does, and twice is once."""
+    yield _one(place, "failed, then fine", before(acts.fail), may_end=may_end, also=also)
+    yield _one(place, "answer lost, then asked again", after(acts.fail), may_end=may_end, also=also)
+    yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
+    yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
+    yield _one(place, "broken, then resolved", before(acts.break_down), may_end=may_end, also=also)
+    yield from _delivered(place, may_end, *also)
+
+
+def _reason_to_undo(steps: Sequence[Known]) -> Injection:
+    """Refuse the pivot, or, in a saga without one, lose the last step's answer, so that everything is undone."""
+    for step in steps:
+        if step.kind is CommandKind.PIVOT:
+            return Injection(Place(step.key), Layer.HANDLER, REFUSED)
+    return Injection(Place(steps[-1].key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+
+
+def _just_before(step: Known, steps: Sequence[Known]) -> Known | None:
+    """The last step of the group before; None for all but a group's first member."""
+    at = steps.index(step)
+    previous = steps[at - 1] if at else None
+    return previous if previous and previous.group != step.group else None
+
+
+def _or_undone(step: Known) -> frozenset[Ending]:
+    """A lost worker costs time, and the step's own time limit may leave none for another attempt."""
+    return WENT_ON if step.kind is CommandKind.RETRIABLE else EITHER
+
+
+def _one(
+    place: Place,
+    name: str,
+    around: Around,
+    timing: Timing = AS_SET,
+    *,
+    layer: Layer = Layer.DELIVERY,
+    times: int | None = 1,
+    may_end: frozenset[Ending] = WENT_ON,
+    also: Sequence[Injection] = (),
+) -> Fault:
+    return Fault(str(place), name, (Injection(place, layer, around, times, timing), *also), may_end)
+
+
+_always = functools.partial(_one, times=None)

@@ -1,0 +1,180 @@
+"""What became of a run, from everybody who can be asked: the server's history, the database, the saga itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from counteract.lifecycle import sagas
+from counteract.messages import Command, Dispatch
+from counteract.participants.handlers import Role
+from counteract.saga import SagaReport
+from counteract.saga.converter import COMPENSATED, data_converter
+from counteract.store import PostgresEventStore
+from counteract.testing.exploration.encounter import Run, Witnessed
+from counteract.testing.exploration.faults import Ending, Place
+from counteract.testing.exploration.timing import place_of
+
+_COMMANDS = (
+    "select command_id, status, step, activity_type, undoes, recorded_at from commands"
+    " where saga_id = %s order by recorded_at"
+)
+# A command's events stand or fall together: more than one transaction means that it took effect more than once.
+_TRANSACTIONS = (
+    "select metadata ->> 'causation_id', count(distinct xmin::text) from events"
+    " where metadata ->> 'correlation_id' = %s and metadata ? 'step' group by 1"
+)
+CLOSED = {
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "activity_task_canceled_event_attributes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of `commands`."""
+
+    command_id: UUID
+    status: str
+    step: str
+    activity: str
+    undoes: UUID | None
+    recorded_at: datetime | None
+
+
+@dataclass(slots=True)
+class Sent:
+    """One activity in the workflow's history."""
+
+    place: Place
+    command: type[Command[Any]]
+    command_id: UUID
+    begun: int
+    """The event's id: the order of history."""
+    group: int
+    """Activities that one workflow task scheduled share it."""
+    repeats: bool
+    ended: int | None = None
+    succeeded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of a run that is over."""
+
+    ending: Ending
+    why: str
+    report: SagaReport | None
+    lifecycle: Sequence[str]
+    rows: Sequence[Row]
+    transactions: Mapping[str, int]
+    """In how many transactions a command's events were appended, by command id."""
+    sent: Sequence[Sent]
+    journal: Sequence[Witnessed]
+    complaints: Sequence[str]
+    has_deadline: bool = False
+    task_failure: str = ""
+    """Why the workflow's code did not get on, where it did not."""
+
+    def steps(self) -> list[Sent]:
+        """The steps in start order, each once."""
+        first: dict[str, Sent] = {}
+        for each in self.sent:
+            if each.place.role is Role.HANDLES:
+                first.setdefault(each.place.step, each)
+        return list(first.values())
+
+    def of(self, role: Role) -> list[Sent]:
+        return [each for each in self.sent if each.place.role is role]
+
+
+async def gather(run: Run, store: PostgresEventStore, ending: Ending, why: str) -> Evidence:
+    """Ask everybody. The run is over: nothing changes any more."""
+    history, rows, transactions, lifecycle, report = await asyncio.gather(
+        run.handle.fetch_history(),
+        _fetch(store, _COMMANDS, run.id),
+        _fetch(store, _TRANSACTIONS, run.id),
+        store.read_stream(sagas.stream(run.id)),
+        _reported(run, ending),
+    )
+    return Evidence(
+        ending=ending,
+        why=why,
+        report=report,
+        lifecycle=[each.event_type for each in lifecycle],
+        rows=[Row(*row) for row in rows],
+        transactions={str(command_id): int(count) for command_id, count in transactions},
+        sent=list(sent_in(history, run)),
+        journal=tuple(run.journal),
+        complaints=tuple(run.complaints),
+        has_deadline=run.has_deadline,
+        task_failure=_task_failure(history),
+    )
+
+
+def ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | None) -> Ending:
+    """What the workflow's own end says."""
+    if status is WorkflowExecutionStatus.CANCELED:
+        return Ending.CANCELLED
+    if status is WorkflowExecutionStatus.COMPLETED:
+        return Ending.COMPLETED
+    kind = cause.type if isinstance(cause, ApplicationError) else None
+    return {COMPENSATED: Ending.COMPENSATED, "SagaIncomplete": Ending.INCOMPLETE}.get(kind or "", Ending.FAILED)
+
+
+def sent_in(history: WorkflowHistory, run: Run) -> list[Sent]:
+    by_event: dict[int, Sent] = {}
+    for event in history.events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            scheduled = event.activity_task_scheduled_event_attributes
+            payloads = scheduled.input.payloads
+            dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
+            command = run.commands[dispatch.command_id]
+            by_event[event.event_id] = Sent(
+                place=place_of(command, dispatch, scheduled.activity_type.name),
+                command=command,
+                command_id=dispatch.command_id,
+                begun=event.event_id,
+                group=scheduled.workflow_task_completed_event_id,
+                repeats=scheduled.retry_policy.maximum_attempts != 1,
+            )
+        elif closed := CLOSED.get(event.event_type):
+            sent = by_event[getattr(event, closed).scheduled_event_id]
+            sent.ended = event.event_id
+            sent.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    return list(by_event.values())
+
+
+def _task_failure(history: WorkflowHistory) -> str:
+    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    said = [
+        each.workflow_task_failed_event_attributes.failure.message
+        for each in history.events
+        if each.event_type == failed
+    ]
+    return said[-1] if said else ""
+
+
+async def _reported(run: Run, ending: Ending) -> SagaReport | None:
+    if ending is Ending.HUNG:
+        return None
+    try:
+        return await run.report()
+    except RPCError:
+        return None
+
+
+async def _fetch(store: PostgresEventStore, query: str, saga_id: str) -> Sequence[Any]:
+    async with store.connection() as connection:
+        return await (await connection.execute(query.encode(), (saga_id,))).fetchall()

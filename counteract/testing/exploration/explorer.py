@@ -1,0 +1,181 @@
+"""Runs a saga under one fault at a time, in a worker of its own that also answers for all of its services."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Self
+from uuid import uuid4
+
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from counteract.participants import Lifecycle
+from counteract.plugin import CounteractPlugin
+from counteract.saga import SagaWorkflow
+from counteract.testing.exploration.catalogue import Known, catalogue
+from counteract.testing.exploration.encounter import Run
+from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather
+from counteract.testing.exploration.faults import EITHER, Ending, Fault
+from counteract.testing.exploration.judging import undone_steps, violations
+from counteract.testing.exploration.report import Explored
+from counteract.testing.exploration.services import Desk, Services
+from counteract.testing.exploration.timing import ExploringInterceptor
+
+Invariant = Callable[[Explored], object | Awaitable[object]]
+Request = Any | Callable[[str], Any]
+
+START_DELAY = timedelta(milliseconds=500)
+"""For the saga that is cancelled before it begins."""
+GRACE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """One saga in a worker."""
+
+    saga: type[SagaWorkflow]
+    request: Request
+    client: Client
+    desk: Desk
+    queue: str
+    runs: dict[str, Run]
+    invariant: Invariant | None
+    limit: float
+    """Seconds after which a run counts as hung."""
+    places: asyncio.Semaphore
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        saga: type[SagaWorkflow],
+        request: Request,
+        client: Client,
+        services: Services,
+        *,
+        invariant: Invariant | None,
+        limit: float,
+        concurrency: int,
+    ) -> AsyncIterator[Self]:
+        """With a worker under way, on a task queue that nobody else serves."""
+        runs: dict[str, Run] = {}
+        queue = f"explore-{uuid4().hex[:8]}"
+        desk = Desk(services, runs)
+        own = Client(
+            client.service_client,
+            namespace=client.namespace,
+            data_converter=client.data_converter,
+            plugins=[CounteractPlugin(Lifecycle(services.store))],
+        )
+        worker = Worker(
+            own,
+            task_queue=queue,
+            workflows=[saga],
+            activities=[desk.answer],
+            interceptors=[ExploringInterceptor(runs, queue)],
+            # The sandbox costs half of the time; whether the saga is deterministic, its other tests and workers tell.
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            graceful_shutdown_timeout=GRACE,
+            # A cancellation arrives with a heartbeat's answer, and exploring is no place to wait for it.
+            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
+        )
+        async with worker:
+            yield cls(saga, request, own, desk, queue, runs, invariant, limit, asyncio.Semaphore(concurrency))
+
+    @property
+    def name(self) -> str:
+        return str(workflow._Definition.must_from_class(self.saga).name)
+
+    def faults(self, first: Evidence) -> list[Fault]:
+        """All single faults, by what a run without any has shown."""
+        return catalogue([self._known(each) for each in first.steps()], has_deadline=first.has_deadline)
+
+    async def explore(self, faults: Sequence[Fault]) -> list[Explored]:
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(self.run(fault)) for fault in faults]
+        return [run.result() for run in runs]
+
+    async def run(self, fault: Fault) -> Explored:
+        """One saga under this fault, to its end, and judged."""
+        async with self.places:
+            started = time.monotonic()
+            run = await self._prepared(fault)
+            evidence = await self._evidence(run)
+            # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
+            may_end = fault.may_end | EITHER if run.unmet else fault.may_end
+            explored = Explored(
+                id=run.id,
+                request=run.request,
+                fault=fault,
+                evidence=evidence,
+                undone=undone_steps(evidence),
+                reached=not run.unmet,
+                violations=violations(evidence, may_end, lambda each: self.desk.external(each.command)),
+                seconds=time.monotonic() - started,
+            )
+            return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
+
+    async def _prepared(self, fault: Fault) -> Run:
+        run_id = f"{self.queue}-{next(self.numbers)}"
+        request = self.request(run_id) if callable(self.request) else self.request
+        request = await request if inspect.isawaitable(request) else request
+        run = self.runs[run_id] = Run(run_id, request, fault, self.client)
+        return run
+
+    async def _evidence(self, run: Run) -> Evidence:
+        await self.client.start_workflow(
+            self.name,
+            run.request,
+            id=run.id,
+            task_queue=self.queue,
+            static_summary=str(run.fault),
+            start_delay=START_DELAY if run.fault.cancelled_at_start else None,
+        )
+        if run.fault.cancelled_at_start:
+            await run.handle.cancel()
+        ending, why = await self._ended(run)
+        await run.finish(within=self.limit)
+        evidence = await gather(run, self.desk.services.store, ending, why)
+        if ending is Ending.HUNG:
+            with suppress(RPCError):
+                await run.handle.terminate("explore: it did not come to an end")
+        return evidence
+
+    async def _ended(self, run: Run) -> tuple[Ending, str]:
+        try:
+            await asyncio.wait_for(run.handle.result(), self.limit)
+        except TimeoutError:
+            return Ending.HUNG, ""
+        except WorkflowFailureError as failed:
+            status = (await run.handle.describe()).status
+            return ending_of(status, failed.cause), str(failed.cause)
+        return Ending.COMPLETED, ""
+
+    def _known(self, step: Sent) -> Known:
+        external = self.desk.external(step.command)
+        return Known(step.place.step, step.command.kind, step.group, external, step.repeats)
+
+
+async def _with_invariant(run: Explored, invariant: Invariant) -> Explored:
+    return replace(run, judged=True, invariant=await objection(invariant, run))
+
+
+async def objection(invariant: Callable[..., object | Awaitable[object]], *about: object) -> str | None:
+    """What it has to say against it: it raises, or answers False."""
+    try:
+        said = invariant(*about)
+        if inspect.isawaitable(said):
+            said = await said
+    except Exception as error:  # any error of the user's own check is a finding, not a crash of the exploration
+        return str(error).partition("\n")[0] or type(error).__name__
+    return "it answered False" if said is False else None

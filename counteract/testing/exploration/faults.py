@@ -1,0 +1,133 @@
+"""What a fault is: where on a step's way it strikes, what it does there, and how a saga may end that meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from counteract.participants.handlers import Role
+
+if TYPE_CHECKING:
+    from counteract.testing.exploration.encounter import Encounter
+
+Proceed = Callable[[], Awaitable[Any]]
+Around = Callable[["Encounter", Proceed], Awaitable[Any]]
+"""Stands around a delivery or a handler: may act before it and after it, run it twice, or not at all."""
+
+
+class Layer(StrEnum):
+    """How deep a fault sits."""
+
+    DELIVERY = "delivery"
+    """Around the whole attempt, fence and records included: what comes after it has been recorded."""
+    HANDLER = "handler"
+    """Around the user's function alone: what comes after it has happened, and is not recorded yet."""
+
+
+class Ending(StrEnum):
+    """What became of the workflow."""
+
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    CANCELLED = "cancelled"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    HUNG = "hung"
+
+
+WENT_ON = frozenset({Ending.COMPLETED})
+UNDONE = frozenset({Ending.COMPENSATED})
+EITHER = WENT_ON | UNDONE
+STOPPED = frozenset({Ending.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One activity of a saga: a step, its undo or its settlement."""
+
+    step: str
+    """The step's key as in the `report` query."""
+    role: Role = Role.HANDLES
+
+    def __str__(self) -> str:
+        prefix = {Role.HANDLES: "", Role.COMPENSATES: "undo ", Role.SETTLES: "settle "}[self.role]
+        return prefix + self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What an explored run overrides of an activity's own limits; None keeps the user's."""
+
+    attempt: timedelta | None = None
+    total: timedelta | None = None
+    heartbeat: timedelta | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """One intervention at one place."""
+
+    place: Place
+    layer: Layer
+    around: Around
+    times: int | None = 1
+    """How many attempts meet it; None: every one."""
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, or two. Its name is how `only=` finds it again."""
+
+    target: str
+    name: str
+    injections: tuple[Injection, ...] = ()
+    may_end: frozenset[Ending] = WENT_ON
+    cancelled_at_start: bool = False
+    both: tuple[Fault, ...] = ()
+    """Of a pair: its two faults."""
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.name}"
+
+    def can_meet(self, other: Fault) -> bool:
+        """Whether both can strike in one run: two at the same place would stand in each other's way."""
+        own, others = ({(each.place, each.layer) for each in fault.injections[:1]} for fault in (self, other))
+        return bool(own and others and not own & others)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the single faults in it."""
+        return tuple(map(str, self.both)) or (str(self),)
+
+    def __add__(self, other: Fault) -> Fault:
+        """Both in one run: which of them comes first decides how it ends, so all their ends are allowed."""
+        return Fault(
+            target=self.target,
+            name=f"{self.name} + {other}",
+            injections=tuple(dict.fromkeys(self.injections + other.injections)),
+            may_end=self.may_end | other.may_end | EITHER,
+            cancelled_at_start=self.cancelled_at_start or other.cancelled_at_start,
+            both=(self, other),
+        )
+
+    def timing_of(self, place: Place) -> Timing:
+        """The tightest of what its injections ask for."""
+        asked = [each.timing for each in self.injections if each.place == place]
+        return Timing(
+            attempt=_least(each.attempt for each in asked),
+            total=_least(each.total for each in asked),
+            heartbeat=_least(each.heartbeat for each in asked),
+            attempts=_least(each.attempts for each in asked),
+        )
+
+
+NO_FAULT = Fault("the saga", "nothing goes wrong")
+
+
+def _least(values: Any) -> Any:
+    return min((each for each in values if each is not None), default=None)

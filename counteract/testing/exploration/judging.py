@@ -1,0 +1,204 @@
+"""Holds the evidence of one run against the protocol of sagas. Each rule yields what it finds broken, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from counteract.messages import CommandKind, Outcome
+from counteract.participants.handlers import Role
+from counteract.saga import SagaStatus
+from counteract.saga.report import StepReport
+from counteract.testing.exploration.evidence import Evidence, Row, Sent
+from counteract.testing.exploration.faults import Ending
+
+_TERMINAL = {
+    Ending.COMPLETED: "SagaCompleted",
+    Ending.COMPENSATED: "SagaCompensated",
+    Ending.CANCELLED: "SagaCompensated",
+}
+_STATUS = {
+    Ending.COMPLETED: SagaStatus.COMPLETED,
+    Ending.COMPENSATED: SagaStatus.COMPENSATED,
+    Ending.CANCELLED: SagaStatus.COMPENSATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What one step did to the world, and what was done about it."""
+
+    step: str
+    kind: CommandKind
+    external: bool
+    applied: bool
+    undone: bool
+    report: StepReport | None
+    forward: tuple[Row, ...]
+    undoing: tuple[Row, ...]
+    transactions: int
+    """In how many transactions its events were appended."""
+    undo_transactions: int
+    undone_last: bool
+    """Whatever happened outside, an undo came after it."""
+
+    @property
+    def may_still_happen(self) -> bool:
+        answered = any(row.status in ("done", "rejected") for row in self.forward)
+        return not answered and not any(row.status == "done" for row in self.undoing)
+
+
+def violations(evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool]) -> list[str]:
+    """Everything in which this run broke the protocol; empty if it kept it."""
+    if evidence.ending is Ending.HUNG:
+        reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
+        return [f"the saga did not come to an end{reason}", *evidence.complaints]
+    effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
+    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence), *evidence.complaints]
+    for each in effects:
+        found += _more_than_once(each)
+        found += _left_behind(each, went_forward=evidence.ending is Ending.COMPLETED)
+        found += _misreported(each)
+        found += _too_late(each)
+    return [*found, *_out_of_order(evidence), *_while_in_flight(evidence), *_past_the_pivot(evidence), *_open(evidence)]
+
+
+def undone_steps(evidence: Evidence) -> list[str]:
+    """Steps whose undo was recorded, in the order of their undo."""
+    undone = {row.undoes: row.step for row in evidence.rows if row.status == "done" and row.undoes}
+    activities = {each.command_id for each in evidence.of(Role.HANDLES) if each.command.spec.compensation}
+    return [step for original, step in undone.items() if original in activities]
+
+
+def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
+    ids = {each.command_id for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step}
+    forward = tuple(row for row in evidence.rows if row.command_id in ids)
+    compensation = step.command.spec.compensation
+    undoing = tuple(row for row in evidence.rows if row.undoes in ids and row.activity == compensation)
+    sent = {each.command_id for each in evidence.of(Role.COMPENSATES) if each.place.step == step.place.step}
+    undo_ids = sent | {row.command_id for row in undoing}
+    happened = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.HANDLES]
+    undid = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.COMPENSATES]
+    reports = evidence.report.steps if evidence.report else ()
+    return Effects(
+        step=step.place.step,
+        kind=step.command.kind,
+        external=external,
+        applied=any(row.status == "done" for row in forward) or (external and bool(happened)),
+        undone=bool(undid) and any(row.status == "done" for row in undoing),
+        report=next((each for each in reports if each.step == step.place.step), None),
+        forward=forward,
+        undoing=undoing,
+        transactions=max((evidence.transactions.get(str(each), 0) for each in ids), default=0),
+        undo_transactions=0 if external else sum(evidence.transactions.get(str(each), 0) for each in undo_ids),
+        undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+    )
+
+
+def _ended_otherwise(evidence: Evidence, may_end: Collection[Ending]) -> Iterator[str]:
+    if evidence.ending not in may_end:
+        why = f" ({evidence.why})" if evidence.why else ""
+        yield f"the saga ended {evidence.ending}, not {' or '.join(sorted(may_end))}{why}"
+
+
+def _lifecycle(evidence: Evidence) -> Iterator[str]:
+    counts = Counter(evidence.lifecycle)
+    began = bool(evidence.steps()) or evidence.ending is not Ending.CANCELLED
+    if counts["SagaStarted"] > 1 or (began and not counts["SagaStarted"]):
+        yield f"the saga recorded {counts['SagaStarted']} SagaStarted events"
+    if (wanted := _TERMINAL.get(evidence.ending)) and counts["SagaStarted"]:
+        ends = [each for each in evidence.lifecycle if each in ("SagaCompleted", "SagaCompensated")]
+        if ends != [wanted]:
+            yield f"the saga ended {evidence.ending} and recorded {' and '.join(ends) or 'no end'} instead of {wanted}"
+
+
+def _report(evidence: Evidence) -> Iterator[str]:
+    wanted = _STATUS.get(evidence.ending)
+    if evidence.report is None:
+        if evidence.steps():
+            yield "the saga did not answer the report query"
+    elif wanted and evidence.report.status is not wanted:
+        yield f"the saga ended {evidence.ending} and reports {evidence.report.status}"
+
+
+def _more_than_once(each: Effects) -> Iterator[str]:
+    if each.transactions > 1:
+        yield f"{each.step} took effect {each.transactions} times"
+    if each.undo_transactions > 1:
+        yield f"{each.step} was undone {each.undo_transactions} times"
+
+
+def _left_behind(each: Effects, *, went_forward: bool) -> Iterator[str]:
+    if each.kind is not CommandKind.COMPENSATABLE:
+        if each.kind is CommandKind.PIVOT and not went_forward and each.applied:
+            yield f"{each.step} took effect, and the saga did not go forward"
+        return
+    # A step that the saga went on without must be undone although the saga completes.
+    keeps = went_forward and each.report is not None and each.report.outcome is Outcome.APPLIED
+    if each.applied and not each.undone and not keeps:
+        yield f"{each.step} took effect and was never undone"
+    elif not keeps and each.may_still_happen:
+        yield f"{each.step} may still take effect: it has no answer, and no undo is recorded"
+    if each.undone and keeps:
+        yield f"{each.step} was undone although the saga completed with it"
+    if each.undone and not each.applied and not each.external:
+        yield f"{each.step} was undone although it never took effect"
+
+
+def _misreported(each: Effects) -> Iterator[str]:
+    if each.report is None:
+        yield f"{each.step} was sent, and is missing from the saga's report"
+    elif each.report.outcome is None:
+        yield f"{each.step} is still reported in flight"
+    elif each.applied and each.report.outcome is Outcome.NOT_APPLIED:
+        yield f"{each.step} took effect and is reported as not applied"
+    elif not each.applied and each.report.outcome is Outcome.APPLIED:
+        yield f"{each.step} is reported as applied and never took effect"
+
+
+def _too_late(each: Effects) -> Iterator[str]:
+    """No effect after its undo: inside by the order of records, outside by the order of calls."""
+    if each.external:
+        if each.undone and not each.undone_last:
+            yield f"{each.step} took effect outside after its undo, and was not undone again"
+        return
+    done = [row.recorded_at for row in each.forward if row.status == "done" and row.recorded_at]
+    undone = [row.recorded_at for row in each.undoing if row.status == "done" and row.recorded_at]
+    if done and undone and max(done) > min(undone):
+        yield f"{each.step} took effect after its undo"
+
+
+def _out_of_order(evidence: Evidence) -> Iterator[str]:
+    """Groups are undone in reverse start order, one after the other."""
+    groups = {each.place.step: each.group for each in evidence.steps()}
+    last_step = max((each.begun for each in evidence.of(Role.HANDLES)), default=0)
+    # Earlier ones are of steps that the saga went on without.
+    undos = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    for earlier in undos:
+        for later in undos:
+            if groups[earlier.place.step] < groups[later.place.step] and earlier.begun < (
+                later.ended or earlier.begun + 1
+            ):
+                yield f"the undo of {earlier.place.step} began before that of {later.place.step}, which started later, was over"
+
+
+def _while_in_flight(evidence: Evidence) -> Iterator[str]:
+    for undo in evidence.of(Role.COMPENSATES):
+        for step in evidence.of(Role.HANDLES):
+            if step.begun < undo.begun < (step.ended or undo.begun + 1):
+                yield f"the undo of {undo.place.step} began while {step.place.step} was still in flight"
+
+
+def _past_the_pivot(evidence: Evidence) -> Iterator[str]:
+    done = {row.command_id for row in evidence.rows if row.status == "done"}
+    pivots = [each for each in evidence.steps() if each.command.kind is CommandKind.PIVOT and each.command_id in done]
+    for pivot in pivots:
+        late = {each.place.step for each in evidence.of(Role.COMPENSATES) if each.begun > pivot.begun}
+        yield from (f"{step} was undone past the pivot {pivot.place.step}" for step in sorted(late))
+
+
+def _open(evidence: Evidence) -> Iterator[str]:
+    for row in evidence.rows:
+        if row.status == "started":
+            yield f"{row.step} is left as started, without a conclusion"

@@ -1,0 +1,136 @@
+"""What exploration found: a table of everything that was tried, and an error that says how to see each failure again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from counteract.errors import CounteractError
+from counteract.testing.exploration.evidence import Evidence
+from counteract.testing.exploration.faults import Ending, Fault
+
+SHOWN = 12
+"""Failures that an error's message spells out: the first ones mostly explain the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """One run that is over."""
+
+    id: str
+    """The workflow id."""
+    request: object
+    fault: Fault
+    evidence: Evidence
+    undone: Sequence[str]
+    """The steps that were undone, in that order."""
+    reached: bool
+    """Whether the fault struck at all: the saga may have taken another way."""
+    violations: Sequence[str]
+    """Where the protocol was broken."""
+    invariant: str | None = None
+    """What the user's own invariant said against it."""
+    judged: bool = False
+    """Whether there was such an invariant."""
+    seconds: float = 0.0
+
+    @property
+    def ending(self) -> Ending:
+        return self.evidence.ending
+
+    @property
+    def problems(self) -> list[str]:
+        return [*self.violations, *([f"the invariant does not hold: {self.invariant}"] if self.invariant else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """Everything that was tried on one saga."""
+
+    saga: str
+    runs: Sequence[Explored]
+    seconds: float
+    seed: int | None = None
+    """What the pairs were drawn with."""
+    at_rest: str | None = None
+    """What was wrong once nothing ran any more."""
+
+    @property
+    def failures(self) -> list[Explored]:
+        return [run for run in self.runs if run.problems]
+
+    @property
+    def not_reached(self) -> list[Explored]:
+        return [run for run in self.runs if not run.reached]
+
+    @property
+    def summary(self) -> str:
+        counts = Counter(run.ending for run in self.runs)
+        endings = ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
+        unmet = f"{len(self.not_reached)} not reached, " if self.not_reached else ""
+        return (
+            f"{self.saga}: {len(self.runs)} runs in {self.seconds:.1f} s: {endings}; {unmet}{len(self.failures)} broken"
+        )
+
+    def print(self, console: Console | None = None) -> None:
+        """The table, and the totals below it."""
+        console = console or Console(width=140)
+        pairs = sum(len(run.fault.parts) > 1 for run in self.runs)
+        title = f"Every single fault of {self.saga}" + (f", and {pairs} pairs" if pairs else "")
+        table = Table(title=title, title_justify="left")
+        for name in ("step", "fault", "outcome", "undone", "protocol", "invariant"):
+            table.add_column(name, overflow="fold")
+        step = ""
+        for run in self.runs:
+            if run.fault.target != step:
+                table.add_section()
+            table.add_row(run.fault.target if run.fault.target != step else "", *_cells(run))
+            step = run.fault.target
+        console.print(table)
+        console.print(escape(self.summary))
+
+
+class ExplorationFailed(CounteractError):
+    """A fault leaves the saga half done: run the reproduction that stands with it, and correct the saga or its handlers."""
+
+    def __init__(self, exploration: Exploration) -> None:
+        self.exploration = exploration
+        shortest = _shortest(exploration.failures)
+        lines = [
+            f"{len(exploration.failures)} of {len(exploration.runs)} runs of {exploration.saga} broke the protocol"
+        ]
+        for run in shortest[:SHOWN]:
+            lines += ["", f"  {run.fault}  →  {run.ending}", *(f"    - {each}" for each in run.problems)]
+            lines.append(f"    {_reproduction(exploration, run)}")
+        if len(shortest) > SHOWN:
+            lines += ["", f"  and {len(shortest) - SHOWN} more, in the table"]
+        if exploration.at_rest:
+            lines += ["", f"  once nothing ran any more: {exploration.at_rest}"]
+        super().__init__("\n".join(lines))
+
+
+def _shortest(failures: Sequence[Explored]) -> list[Explored]:
+    """Without the pairs of which one fault alone does it."""
+    alone = {part for run in failures if len(run.fault.parts) == 1 for part in run.fault.parts}
+    return [run for run in failures if len(run.fault.parts) == 1 or not alone & set(run.fault.parts)]
+
+
+def _reproduction(exploration: Exploration, run: Explored) -> str:
+    seed = f", seed={exploration.seed}" if exploration.seed is not None and len(run.fault.parts) > 1 else ""
+    return f'explore({exploration.saga}, request, only="{run.fault}"{seed})'
+
+
+def _cells(run: Explored) -> tuple[str, ...]:
+    unproven = not run.reached and not run.violations
+    protocol = "[yellow]not reached[/]" if unproven else _mark("; ".join(run.violations))
+    invariant = _mark(run.invariant) if run.judged else ""
+    return escape(run.fault.name), str(run.ending), escape(", ".join(run.undone)), protocol, invariant
+
+
+def _mark(objection: str | None) -> str:
+    return f"[red]✗[/] {escape(objection)}" if objection else "[green]✓[/]"

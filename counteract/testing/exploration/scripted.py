@@ -1,0 +1,120 @@
+"""Handlers for sagas whose services are not at hand: each effect and each undo is one event, behind the real fence."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.errors import Rejected
+from counteract.messages import Command, Dispatch, Event
+from counteract.participants.executing import Participant
+from counteract.participants.handlers import Handler, Happened, NeverHappened, Role, Settle, Undo
+from counteract.participants.streams import Streams
+from counteract.store import PostgresEventStore
+from counteract.testing.exploration.samples import sample
+
+
+class Done(Event, name="ExploredStepDone"):
+    """The step took effect."""
+
+
+class Undone(Event, name="ExploredStepUndone"):
+    """It was taken back."""
+
+
+Effect = Done | Undone
+Function = Callable[..., Awaitable[Any]]
+
+
+def _evolve(net: int, event: Effect) -> int:
+    return net + 1 if isinstance(event, Done) else net - 1
+
+
+effects = Decider("explored-step", initial=0, evolve=_evolve, events=Effect)
+"""What a step did, less what was undone of it; its id is the command's."""
+
+
+class Outside:
+    """A provider that keeps its word: twice is once, and what was taken back before it came is refused."""
+
+    def __init__(self) -> None:
+        self._held: set[UUID] = set()
+        self._barred: set[UUID] = set()
+
+    def do(self, key: UUID) -> None:
+        if key in self._barred:
+            raise Rejected("taken back before")
+        self._held.add(key)
+
+    def undo(self, key: UUID) -> None:
+        self._held.discard(key)
+        self._barred.add(key)
+
+    def has_done(self, key: UUID) -> bool:
+        """If not, it never will."""
+        if key not in self._held:
+            self._barred.add(key)
+        return key in self._held
+
+
+class ScriptedServices:
+    """Answers every command: with what `answers` gives for its class, or with some value of its result type."""
+
+    resources: Mapping[Any, Any] = MappingProxyType({})
+
+    def __init__(
+        self,
+        store: PostgresEventStore,
+        *,
+        answers: Mapping[type[Command[Any]], Any],
+        external: Collection[type[Command[Any]]],
+    ) -> None:
+        self.store = store
+        self._answers = {each.__name__: answer for each, answer in answers.items()}
+        self._external = {each.__name__ for each in external}
+        self._outside = Outside()
+
+    def participant(self, command: type[Command[Any]]) -> Participant:
+        answer = self._answers.get(command.__name__)
+        answer = sample(command.spec.result) if answer is None else answer
+        external = command.__name__ in self._external
+        do, undo = self._outside_of(answer) if external else _inside(answer)
+        wants = {"streams": Streams, "dispatch": Dispatch}
+        return Participant(
+            command,
+            Handler(Role.HANDLES, command, do, "external" if external else "transactional", wants),
+            Handler(Role.COMPENSATES, command, undo, wants=wants) if command.spec.compensation else None,
+            Handler(Role.SETTLES, command, self._settlement(answer), wants=wants) if external else None,
+        )
+
+    def _outside_of(self, answer: Any) -> tuple[Function, Function]:
+        async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
+            self._outside.do(dispatch.command_id)
+            return answer
+
+        async def undo(undo: Undo[Any, Any], *, streams: Streams, dispatch: Dispatch) -> None:
+            self._outside.undo(undo.command_id)
+
+        return do, undo
+
+    def _settlement(self, answer: Any) -> Function:
+        async def settle(settle: Settle[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
+            return Happened(answer) if self._outside.has_done(settle.command_id) else NeverHappened()
+
+        return settle
+
+
+def _inside(answer: Any) -> tuple[Function, Function]:
+    async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
+        stream = await streams.load(effects, str(dispatch.command_id))
+        stream.append(Done())
+        return answer
+
+    async def undo(undo: Undo[Any, Any], *, streams: Streams, dispatch: Dispatch) -> None:
+        stream = await streams.load(effects, str(undo.command_id))
+        stream.append(Undone())
+
+    return do, undo

@@ -1,0 +1,166 @@
+"""All services of a saga in one worker, with faults around their deliveries and their handlers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from temporalio import activity
+from temporalio.common import RawValue
+
+from counteract.errors import ConfigurationError
+from counteract.messages import Command, Dispatch
+from counteract.participants import Participants
+from counteract.participants.activities import activities_of
+from counteract.participants.executing import Executor, Participant
+from counteract.participants.fence import Fence
+from counteract.participants.handlers import Handler, Role
+from counteract.store import PostgresEventStore
+from counteract.testing.exploration.encounter import CURRENT, Encounter, Run, Witnessed
+from counteract.testing.exploration.faults import Layer, Place, Proceed
+
+Activity = Callable[[Any, Any], Awaitable[Any]]
+Name = tuple[str, str]
+
+
+class Services(Protocol):
+    """Whoever carries out the commands of the saga."""
+
+    @property
+    def store(self) -> PostgresEventStore: ...
+
+    def participant(self, command: type[Command[Any]]) -> Participant:
+        """Its handlers. Raises ConfigurationError where there are none."""
+        ...
+
+    @property
+    def resources(self) -> Mapping[Any, Any]: ...
+
+
+class RealServices(Services):
+    """The user's own handlers, on the user's own store."""
+
+    def __init__(self, participants: Participants) -> None:
+        self._participants = participants
+        self._by_name = {_name(each.command): each for each in participants.check()}
+
+    @property
+    def store(self) -> PostgresEventStore:
+        return self._participants._store
+
+    @property
+    def resources(self) -> Mapping[Any, Any]:
+        return self._participants._resources
+
+    def participant(self, command: type[Command[Any]]) -> Participant:
+        if found := self._by_name.get(_name(command)):
+            return found
+        raise ConfigurationError("participants= is not complete", [f"{command.__name__} has no handler"])
+
+
+@dataclass(slots=True)
+class Desk:
+    """The one activity of the explorer's worker: it answers for every command of every service.
+
+    One queue of its own, whatever the commands' services are named: workers that serve them elsewhere do not interfere.
+    """
+
+    services: Services
+    runs: Mapping[str, Run]
+    _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
+
+    @activity.defn(dynamic=True)
+    async def answer(self, arguments: Sequence[RawValue]) -> Any:
+        convert = activity.payload_converter().from_payload
+        dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
+        sent = self.runs[dispatch.saga_id].commands[dispatch.command_id]
+        try:
+            command_type, answering = self._activity(sent, activity.info().activity_type)
+        except ConfigurationError as error:
+            await self.runs[dispatch.saga_id].give_up(str(error))
+            raise
+        return await answering(convert(arguments[0].payload, command_type), dispatch)
+
+    def external(self, command: type[Command[Any]]) -> bool:
+        return self.services.participant(command).external
+
+    def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
+        key = (_name(sent), name)
+        if key not in self._known:
+            participant = watched(self.services.participant(sent))
+            spec = participant.command.spec
+            executor = FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
+            names = [each for each in (spec.name, spec.compensation, spec.settlement) if each is not None]
+            for each, made in zip(names, activities_of(executor), strict=True):
+                self._known[_name(sent), each] = (participant.command, made)
+        return self._known[key]
+
+
+@dataclass(frozen=True)
+class FaultyExecutor(Executor):
+    """The engine's own executor, with faults around it."""
+
+    runs: Mapping[str, Run]
+
+    async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
+        proceed = functools.partial(super().forward, command, dispatch, limit=limit)
+        return await self._meet(Role.HANDLES, command, dispatch, proceed)
+
+    async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
+        await self._meet(Role.COMPENSATES, command, dispatch, functools.partial(super().undo, command, dispatch))
+
+    async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
+        proceed = functools.partial(super().settle, activity, command, dispatch)
+        return await self._meet(Role.SETTLES, command, dispatch, proceed)
+
+    async def _meet(self, role: Role, command: Command[Any], dispatch: Dispatch, proceed: Proceed) -> Any:
+        run = self.runs[dispatch.saga_id]
+        place = Place(dispatch.step.partition("~")[0], role)
+        encounter = Encounter(run, place, command, dispatch)
+        CURRENT.set(encounter)
+        concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
+        return await encounter.through(Layer.DELIVERY, concluding)
+
+
+def watched(participant: Participant) -> Participant:
+    """The same handlers, with faults around them and their ends on record."""
+    return dataclasses.replace(
+        participant,
+        handler=_watched(participant.handler),
+        compensation=participant.compensation and _watched(participant.compensation),
+        settlement=participant.settlement and _watched(participant.settlement),
+    )
+
+
+def _watched(handler: Handler) -> Handler:
+    @functools.wraps(handler.function)
+    async def function(subject: Any, **arguments: Any) -> Any:
+        encounter = CURRENT.get()
+
+        async def proceed() -> Any:
+            result = await handler.function(subject, **arguments)
+            dispatch = encounter.dispatch
+            encounter.run.journal.append(Witnessed(handler.role, dispatch.undoes or dispatch.command_id))
+            return result
+
+        # A late original that compensates itself works on the original's attempt, under the undo's handler.
+        return await (encounter.through(Layer.HANDLER, proceed) if handler.role is encounter.place.role else proceed())
+
+    return dataclasses.replace(handler, function=function)
+
+
+def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
+    async def concluding() -> Any:
+        result = await proceed()
+        run.concluded[step].set()
+        return result
+
+    return concluding
+
+
+def _name(command: type) -> Name:
+    """The sandbox may hold a copy of the class of its own."""
+    return command.__module__, command.__qualname__

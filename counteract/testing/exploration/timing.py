@@ -1,0 +1,94 @@
+"""The explorer's hand in the workflow: it shortens time, and sends all steps to the explorer's own worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    StartActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+from temporalio.workflow import ActivityHandle
+
+from counteract.messages import Command, Dispatch
+from counteract.participants.handlers import Role
+from counteract.saga.saga import Interruption
+from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
+from counteract.testing.exploration.faults import Place, Timing
+
+FIRST_RETRY = timedelta(milliseconds=20)
+LAST_RETRY = timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True, slots=True)
+class ExploringInterceptor(Interceptor):
+    """Leaves the saga's code, its commands and the engine as they are: only what is sent to the server differs."""
+
+    runs: Mapping[str, Run]
+    queue: str
+
+    def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        runs, queue = self.runs, self.queue
+
+        class Outbound(WorkflowOutboundInterceptor):
+            def start_activity(self, call: StartActivityInput) -> ActivityHandle[Any]:
+                run = runs.get(workflow.info().workflow_id)
+                if run and len(call.args) == 2 and isinstance(call.args[1], Dispatch):
+                    command, dispatch = call.args
+                    run.commands[dispatch.command_id] = type(command)
+                    call.task_queue = queue
+                    shorten(call, run.fault.timing_of(place_of(type(command), dispatch, call.activity)))
+                return self.next.start_activity(call)
+
+        class Inbound(WorkflowInboundInterceptor):
+            def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+                super().init(Outbound(outbound))
+
+            async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
+                instance = workflow.instance()
+
+                def pass_deadline() -> None:
+                    if instance._saga is not None:
+                        # What the saga's own timer calls.
+                        instance._saga.interrupt(Interruption.DEADLINE)
+
+                workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
+                try:
+                    return await super().execute_workflow(call)
+                finally:
+                    run, saga = runs.get(workflow.info().workflow_id), instance._saga
+                    if run and saga is not None:
+                        run.has_deadline = saga._deadline is not None
+
+        return Inbound
+
+
+def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:
+    """A step that a person had tried again is still the same place."""
+    spec = command.spec
+    roles = {spec.compensation: Role.COMPENSATES, spec.settlement: Role.SETTLES, spec.name: Role.HANDLES}
+    return Place(dispatch.step.partition("~")[0], roles[activity])
+
+
+def shorten(call: StartActivityInput, timing: Timing) -> None:
+    """The user's own limits where the fault asks for nothing else; between two attempts never a long wait."""
+    call.start_to_close_timeout = timing.attempt or call.start_to_close_timeout
+    call.schedule_to_close_timeout = timing.total or call.schedule_to_close_timeout
+    call.heartbeat_timeout = timing.heartbeat or call.heartbeat_timeout
+    policy = call.retry_policy or RetryPolicy()
+    call.retry_policy = RetryPolicy(
+        initial_interval=min(policy.initial_interval, FIRST_RETRY),
+        backoff_coefficient=policy.backoff_coefficient,
+        maximum_interval=min(policy.maximum_interval or LAST_RETRY, LAST_RETRY),
+        maximum_attempts=timing.attempts or policy.maximum_attempts,
+        non_retryable_error_types=policy.non_retryable_error_types,
+    )

@@ -1,0 +1,155 @@
+"""Processes that are killed on purpose, and started again each time after a while."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from os import kill
+from pathlib import Path
+from typing import NoReturn, Self
+
+from counteract.dev import EmbeddedPostgres, PartCrashed, PartFailed
+from counteract.dev.process import GuardedProcess, Launch
+
+AWAY = (0.2, 1.5)
+"""Seconds for which something that was killed stays away: from and to."""
+START_TIMEOUT = 60
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process does."""
+
+    name: str
+    role: str
+    """Several processes may have the same."""
+    command: Callable[[random.Random], Sequence[str]]
+    """The arguments for Python, chosen anew at each start."""
+
+
+class Member:
+    """Keeps one process running until it is stopped, however often it is killed."""
+
+    def __init__(self, job: Job, env: Mapping[str, str], logs: Path, dice: random.Random) -> None:
+        self.job = job
+        self._env = env
+        self._log = logs / f"{job.name}.log"
+        self._dice = dice
+        self._process: GuardedProcess | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._killed = False
+        self.own_ends = 0
+        """How often it ended without having been killed: as a program may that cannot start without its database."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Up, and not about to be started again."""
+        return self._process is not None and not self._process.has_ended and self._process.printed("ready")
+
+    async def start(self) -> None:
+        """Return once it says that it is ready. Raises PartFailed: the first start must succeed."""
+        await self._launch()
+        await self.up()
+        self._task = asyncio.create_task(self._keep_up())
+
+    async def up(self) -> None:
+        """Return when it is ready: at its first start, or again."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_ready:
+            if self._process and self._process.has_ended and not self._task:
+                raise PartFailed(self.job.name, f"did not start: {self._process.reason()}")
+            if time.monotonic() > deadline:
+                raise PartFailed(self.job.name, f"was not ready within {START_TIMEOUT} seconds")
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End it, for good."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._process:
+            # One that was frozen could not hear that it is to stop.
+            self.send(signal.SIGCONT)
+            await self._process.stop()
+
+    def kill(self) -> None:
+        self._killed = True
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process and not self._process.has_ended:
+            with suppress(ProcessLookupError):
+                kill(self._process.pid, number)
+
+    async def _keep_up(self) -> None:
+        while True:
+            if self._process:
+                await self._process.wait()
+            self.own_ends += not self._killed
+            self._killed = False
+            await asyncio.sleep(self._dice.uniform(*AWAY))
+            await self._launch()
+
+    async def _launch(self) -> None:
+        command = [sys.executable, *self.job.command(self._dice)]
+        self._process = await GuardedProcess.start(
+            Launch(name=self.job.name, command=command, log=self._log, env=self._env)
+        )
+
+
+class Fleet:
+    """All members, as one part of a Supervisor: their ends are intended, so that it never counts as crashed."""
+
+    def __init__(self, jobs: Sequence[Job], env: Mapping[str, str], logs: Path, seed: int) -> None:
+        self._members = [Member(job, env, logs, random.Random(f"{seed} {job.name}")) for job in jobs]  # noqa: S311
+
+    async def __aenter__(self) -> Self:
+        try:
+            # One after the other: at once they would fight for the processor.
+            for member in self._members:
+                await member.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(member.stop() for member in self._members))
+
+    def lines(self) -> list[tuple[str, str]]:
+        return [("Processes", ", ".join(member.job.name for member in self._members))]
+
+    async def crashed(self) -> PartFailed:
+        return await never()
+
+    def of(self, *roles: str) -> list[Member]:
+        """Those with one of these roles that are up."""
+        return [member for member in self._members if member.job.role in roles and member.is_ready]
+
+    async def all_up(self) -> None:
+        """Return when every member is ready again."""
+        await asyncio.gather(*(member.up() for member in self._members))
+
+    def own_ends(self) -> Counter[str]:
+        return Counter({member.job.name: member.own_ends for member in self._members if member.own_ends})
+
+
+class MortalPostgres(EmbeddedPostgres):
+    """Killed on purpose, so that its end is no crash that a Supervisor should act on."""
+
+    async def crashed(self) -> PartCrashed:
+        return await never()
+
+
+async def never() -> NoReturn:
+    """For a Supervisor that asks whether a part has crashed."""
+    while True:
+        await asyncio.Event().wait()
