@@ -91,8 +91,9 @@ class Saga:
     ) -> list[R] | list[R | Rejected] | list[Any]:
         """Send several commands at once; the answers come in the order of the commands.
 
-        At the first failure the others are asked to stop, and it is raised once they have. With `tolerate_refusals` a
-        refusal is no failure: it stands in the place of the answer.
+        At the first failure the others are asked to stop, and it is raised once they have; should the saga catch it and
+        go on, what they did is undone before the pivot or the end. With `tolerate_refusals` a refusal is no failure: it
+        stands in the place of the answer.
         """
         if not commands:
             return []
