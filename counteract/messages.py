@@ -255,6 +255,11 @@ def subclasses(of: type[T]) -> Iterator[type[T]]:
         yield from subclasses(each)
 
 
+def command_types() -> dict[str, type[Command[Any]]]:
+    """Every command class that the program has imported, by its name."""
+    return {each.__name__: each for each in subclasses(Command) if "spec" in each.__dict__}
+
+
 class Outcome(StrEnum):
     """What is known of a step that was begun."""
 

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.lifecycle import LostSaga, LostStep
-from counteract.messages import Command, command_id_of, subclasses
+from counteract.messages import command_id_of, command_types
 from counteract.store import PostgresEventStore
 
 _OPEN_SAGAS = """
@@ -85,7 +85,7 @@ async def _sent(
 
 
 def _scheduled(history: WorkflowHistory) -> Iterator[LostStep]:
-    commands = {each.__name__ for each in subclasses(Command) if "spec" in each.__dict__}
+    commands = command_types()
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
         name = scheduled.activity_type.name

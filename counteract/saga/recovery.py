@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 from counteract.lifecycle import FIND_LOST_SAGAS, LostSaga
-from counteract.messages import Command, subclasses
+from counteract.messages import command_types
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.ledger import Ledger
 from counteract.saga.report import SagaReport
@@ -74,7 +74,7 @@ def ledger_of(lost: LostSaga) -> Ledger:
 
     Which steps were parallel is no longer known; one after the other is as good.
     """
-    known = {each.__name__: each for each in subclasses(Command) if "spec" in each.__dict__}
+    known = command_types()
     ledger = Ledger()
     for step in lost.steps:
         ledger.adopt(step.key, known[step.command_type].model_validate(step.command))
