@@ -186,9 +186,8 @@ class Command(Message, Generic[R]):
         )
 
     def summary(self) -> str | None:
-        """What the Web UI shows beside the step: the first line of the class's docstring. Keep personal data out."""
-        own = type(self).__doc__
-        return own.strip().splitlines()[0] if own else None
+        """What the Web UI shows beside the step's name: override it to tell one from another. Keep personal data out."""
+        return None
 
 
 class Compensatable(Command[R], Generic[R]):

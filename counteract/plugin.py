@@ -16,6 +16,7 @@ from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
 from counteract.saga.recovery import RecoverSaga, RecoverSagas
+from counteract.saga.sandbox import lean
 from counteract.saga.workflow import SagaWorkflow
 
 ENGINE_MODULES = (
@@ -66,7 +67,10 @@ class CounteractPlugin(SimplePlugin):
             )
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
         config["workflows"] = [*config.get("workflows", ()), RecoverSagas, RecoverSaga]
-        config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
+        runner = self._passing_through(config.get("workflow_runner"), workflows)
+        if "client" in config:
+            runner = lean(runner, config["client"].data_converter)
+        config["workflow_runner"] = runner
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:

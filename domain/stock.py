@@ -66,12 +66,18 @@ class ReserveStock(Compensatable[StockReservation], service="stock", compensatio
     order_id: OrderId
     quantity: PositiveInt
 
+    def summary(self) -> str:
+        return f"{self.quantity} of {self.product_id}"
+
 
 class ConfirmStock(Retriable[None], service="stock"):
     """Turn held units into sold ones."""
 
     product_id: ProductId
     order_id: OrderId
+
+    def summary(self) -> str:
+        return self.product_id
 
 
 @dataclass(frozen=True, slots=True)

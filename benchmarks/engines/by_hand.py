@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ BY_HAND_STEPS = "steps-by-hand"
 
 LIMIT = timedelta(seconds=10)
 OVERALL = timedelta(minutes=1)
+DEADLINE = timedelta(minutes=5)
 
 
 @workflow.defn
@@ -27,13 +29,14 @@ class TripByHand:
     async def run(self, request: TripRequest) -> Done:
         undo = []
         try:
-            # Before the step: one that timed out may have happened.
-            undo.append(Steps.cancel_flight)
-            await step(Steps.book_flight, request)
-            undo.append(Steps.cancel_hotel)
-            await step(Steps.book_hotel, request)
-            await step(Steps.charge_card, request)
-        except ActivityError:
+            async with asyncio.timeout(DEADLINE.total_seconds()):
+                # Before the step: one that timed out may have happened.
+                undo.append(Steps.cancel_flight)
+                await step(Steps.book_flight, request)
+                undo.append(Steps.cancel_hotel)
+                await step(Steps.book_hotel, request)
+                await step(Steps.charge_card, request)
+        except (ActivityError, TimeoutError):
             for compensation in reversed(undo):
                 await workflow.execute_activity_method(
                     compensation, request, task_queue=request.steps, start_to_close_timeout=LIMIT

@@ -16,7 +16,7 @@ from counteract.cli.temporal import Address, Namespace, Query, connected, told
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import WorkflowHandle
+    from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
     from counteract.saga import SagaReport
 
@@ -99,13 +99,16 @@ async def _list(query: str, limit: int, as_json: bool, address: str | None, name
     client = await connected(address, namespace)
     table = Table("workflow", "saga", "status", "step", "started", "workflow status")
     async with told():
-        async for each in client.list_workflows(query, limit=limit):
-            attributes = each.search_attributes
+        found = [each async for each in client.list_workflows(query, limit=limit)]
+        # As many requests as sagas are listed: not all at once.
+        turns = asyncio.Semaphore(10)
+        steps = await asyncio.gather(*(_step(client, each, turns) for each in found))
+        for each, step in zip(found, steps, strict=True):
             row = {
                 "workflow_id": each.id,
                 "saga": each.workflow_type,
-                "status": str(attributes["SagaStatus"][0]),
-                "step": str((attributes.get("SagaStep") or [""])[0]),
+                "status": str(each.search_attributes["SagaStatus"][0]),
+                "step": step,
                 "started": f"{each.start_time:%Y-%m-%d %H:%M:%S}",
                 "workflow_status": each.status.name.lower() if each.status else "",
             }
@@ -114,6 +117,16 @@ async def _list(query: str, limit: int, as_json: bool, address: str | None, name
                 print(json.dumps(row))
     if not as_json:
         Console(soft_wrap=True).print(table if table.row_count else "No saga matches.")
+
+
+async def _step(client: Client, saga: WorkflowExecution, turns: asyncio.Semaphore) -> str:
+    """What is in flight; where nothing is, the step at which the saga took its status."""
+    if saga.search_attributes["SagaStatus"][0] in ("RUNNING", "COMPENSATING"):
+        async with turns:
+            described = await client.get_workflow_handle(saga.id, run_id=saga.run_id).describe()
+        if pending := described.raw_description.pending_activities:
+            return ", ".join(each.activity_id for each in pending)
+    return str((saga.search_attributes.get("SagaStep") or [""])[0])
 
 
 async def _show(workflow_id: str, as_json: bool, address: str | None, namespace: str | None) -> None:

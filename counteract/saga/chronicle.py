@@ -30,19 +30,20 @@ class Chronicle:
     async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
         """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
+        name = self._name(kind)
         await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(
-                event_id=self._dispatcher.id_of(self._name(kind)),
+                event_id=self._dispatcher.id_of(name),
                 saga_id=self._dispatcher.saga_id,
                 event_type=kind.event_type,
                 data=event.model_dump(mode="json"),
             ),
             start_to_close_timeout=timedelta(seconds=10),
+            activity_id=name,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10)
             ),
-            summary=kind.event_type,
         )
 
     def _name(self, kind: type[LifecycleEvent]) -> str:

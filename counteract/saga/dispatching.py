@@ -113,7 +113,7 @@ class Dispatcher:
             retry_policy=_retry_policy(spec.retry),
             # By default the undo would run while the activity still runs.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=prefix + step.key if prefix else step.command.summary(),
+            summary=step.command.summary(),
         )
 
 

@@ -55,7 +55,7 @@ class Saga:
         self._closing = False
         self._over = False
         self._step = ""
-        self._shown: tuple[SagaStatus, str] | None = None
+        self._shown: SagaStatus | None = None
         self._body: asyncio.Task[Any] | None = None
         # In start order: a set's order differs from replay to replay.
         self._flights: dict[asyncio.Task[Any], None] = {}
@@ -153,10 +153,12 @@ class Saga:
     # What the stepper calls.
 
     def changed(self) -> None:
-        """Show status and step as search attributes, and all steps as the workflow's current details."""
-        if self._shown != (self.status, self._step):
-            self._shown = (self.status, self._step)
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self.status), SAGA_STEP.value_set(self._step)])
+        """Show the status as a search attribute, and all steps as the workflow's current details."""
+        if self._shown != self.status:
+            # Not for each step: the server writes a record of its own for every change of a search attribute.
+            self._shown = self.status
+            step = "" if self.status is SagaStatus.RUNNING else self._step
+            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self.status), SAGA_STEP.value_set(step)])
         workflow.set_current_details(markdown(self.report()))
 
     async def stuck(self, step: Step, why: str) -> Resolution:
