@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, HistoryEvent
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
@@ -122,6 +124,13 @@ async def until_logged(agency: Agency, trip: str, line: str) -> None:
     await until(logged)
 
 
+async def until_recorded(agency: Agency, trip: str, event: str = "SagaStarted") -> None:
+    async def recorded() -> bool:
+        return event in lifecycle(agency, trip)
+
+    await until(recorded)
+
+
 async def until_stuck(handle: Handle) -> None:
     async def stuck() -> bool:
         return (await reported(handle)).status is SagaStatus.STUCK
@@ -151,3 +160,41 @@ async def wrong_in_its_code(handle: Handle) -> str:
                 if attributes.failure.message:
                     return str(attributes.failure.message)
             await asyncio.sleep(0.05)
+
+
+# What the server has on record.
+
+
+async def history(handle: Handle) -> list[HistoryEvent]:
+    return list((await handle.fetch_history()).events)
+
+
+async def scheduled(handle: Handle) -> dict[str, ActivityTaskScheduledEventAttributes]:
+    """The activities of a saga by their ids, in the order in which they were scheduled."""
+    attributes = [event.activity_task_scheduled_event_attributes for event in await history(handle)]
+    return {each.activity_id: each for each in attributes if each.activity_id}
+
+
+@dataclass(frozen=True)
+class Span:
+    """From when to when an activity ran, in the numbers of the history's events."""
+
+    ordered: int
+    """The workflow task that decided on it."""
+    scheduled: int
+    ended: int
+
+
+async def spans(handle: Handle, prefix: str) -> dict[str, Span]:
+    """Of the activities whose ids begin so."""
+    begun: dict[int, ActivityTaskScheduledEventAttributes] = {}
+    found = {}
+    for event in await history(handle):
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            begun[event.event_id] = event.activity_task_scheduled_event_attributes
+        for end in ("completed", "failed", "timed_out", "canceled"):
+            if event.HasField(f"activity_task_{end}_event_attributes"):  # type: ignore[arg-type]
+                number = getattr(event, f"activity_task_{end}_event_attributes").scheduled_event_id
+                start = begun[number]
+                found[start.activity_id] = Span(start.workflow_task_completed_event_id, number, event.event_id)
+    return {activity_id: span for activity_id, span in found.items() if activity_id.startswith(prefix)}
