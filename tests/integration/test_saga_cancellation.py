@@ -177,6 +177,18 @@ async def test_no_step_begins_once_the_saga_is_cancelled_even_if_its_code_goes_o
     assert calls(agency, trip) == ["BookFlight", "CancelFlight"]
 
 
+async def test_a_saga_whose_code_catches_its_cancellation_and_ends_is_undone_all_the_same(
+    agency: Agency, trip: str
+) -> None:
+    handle = await start_detour(agency, byways.LeavesWhenCancelled, trip)
+    await until_logged(agency, trip, "BookFlight done")
+
+    await handle.cancel()
+    await cancelled(agency, handle)
+
+    assert calls(agency, trip) == ["BookFlight", "CancelFlight"]
+
+
 async def test_cancellation_within_the_undo_of_a_refused_saga_changes_nothing(agency: Agency, trip: str) -> None:
     undoing, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "ChargeCard", refuse("no money"))
@@ -240,3 +252,18 @@ async def test_cancellation_that_waited_for_a_refused_pivot_reaches_whatever_the
         await cancelled(agency, handle)
 
     assert done(agency, trip) == ["BookFlight", "CancelFlight"]
+
+
+async def test_a_paused_saga_that_is_cancelled_is_undone_without_being_resumed(agency: Agency, trip: str) -> None:
+    began, release = asyncio.Event(), asyncio.Event()
+    agency.script(trip, "BookFlight", wait_for(release, began))
+    handle = await start(agency, trip)
+    await began.wait()
+    await handle.signal("pause")
+    release.set()
+    await until_logged(agency, trip, "BookFlight done")
+
+    await handle.cancel()
+    await cancelled(agency, handle)
+
+    assert calls(agency, trip) == ["BookFlight", "CancelFlight"]

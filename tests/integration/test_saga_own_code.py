@@ -19,6 +19,7 @@ from tests.travel.agency import (
 )
 from tests.travel.following import (
     calls,
+    cancelled,
     compensated,
     completed,
     done,
@@ -26,6 +27,7 @@ from tests.travel.following import (
     lifecycle,
     start_detour,
     until_interrupted,
+    until_logged,
     wrong_in_its_code,
 )
 
@@ -60,6 +62,15 @@ async def test_a_second_pivot_fails_the_task_and_not_the_saga(agency: Agency, tr
     assert "second pivot after ChargeCard" in await wrong_in_its_code(handle)
     assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     assert calls(agency, trip) == ["ChargeCard"]
+    await handle.terminate()
+
+
+async def test_an_order_too_large_to_be_sent_fails_the_task_and_not_the_saga(agency: Agency, trip: str) -> None:
+    handle = await start_detour(agency, byways.CarriesTooMuch, trip)
+
+    assert "size that exceeded" in await wrong_in_its_code(handle)
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    assert calls(agency, trip) == ["BookFlight"]
     await handle.terminate()
 
 
@@ -138,3 +149,33 @@ async def test_a_timeout_of_the_sagas_own_does_not_part_it_from_a_pivot_in_fligh
     await completed(agency, handle)
 
     assert done(agency, trip) == ["BookFlight", "ChargeCard", "SendTickets"]
+
+
+@pytest.mark.xfail(reason="what the handler of a signal raises fails the workflow at once, without any undo")
+async def test_a_refusal_in_the_handler_of_a_signal_undoes_the_saga(agency: Agency, trip: str) -> None:
+    agency.script(trip, "BookHotel", refuse("fully booked"))
+    handle = await start_detour(agency, byways.AddsOnRequest, trip)
+    await until_logged(agency, trip, "BookFlight done")
+
+    await handle.signal("add_a_hotel")
+    await compensated(agency, handle)
+
+    assert done(agency, trip) == ["BookFlight", "CancelFlight"]
+
+
+async def test_cancellation_while_the_handler_of_a_signal_awaits_a_step_undoes_the_saga(
+    agency: Agency, trip: str
+) -> None:
+    began, release = asyncio.Event(), asyncio.Event()
+    agency.script(trip, "BookHotel", wait_for(release, began))
+    handle = await start_detour(agency, byways.AddsOnRequest, trip)
+    await until_logged(agency, trip, "BookFlight done")
+    await handle.signal("add_a_hotel")
+    await began.wait()
+
+    await handle.cancel()
+    await until_interrupted(handle)
+    release.set()
+    await cancelled(agency, handle)
+
+    assert done(agency, trip) == ["BookFlight", "BookHotel", "CancelHotel", "CancelFlight"]

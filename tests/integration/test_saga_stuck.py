@@ -237,3 +237,15 @@ async def test_a_corrected_command_for_a_pivot_in_doubt_is_refused(agency: Agenc
 
 async def _all_stuck(handle: Handle, count: int) -> bool:
     return sum(step.stuck for step in (await reported(handle)).steps) == count
+
+
+async def test_of_two_decisions_at_once_one_is_taken_and_the_other_refused(agency: Agency, trip: str) -> None:
+    agency.script(trip, "SendTickets", refuse("no such address"), succeed)
+    handle = await start(agency, trip)
+    await until_stuck(handle)
+
+    said = await asyncio.gather(*(resolve(handle, "SendTickets", "retry") for _ in range(2)), return_exceptions=True)
+    await completed(agency, handle)
+
+    assert sorted(type(each).__name__ for each in said) == ["NoneType", "WorkflowUpdateFailedError"]
+    assert lifecycle(agency, trip).count("SagaResolved") == 1

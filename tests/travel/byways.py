@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 from pydantic import BaseModel
@@ -221,6 +222,46 @@ class IgnoresItsCancellation(Detour):
                 await saga.execute(BookHotel(trip=trip))
 
 
+@workflow.defn
+class LeavesWhenCancelled(Detour):
+    """Catches what was to stop it, and calls it a day."""
+
+    @workflow.run
+    async def run(self, trip: str) -> None:
+        async with self.saga() as saga:
+            await saga.execute(BookFlight(trip=trip))
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.until_told()
+
+
+@workflow.defn
+class AddsOnRequest(Detour):
+    """Sends out a step from the handler of a signal, and another when told to go on."""
+
+    @workflow.run
+    async def run(self, trip: str) -> None:
+        self.trip = trip
+        async with self.saga() as self.opened:
+            await self.opened.execute(BookFlight(trip=trip))
+            await self.until_told()
+            await self.opened.execute(ChargeCard(trip=trip))
+
+    @workflow.signal
+    async def add_a_hotel(self) -> None:
+        await self.opened.execute(BookHotel(trip=self.trip))
+
+
+@workflow.defn
+class CarriesTooMuch(Detour):
+    """Orders more than the server takes."""
+
+    @workflow.run
+    async def run(self, trip: str) -> None:
+        async with self.saga() as saga:
+            await saga.execute(BookFlight(trip=trip))
+            await saga.execute(BookHotel(trip=trip + "x" * 3 * 1024 * 1024))
+
+
 BYWAYS = (
     InAHurry,
     TakesACar,
@@ -238,4 +279,7 @@ BYWAYS = (
     PaysInTheBackground,
     OnlyBooks,
     IgnoresItsCancellation,
+    LeavesWhenCancelled,
+    AddsOnRequest,
+    CarriesTooMuch,
 )
