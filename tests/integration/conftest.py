@@ -1,12 +1,31 @@
-"""For tests in which PostgreSQL has files of its own."""
+"""The agency with its sagas, for the whole session, and folders in which PostgreSQL can have files of its own."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+
+from counteract.dev import EmbeddedTemporal
+from tests.travel import byways, detours
+from tests.travel.agency import Agency
+from tests.travel.following import SAGAS
+from tests.travel.trips import Trip
+
+
+@pytest.fixture(scope="session")
+async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
+    agency = Agency()
+    async with agency.open(temporal.address, SAGAS, workflows=[Trip, *detours.DETOURS, *byways.BYWAYS]):
+        yield agency
+
+
+@pytest.fixture
+def trip() -> str:
+    return f"trip-{uuid4().hex[:12]}"
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from counteract import Outcome, Rejected
-from counteract.errors import CommandFenced
+from counteract.errors import CommandFenced, WrongExpectedVersion
 from counteract.participants import Participants, Streams, streams
-from counteract.participants.executing import Executor, Participant
+from counteract.participants.executing import CONFLICT_ATTEMPTS, Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
 from tests.integration.test_fence import HOLD, Desk, dispatch, undo_of
@@ -197,6 +197,47 @@ async def test_an_undo_gets_the_answer_as_it_was_although_its_type_is_strict(des
     await executor.undo(command, undo_of(command_id))
 
     assert porter.handed_out == [command_id]
+
+
+async def test_no_transaction_is_open_while_a_handler_decides(desk: Desk, command_id: UUID) -> None:
+    deciding, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_slowly(command: HoldMoney, streams: Streams) -> Reference:
+        account = await streams.load(accounts, command.account)
+        deciding.set()
+        await go_on.wait()
+        account.append(Held(trip=command.trip, amount=command.amount))
+        return Reference(reference="held")
+
+    attempt = asyncio.create_task(hold_money_by(desk, hold_slowly).forward(HOLD, dispatch(command_id), limit=5))
+    await deciding.wait()
+    async with desk.store.connection() as connection:
+        rows = await connection.execute(
+            "select state, query from pg_stat_activity "
+            "where datname = current_database() and state like 'idle in transaction%'"
+        )
+        assert await rows.fetchall() == []
+
+    go_on.set()
+    await attempt
+
+
+async def test_a_decision_that_is_always_overtaken_is_left_to_the_slower_retry(desk: Desk, command_id: UUID) -> None:
+    decided = 0
+
+    async def always_overtaken(command: HoldMoney, streams: Streams) -> Reference:
+        nonlocal decided
+        decided += 1
+        account = await streams.load(accounts, command.account)
+        await desk.store.append(accounts.stream("ann"), [Deposited(amount=1)], expect=ANY)
+        account.append(Held(trip=command.trip, amount=command.amount))
+        return Reference(reference="held")
+
+    with pytest.raises(WrongExpectedVersion):
+        await hold_money_by(desk, always_overtaken).forward(HOLD, dispatch(command_id), limit=5)
+
+    assert decided == CONFLICT_ATTEMPTS
+    assert await desk.statuses() == []
 
 
 def hold_money_by(desk: Desk, function: Any) -> Executor:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from counteract.dev import EmbeddedTemporal
 from counteract.testing import ReplayFailed, UnreadableHistory, read, record, replay
 from tests.travel.agency import Agency, refuse
 from tests.travel.changed import ExtraStep, HotelFirst, NoTickets, TwoSeats
+from tests.travel.following import SAGAS
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = pytest.mark.integration
 
-SAGAS = "replayed-trips"
-
-
-@pytest.fixture(scope="module")
-async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
-    agency = Agency()
-    async with agency.open(temporal.address, SAGAS):
-        yield agency
-
 
 @pytest.fixture
-async def completed(agency: Agency, tmp_path: Path) -> Path:
-    trip = f"trip-{uuid4().hex[:12]}"
+async def completed(agency: Agency, trip: str, tmp_path: Path) -> Path:
     await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
     await record(agency.client, trip, tmp_path / "completed.json")
     return tmp_path / "completed.json"
@@ -39,8 +27,7 @@ async def test_a_recorded_history_replays_against_the_code_that_made_it(complete
     await replay(read(completed), [Trip])
 
 
-async def test_a_compensated_history_replays(agency: Agency, tmp_path: Path) -> None:
-    trip = f"trip-{uuid4().hex[:12]}"
+async def test_a_compensated_history_replays(agency: Agency, trip: str, tmp_path: Path) -> None:
     agency.script(trip, "ChargeCard", refuse("no money"))
     with pytest.raises(WorkflowFailureError):
         await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)

@@ -4,102 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 from temporalio.worker import Worker
 
-from counteract.dev import EmbeddedTemporal
-from counteract.saga import Resolution, SagaReport, SagaStatus
+from counteract.saga import Resolution, SagaStatus
 from tests.travel import detours
 from tests.travel.agency import Agency, fail, hang_until_cancelled, refuse, succeed, wait_for
+from tests.travel.following import (
+    Handle,
+    cancelled,
+    compensated,
+    completed,
+    done,
+    incomplete,
+    lifecycle,
+    reported,
+    start_detour,
+    until,
+    until_logged,
+    until_stuck,
+    wrong_in_its_code,
+)
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = pytest.mark.integration
-
-SAGAS = "detours"
-Handle = WorkflowHandle[Any, Any]
-
-
-@pytest.fixture(scope="module")
-async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
-    agency = Agency()
-    async with agency.open(temporal.address, SAGAS, workflows=[Trip, *detours.DETOURS]):
-        yield agency
-
-
-@pytest.fixture
-def trip() -> str:
-    return f"trip-{uuid4().hex[:12]}"
-
-
-async def start(agency: Agency, detour: type[detours.Detour], trip: str, *more: Any, **options: Any) -> Handle:
-    return await agency.client.start_workflow(detour.__name__, args=[trip, *more], id=trip, task_queue=SAGAS, **options)
-
-
-async def failed(handle: Handle) -> ApplicationError:
-    with pytest.raises(WorkflowFailureError) as caught:
-        async with asyncio.timeout(15):
-            await handle.result()
-    assert isinstance(caught.value.cause, ApplicationError), caught.value.cause
-    return caught.value.cause
-
-
-async def compensated(handle: Handle) -> SagaReport:
-    error = await failed(handle)
-    assert error.type == "SagaCompensated", error
-    return SagaReport.model_validate(error.details[0])
-
-
-async def cancelled(handle: Handle) -> None:
-    with pytest.raises(WorkflowFailureError) as caught:
-        async with asyncio.timeout(15):
-            await handle.result()
-    assert isinstance(caught.value.cause, CancelledError)
-
-
-async def reported(handle: Handle) -> SagaReport:
-    report: SagaReport = await handle.query("report", result_type=SagaReport)
-    return report
-
-
-def done(agency: Agency, trip: str) -> list[str]:
-    return [line.removesuffix(" done") for line in agency.log[trip] if line.endswith(" done")]
-
-
-def lifecycle(agency: Agency, trip: str) -> list[str]:
-    return [record.event_type for record in agency.lifecycle[trip]]
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await holds():  # noqa: ASYNC110 - what is awaited happens in a server
-            await asyncio.sleep(0.02)
 
 
 async def paused(handle: Handle) -> bool:
     report: dict[str, Any] | None = await handle.query("report")
     return report is not None and bool(report["paused"])
-
-
-async def stuck(handle: Handle) -> bool:
-    return (await reported(handle)).status is SagaStatus.STUCK
-
-
-async def wrong_in_its_code(handle: Handle) -> str:
-    """What the failing workflow tasks of a saga that breaks a rule say."""
-    async with asyncio.timeout(10):
-        while True:
-            async for event in handle.fetch_history_events():
-                attributes = event.workflow_task_failed_event_attributes
-                if attributes.failure.message:
-                    return str(attributes.failure.message)
-            await asyncio.sleep(0.05)
 
 
 # The pivot in flight while the saga's own code fails.
@@ -108,14 +46,14 @@ async def wrong_in_its_code(handle: Handle) -> str:
 async def test_a_failure_beside_a_pivot_that_happens_undoes_nothing(agency: Agency, trip: str) -> None:
     began, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "ChargeCard", wait_for(release, began))
-    handle = await start(agency, detours.FailsBesideThePivot, trip)
+    handle = await start_detour(agency, detours.FailsBesideThePivot, trip)
     await began.wait()
 
     await handle.signal("go_on")
     await asyncio.sleep(0.3)
     release.set()
 
-    assert (await failed(handle)).type == "SagaIncomplete"
+    await incomplete(agency, handle)
     assert done(agency, trip) == ["BookFlight", "ChargeCard"]
     assert lifecycle(agency, trip) == ["SagaStarted", "SagaStuck"]
 
@@ -123,7 +61,7 @@ async def test_a_failure_beside_a_pivot_that_happens_undoes_nothing(agency: Agen
 async def test_a_failure_beside_a_pivot_that_is_refused_undoes_what_came_before(agency: Agency, trip: str) -> None:
     began, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "ChargeCard", wait_for(release, began, refuse("no money")))
-    handle = await start(agency, detours.FailsBesideThePivot, trip)
+    handle = await start_detour(agency, detours.FailsBesideThePivot, trip)
     await began.wait()
 
     await handle.signal("go_on")
@@ -131,7 +69,7 @@ async def test_a_failure_beside_a_pivot_that_is_refused_undoes_what_came_before(
     assert "CancelFlight" not in agency.log[trip], "an undo ran while the pivot was in flight"
     release.set()
 
-    assert (await compensated(handle)).cause == "changed my mind"
+    assert (await compensated(agency, handle)).cause == "changed my mind"
     assert done(agency, trip) == ["BookFlight", "CancelFlight"]
 
 
@@ -141,13 +79,13 @@ async def test_a_pivot_that_waits_for_an_undo_does_not_begin_once_the_saga_is_be
     undoing, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "BookHotel", fail("connection lost", final=True))
     agency.script(trip, "CancelHotel", wait_for(release, undoing))
-    handle = await start(agency, detours.FailsBehindThePivot, trip)
+    handle = await start_detour(agency, detours.FailsBehindThePivot, trip)
     await undoing.wait()
 
     await handle.signal("go_on")
     await asyncio.sleep(0.3)
     release.set()
-    await compensated(handle)
+    await compensated(agency, handle)
 
     assert done(agency, trip) == ["CancelHotel"]
 
@@ -160,8 +98,8 @@ async def test_a_step_that_waits_to_be_resumed_does_not_begin_once_the_saga_is_b
 ) -> None:
     undoing, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "CancelFlight", wait_for(release, undoing))
-    handle = await start(agency, detours.FailsWhilePaused, trip)
-    await until(lambda: _logged(agency, trip, "BookFlight done"))
+    handle = await start_detour(agency, detours.FailsWhilePaused, trip)
+    await until_logged(agency, trip, "BookFlight done")
     await handle.signal("pause")
     await handle.signal("go_on")
     await undoing.wait()
@@ -169,7 +107,7 @@ async def test_a_step_that_waits_to_be_resumed_does_not_begin_once_the_saga_is_b
     await handle.signal("resume")
     await asyncio.sleep(0.3)
     release.set()
-    await compensated(handle)
+    await compensated(agency, handle)
 
     assert done(agency, trip) == ["BookFlight", "CancelFlight"]
 
@@ -177,13 +115,13 @@ async def test_a_step_that_waits_to_be_resumed_does_not_begin_once_the_saga_is_b
 async def test_a_saga_is_not_complete_while_a_task_of_its_own_sends_out_steps(agency: Agency, trip: str) -> None:
     release, began = asyncio.Event(), asyncio.Event()
     agency.script(trip, "BookHotel", wait_for(release, began))
-    handle = await start(agency, detours.LeavesStepsBehind, trip)
+    handle = await start_detour(agency, detours.LeavesStepsBehind, trip)
     await began.wait()
     await asyncio.sleep(0.3)
     assert lifecycle(agency, trip) == ["SagaStarted"]
 
     release.set()
-    await handle.result()
+    await completed(agency, handle)
 
     assert done(agency, trip) == ["BookFlight", "BookHotel"]
 
@@ -191,7 +129,7 @@ async def test_a_saga_is_not_complete_while_a_task_of_its_own_sends_out_steps(ag
 async def test_a_refusal_in_a_task_group_undoes_the_saga(agency: Agency, trip: str) -> None:
     agency.script(trip, "BookHotel", refuse("fully booked"))
 
-    report = await compensated(await start(agency, detours.BooksInATaskGroup, trip))
+    report = await compensated(agency, await start_detour(agency, detours.BooksInATaskGroup, trip))
 
     assert report.cause == f"fully booked (trip='{trip}')"
     assert [(step.step, step.undo) for step in report.steps] == [("BookFlight", "undone"), ("BookHotel", None)]
@@ -214,7 +152,7 @@ async def test_what_a_caught_refusal_of_parallel_steps_left_applied_is_undone_be
     agency.script(trip, "BookFlight", book_flight)
     agency.script(trip, "BookHotel", refuse_afterwards)
 
-    await (await start(agency, detours.GoesOnAfterARefusal, trip)).result()
+    await completed(agency, await start_detour(agency, detours.GoesOnAfterARefusal, trip))
 
     assert done(agency, trip) == ["BookFlight", "CancelFlight", "ChargeCard"]
 
@@ -227,7 +165,7 @@ async def test_a_step_that_answers_after_the_saga_gave_up_waiting_is_undone(agen
 
     agency.script(trip, "BookHotel", answer_when_stopped)
 
-    assert await (await start(agency, detours.GivesUpWaiting, trip)).result() == "none"
+    assert await completed(agency, await start_detour(agency, detours.GivesUpWaiting, trip)) == "none"
     assert done(agency, trip) == ["BookHotel", "CancelHotel", "ChargeCard"]
 
 
@@ -243,24 +181,27 @@ async def test_a_cancellation_while_the_start_is_being_recorded_is_not_lost(agen
 
     agency.script(trip, "SagaStarted", record)
     # The server passes the cancellation on once the task that records has taken four fifths of its time.
-    handle = await start(agency, detours.WaitsForASignal, trip, task_timeout=timedelta(seconds=1))
+    handle = await start_detour(agency, detours.WaitsForASignal, trip, task_timeout=timedelta(seconds=1))
     await recording.wait()
 
     await handle.cancel()
     await asyncio.sleep(1.5)
     release.set()
-    await cancelled(handle)
+    await cancelled(agency, handle)
 
     assert lifecycle(agency, trip) == ["SagaStarted", "SagaCompensated"]
 
 
 async def test_a_cancellation_before_the_saga_is_opened_is_not_lost(agency: Agency, trip: str) -> None:
-    handle = await start(agency, detours.PreparesFirst, trip)
+    handle = await start_detour(agency, detours.PreparesFirst, trip)
     await until(lambda: _has_begun(handle))
 
     await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
 
-    await cancelled(handle)
+    assert isinstance(failed.value.cause, CancelledError)
+    assert lifecycle(agency, trip) == []
 
 
 async def test_a_cancellation_that_waited_for_a_pivot_is_not_lost_when_its_refusal_is_caught(
@@ -268,25 +209,25 @@ async def test_a_cancellation_that_waited_for_a_pivot_is_not_lost_when_its_refus
 ) -> None:
     began, release = asyncio.Event(), asyncio.Event()
     agency.script(trip, "ChargeCard", wait_for(release, began, refuse("no money")))
-    handle = await start(agency, detours.WaitsAfterARefusedPivot, trip)
+    handle = await start_detour(agency, detours.WaitsAfterARefusedPivot, trip)
     await began.wait()
 
     await handle.cancel()
     await asyncio.sleep(0.3)
     release.set()
-    await cancelled(handle)
+    await cancelled(agency, handle)
 
     assert done(agency, trip) == ["BookFlight", "CancelFlight"]
 
 
 async def test_a_saga_that_is_paused_before_it_begins_is_paused(agency: Agency, trip: str) -> None:
-    handle = await start(agency, detours.LosesPatience, trip, start_signal="pause")
+    handle = await start_detour(agency, detours.LosesPatience, trip, start_signal="pause")
     await until(lambda: paused(handle))
     await asyncio.sleep(0.2)
     assert done(agency, trip) == []
 
     await handle.signal("resume")
-    await handle.result()
+    await completed(agency, handle)
 
 
 # One saga, one run.
@@ -296,7 +237,7 @@ async def test_a_saga_that_is_paused_before_it_begins_is_paused(agency: Agency, 
 async def test_a_saga_that_would_go_on_in_a_new_run_says_that_it_cannot(
     agency: Agency, trip: str, inside: bool
 ) -> None:
-    handle = await start(agency, detours.StartsOver, trip, inside)
+    handle = await start_detour(agency, detours.StartsOver, trip, inside)
 
     assert "continue" in await wrong_in_its_code(agency.client.get_workflow_handle(trip))
     assert done(agency, trip) == ["BookFlight"]
@@ -304,7 +245,7 @@ async def test_a_saga_that_would_go_on_in_a_new_run_says_that_it_cannot(
 
 
 async def test_a_saga_on_a_cron_schedule_says_that_it_cannot(agency: Agency, trip: str) -> None:
-    handle = await start(agency, detours.LosesPatience, trip, cron_schedule="@every 1s")
+    handle = await start_detour(agency, detours.LosesPatience, trip, cron_schedule="@every 1s")
 
     assert "Schedule" in await wrong_in_its_code(handle)
     assert done(agency, trip) == []
@@ -317,11 +258,11 @@ async def test_a_saga_on_a_cron_schedule_says_that_it_cannot(agency: Agency, tri
 async def test_an_undo_that_goes_on_failing_can_be_skipped(agency: Agency, trip: str) -> None:
     agency.script(trip, "ChargeCard", refuse("no money"))
     agency.script(trip, "CancelFlight", fail("down"))
-    handle = await start(agency, detours.LosesPatience, trip)
-    await until(lambda: stuck(handle))
+    handle = await start_detour(agency, detours.LosesPatience, trip)
+    await until_stuck(handle)
 
     await handle.execute_update("resolve", Resolution(step="BookFlight", decision="skip", who="me", why="by phone"))
-    report = await compensated(handle)
+    report = await compensated(agency, handle)
 
     assert [step.undo for step in report.steps] == ["skipped", None]
     assert lifecycle(agency, trip) == ["SagaStarted", "SagaStuck", "SagaResolved", "SagaCompensated"]
@@ -334,11 +275,11 @@ async def test_a_step_that_goes_on_failing_and_then_succeeds_needs_no_decision(a
         return await (succeed if up.is_set() else fail("down"))(command, dispatch)
 
     agency.script(trip, "SendTickets", while_down)
-    handle = await start(agency, detours.LosesPatience, trip)
-    await until(lambda: stuck(handle))
+    handle = await start_detour(agency, detours.LosesPatience, trip)
+    await until_stuck(handle)
 
     up.set()
-    await handle.result()
+    await completed(agency, handle)
 
     assert (await reported(handle)).status is SagaStatus.COMPLETED
     assert not any(step.stuck for step in (await reported(handle)).steps)
@@ -349,11 +290,11 @@ async def test_a_step_that_hangs_is_stopped_when_somebody_decides_to_go_on_witho
 ) -> None:
     hanging = asyncio.Event()
     agency.script(trip, "SendTickets", hang_until_cancelled(hanging))
-    handle = await start(agency, detours.LosesPatience, trip)
-    await until(lambda: stuck(handle))
+    handle = await start_detour(agency, detours.LosesPatience, trip)
+    await until_stuck(handle)
 
     await handle.execute_update("resolve", Resolution(step="SendTickets", decision="skip", who="me", why="by post"))
-    await handle.result()
+    await completed(agency, handle)
 
     report = await reported(handle)
     assert report.status is SagaStatus.COMPLETED
@@ -375,15 +316,11 @@ async def test_a_saga_that_is_evicted_after_every_task_goes_on_as_if_it_had_not_
         await undoing.wait()
         await handle.cancel()
         release.set()
-        report = await compensated(handle)
+        report = await compensated(agency, handle)
 
     assert [step.undo for step in report.steps] == ["undone", "undone", "undone", "undone", None]
     assert lifecycle(agency, trip) == ["SagaStarted", "SagaCompensated"]
     assert not [each for each in caplog.messages if "vict" in each or "activation" in each]
-
-
-async def _logged(agency: Agency, trip: str, line: str) -> bool:
-    return line in agency.log[trip]
 
 
 async def _has_begun(handle: Handle) -> bool:

@@ -6,32 +6,21 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from counteract.dev import EmbeddedTemporal
 from tests.travel.agency import Agency, fail, refuse, succeed
+from tests.travel.following import SAGAS
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = pytest.mark.integration
 
-SAGAS = "commanded-trips"
-
-
-@pytest.fixture(scope="module")
-async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
-    agency = Agency()
-    async with agency.open(temporal.address, SAGAS):
-        yield agency
-
 
 @pytest.fixture
-async def stuck(agency: Agency, temporal: EmbeddedTemporal) -> str:
+async def stuck(agency: Agency, temporal: EmbeddedTemporal, trip: str) -> str:
     """A saga whose undo of the hotel is stuck."""
-    trip = f"trip-{uuid4().hex[:12]}"
     agency.script(trip, "ChargeCard", refuse("no money"))
     agency.script(trip, "CancelHotel", fail("unknown booking", final=True), succeed)
     await agency.client.start_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
@@ -68,8 +57,7 @@ async def test_a_stuck_saga_is_listed_shown_and_resolved(
     assert agency.lifecycle[stuck][-2].data["who"] == "ann"
 
 
-async def test_sagas_are_listed_by_status(agency: Agency, temporal: EmbeddedTemporal) -> None:
-    trip = f"trip-{uuid4().hex[:12]}"
+async def test_sagas_are_listed_by_status(agency: Agency, temporal: EmbeddedTemporal, trip: str) -> None:
     await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
 
     wanted = ("list", "--status", "completed", "--query", f"WorkflowId = '{trip}'", "--json")

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from temporalio import activity
@@ -16,14 +17,16 @@ from temporalio.worker import Worker
 from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleRecord
 from counteract.messages import Command, Dispatch
 from counteract.plugin import CounteractPlugin
-from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
+from tests.travel.booking import BookFlight, BookHotel, BookSauna, ChargeCard, SendTickets
 from tests.travel.trips import Trip
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
+_beating: ContextVar[asyncio.Task[None]] = ContextVar("_beating")
+
 SERVICES: dict[str, list[tuple[str, type[Command[Any]]]]] = {
     "airline": [("BookFlight", BookFlight), ("CancelFlight", BookFlight), ("SendTickets", SendTickets)],
-    "hotel": [("BookHotel", BookHotel), ("CancelHotel", BookHotel)],
+    "hotel": [("BookHotel", BookHotel), ("CancelHotel", BookHotel), ("CancelSauna", BookSauna)],
     "bank": [("ChargeCard", ChargeCard), ("SettleChargeCard", ChargeCard)],
 }
 
@@ -63,7 +66,7 @@ class Agency:
     def activities(self) -> Sequence[Any]:
         return [self.record]
 
-    def _activity(self, name: str, command: type[Command[Any]]) -> Any:
+    def activity(self, name: str, command: type[Command[Any]]) -> Any:
         async def execute(command: Any, dispatch: Any) -> Any:
             async with heartbeats():
                 return await self.call(name, command, dispatch)
@@ -77,7 +80,7 @@ class Agency:
         self.client = await Client.connect(address, plugins=[CounteractPlugin(self)])
         async with AsyncExitStack() as stack:
             for queue, activities in SERVICES.items():
-                made = [self._activity(name, command) for name, command in activities]
+                made = [self.activity(name, command) for name, command in activities]
                 await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
             await stack.enter_async_context(Worker(self.client, task_queue=sagas, workflows=workflows))
             yield
@@ -91,6 +94,7 @@ async def heartbeats() -> AsyncIterator[None]:
             await asyncio.sleep(0.1)
 
     beating = asyncio.create_task(beat())
+    _beating.set(beating)
     try:
         yield
     finally:
@@ -126,6 +130,12 @@ def hang_until_cancelled(began: asyncio.Event) -> Behaviour:
         await asyncio.Event().wait()
 
     return behaviour
+
+
+async def fall_silent(command: Any, dispatch: Dispatch) -> Any:
+    """As a worker that is lost looks from the server: no heartbeat, and no answer in time."""
+    _beating.get().cancel()
+    await asyncio.sleep(1)
 
 
 def answer(result: Any) -> Behaviour:

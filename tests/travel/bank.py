@@ -153,10 +153,16 @@ class CardCompany:
         self.reached = asyncio.Event()
         self.loses_answers = False
         self.declines = False
+        self.unreachable = False
+        self.stopped = asyncio.Event()
 
     async def call(self, done: Counter[UUID], key: UUID) -> None:
         self.reached.set()
-        await self.gate.wait()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
         done[key] = 1
         if self.loses_answers:
             raise ConnectionError("no answer")
@@ -179,6 +185,8 @@ async def void(undo: Undo[Authorize, Reference], company: CardCompany) -> None:
 
 @handles(Capture, effect="external")
 async def capture(command: Capture, streams: Streams, dispatch: Dispatch, company: CardCompany) -> Reference:
+    if company.unreachable:
+        raise ConnectionError("nobody there")
     company.captured.add(dispatch.command_id)
     if company.loses_answers:
         raise ConnectionError("no answer")
@@ -191,6 +199,9 @@ async def capture(command: Capture, streams: Streams, dispatch: Dispatch, compan
 async def settle_capture(
     settle: Settle[Capture], streams: Streams, company: CardCompany
 ) -> Happened[Reference] | NeverHappened:
+    if not company.gate.is_set():
+        company.reached.set()
+        raise ConnectionError("cannot say yet")
     if settle.command_id not in company.captured:
         return NeverHappened()
     account = await streams.load(accounts, settle.command.trip)

@@ -44,6 +44,39 @@ class BookHotel(
     trip: str
 
 
+class RentCar(
+    Compensatable[Booked], service="cars", compensation="ReturnCar", timeout=timedelta(milliseconds=400), retry=QUICK
+):
+    """Hold a car, of a service that has no worker until a test gives it one."""
+
+    trip: str
+
+
+class RentBoat(
+    Compensatable[Booked],
+    service="boats",
+    compensation="ReturnBoat",
+    attempt_timeout=timedelta(milliseconds=800),
+    timeout=timedelta(seconds=10),
+    retry=Retry(attempts=1),
+):
+    """Hold a boat."""
+
+    trip: str
+
+
+class BookSauna(
+    Compensatable[Booked],
+    service="hotel",
+    compensation="CancelSauna",
+    timeout=timedelta(milliseconds=600),
+    retry=QUICK,
+):
+    """Hold what no worker of the hotel has ever heard of; only of its undo."""
+
+    trip: str
+
+
 class ChargeCard(
     Pivot[Booked], service="bank", attempt_timeout=timedelta(seconds=2), timeout=timedelta(seconds=4), retry=QUICK
 ):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from pydantic import BaseModel
 from temporalio import workflow
 
+from counteract import Retry
 from counteract.saga import SagaWorkflow
-from tests.travel.bank import Authorize, HoldMoney, PayHeldMoney
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayHeldMoney
 
 
 class OutingRequest(BaseModel):
@@ -33,3 +35,32 @@ class Outing(SagaWorkflow):
             await asyncio.sleep(request.nap)
             paid = await saga.execute(PayHeldMoney(account=request.account, trip=request.trip))
             return [held.reference, authorized.reference, paid.reference]
+
+
+@workflow.defn
+class CardOuting(SagaWorkflow):
+    """Set money aside, and pay by card: the pivot is outside."""
+
+    @workflow.run
+    async def run(self, request: OutingRequest) -> str:
+        async with self.saga() as saga:
+            await saga.execute(HoldMoney(account=request.account, trip=request.trip, amount=request.amount))
+            paid = await saga.execute(
+                Capture(trip=request.trip), attempt_timeout=timedelta(seconds=1), timeout=timedelta(seconds=0.5)
+            )
+            return paid.reference
+
+
+@workflow.defn
+class HurriedOuting(SagaWorkflow):
+    """Gives the card company little time for an attempt, and one attempt."""
+
+    @workflow.run
+    async def run(self, request: OutingRequest, seconds: float) -> None:
+        async with self.saga() as saga:
+            await saga.execute(
+                Authorize(trip=request.trip),
+                attempt_timeout=timedelta(seconds=seconds),
+                timeout=timedelta(seconds=30),
+                retry=Retry(attempts=1),
+            )

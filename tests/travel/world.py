@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from temporalio import activity
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import sagas
@@ -20,7 +23,30 @@ from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
-from tests.travel.outings import Outing, OutingRequest
+from tests.travel.outings import CardOuting, HurriedOuting, Outing, OutingRequest
+
+
+class Post(Interceptor):
+    """Between the server and the bank: it loses orders before they are carried out, or their answers afterwards."""
+
+    def __init__(self) -> None:
+        self.loses_orders: set[str] = set()
+        self.loses_answers: set[str] = set()
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        post = self
+
+        class Delivery(ActivityInboundInterceptor):
+            async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+                name = activity.info().activity_type
+                if name in post.loses_orders:
+                    raise ApplicationError("the order was lost", non_retryable=True)
+                result = await super().execute_activity(input)
+                if name in post.loses_answers:
+                    raise ApplicationError("the answer was lost", non_retryable=True)
+                return result
+
+        return Delivery(next)
 
 
 @dataclass
@@ -31,6 +57,7 @@ class World:
     store: PostgresEventStore
     company: CardCompany
     queue: str
+    post: Post
 
     async def outing(self, trip: str, amount: int = 60) -> list[str]:
         request = OutingRequest(account="ann", trip=trip, amount=amount)
@@ -49,17 +76,17 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
         store = await stack.enter_async_context(PostgresEventStore.open(database_url))
         await store.append(accounts.stream("ann"), [Deposited(amount=100)], expect=ANY)
         client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
-        company, queue = CardCompany(), f"outings-{uuid4().hex[:8]}"
+        company, post, queue = CardCompany(), Post(), f"outings-{uuid4().hex[:8]}"
         # Long polls end with their worker: a short grace keeps the next test from waiting for this one's.
         workers = [
             *Participants(store, bank, resources=[company]).workers(
-                client, graceful_shutdown_timeout=timedelta(seconds=1)
+                client, graceful_shutdown_timeout=timedelta(seconds=1), interceptors=[post]
             ),
-            Worker(client, task_queue=queue, workflows=[Outing]),
+            Worker(client, task_queue=queue, workflows=[Outing, CardOuting, HurriedOuting]),
         ]
         for worker in workers:
             await stack.enter_async_context(worker)
-        yield World(client, store, company, queue)
+        yield World(client, store, company, queue, post)
 
 
 @pytest.fixture
