@@ -34,6 +34,10 @@ class Decision(StrEnum):
 
     RETRY = "retry"
     SKIP = "skip"
+    FAIL = "fail"
+
+
+BECOMES = {Decision.RETRY: "tried again", Decision.SKIP: "skipped", Decision.FAIL: "taken as failed"}
 
 
 @app.command("list")
@@ -72,7 +76,9 @@ def resume(workflow_id: WorkflowId, address: Address = None, namespace: Namespac
 def resolve(
     workflow_id: WorkflowId,
     step: Annotated[str, typer.Argument(help="The stuck step, as `show` names it.")],
-    decision: Annotated[Decision, typer.Argument(help="retry: try it again. skip: go on without it, on the record.")],
+    decision: Annotated[
+        Decision, typer.Argument(help="retry: try it again. skip: go on without it, on the record. fail: turn back.")
+    ],
     why: Annotated[str, typer.Option(help="Recorded with the decision.")],
     who: Annotated[str | None, typer.Option(help="Recorded with the decision; by default the user's name.")] = None,
     command: Annotated[str | None, typer.Option(metavar="JSON", help="With retry: the corrected command.")] = None,
@@ -168,7 +174,7 @@ async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, 
     handle = await _handle(workflow_id, address, namespace)
     async with told():
         await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
-    print(f"{workflow_id}: {said['step']} will be {'tried again' if said['decision'] == 'retry' else 'skipped'}")
+    print(f"{workflow_id}: {said['step']} will be {BECOMES[said['decision']]}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:

@@ -29,12 +29,25 @@ class Settled(Message, Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """`on_failure=Park(timeout=…)`: a step that fails waits for a person before the saga turns back.
+
+    Meanwhile the saga is STUCK and holds what it has; the `resolve` update says `retry` (as it was, or corrected), `skip`
+    (with a result to go on with) or `fail`. After `timeout`, or once the saga is cancelled or its deadline has passed,
+    the step has failed as it would have without it.
+    """
+
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What one call overrides of its command's own settings."""
 
     attempt_timeout: timedelta | None = None
     timeout: timedelta | None = None
     retry: Retry | None = None
+    on_failure: Park | None = None
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
         return replace(
@@ -71,7 +84,9 @@ class Dispatcher:
         spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
-        return self._start(spec.compensation, step, self._undo_dispatch(step.key), spec, result=None, prefix="undo ")
+        return self._start(
+            spec.compensation, step, self._undo_dispatch(step.dispatch_key), spec, result=None, prefix="undo "
+        )
 
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[Any]:
         spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
@@ -79,7 +94,7 @@ class Dispatcher:
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is not a pivot")
         return self._start(
-            spec.settlement, pivot, self._undo_dispatch(pivot.key), spec, result=result, prefix="settle "
+            spec.settlement, pivot, self._undo_dispatch(pivot.dispatch_key), spec, result=result, prefix="settle "
         )
 
     def _dispatch(self, key: str) -> Dispatch:

@@ -37,6 +37,8 @@ class Step:
     undoing: Undoing = Undoing.NOT_BEGUN
     stuck: bool = False
     """It goes on failing, or waits for a person to decide."""
+    parked: bool = False
+    """It failed, and a person may have it tried again before the saga takes note."""
     disowned: bool = False
     """Its answer did not reach the saga's code, which must not be left with an effect that it does not know of."""
     retries: int = 0
@@ -90,6 +92,12 @@ class Ledger:
         if step.outcome is None:
             step.outcome = outcome
 
+    def again(self, step: Step, command: Command[Any]) -> None:
+        """Arm a failed step anew: a new command, for the old one has been refused or undone. Raises SagaMisuse."""
+        self._check_order(command, alone=True)
+        step.command, step.outcome, step.undoing = command, None, Undoing.NOT_BEGUN
+        step.retries += 1
+
     def disown(self, steps: Sequence[Step]) -> None:
         """The saga's code got no answer from these steps."""
         for step in steps:
@@ -97,7 +105,7 @@ class Ledger:
 
     @property
     def in_flight(self) -> list[Step]:
-        return [step for step in self.steps if step.outcome is None]
+        return [step for step in self.steps if step.outcome is None or step.parked]
 
     @property
     def stuck(self) -> bool:

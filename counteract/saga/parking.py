@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
+from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
-from counteract.saga.ledger import Step
+from counteract.saga.chronicle import Chronicle
+from counteract.saga.ledger import Step, Undoing
+
+Decision = Literal["retry", "skip", "fail"]
 
 
 class Resolution(BaseModel):
@@ -20,7 +27,7 @@ class Resolution(BaseModel):
 
     step: str
     """The step's key as in the `report` query."""
-    decision: Literal["retry", "skip"]
+    decision: Decision
     who: str = Field(min_length=1)
     why: str = Field(min_length=1)
     command: dict[str, Any] | None = None
@@ -31,16 +38,39 @@ class Resolution(BaseModel):
 
 @dataclass(slots=True)
 class Parking:
-    """The stuck steps of one saga."""
+    """The stuck steps of one saga, and what people decide about them."""
 
+    chronicle: Chronicle
     _waiting: dict[str, tuple[Step, asyncio.Future[Resolution]]] = field(default_factory=dict)
 
     @property
     def steps(self) -> list[str]:
         return list(self._waiting)
 
-    async def decision_on(self, step: Step) -> Resolution:
-        """Wait until somebody decides."""
+    async def ask(
+        self,
+        step: Step,
+        why: str,
+        *,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - a timer of the server's
+        moot: Callable[[], bool] = bool,
+    ) -> Resolution:
+        """Report the step as stuck and wait for a decision, both on record. Raises TimeoutError when none came in time, or
+        once the question is `moot`."""
+        decided = asyncio.create_task(self._decision_on(step))
+        try:
+            await self.chronicle.record(SagaStuck, step=step.key, why=why)
+            await workflow.wait_condition(lambda: decided.done() or moot(), timeout=timeout)
+            if not decided.done():
+                raise TimeoutError
+            decision = decided.result()
+        finally:
+            decided.cancel()
+        said = {"decision": decision.decision, "who": decision.who, "why": decision.why}
+        await self.chronicle.record(SagaResolved, step=step.key, **said)
+        return decision
+
+    async def _decision_on(self, step: Step) -> Resolution:
         decided: asyncio.Future[Resolution] = asyncio.get_running_loop().create_future()
         self._waiting[step.key] = (step, decided)
         try:
@@ -51,12 +81,13 @@ class Parking:
     def check(self, resolution: Resolution) -> None:
         """Refuse what makes no sense, before it leaves a trace in the history."""
         step = self._step(resolution)
-        if resolution.decision == "skip" and step.kind is CommandKind.PIVOT:
-            raise _nonsense(f"{step.key} is the pivot: whether it happened cannot be skipped; retry asks again")
+        if resolution.decision not in (possible := decisions_on(step)):
+            asked = " or ".join(possible)
+            raise _nonsense(f"{step.key} cannot be decided by {resolution.decision}, only by {asked}: {_why(step)}")
         try:
             if resolution.command is not None:
                 corrected(step, resolution)
-            if resolution.decision == "skip" and step.kind is CommandKind.RETRIABLE:
+            if resolution.decision == "skip" and step.undoing is not Undoing.RUNNING:
                 replacement(step, resolution)
         except ValidationError as error:
             what = "corrected command" if resolution.command is not None else "result to go on with"
@@ -76,6 +107,15 @@ class Parking:
         return step
 
 
+def decisions_on(step: Step) -> tuple[Decision, ...]:
+    """What a person can decide about a step that is stuck."""
+    if step.undoing is Undoing.RUNNING or step.kind is CommandKind.RETRIABLE:
+        return "retry", "skip"
+    if step.kind is CommandKind.COMPENSATABLE:
+        return "retry", "skip", "fail"
+    return ("retry", "fail") if step.parked else ("retry",)
+
+
 def corrected(step: Step, resolution: Resolution) -> Command[Any]:
     """The command to try again with."""
     return type(step.command).model_validate(resolution.command) if resolution.command else step.command
@@ -84,6 +124,20 @@ def corrected(step: Step, resolution: Resolution) -> Command[Any]:
 def replacement(step: Step, resolution: Resolution) -> Any:
     """What a skipped forward step is taken to have returned."""
     return step.command.spec.result.validate_python(resolution.result)
+
+
+def _why(step: Step) -> str:
+    if step.undoing is Undoing.RUNNING:
+        return "it is being undone"
+    match step.kind:
+        case CommandKind.PIVOT if not step.parked:
+            return "whether the pivot happened is to be found out, and retry asks again"
+        case CommandKind.PIVOT:
+            return "the saga cannot pass its pivot without it"
+        case CommandKind.RETRIABLE:
+            return "past the pivot there is only forward"
+        case CommandKind.COMPENSATABLE:
+            return "it failed, and has not been undone"
 
 
 def _nonsense(what: str) -> ApplicationError:

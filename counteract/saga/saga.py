@@ -13,14 +13,14 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse
-from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaResolved, SagaStarted, SagaStuck
-from counteract.messages import Command, CommandKind, Retry
+from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, StepFailed
+from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaStarted, SagaStuck
+from counteract.messages import Command, CommandKind, Outcome, Retry
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.converter import COMPENSATED
-from counteract.saga.dispatching import Dispatcher, Options
+from counteract.saga.dispatching import Dispatcher, Options, Park
 from counteract.saga.ledger import Ledger, Step, Undoing
-from counteract.saga.parking import Parking, Resolution
+from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.report import SagaReport, SagaStatus, markdown, report
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.stepping import Stepper
@@ -42,11 +42,19 @@ class Interruption(StrEnum):
 class Saga:
     """Made by `SagaWorkflow.saga()`; an async context manager."""
 
-    def __init__(self, dispatcher: Dispatcher, *, deadline: timedelta | None, alert_after: timedelta) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        deadline: timedelta | None,
+        alert_after: timedelta,
+        on_failure: Park | None = None,
+    ) -> None:
         self._deadline = deadline
+        self._on_failure = on_failure
         self._ledger = Ledger()
-        self._parking = Parking()
         self._chronicle = Chronicle(dispatcher)
+        self._parking = Parking(self._chronicle)
         self._stepper = Stepper(self._ledger, dispatcher, self, alert_after)
         self._phase = SagaStatus.RUNNING
         self._cause: str | None = None
@@ -70,13 +78,14 @@ class Saga:
         attempt_timeout: timedelta | None = None,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - over all attempts, by the server
         retry: Retry | None = None,
+        on_failure: Park | None = None,
     ) -> R:
         """Send one command to its service and return the answer.
 
         Raises `Rejected` for a refusal, which proves that nothing happened, and `StepFailed` where no answer came (the
         step may have happened, and will be undone). A retriable command raises neither: it is tried until it succeeds.
         """
-        options = Options(attempt_timeout=attempt_timeout, timeout=timeout, retry=retry)
+        options = Options(attempt_timeout=attempt_timeout, timeout=timeout, retry=retry, on_failure=on_failure)
         (result,) = await self._run([command], options)
         return cast("R", result)
 
@@ -162,15 +171,7 @@ class Saga:
         workflow.set_current_details(markdown(self.report()))
 
     async def stuck(self, step: Step, why: str) -> Resolution:
-        decision = asyncio.create_task(self._parking.decision_on(step))
-        try:
-            await self._chronicle.record(SagaStuck, step=step.key, why=why)
-            resolution = await decision
-        finally:
-            decision.cancel()
-        said = {"decision": resolution.decision, "who": resolution.who, "why": resolution.why}
-        await self._chronicle.record(SagaResolved, step=step.key, **said)
-        return resolution
+        return await self._parking.ask(step, why)
 
     # The context manager.
 
@@ -244,12 +245,44 @@ class Saga:
             raise
 
     async def _fly(self, step: Step, options: Options, tolerate_refusals: bool) -> Any:
+        while True:
+            try:
+                return await self._stepper.forward(step, options)
+            except (Rejected, StepFailed) as failure:
+                if tolerate_refusals and isinstance(failure, Rejected):
+                    return failure
+                park = options.on_failure or self._on_failure
+                decision = await self._parked(step, failure, park) if park else None
+                if decision is None or decision.decision == "fail":
+                    raise
+                if decision.decision == "skip":
+                    return replacement(step, decision)
+            await self._again(step, decision)
+
+    async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
+        """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
+        step.parked = step.stuck = True
+        self._show(step.key)
         try:
-            return await self._stepper.forward(step, options)
-        except Rejected as refusal:
-            if not tolerate_refusals:
-                raise
-            return refusal
+            return await self._parking.ask(step, str(failure), timeout=park.timeout, moot=self._is_stopped)
+        except TimeoutError:
+            return None
+        finally:
+            step.parked = step.stuck = False
+            self.changed()
+
+    async def _again(self, step: Step, decision: Resolution) -> None:
+        """Arm a failed step anew, as a new command. What the old one did, or may do yet, is undone first."""
+        if step.kind is CommandKind.PIVOT:
+            await workflow.wait_condition(lambda: not self._ledger.in_flight)
+            await self._undo_unknown()
+        elif step.outcome is Outcome.UNKNOWN:
+            await to_the_end(self._stepper.undo(step))
+        if (flight := asyncio.current_task()) and flight.cancelling():
+            raise asyncio.CancelledError
+        self._raise_if_stopped()
+        await self._may_go_on()
+        self._ledger.again(step, corrected(step, decision))
 
     async def _may_go_on(self) -> None:
         if self._closing:
@@ -260,9 +293,11 @@ class Saga:
 
     def _raise_if_stopped(self) -> None:
         """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
-        if self._closing:
+        if self._is_stopped():
             raise asyncio.CancelledError
-        self._raise_if_interrupted()
+
+    def _is_stopped(self) -> bool:
+        return self._closing or (self._interruption is not None and self._ledger.pivot is None)
 
     def _raise_if_interrupted(self) -> None:
         if self._interruption and self._ledger.pivot is None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
-from counteract.saga.dispatching import Dispatcher
+from counteract.saga.dispatching import Dispatcher, Park
 from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
@@ -24,19 +24,28 @@ class SagaWorkflow:
     _intercepted: bool = False
     _paused_early: bool = False
 
-    def saga(self, *, deadline: timedelta | None = None, alert_after: timedelta = timedelta(minutes=10)) -> Saga:
+    def saga(
+        self,
+        *,
+        deadline: timedelta | None = None,
+        alert_after: timedelta = timedelta(minutes=10),
+        on_failure: Park | None = None,
+    ) -> Saga:
         """The one saga of this workflow.
 
         `deadline` is how long it may take until its pivot: after it, what was done is undone. It counts from here, and
         survives what Temporal's own timeouts do not: they end a workflow without running its code. `alert_after` is how
-        long an undo, or a step that must succeed, may go on failing before the saga shows as STUCK.
+        long an undo, or a step that must succeed, may go on failing before the saga shows as STUCK. With `on_failure` every
+        step that fails waits for a person before the saga turns back.
         """
         if not self._intercepted:
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:
             raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
         _check_first_run()
-        self._saga = Saga(Dispatcher.of_this_workflow(), deadline=deadline, alert_after=alert_after)
+        self._saga = Saga(
+            Dispatcher.of_this_workflow(), deadline=deadline, alert_after=alert_after, on_failure=on_failure
+        )
         if self._paused_early:
             self._saga.pause()
         return self._saga
