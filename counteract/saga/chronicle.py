@@ -25,7 +25,7 @@ class Chronicle:
     """Writes to the stream `saga/<workflow id>`."""
 
     _dispatcher: Dispatcher
-    _written: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
 
     async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
         """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
@@ -50,6 +50,6 @@ class Chronicle:
         """What the event id is made of: all ends share one, so that the store itself keeps a saga from ending twice."""
         if issubclass(kind, SagaCompleted | SagaCompensated):
             return "end"
-        self._written[kind.event_type] += 1
+        self.written[kind.event_type] += 1
         # A saga and its recovery each count their own.
-        return f"{kind.event_type} {self._written[kind.event_type]} of {workflow.info().workflow_id}"
+        return f"{kind.event_type} {self.written[kind.event_type]} of {workflow.info().workflow_id}"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.worker import (
+    ContinueAsNewInput,
     ExecuteWorkflowInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
 )
 
+from counteract.saga.carrying import MEMO, Carried
 from counteract.saga.saga import Interruption
 from counteract.saga.workflow import SagaWorkflow
 
@@ -25,12 +28,25 @@ class SagaInterceptor(Interceptor):
 
 
 class _SagaInbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_SagaOutbound(outbound))
+
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
         instance = workflow.instance()
         if not isinstance(instance, SagaWorkflow):
             return await super().execute_workflow(call)
         instance._intercepted = True
         return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+
+
+class _SagaOutbound(WorkflowOutboundInterceptor):
+    def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
+        instance = workflow.instance()
+        if isinstance(instance, SagaWorkflow):
+            carried = instance._saga.carry() if instance._saga else Carried()
+            memo = workflow.memo() if call.memo is None else call.memo
+            call.memo = {**memo, MEMO: carried}
+        self.next.continue_as_new(call)
 
 
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:

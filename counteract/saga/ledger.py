@@ -70,6 +70,12 @@ class Ledger:
     _keys: Counter[str] = field(default_factory=Counter)
     _groups: int = 0
 
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Ledger:
+        """A ledger that goes on after these steps."""
+        counted = Counter(step.command.spec.name for step in steps)
+        return cls(list(steps), counted, max((step.group for step in steps), default=0))
+
     def begin(self, commands: Sequence[Command[Any]]) -> list[Step]:
         """Arm one step per command, as one group. Raises SagaMisuse, arming nothing, where the order of kinds is wrong."""
         for command in commands:

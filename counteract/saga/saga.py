@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -16,9 +17,11 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, StepFailed
 from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaStarted, SagaStuck
 from counteract.messages import Command, CommandKind, Outcome, Retry
+from counteract.saga.carrying import Carried, CarriedStep
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.dispatching import Dispatcher, Options, Park
+from counteract.saga.failing import describe, first, is_saga_failure
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.report import SagaReport, SagaStatus, markdown, report
@@ -30,6 +33,9 @@ R = TypeVar("R")
 
 SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
+
+
+NOTHING = Carried()
 
 
 class Interruption(StrEnum):
@@ -49,17 +55,20 @@ class Saga:
         deadline: timedelta | None,
         alert_after: timedelta,
         on_failure: Park | None = None,
+        carried: Carried = NOTHING,
     ) -> None:
         self._deadline = deadline
+        self._due = carried.due
         self._on_failure = on_failure
-        self._ledger = Ledger()
-        self._chronicle = Chronicle(dispatcher)
+        self._carried = carried.begun
+        self._ledger = carried.ledger()
+        self._chronicle = Chronicle(dispatcher, Counter(carried.written))
         self._parking = Parking(self._chronicle)
         self._stepper = Stepper(self._ledger, dispatcher, self, alert_after)
         self._phase = SagaStatus.RUNNING
-        self._cause: str | None = None
-        self._interruption: Interruption | None = None
-        self._paused = False
+        self._cause = carried.cause
+        self._interruption = Interruption(carried.interruption) if carried.interruption else None
+        self._paused = carried.paused
         self._closing = False
         self._over = False
         self._step = ""
@@ -144,6 +153,21 @@ class Saga:
         self._paused = False
         self.changed()
 
+    def carry(self) -> Carried:
+        """What the workflow's next run is to know. Raises SagaMisuse while a step is in flight."""
+        if not self.under_way:
+            return Carried(over=self._over)
+        self._raise_if_interrupted()
+        return Carried(
+            begun=True,
+            steps=tuple(map(CarriedStep.of, self._ledger.steps)),
+            due=self._due,
+            paused=self._paused,
+            interruption=self._interruption,
+            cause=self._cause,
+            written=dict(self._chronicle.written),
+        )
+
     def check(self, resolution: Resolution) -> None:
         self._parking.check(resolution)
 
@@ -177,12 +201,15 @@ class Saga:
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.current_task()
-        if self._deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._deadline.total_seconds(), self.interrupt, Interruption.DEADLINE)
+        if self._deadline is not None and not self._carried:
+            self._due = workflow.time() + self._deadline.total_seconds()
+        if self._due is not None:
+            loop, left = asyncio.get_running_loop(), max(0.0, self._due - workflow.time())
+            self._timer = loop.call_later(left, self.interrupt, Interruption.DEADLINE)
         self.changed()
-        await to_the_end(self._chronicle.record(SagaStarted))
-        if self._interruption and self._body:
+        if not self._carried:
+            await to_the_end(self._chronicle.record(SagaStarted))
+        if self._is_stopped() and self._body:
             # It was not to disturb the record, and so has yet to reach whatever the block waits for first.
             self._body.cancel()
         return self
@@ -190,11 +217,9 @@ class Saga:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, workflow.ContinueAsNewError) and self._ledger.steps:
-            raise SagaMisuse("a saga cannot continue as new: the new run would not know what it has to undo")
-        if error is not None and not _is_saga_failure(error):
-            return  # A bug or an eviction: the workflow goes on later, here or elsewhere.
-        failure = _first(error) or await self._finish_forward()
+        if error is not None and not is_saga_failure(error):
+            return  # A bug, an eviction or a new run: the workflow goes on later, here or elsewhere.
+        failure = first(error) or await self._finish_forward()
         self._closing = True
         if self._timer:
             self._timer.cancel()
@@ -212,7 +237,7 @@ class Saga:
                 await self._undo_unknown()
             self._raise_if_interrupted()
         except BaseException as failure:
-            if not _is_saga_failure(failure):
+            if not is_saga_failure(failure):
                 raise
             return failure
         return None
@@ -323,7 +348,7 @@ class Saga:
         self.changed()
 
     async def _incomplete(self, failure: BaseException) -> BaseException:
-        self._phase, self._cause = SagaStatus.STUCK, _describe(failure)
+        self._phase, self._cause = SagaStatus.STUCK, describe(failure)
         last = self._ledger.steps[-1].key
         await self._chronicle.record(SagaStuck, step=last, why=self._cause)
         self._show(last)
@@ -332,7 +357,7 @@ class Saga:
         return ending
 
     async def _compensate(self, failure: BaseException) -> BaseException:
-        self._phase, self._cause = SagaStatus.COMPENSATING, self._interruption or _describe(failure)
+        self._phase, self._cause = SagaStatus.COMPENSATING, self._interruption or describe(failure)
         self.changed()
         await self._settle_flights(cancel=True)
         for group in self._ledger.undo_plan():
@@ -376,21 +401,3 @@ class Saga:
     def _show(self, step: str) -> None:
         self._step = step
         self.changed()
-
-
-def _is_saga_failure(error: BaseException) -> bool:
-    """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
-    if isinstance(error, asyncio.CancelledError):
-        return True
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_saga_failure, error.exceptions))
-    return isinstance(error, Exception) and workflow.is_failure_exception(error)
-
-
-def _first(failure: BaseException | None) -> BaseException | None:
-    """Of the failures that a task group collected, the first."""
-    return _first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
-
-
-def _describe(failure: BaseException) -> str:
-    return str(failure) or type(failure).__name__

@@ -7,6 +7,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
+from counteract.saga.carrying import carried_over
 from counteract.saga.dispatching import Dispatcher, Park
 from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
@@ -33,18 +34,21 @@ class SagaWorkflow:
     ) -> Saga:
         """The one saga of this workflow.
 
-        `deadline` is how long it may take until its pivot: after it, what was done is undone. It counts from here, and
-        survives what Temporal's own timeouts do not: they end a workflow without running its code. `alert_after` is how
-        long an undo, or a step that must succeed, may go on failing before the saga shows as STUCK. With `on_failure` every
-        step that fails waits for a person before the saga turns back.
+        `deadline` is how long it may take until its pivot: after it, what was done is undone. It counts from here, over
+        all runs of a workflow that continues as new, and survives what Temporal's own timeouts do not: they end a workflow
+        without running its code. `alert_after` is how long an undo, or a step that must succeed, may go on failing before
+        the saga shows as STUCK. With `on_failure` every step that fails waits for a person before the saga turns back.
         """
         if not self._intercepted:
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:
             raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
-        _check_first_run()
         self._saga = Saga(
-            Dispatcher.of_this_workflow(), deadline=deadline, alert_after=alert_after, on_failure=on_failure
+            Dispatcher.of_this_workflow(),
+            deadline=deadline,
+            alert_after=alert_after,
+            on_failure=on_failure,
+            carried=carried_over(),
         )
         if self._paused_early:
             self._saga.pause()
@@ -79,12 +83,3 @@ class SagaWorkflow:
         if self._saga is None:
             raise SagaMisuse("the saga has not begun")
         return self._saga
-
-
-def _check_first_run() -> None:
-    """Command ids are made of the first run's id: a later run would be given the first one's answers, and do nothing."""
-    info = workflow.info()
-    if info.cron_schedule:
-        raise SagaMisuse("a saga cannot run on a cron schedule: let a Temporal Schedule start a workflow for each run")
-    if info.continued_run_id and info.attempt == 1:
-        raise SagaMisuse("a saga cannot run in a workflow that was continued as new: start a new workflow for it")

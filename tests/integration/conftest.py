@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from counteract.dev import EmbeddedTemporal
-from tests.travel import byways, detours, patient
+from tests.travel import byways, detours, legs, patient
 from tests.travel.agency import Agency
 from tests.travel.following import SAGAS
 from tests.travel.trips import Trip
@@ -20,7 +20,7 @@ from tests.travel.trips import Trip
 async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
     agency = Agency()
     async with agency.open(
-        temporal.address, SAGAS, workflows=[Trip, *detours.DETOURS, *byways.BYWAYS, *patient.PATIENT]
+        temporal.address, SAGAS, workflows=[Trip, legs.Journey, *detours.DETOURS, *byways.BYWAYS, *patient.PATIENT]
     ):
         yield agency
 

@@ -169,15 +169,13 @@ class WaitsAfterARefusedPivot(Detour):
 
 @workflow.defn
 class StartsOver(Detour):
-    """Goes on in a new run, inside its saga or after it."""
+    """Would have a second saga in a second run."""
 
     @workflow.run
-    async def run(self, trip: str, inside: bool) -> None:
+    async def run(self, trip: str) -> None:
         async with self.saga() as saga:
             await saga.execute(BookFlight(trip=trip))
-            if inside:
-                workflow.continue_as_new(args=[trip, inside])
-        workflow.continue_as_new(args=[trip, inside])
+        workflow.continue_as_new(trip)
 
 
 @workflow.defn
