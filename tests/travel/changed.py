@@ -63,3 +63,36 @@ class NoTickets(SagaWorkflow):
             hotel = await saga.execute(BookHotel(trip=request.trip))
             charge = await saga.execute(ChargeCard(trip=request.trip))
             return [booked.reference for booked in (flight, hotel, charge)]
+
+
+@workflow.defn(name="Trip")
+class ForgetsTheHotel(SagaWorkflow):
+    """The same steps, with a bug between them."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            booked = {"flight": await saga.execute(BookFlight(trip=request.trip))}
+            await saga.execute(BookHotel(trip=request.trip))
+            references = [booked[what].reference for what in ("flight", "hotel")]
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            return [*references, charge.reference]
+
+
+@workflow.defn(name="Trip")
+class HotelFirstFromNowOn(SagaWorkflow):
+    """The steps in another order for the trips that begin with this code."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> list[str]:
+        async with self.saga() as saga:
+            if workflow.patched("hotel-first"):
+                hotel = await saga.execute(BookHotel(trip=request.trip))
+                flight = await saga.execute(BookFlight(trip=request.trip))
+            else:
+                flight = await saga.execute(BookFlight(trip=request.trip))
+                hotel = await saga.execute(BookHotel(trip=request.trip))
+            charge = await saga.execute(ChargeCard(trip=request.trip))
+            await saga.execute(SendTickets(trip=request.trip))
+            return [booked.reference for booked in (flight, hotel, charge)]
