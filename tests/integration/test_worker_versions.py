@@ -18,10 +18,13 @@ import pytest
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkerDeploymentVersion
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import LostSaga, LostStep
+from counteract.saga import SagaReport, SagaStatus
+from counteract.testing import replay
 from tests.travel.agency import Agency, refuse, wait_for
 from tests.travel.changed import ForgetsTheHotel, HotelFirst, HotelFirstFromNowOn
 from tests.travel.trips import Trip, TripRequest
@@ -182,6 +185,20 @@ async def test_a_version_drains_until_its_last_saga_has_ended(office: Office, tr
         await _until(lambda: _is(office.drainage("v1"), "drained"))
 
 
+async def test_a_closed_saga_is_reported_by_workers_of_its_own_version_only(office: Office, trip: str) -> None:
+    await office.make_current("v1")
+    async with office.worker(Trip, "v2"):
+        async with office.worker(Trip, "v1"):
+            closed = await office.start(trip)
+            await closed.result()
+        await office.make_current("v2")
+        with pytest.raises(RPCError, match="Timeout"):
+            await closed.query("report", rpc_timeout=timedelta(seconds=2))
+
+    async with office.worker(Trip, "v1"):
+        assert (await closed.query("report", result_type=SagaReport)).status is SagaStatus.COMPLETED
+
+
 async def test_a_saga_whose_version_has_no_worker_left_waits_and_shows_in_the_drainage(
     office: Office, trip: str, gate: Gate
 ) -> None:
@@ -250,6 +267,7 @@ async def test_the_recovery_of_a_saga_is_not_bound_to_the_version_that_began_it(
 
     assert office.done(trip) == ["CancelFlight"]
     assert await version_of(recovery) == "v2"
+    await replay(await recovery.fetch_history(), [HotelFirst])
 
 
 async def test_a_first_version_takes_over_the_sagas_that_began_without_versions(
