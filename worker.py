@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Collection
@@ -12,11 +13,12 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities import orders, payments, shipments, stock
 from activities.payment_port import HttpPaymentProvider
@@ -39,6 +41,41 @@ class Settings(BaseSettings):
 
     database_url: str = Field(description="the database, postgresql://user:password@host:5432/database")
     pool_size: PositiveInt = Field(default=10, description="database connections at the most")
+    # These two have the names that Temporal's own tools for deployments set.
+    temporal_deployment_name: str = Field(default="", description="what the versions of the sagas' workers share")
+    temporal_worker_build_id: str = Field(
+        default="", description="the version of the sagas that this worker has", max_length=255, validate_default=True
+    )
+
+    @property
+    def version(self) -> WorkerDeploymentVersion | None:
+        """None: unversioned, so that whichever worker there is goes on with any saga."""
+        name, build_id = self.temporal_deployment_name, self.temporal_worker_build_id
+        return WorkerDeploymentVersion(name, build_id) if build_id else None
+
+    # A version that the server does not take is one of whose workers it never hears: they would wait without a word.
+    @field_validator("temporal_deployment_name", "temporal_worker_build_id")
+    @classmethod
+    def _is_not_reserved(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise ValueError("names that begin with __ are the server's own: choose another")
+        return name
+
+    @field_validator("temporal_deployment_name")
+    @classmethod
+    def _has_no_separator(cls, name: str) -> str:
+        if {".", ":"} & set(name):
+            raise ValueError("it can have neither . nor : in it, which separate it from the build id: choose another")
+        return name
+
+    @field_validator("temporal_worker_build_id")
+    @classmethod
+    def _comes_with_a_name(cls, build_id: str, info: ValidationInfo) -> str:
+        name = info.data.get("temporal_deployment_name")
+        if name is None or bool(name) == bool(build_id):
+            return build_id
+        given, missing = ("is not set, but", "is") if name else ("is set, but", "is not")
+        raise ValueError(f"{given} TEMPORAL_DEPLOYMENT_NAME {missing}: set both, or neither to run without versions")
 
 
 class PaymentSettings(Settings):
@@ -66,11 +103,39 @@ async def run(services: Collection[str]) -> None:
             client, [service for service in services if service != SAGAS], graceful_shutdown_timeout=GRACE
         )
         if SAGAS in services:
-            workers.append(Worker(client, task_queue=SAGAS, workflows=[Checkout], graceful_shutdown_timeout=GRACE))
+            workers.append(sagas_worker(client, settings.version))
         for worker in workers:
             await stack.enter_async_context(worker)
         print(f"ready: {', '.join(sorted(services))}", flush=True)
+        if SAGAS in services and settings.version:
+            print(how_to_make_current(settings.version), flush=True)
         await stop_requested()
+
+
+def sagas_worker(client: Client, version: WorkerDeploymentVersion | None) -> Worker:
+    """Only this one has a version: commands and their undo outlive the saga that sent them, on any worker."""
+    return Worker(
+        client,
+        task_queue=SAGAS,
+        workflows=[Checkout],
+        deployment_config=pinned_to(version) if version else None,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def pinned_to(version: WorkerDeploymentVersion) -> WorkerDeploymentConfig:
+    """A saga stays with the version that began it."""
+    return WorkerDeploymentConfig(
+        version=version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.PINNED
+    )
+
+
+def how_to_make_current(version: WorkerDeploymentVersion) -> str:
+    return (
+        f"version {version.build_id} of {version.deployment_name} takes new sagas once it is the current one:\n"
+        f"  temporal worker deployment set-current-version"
+        f" --deployment-name {shlex.quote(version.deployment_name)} --build-id {shlex.quote(version.build_id)}"
+    )
 
 
 async def stop_requested() -> None:

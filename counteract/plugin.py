@@ -15,7 +15,12 @@ from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, Saga
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
-from counteract.saga.recovery import RecoverSaga, RecoverSagas
+from counteract.saga.recovery import (
+    RecoverSaga,
+    RecoverSagas,
+    RecoverSagasWithCurrentVersion,
+    RecoverSagaWithCurrentVersion,
+)
 from counteract.saga.sandbox import lean
 from counteract.saga.workflow import SagaWorkflow
 
@@ -27,6 +32,9 @@ ENGINE_MODULES = (
     "typing_extensions",
     "typing_inspection",
 )
+
+RECOVERY = (RecoverSagas, RecoverSaga)
+RECOVERY_WITH_VERSIONS = (RecoverSagasWithCurrentVersion, RecoverSagaWithCurrentVersion)
 
 
 class LifecycleRecorder(Protocol):
@@ -66,7 +74,10 @@ class CounteractPlugin(SimplePlugin):
                 ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
             )
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
-        config["workflows"] = [*config.get("workflows", ()), RecoverSagas, RecoverSaga]
+        deployment = config.get("deployment_config")
+        versioned = deployment is not None and deployment.use_worker_versioning
+        recovery = RECOVERY_WITH_VERSIONS if versioned else RECOVERY
+        config["workflows"] = [*config.get("workflows", ()), *recovery]
         runner = self._passing_through(config.get("workflow_runner"), workflows)
         if "client" in config:
             runner = lean(runner, config["client"].data_converter)
@@ -75,7 +86,9 @@ class CounteractPlugin(SimplePlugin):
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         config = super().configure_replayer(config)
-        config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), config.get("workflows", ()))
+        workflows = config.get("workflows", ())
+        config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
+        config["workflows"] = [*workflows, *(each for each in RECOVERY if each not in workflows)]
         return config
 
     def _passing_through(self, runner: WorkflowRunner | None, workflows: Iterable[type]) -> WorkflowRunner:

@@ -6,11 +6,12 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 import pytest_asyncio
 from temporalio.client import Client
 
@@ -88,10 +89,18 @@ def line(product: Product, quantity: int = 1) -> CartLine:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def market(
-    postgres: EmbeddedPostgres, temporal: EmbeddedTemporal, tmp_path_factory: object
+    postgres: EmbeddedPostgres, temporal: EmbeddedTemporal, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Market]:
     """One for the session: its task queues have fixed names."""
-    logs = tmp_path_factory.mktemp("market")  # type: ignore[attr-defined]
+    async with open_market(postgres, temporal, tmp_path_factory.mktemp("market")) as market:
+        yield market
+
+
+@asynccontextmanager
+async def open_market(
+    postgres: EmbeddedPostgres, temporal: EmbeddedTemporal, logs: Path, *services: str
+) -> AsyncIterator[Market]:
+    """With a worker for all services, or for these."""
     port = free_port()
     provider_url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
@@ -109,7 +118,8 @@ async def market(
         stack.push_async_callback(_stop, market)
         await load(store, market.catalogue)
         await market.run("provider", "-m", "payment_provider", "--port", str(port))
-        await market.run("worker", str(ROOT / "worker.py"))
+        chosen = ["--services", ",".join(services)] if services else []
+        await market.run("worker", str(ROOT / "worker.py"), *chosen)
         await market.run("projections", "-m", "projections")
         yield market
 

@@ -40,6 +40,9 @@ DYNAMIC_CONFIG = {
     "frontend.WorkflowTimeSkippingEnabled": "true",
     # Calls that list or count workflows: by default 300 of them take 2.5 seconds instead of 0.2.
     "frontend.namespaceRPS.visibility": "1000",
+    # In seconds: by default a version of the workers is asked only every three minutes whether its workflows are done.
+    "matching.wv.VersionDrainageStatusVisibilityGracePeriod": "1",
+    "matching.wv.VersionDrainageStatusRefreshInterval": "1",
 }
 
 

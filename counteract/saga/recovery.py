@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
@@ -67,6 +67,30 @@ class RecoverSaga(SagaWorkflow):
         self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
         await self._saga.recover(ledger_of(lost), why=f"recovered: its workflow was {lost.how}")
         return self._saga.report()
+
+
+# On workers with versions both go on with whichever is current, where sagas are pinned to theirs. Bound to a version whose
+# workers are gone, a round would stay open, and the schedule begins no other before it has ended; and a recovery that
+# waits for a correction would never get it. These are classes of their own because on a worker without versions the
+# server takes no task of a workflow that names a behaviour.
+
+
+@workflow.defn(name="RecoverSagas", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class RecoverSagasWithCurrentVersion(RecoverSagas):
+    """The same, for workers that have a version."""
+
+    @workflow.run
+    async def run(self, include_forgotten: bool = False) -> list[str]:
+        return await super().run(include_forgotten)
+
+
+@workflow.defn(name="RecoverSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class RecoverSagaWithCurrentVersion(RecoverSaga):
+    """The same, for workers that have a version."""
+
+    @workflow.run
+    async def run(self, lost: LostSaga) -> SagaReport:
+        return await super().run(lost)
 
 
 def ledger_of(lost: LostSaga) -> Ledger:

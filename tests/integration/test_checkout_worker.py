@@ -15,7 +15,13 @@ from workflows.checkout import Checkout
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = ("DATABASE_URL", "PAYMENT_PROVIDER_URL", "POOL_SIZE")
+SETTINGS = (
+    "DATABASE_URL",
+    "PAYMENT_PROVIDER_URL",
+    "POOL_SIZE",
+    "TEMPORAL_DEPLOYMENT_NAME",
+    "TEMPORAL_WORKER_BUILD_ID",
+)
 
 
 def worker(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +39,26 @@ def test_every_setting_that_is_missing_or_wrong_is_named_at_once() -> None:
         "PAYMENT_PROVIDER_URL",
     ]
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "build_id", "said"),
+    [
+        ("", "v1", "is set, but TEMPORAL_DEPLOYMENT_NAME is not: set both, or neither"),
+        ("marketplace", "", "is not set, but TEMPORAL_DEPLOYMENT_NAME is: set both, or neither"),
+        ("market.place", "v1", "it can have neither . nor : in it"),
+        ("__marketplace", "v1", "names that begin with __ are the server's own"),
+        ("marketplace", "__v1", "names that begin with __ are the server's own"),
+        ("marketplace", "v" * 256, "at most 255"),
+    ],
+)
+def test_a_version_that_the_server_would_not_take_is_refused_at_once(name: str, build_id: str, said: str) -> None:
+    """The server says nothing of it: such a worker would wait for ever."""
+    version = {"TEMPORAL_DEPLOYMENT_NAME": name, "TEMPORAL_WORKER_BUILD_ID": build_id}
+    run = worker("--services", "sagas", DATABASE_URL="postgresql://nowhere", **version)
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert len(run.stderr.splitlines()) == 2
 
 
 def test_only_the_payment_service_needs_the_provider() -> None:

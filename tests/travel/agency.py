@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from counteract.lifecycle import RECORD_LIFECYCLE, LifecycleRecord
+from counteract.lifecycle import FIND_LOST_SAGAS, RECORD_LIFECYCLE, LifecycleRecord, LostSaga
 from counteract.messages import Command, Dispatch
 from counteract.plugin import CounteractPlugin
 from tests.travel.booking import BookFlight, BookHotel, BookSauna, ChargeCard, SendTickets
@@ -39,6 +39,9 @@ class Agency:
         self.log: dict[str, list[str]] = defaultdict(list)
         self.dispatches: dict[str, list[Dispatch]] = defaultdict(list)
         self.lifecycle: dict[str, list[LifecycleRecord]] = defaultdict(list)
+        self.lost: list[LostSaga] = []
+        self.may_look_for_lost = asyncio.Event()
+        self.may_look_for_lost.set()
         self._scripts: dict[tuple[str, str], list[Behaviour]] = {}
 
     def script(self, trip: str, activity_type: str, *behaviours: Behaviour) -> None:
@@ -63,8 +66,13 @@ class Agency:
             await behaviour(record, None)
         self.lifecycle[record.saga_id].append(record)
 
+    @activity.defn(name=FIND_LOST_SAGAS)
+    async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:
+        await self.may_look_for_lost.wait()
+        return self.lost
+
     def activities(self) -> Sequence[Any]:
-        return [self.record]
+        return [self.record, self.find_lost]
 
     def activity(self, name: str, command: type[Command[Any]]) -> Any:
         async def execute(command: Any, dispatch: Any) -> Any:
@@ -77,12 +85,17 @@ class Agency:
     @asynccontextmanager
     async def open(self, address: str, sagas: str, *, workflows: Sequence[type] = (Trip,)) -> AsyncIterator[None]:
         """Workers for all services, and for sagas on the task queue `sagas`."""
+        async with self.serve(address), Worker(self.client, task_queue=sagas, workflows=workflows):
+            yield
+
+    @asynccontextmanager
+    async def serve(self, address: str) -> AsyncIterator[None]:
+        """Workers for all services, and none for sagas."""
         self.client = await Client.connect(address, plugins=[CounteractPlugin(self)])
         async with AsyncExitStack() as stack:
             for queue, activities in SERVICES.items():
                 made = [self.activity(name, command) for name, command in activities]
                 await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
-            await stack.enter_async_context(Worker(self.client, task_queue=sagas, workflows=workflows))
             yield
 
 

@@ -59,6 +59,8 @@ IMAGES = {service["image"] for service in SERVICES.values()}
 
 # Read by Temporal's client, wherever one is made.
 TEMPORAL = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
+# Without them the sagas' worker is unversioned.
+VERSION = {"TEMPORAL_DEPLOYMENT_NAME", "TEMPORAL_WORKER_BUILD_ID"}
 
 
 def environment(service: Mapping[str, Any]) -> dict[str, str]:
@@ -297,4 +299,13 @@ def test_a_process_asks_for_exactly_the_variables_that_it_is_given(name: str) ->
     assert refused.returncode != 0
     asked_for = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", refused.stdout + refused.stderr))
     # For a Temporal server each looks at home first, so nobody asks where it is.
-    assert asked_for | (TEMPORAL if name in WORKERS else set()) == environment(service).keys()
+    assert asked_for | (TEMPORAL if name in WORKERS else set()) == environment(service).keys() - VERSION
+
+
+def test_only_the_sagas_worker_has_a_version_and_by_default_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    versioned = {name for name, service in SERVICES.items() if VERSION & environment(service).keys()}
+    assert {each: options_of(SERVICES[each]).services for each in versioned} == {"orchestrator": (worker.SAGAS,)}
+
+    for name, value in environment(SERVICES["orchestrator"]).items():
+        monkeypatch.setenv(name, value)
+    assert worker.read(worker.Settings).version is None
