@@ -228,7 +228,7 @@ async def test_a_saga_that_is_cancelled_and_then_late_ends_cancelled(agency: Age
     await began.wait()
 
     await handle.cancel()
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(1.3)
     release.set()
     report = await cancelled(agency, handle)
 

@@ -29,7 +29,7 @@ from tests.travel.following import (
 pytestmark = pytest.mark.integration
 
 FORWARD = ["BookFlight", "BookHotel", "ChargeCard", "SendTickets"]
-SOON = timedelta(milliseconds=600)
+SOON = timedelta(milliseconds=900)
 
 
 async def test_a_deadline_undoes_and_says_so(agency: Agency, trip: str) -> None:

@@ -116,7 +116,7 @@ async def test_a_saga_cancelled_in_doubt_is_undone_when_its_pivot_did_not_happen
 
 
 async def test_a_saga_late_in_doubt_goes_forward_when_its_pivot_happened(agency: Agency, trip: str) -> None:
-    handle, release = await in_doubt(agency, trip, happened=True, deadline=timedelta(milliseconds=600))
+    handle, release = await in_doubt(agency, trip, happened=True, deadline=timedelta(milliseconds=900))
 
     await until_interrupted(handle)
     release.set()
@@ -126,7 +126,7 @@ async def test_a_saga_late_in_doubt_goes_forward_when_its_pivot_happened(agency:
 
 
 async def test_a_saga_late_in_doubt_is_undone_when_its_pivot_did_not_happen(agency: Agency, trip: str) -> None:
-    handle, release = await in_doubt(agency, trip, happened=False, deadline=timedelta(milliseconds=600))
+    handle, release = await in_doubt(agency, trip, happened=False, deadline=timedelta(milliseconds=900))
 
     await until_interrupted(handle)
     release.set()

@@ -139,7 +139,7 @@ async def test_a_step_that_no_worker_takes_is_undone_as_soon_as_there_is_one(age
     await until_interrupted(handle)
     assert agency.log[trip] == ["BookFlight", "BookFlight done"], "what began later is undone first"
 
-    undo = agency.activity("ReturnCar", RentCar)
+    undo = agency.activity_of("ReturnCar", RentCar)
     async with Worker(agency.client, task_queue="cars", activities=[undo]):
         report = await compensated(agency, handle)
 
@@ -154,7 +154,7 @@ async def test_a_step_whose_worker_is_killed_in_the_middle_is_undone_by_another(
     handle = await start_detour(agency, byways.TakesABoat, trip)
     assert await doomed.wait() == -signal.SIGKILL
 
-    undo = agency.activity("ReturnBoat", RentBoat)
+    undo = agency.activity_of("ReturnBoat", RentBoat)
     async with Worker(agency.client, task_queue="boats", activities=[undo]):
         report = await compensated(agency, handle)
 

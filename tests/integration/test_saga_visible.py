@@ -24,7 +24,7 @@ from tests.travel.following import (
     resolve,
     scheduled,
     start,
-    until_recorded,
+    until,
     until_stuck,
 )
 
@@ -59,9 +59,10 @@ async def test_a_saga_under_way_shows_its_status_and_the_step_it_is_at(agency: A
 async def test_a_stuck_saga_shows_as_stuck(agency: Agency, trip: str) -> None:
     agency.script(trip, "SendTickets", refuse("no such address"), succeed)
     handle = await start(agency, trip)
-    await until_recorded(agency, trip, "SagaStuck")
+    await until_stuck(handle)
 
-    assert await shown(handle) == ("STUCK", "SendTickets")
+    # The server has it once the task that reports it is over.
+    await until(lambda: _shows(handle, "STUCK", "SendTickets"))
     await resolve(handle, "SendTickets", "retry")
     await completed(agency, handle)
 
@@ -138,3 +139,7 @@ async def test_a_forward_activity_has_every_limit_that_its_command_declares(agen
 async def shown(handle: Handle) -> tuple[str, str]:
     attributes = (await handle.describe()).search_attributes
     return str(attributes["SagaStatus"][0]), str(attributes["SagaStep"][0])
+
+
+async def _shows(handle: Handle, *status_and_step: str) -> bool:
+    return await shown(handle) == status_and_step

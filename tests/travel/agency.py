@@ -74,7 +74,7 @@ class Agency:
     def activities(self) -> Sequence[Any]:
         return [self.record, self.find_lost]
 
-    def activity(self, name: str, command: type[Command[Any]]) -> Any:
+    def activity_of(self, name: str, command: type[Command[Any]]) -> Any:
         async def execute(command: Any, dispatch: Any) -> Any:
             async with heartbeats():
                 return await self.call(name, command, dispatch)
@@ -94,7 +94,7 @@ class Agency:
         self.client = await Client.connect(address, plugins=[CounteractPlugin(self)])
         async with AsyncExitStack() as stack:
             for queue, activities in SERVICES.items():
-                made = [self.activity(name, command) for name, command in activities]
+                made = [self.activity_of(name, command) for name, command in activities]
                 await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
             yield
 
