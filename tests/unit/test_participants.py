@@ -93,7 +93,7 @@ def test_everything_that_is_wrong_is_listed_at_once() -> None:
     found = problems(take_back, sell, services=["library", "attic"])
 
     assert found == [
-        "no handler belongs to a service 'attic'",
+        "no handler belongs to a service 'attic': there are library",
         "Lend has no @handles(Lend) handler",
         "Sell is an external pivot and has no @settles(Sell) handler to ask whether it happened",
     ]
