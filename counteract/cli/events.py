@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.errors import CounteractError
+from counteract.messages import StreamId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from counteract.store import PostgresEventStore, StoredEvent
+    from counteract.store import StoredEvent
 
 _BATCH = 1000
 
@@ -29,28 +30,26 @@ def events(
     """What the event store holds, in the order in which it happened."""
     if not database_url:
         raise CounteractError("which database? Give --database-url or set DATABASE_URL")
-    asyncio.run(_events(database_url, stream, after))
+    asyncio.run(_events(database_url, _stream(stream) if stream else None, after))
 
 
-async def _events(url: str, stream: str | None, after: int) -> None:
+async def _events(url: str, stream: StreamId | None, after: int) -> None:
     from counteract.store import PostgresEventStore
 
     async with PostgresEventStore.open(url, pool_size=1) as store:
-        if stream is not None:
-            _print([each for each in await _stream(store, stream) if each.position > after])
+        if stream:
+            _print([each for each in await store.read_stream(stream) if each.position > after])
             return
         while batch := await store.read(after=after, limit=_BATCH):
             _print(batch)
             after = batch[-1].position
 
 
-async def _stream(store: PostgresEventStore, name: str) -> Sequence[StoredEvent]:
-    from counteract.messages import StreamId
-
+def _stream(name: str) -> StreamId:
     aggregate_type, slash, aggregate_id = name.partition("/")
     if not slash:
         raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
-    return await store.read_stream(StreamId(aggregate_type, aggregate_id))
+    return StreamId(aggregate_type, aggregate_id)
 
 
 def _print(events: Sequence[StoredEvent]) -> None:
