@@ -11,6 +11,7 @@ import typer
 
 from counteract.cli import sagas
 from counteract.cli.dev import dev
+from counteract.cli.events import events
 from counteract.cli.migrate import migrate
 from counteract.cli.record import record
 from counteract.cli.replay import replay
@@ -18,6 +19,7 @@ from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
+app.command()(events)
 app.command()(migrate)
 app.command()(record)
 app.command()(replay)

@@ -13,6 +13,7 @@ import typer
 
 from counteract.cli.recover import recover
 from counteract.cli.temporal import Address, Namespace, Query, connected, told
+from counteract.cli.troubles import failing_steps, raise_if_code_fails
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -139,7 +140,11 @@ async def _show(workflow_id: str, as_json: bool, address: str | None, namespace:
     from rich.console import Console
     from rich.table import Table
 
-    report = await _report(await _handle(workflow_id, address, namespace))
+    handle = await _handle(workflow_id, address, namespace)
+    async with told():
+        description = await handle.describe()
+        await raise_if_code_fails(handle, description)
+    report = await _report(handle, description.task_queue)
     if as_json:
         print(report.model_dump_json())
         return
@@ -149,12 +154,14 @@ async def _show(workflow_id: str, as_json: bool, address: str | None, namespace:
     console.print(f"{workflow_id}: {report.status}{' (paused)' if report.paused else ''}", table)
     if report.cause:
         console.print(f"Cause: {report.cause}")
+    for trouble in failing_steps(description):
+        console.print(trouble, markup=False)
 
 
-async def _report(handle: WorkflowHandle[Any, Any]) -> SagaReport:
+async def _report(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
     from counteract.saga import SagaReport
 
-    async with told():
+    async with told(task_queue):
         report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
     if report is None:
         raise CounteractError(f"the saga {handle.id} has not begun")

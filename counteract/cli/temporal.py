@@ -59,8 +59,8 @@ async def connected(address: str | None, namespace: str | None) -> Client:
 
 
 @asynccontextmanager
-async def told() -> AsyncIterator[None]:
-    """What the server says no to, in one line."""
+async def told(task_queue: str | None = None) -> AsyncIterator[None]:
+    """What the server says no to, in one line. `task_queue` is where an answer is expected from."""
     from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
     from temporalio.service import RPCError, RPCStatusCode
 
@@ -72,7 +72,8 @@ async def told() -> AsyncIterator[None]:
         raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
     except RPCError as error:
         silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
-        hint = "no worker answered: is one running for its task queue?" if silent else error.message
+        queue = f"the task queue {task_queue!r}" if task_queue else "its task queue"
+        hint = f"no worker answered: is one running for {queue}?" if silent else error.message
         raise CounteractError(hint) from error
 
 

@@ -97,7 +97,7 @@ class CommandPart:
 
     async def _is_ready(self) -> bool:
         if self._process.has_ended:
-            raise PartFailed(self._name, f"did not start: {self._process.reason()}")
+            raise PartFailed(self._name, f"did not start: {self._process.explanation()}")
         if self._is_address:
             return await asyncio.to_thread(answers, self._ready)
         return self._process.printed(self._ready)

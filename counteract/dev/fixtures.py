@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.temporal import EmbeddedTemporal
+from counteract.store import PostgresEventStore
 from counteract.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """A migrated database for one test alone."""
     async with fresh_database(postgres) as url:
         yield url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def event_store(database_url: str) -> AsyncIterator[PostgresEventStore]:
+    """An event store for one test alone."""
+    async with PostgresEventStore.open(database_url, pool_size=20) as store:
+        yield store
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -127,8 +128,17 @@ class GuardedProcess:
         # What ends a server it says first, and its consequences after it; a traceback ends with what it is about.
         fatal = [line for line in lines if "FATAL" in line or "PANIC" in line][:1]
         errors = [line for line in lines if any(word in line.lower() for word in ("error", "fatal", "panic"))]
-        line = (fatal or errors or lines or ["it printed nothing"])[-1]
+        # With which an interpreter may end that has already said what is wrong.
+        own = [line for line in errors if not line.startswith("Fatal Python error")]
+        line = (fatal or own or errors or lines or ["it printed nothing"])[-1]
         return line if len(line) <= 200 else f"{line[:80]} … {line[-115:]}"
+
+    def explanation(self) -> str:
+        """The reason, and the list below it if it is an error of this engine that names several problems."""
+        lines, reason = self._last_lines(), self.reason()
+        above = max((number for number, line in enumerate(lines) if line.strip() == reason), default=len(lines))
+        listed = itertools.takewhile(lambda line: line.startswith("  - "), lines[above + 1 :])
+        return "\n".join([reason, *listed])
 
     def _last_lines(self) -> list[str]:
         with self._launch.log.open("rb") as log:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from counteract.dev.command import CommandPart
 from counteract.dev.config import read_settings, with_settings
+from counteract.dev.errors import PartFailed
 from counteract.dev.ports import free_port
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.state import StateFolder
@@ -22,15 +25,21 @@ if TYPE_CHECKING:
 
     from counteract.dev.config import DevSettings
 
+OTHER_FILE = "Choose another file with --env"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevOptions:
-    """`project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept."""
+    """`project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept.
+
+    `env` is a file for other shells to read: what the parts are told of each other, as long as all of it is up.
+    """
 
     project: Path
     state: Path | None = None
     port: int | None = None
     ui_port: int | None = None
+    env: Path | None = None
 
     def state_of(self, part: str) -> Path | None:
         return self.state / part if self.state else None
@@ -54,6 +63,10 @@ async def start(
     variables = with_settings(variables | free_ports(settings), settings.env)
     for part in settings.parts:
         await supervisor.add(CommandPart(part, variables, logs, say=say))
+    if options.env:
+        write_environment(options.env, variables)
+        supervisor.afterwards(partial(options.env.unlink, missing_ok=True))
+        say(f"{'Environment':<18} {options.env}")
     say(f"{'Logs':<18} {logs.path}")
     return variables
 
@@ -73,6 +86,15 @@ async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str
         # A part writes to a file, where its `ready` text must arrive when it is printed, and not in the next buffer.
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def write_environment(file: Path, variables: Mapping[str, str]) -> None:
+    """What is not in the environment anyway, for a POSIX shell."""
+    own = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    try:
+        file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items()))
+    except OSError as error:
+        raise PartFailed("counteract dev", f"cannot write {file}: {error.strerror}", OTHER_FILE) from error
 
 
 def free_ports(settings: DevSettings) -> dict[str, str]:

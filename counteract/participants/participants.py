@@ -18,6 +18,9 @@ from counteract.participants.handlers import Handler, Role, marked_in
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
 
+PLUGIN = "counteract"
+"""How `counteract.plugin.CounteractPlugin` names itself."""
+
 
 class Participants:
     """All handlers found in `sources` (modules, or single functions).
@@ -40,7 +43,11 @@ class Participants:
     def check(self, services: Collection[str] | None = None) -> list[Participant]:
         """The participants of these services (default: of all). Raises one ConfigurationError that lists every problem."""
         chosen = set(self.services if services is None else services)
-        problems = [f"no handler belongs to a service {name!r}" for name in sorted(chosen - set(self.services))]
+        known = ", ".join(self.services)
+        problems = [
+            f"no handler belongs to a service {name!r}: there are {known}"
+            for name in sorted(chosen - set(self.services))
+        ]
         participants = []
         for command in _commands_of(chosen):
             by_role = self._by_role(command)
@@ -54,7 +61,8 @@ class Participants:
         return participants
 
     def workers(self, client: Client, services: Collection[str] | None = None, **options: Any) -> list[Worker]:
-        """One Temporal worker per service. `options` go to every `Worker`."""
+        """One Temporal worker per service. `options` go to every `Worker`. The client must have the engine's plugin."""
+        _check_plugin(client)
         by_service: dict[str, list[Callable[..., Any]]] = defaultdict(list)
         for participant in self.check(services):
             executor = Executor(participant, Fence(self._store), self._resources)
@@ -76,6 +84,13 @@ class Participants:
             for name, kind in handler.wants.items()
             if kind not in known
         ]
+
+
+def _check_plugin(client: Client) -> None:
+    """Without it the saga's worker, most likely on the same client, would fail each of its tasks, and only in its log."""
+    if not any(plugin.name() == PLUGIN for plugin in client.config()["plugins"]):
+        remedy = "connect it with Client.connect(..., plugins=[CounteractPlugin(Lifecycle(store))])"
+        raise ConfigurationError("the workers' client lacks the plugin", [remedy])
 
 
 def _problems(command: type[Command[Any]], by_role: dict[Role, list[Handler]]) -> list[str]:

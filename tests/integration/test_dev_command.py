@@ -215,6 +215,28 @@ def test_a_state_folder_that_is_a_file_is_refused_in_one_line(dev: Callable[...,
     assert error == "counteract dev cannot keep its state in state: File exists. Choose another folder with --state.\n"
 
 
+def test_another_shell_reaches_it_all_through_the_environment_file(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    run = dev(PROVIDER, "--env", "dev.env").up()
+    told = subprocess.run(
+        ["bash", "-c", '. ./dev.env; echo "$DATABASE_URL"; echo "$TEMPORAL_ADDRESS"; echo "$PROVIDER_PORT"'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert told == [run.value("PostgreSQL"), run.value("Temporal"), re.findall(r":(\d+)/", run.value("Provider"))[0]]
+    assert run.interrupt() == (0, "")
+    assert not (tmp_path / "dev.env").exists()
+
+
+def test_an_environment_file_that_cannot_be_written_is_refused_in_one_line(dev: Callable[..., Dev]) -> None:
+    code, error = dev("", "--env", "no/such/folder").end()
+    assert code == 1
+    assert error == (
+        "counteract dev cannot write no/such/folder: No such file or directory. Choose another file with --env.\n"
+    )
+
+
 def test_settings_that_do_not_fit_are_refused_before_anything_starts(dev: Callable[..., Dev]) -> None:
     run = dev("[tool.counteract.dev]\nport = 1")
     code, error = run.end()

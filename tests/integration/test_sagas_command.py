@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 
@@ -68,6 +69,44 @@ async def test_sagas_are_listed_by_status(agency: Agency, temporal: EmbeddedTemp
 
     row = json.loads(listed.stdout)
     assert (row["workflow_id"], row["status"], row["step"]) == (trip, "COMPLETED", "SendTickets")
+
+
+async def test_a_step_that_fails_is_shown_with_the_attempt_and_its_error(
+    agency: Agency, temporal: EmbeddedTemporal
+) -> None:
+    trip = f"trip-{uuid4().hex[:12]}"
+    agency.script(trip, "BookHotel", fail("no connection"))
+    handle = await agency.client.start_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
+
+    await until_shown(temporal, trip, r"^BookHotel: attempt \d+, after .*no connection$")
+    await handle.terminate()
+
+
+async def test_a_saga_whose_code_fails_says_what_it_waits_for(agency: Agency, temporal: EmbeddedTemporal) -> None:
+    trip = f"trip-{uuid4().hex[:12]}"
+    handle = await agency.client.start_workflow("Tripp", id=trip, task_queue=SAGAS)
+
+    await until_shown(temporal, trip, rf"^{trip} waits for corrected code: Workflow class Tripp is not registered")
+    await handle.terminate()
+
+
+async def test_a_saga_that_no_worker_answers_for_names_the_task_queue(
+    agency: Agency, temporal: EmbeddedTemporal
+) -> None:
+    trip = f"trip-{uuid4().hex[:12]}"
+    handle = await agency.client.start_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue="nobodys")
+
+    shown = await sagas(temporal, "show", trip)
+    assert shown.stderr == "no worker answered: is one running for the task queue 'nobodys'?\n"
+    await handle.terminate()
+
+
+async def until_shown(temporal: EmbeddedTemporal, trip: str, pattern: str) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            shown = await sagas(temporal, "show", trip)
+            if re.search(pattern, shown.stdout + shown.stderr, re.MULTILINE):
+                return
 
 
 @pytest.mark.parametrize("command", ["show", "pause", "resume"])

@@ -50,6 +50,20 @@ async def test_a_part_that_ends_before_it_is_up_tells_its_last_word(logs: StateF
             pass
 
 
+async def test_a_part_whose_configuration_is_wrong_tells_everything_that_is_wrong(logs: StateFolder) -> None:
+    code = "from counteract.errors import ConfigurationError as E; raise E('it cannot start', ['no queue', 'no store'])"
+    with pytest.raises(PartFailed, match=r"ConfigurationError: it cannot start:\n  - no queue\n  - no store\.$"):
+        async with CommandPart(python(code, ready="ready"), variables(), logs):
+            pass
+
+
+async def test_an_interpreter_that_aborts_in_the_end_does_not_hide_why_it_ended(logs: StateFolder) -> None:
+    code = "import sys; print('ValueError: no such queue'); sys.exit('Fatal Python error: PyGILState_Release')"
+    with pytest.raises(PartFailed, match=r"^Worker did not start: ValueError: no such queue\.$"):
+        async with CommandPart(python(code, ready="ready"), variables(), logs):
+            pass
+
+
 async def test_a_program_that_does_not_exist_is_named(logs: StateFolder) -> None:
     settings = PartSettings(name="Worker", command=["no-such-program"])
     with pytest.raises(PartFailed, match=r"^Worker did not start: no-such-program: No such file or directory\.$"):

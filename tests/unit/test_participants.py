@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from temporalio.client import Client
 
 from counteract import Compensatable, Pivot, Retriable
 from counteract.errors import ConfigurationError
@@ -93,7 +94,7 @@ def test_everything_that_is_wrong_is_listed_at_once() -> None:
     found = problems(take_back, sell, services=["library", "attic"])
 
     assert found == [
-        "no handler belongs to a service 'attic'",
+        "no handler belongs to a service 'attic': there are library",
         "Lend has no @handles(Lend) handler",
         "Sell is an external pivot and has no @settles(Sell) handler to ask whether it happened",
     ]
@@ -140,3 +141,11 @@ def test_a_parameter_without_a_type_is_refused_where_it_is_written() -> None:
 
         @handles(Wrap)
         async def wrap_in(command: Wrap, paper) -> None: ...  # type: ignore[no-untyped-def]
+
+
+def test_a_client_without_the_plugin_is_refused() -> None:
+    """A saga's worker on such a client would fail each of its tasks, and say so only in its log."""
+    client = cast("Client", SimpleNamespace(config=lambda: {"plugins": []}))
+
+    with pytest.raises(ConfigurationError, match=r"lacks the plugin:\n  - connect it with .*CounteractPlugin"):
+        Participants(NO_STORE, wrap).workers(client)
