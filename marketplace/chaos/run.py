@@ -41,6 +41,7 @@ MOODS = (
 """Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
 STORM = 0.5
 """The share of the time in which faults happen: the rest is for what they leave to be done."""
+RESET_RECOVERED_SHARE = 0.5
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -136,10 +137,13 @@ async def recover(load: Load, deadline: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(deadline - time.monotonic(), 1)):
             await asyncio.gather(*map(partial(recovered, load.client), found), return_exceptions=True)
+            again = [scenario for scenario in load.terminated if load.dice.random() < RESET_RECOVERED_SHARE]
+            await asyncio.gather(*map(load.reset_again, again))
 
 
 async def recovered(client: Client, saga_id: str) -> None:
-    run_id = (await client.get_workflow_handle(saga_id).describe()).run_id
+    # The first run's, for the saga may have been reset.
+    run_id = (await client.get_workflow_handle(saga_id).describe()).raw_info.first_run_id
     await client.get_workflow_handle(f"recover {saga_id} {run_id}").result()
 
 

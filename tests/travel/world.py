@@ -20,7 +20,7 @@ from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
-from tests.travel.outings import Outing, OutingRequest
+from tests.travel.outings import Errand, Outing, OutingRequest, Purchase
 
 
 @dataclass
@@ -55,7 +55,7 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
             *Participants(store, bank, resources=[company]).workers(
                 client, graceful_shutdown_timeout=timedelta(seconds=1)
             ),
-            Worker(client, task_queue=queue, workflows=[Outing]),
+            Worker(client, task_queue=queue, workflows=[Errand, Outing, Purchase]),
         ]
         for worker in workers:
             await stack.enter_async_context(worker)
