@@ -50,6 +50,7 @@ async def test_a_trip_with_scripted_services_survives_every_single_fault_and_som
         Trip,
         lambda run: TripRequest(trip=run, flights=2, deadline=timedelta(minutes=5)),
         external=[BookHotel, ChargeCard],
+        correct=lambda command: command.model_copy(update={"trip": "another"}),
         client=client,
         store=store,
         pairs=True,

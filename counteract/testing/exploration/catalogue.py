@@ -107,6 +107,8 @@ def _resolved(step: Known) -> Iterator[Fault]:
     """A step that must succeed waits for a person where it cannot go on."""
     place = Place(step.key)
     yield _one(place, "refused, then resolved", before(acts.refuse_until_resolved), layer=Layer.HANDLER)
+    yield _one(place, "refused, then corrected", before(acts.refuse_until_corrected), layer=Layer.HANDLER)
+    yield _one(place, "refused, then skipped", before(acts.refuse_until_skipped), layer=Layer.HANDLER)
     yield _one(place, "broken, then resolved", before(acts.break_down))
     yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
     yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
@@ -173,6 +175,8 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         return
     place, also = Place(step.key, Role.COMPENSATES), [_reason_to_undo(steps)]
     yield from _concluding(place, EITHER, also)
+    yield _one(place, "broken, then corrected", before(acts.break_until_corrected), may_end=EITHER, also=also)
+    yield _one(place, "broken, then skipped", before(acts.break_until_skipped), may_end=EITHER, also=also)
     yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
     if step.external:
         again = "happened, not recorded, then asked again"
