@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import sys
@@ -35,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
+    # Attempts that fail are what this is about: the SDK need not report them one by one.
+    logging.getLogger("temporalio").setLevel(logging.ERROR)
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - no secret
     try:
         storm = options.seconds * STORM if options.storm is None else options.storm

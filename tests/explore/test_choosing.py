@@ -79,6 +79,20 @@ def test_pairs_may_be_tried_alone_and_all_of_them_in_random_order(singles: list[
     assert chosen != Choice(singles=False, pairs=None, seed=4).among(singles)
 
 
+def test_two_faults_are_a_pair_only_if_one_run_can_meet_both(singles: list[Fault]) -> None:
+    by_name = {str(each): each for each in singles}
+
+    def can_meet(one: str, other: str) -> bool:
+        return by_name[one].can_meet(by_name[other])
+
+    assert can_meet("ReserveStock: answer lost, then asked again", "CompleteOrder: worker killed")
+    assert not can_meet("ReserveStock: refused", "CompleteOrder: worker killed"), "the saga does not come that far"
+    assert not can_meet("undo ReserveStock: worker killed", "CompleteOrder: worker killed")
+    assert not can_meet(
+        "AuthorizePayment: records after its undo", "AuthorizePayment: cancelled between effect and record"
+    ), "both hold up the handler"
+
+
 def test_a_failure_says_how_to_see_it_again_and_leaves_out_pairs_that_one_fault_explains(singles: list[Fault]) -> None:
     bad, good = singles[1], singles[-1]
     failed = ExplorationFailed(

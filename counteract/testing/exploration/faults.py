@@ -105,7 +105,10 @@ class Fault:
         """Whether both can strike in one run: neither ends before the other begins, nor stands in its way."""
         if self.ends < other.begins or other.ends < self.begins:
             return False
-        own, others = ({(each.place, each.layer) for each in fault.injections[:1]} for fault in (self, other))
+        own, others = (
+            {(each.place, each.layer) for each in mine if each not in theirs}
+            for mine, theirs in ((self.injections, other.injections), (other.injections, self.injections))
+        )
         return bool(own and others and not own & others)
 
     @property
