@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# In the order of tests/conftest.py, the longest files first.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test explore check bench chaos record lock clean
@@ -19,10 +21,10 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
 
-explore: setup ## Run every saga of the tests once per fault at every step and undo
-	@$(BIN)/pytest -m explore $(ARGS)
+explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
+	@$(PYTEST) -m explore --explore $(ARGS)
 
 check: setup ## Check format, lint, types and import rules
 	@failed=0; \

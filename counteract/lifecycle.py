@@ -16,6 +16,8 @@ FIND_LOST_SAGAS = "FindLostSagas"
 
 FIND_UNDONE = "FindUndoneCommands"
 """The local activity that finds out which of a saga's commands have been undone."""
+FIND_SENT = "FindSentCommands"
+"""The activity that finds what all runs of a saga have sent out, those that a reset put an end to included."""
 
 
 class SagaEvent(Event):
@@ -70,7 +72,7 @@ class LifecycleRecord(Message):
 
 
 class LostStep(Message):
-    """One command that a lost saga sent out."""
+    """One command that a saga sent out, and that nobody may remember."""
 
     key: str
     command_type: str

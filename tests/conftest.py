@@ -1,3 +1,26 @@
 """Real servers for every level above unit."""
 
+import pytest
+
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
+
+LONG = (
+    "test_chaos",
+    "test_explore_checkout",
+    "test_explore",
+    "test_demo",
+    "test_dev_command",
+    "test_it_finds_bugs",
+    "test_checkout",
+    "test_checkout_in_doubt",
+    "test_embedded_postgres",
+    "test_saga_races",
+    "test_saga_protocol",
+)
+"""Test files that take more than ten seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: with several processes, one that comes last would leave the others idle."""
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))

@@ -10,8 +10,17 @@ from uuid import UUID
 from temporalio import activity
 
 from counteract.errors import EventIdReused
-from counteract.lifecycle import FIND_LOST_SAGAS, FIND_UNDONE, RECORD_LIFECYCLE, LifecycleRecord, LostSaga, sagas
-from counteract.participants.recovery import lost_sagas
+from counteract.lifecycle import (
+    FIND_LOST_SAGAS,
+    FIND_SENT,
+    FIND_UNDONE,
+    RECORD_LIFECYCLE,
+    LifecycleRecord,
+    LostSaga,
+    LostStep,
+    sagas,
+)
+from counteract.participants.recovery import lost_sagas, sent
 from counteract.store import ANY, PostgresEventStore
 
 _UNDONE = "select undoes from commands where undoes = any (%s) and status = 'done'"
@@ -24,7 +33,7 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        return [self.record, self.find_lost, self.find_undone]
+        return [self.record, self.find_lost, self.find_undone, self.find_sent]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
@@ -52,3 +61,9 @@ class Lifecycle:
         async with self.store.connection() as connection:
             rows = await connection.execute(_UNDONE, (command_ids,))
             return [row[0] for row in await rows.fetchall()]
+
+    @activity.defn(name=FIND_SENT)
+    async def find_sent(self, run_id: str) -> list[LostStep]:
+        """What the saga that asks has sent out in all of its runs; `run_id` is the first one's."""
+        saga_id, last_run = activity.info().workflow_id, activity.info().workflow_run_id
+        return await sent(activity.client(), self.store, str(saga_id), run_id, last_run)

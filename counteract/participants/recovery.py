@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -45,7 +45,7 @@ async def lost_sagas(client: Client, store: PostgresEventStore, *, include_forgo
         how, last_run = await _what_became_of(client, saga_id, run_id)
         if how is None or (how == FORGOTTEN and not include_forgotten):
             continue
-        steps = [step async for step in _sent(client, store, saga_id, run_id, last_run)]
+        steps = await sent(client, store, saga_id, run_id, last_run)
         found.append(LostSaga(saga_id=saga_id, saga_type=saga_type, run_id=run_id, how=how, steps=tuple(steps)))
     return found
 
@@ -67,21 +67,49 @@ async def _what_became_of(client: Client, saga_id: str, run_id: str) -> tuple[st
     return last.status.name.lower().replace("_", " "), last.run_id
 
 
-async def _sent(
+async def sent(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str, last_run: str | None
-) -> AsyncIterator[LostStep]:
-    """In the order in which they were sent, each once."""
-    if last_run is None:
-        async for step in _recorded(store, saga_id, run_id):
-            yield step
-        return
-    # The history knows of commands that no participant has recorded yet: those must be fenced too.
-    history = await client.get_workflow_handle(saga_id, run_id=last_run).fetch_history()
-    seen = set()
-    for step in _scheduled(history):
-        if step.key not in seen:
-            seen.add(step.key)
-            yield step
+) -> list[LostStep]:
+    """All commands of the saga in the order in which they were sent, each once, whichever of its runs sent it.
+
+    The histories know of commands that no participant has recorded yet: those must be fenced too. The `commands` table
+    knows of those whose run was reset and is not among the last one's ancestors, or is known to no server any more.
+    """
+    steps: dict[str, LostStep] = {}
+    for history in await _histories(client, saga_id, last_run):
+        for step in _scheduled(history):
+            steps.setdefault(step.key, step)
+    async for step in _recorded(store, saga_id, run_id):
+        steps.setdefault(step.key, step)
+    return list(steps.values())
+
+
+async def _histories(client: Client, saga_id: str, run_id: str | None) -> list[WorkflowHistory]:
+    """Of this run and of those that it was reset or continued from, the earliest first."""
+    found: list[WorkflowHistory] = []
+    while run_id is not None:
+        try:
+            history = await client.get_workflow_handle(saga_id, run_id=run_id).fetch_history()
+        except RPCError as error:
+            if not found or error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            break  # Its time was over: what it did is in the `commands` table.
+        found.insert(0, history)
+        run_id = _reset_from(history) or _continued_from(history)
+    return found
+
+
+def _reset_from(history: WorkflowHistory) -> str | None:
+    """The run whose history this one repeats up to the last reset in it."""
+    failures = [each.workflow_task_failed_event_attributes for each in history.events]
+    resets = [
+        each for each in failures if each.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    ]
+    return resets[-1].base_run_id if resets else None
+
+
+def _continued_from(history: WorkflowHistory) -> str | None:
+    return history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
 
 
 def _scheduled(history: WorkflowHistory) -> Iterator[LostStep]:

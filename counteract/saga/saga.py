@@ -25,7 +25,7 @@ from counteract.saga.failing import describe, first, is_saga_failure
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.report import SagaReport, SagaStatus, markdown, report
-from counteract.saga.resetting import check_after_reset
+from counteract.saga.resetting import adopt_from_earlier_runs, check_after_reset
 from counteract.saga.stepping import Stepper
 from counteract.saga.tasks import settled, to_the_end, together
 
@@ -236,6 +236,7 @@ class Saga:
                 await settled(list(self._flights), cancel=False)
                 await self._undo_unknown()
             self._raise_if_interrupted()
+            await check_after_reset(self._ledger, self._stepper.dispatcher)
         except BaseException as failure:
             if not is_saga_failure(failure):
                 raise
@@ -338,6 +339,8 @@ class Saga:
         if self._ledger.pivot is not None:
             # It may be in flight yet, and only what becomes of it says which way to go.
             await self._settle_flights(cancel=False)
+        if pivot := await adopt_from_earlier_runs(self._ledger, self._stepper.dispatcher):
+            await self._stepper.find_out(pivot)
         if self._ledger.past_pivot:
             return await self._incomplete(failure)
         return await self._compensate(failure)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from counteract.testing.exploration.options import OPTIONS
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
+
+    from _pytest.terminal import TerminalReporter
+
+SECTION = "Exploration"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("counteract")
+    group.addoption("--explore", action="store_true", help="show the table of every explore(), of those that pass too")
     group.addoption(
         "--explore-pairs",
         type=int,
@@ -23,5 +30,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    OPTIONS.show = config.getoption("--explore")
     OPTIONS.pairs = config.getoption("--explore-pairs")
     OPTIONS.seed = config.getoption("--explore-seed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """As a section of the report, which finds its way to the terminal from a process of pytest-xdist too."""
+    report = yield
+    if call.when == "call" and report.passed:
+        report.sections += [(SECTION, shown) for shown in OPTIONS.shown]
+    OPTIONS.shown.clear()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, shown in report.sections:
+            if name == SECTION:
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(shown)

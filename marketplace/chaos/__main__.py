@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import sys
@@ -14,11 +15,20 @@ from rich.console import Console
 from counteract import CounteractError
 from marketplace.chaos.run import Plan, run
 
+STORM, PAIRS = 3 / 8, 1 / 4
+"""Shares of the time."""
+WIDTH = 150
+"""Columns, at least: a table is of no use to anybody if its cells are broken."""
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("marketplace.chaos", description="Checkouts while parts are killed and frozen.")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run (default: a new one)")
-    parser.add_argument("--seconds", type=float, default=240, help="how long it may take in all (default: 240)")
+    parser.add_argument(
+        "--seconds", type=float, default=240, help="how long it may take in all, once it has begun (default: 240)"
+    )
+    parser.add_argument("--storm", type=float, help="how many of them things break for (default: three eighths)")
+    parser.add_argument("--pairs", type=float, help="how many of them go to pairs of faults (default: a quarter)")
     parser.add_argument("--checkouts", type=int, default=300, help="how many customers come (default: 300)")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep what the processes wrote")
     return parser
@@ -26,10 +36,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
+    # Attempts that fail are what this is about: the SDK need not report them one by one.
+    logging.getLogger("temporalio").setLevel(logging.ERROR)
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - no secret
     try:
-        plan = Plan(seed, options.seconds, options.checkouts, options.logs)
-        return 0 if asyncio.run(run(Console(soft_wrap=True), plan)) else 1
+        storm = options.seconds * STORM if options.storm is None else options.storm
+        pairs = options.seconds * PAIRS if options.pairs is None else options.pairs
+        plan = Plan(seed, options.seconds, options.checkouts, storm, pairs, options.logs)
+        return 0 if asyncio.run(run(Console(soft_wrap=True, width=max(Console().width, WIDTH)), plan)) else 1
     except CounteractError as error:
         print(error, file=sys.stderr)
         return 1

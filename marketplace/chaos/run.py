@@ -1,4 +1,5 @@
-"""One run: everything up, a storm while customers check out, calm until the last saga has ended, and the verdict."""
+"""One run: everything up, a storm while customers check out, calm until the last saga has ended, and the verdict; then
+pairs of faults, one pair per checkout."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ from marketplace.chaos import verdict
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES, Faults
 from marketplace.chaos.fleet import Fleet, Job, MortalPostgres
 from marketplace.chaos.load import Load, mix
+from marketplace.chaos.pairs import Stage, pairs_hold
 from marketplace.scenarios import Scenario
 
 SERVICE_NAMES = "orders,payments,shipments,stock"
@@ -39,29 +41,32 @@ MOODS = (
     ("--latency", "0.2", "--fault-rate", "0.15", "--decline-rate", "0.1"),
 )
 """Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
-STORM = 0.5
-"""The share of the time in which faults happen: the rest is for what they leave to be done."""
+RESET_RECOVERED_SHARE = 0.75
 ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of it: a run is over `seconds` after it began, whatever happens."""
+    """How much of it. What has not ended `seconds` after the begin is not waited for; a run may well be over sooner."""
 
     seed: int
     seconds: float
     checkouts: int
+    storm: float
+    """Seconds, of those, in which faults happen: some are needed for what they leave to be done."""
+    pairs: float
+    """Seconds, of those, for pairs of faults."""
     logs: Path | None = None
 
     @property
     def pace(self) -> float:
         """Seconds from fault to fault: the deck is dealt at least once in a short run, and several times in a long one."""
-        return min(3.0, self.seconds * STORM / 16)
+        return min(3.0, self.storm / 16)
 
     @property
     def freeze(self) -> tuple[float, float]:
         """Past the heartbeat timeout of the payment service's activities, and in long runs past that of all."""
-        return (6.0, 13.0) if self.seconds > 120 else (4.0, 6.0)
+        return (6.0, 13.0) if self.storm > 60 else (4.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +75,29 @@ class Scene:
 
     load: Load
     faults: Faults
-    database_url: str
+    logs: Path
     provider_url: str
 
 
 async def run(console: Console, plan: Plan) -> bool:
     """Whether all that must hold holds."""
-    deadline, holds = time.monotonic() + plan.seconds, False
+    deadline, holds = time.monotonic() + plan.seconds - plan.pairs, False
     async with Supervisor() as supervisor:
         goods = catalogue.catalogue()
         scene = await set_up(supervisor, plan, goods)
         load, faults = scene.load, scene.faults
         try:
-            await storm(load, faults, mix(goods, plan.checkouts, load.dice), plan, deadline)
+            await storm(load, faults, mix(goods, plan.checkouts, load.dice), plan)
             await faults.fleet.all_up()
             await load.ended(deadline - time.monotonic())
             await recover(load, deadline)
         finally:
             await load.leave()
         console.print(verdict.storm_table(plan.seed, faults, load), verdict.ending_table(load))
-        holds = await verdict.judged(console, load, scene.database_url, scene.provider_url)
+        holds = await verdict.judged(console, load, faults.postgres.url, scene.provider_url)
+        if plan.pairs:
+            stage = Stage(supervisor, faults.postgres, load.client, scene.logs)
+            holds &= await pairs_hold(console, stage, seconds=plan.pairs, seed=plan.seed)
     return holds
 
 
@@ -108,15 +116,14 @@ async def set_up(supervisor: Supervisor, plan: Plan, goods: Catalogue) -> Scene:
     client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
     load = Load(client, random.Random(f"{plan.seed} load"))  # noqa: S311 - repeatable, no secret
     faults = Faults(fleet, postgres, random.Random(f"{plan.seed} faults"), plan.freeze)  # noqa: S311
-    return Scene(load, faults, postgres.url, env["PAYMENT_PROVIDER_URL"])
+    return Scene(load, faults, logs.path, env["PAYMENT_PROVIDER_URL"])
 
 
-async def storm(load: Load, faults: Faults, chosen: Sequence[Scenario], plan: Plan, deadline: float) -> None:
-    """Customers arrive, and things break, for a share of the time that is left."""
-    seconds = (deadline - time.monotonic()) * STORM
+async def storm(load: Load, faults: Faults, chosen: Sequence[Scenario], plan: Plan) -> None:
+    """Customers arrive, and things break."""
     raging = asyncio.create_task(faults.rage(plan.pace))
     try:
-        await load.arrive(chosen, seconds)
+        await load.arrive(chosen, plan.storm)
     finally:
         raging.cancel()
         # A fault that could not be carried out is an error of the test, and must not pass for calm weather.
@@ -136,10 +143,13 @@ async def recover(load: Load, deadline: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(deadline - time.monotonic(), 1)):
             await asyncio.gather(*map(partial(recovered, load.client), found), return_exceptions=True)
+            again = [scenario for scenario in load.terminated if load.dice.random() < RESET_RECOVERED_SHARE]
+            await asyncio.gather(*map(load.reset_again, again))
 
 
 async def recovered(client: Client, saga_id: str) -> None:
-    run_id = (await client.get_workflow_handle(saga_id).describe()).run_id
+    # The first run's, for the saga may have been reset.
+    run_id = (await client.get_workflow_handle(saga_id).describe()).raw_info.first_run_id
     await client.get_workflow_handle(f"recover {saga_id} {run_id}").result()
 
 

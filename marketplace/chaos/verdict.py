@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from rich.console import Console
 from rich.table import Table
 
+from counteract.lifecycle import sagas
 from counteract.store import PostgresEventStore
 from marketplace.chaos.faults import Faults
 from marketplace.chaos.load import TERMINATED, Load
@@ -28,7 +29,7 @@ async def judged(console: Console, load: Load, url: str, provider_url: str) -> b
     """Print each invariant with its figure; whether all hold."""
     async with PostgresEventStore.open(url) as store:
         facts = await Facts.gathered(store, provider_url)
-        found = [every_saga_ended(load), nothing_impossible(load), *findings(facts)]
+        found = [every_saga_ended(load), nothing_impossible(load), ends_agree(load, facts), *findings(facts)]
         found += [await every_saga_is_on_record(store), await rebuilt_equals_live(url, store, order_summary)]
         console.print(await fence_table(store), finding_table(found))
     return all(finding.holds for finding in found)
@@ -54,6 +55,18 @@ def nothing_impossible(load: Load) -> Finding:
     wrong = [each.workflow_id for each in refused if load.endings[each] == Ending.COMPLETED]
     figure = f"{len(refused)} checkouts{''.join(chr(10) + name for name in wrong)}"
     return Finding("nothing completes that has to be refused", figure, not wrong)
+
+
+def ends_agree(load: Load, facts: Facts) -> Finding:
+    """A reset gives a saga another run and not another end: what is on record holds for the last run too."""
+    progress = facts.states(sagas)
+    wrong = [
+        scenario.workflow_id
+        for scenario, how in load.endings.items()
+        if (on_record := progress.get(scenario.workflow_id)) and on_record.completed != (how == Ending.COMPLETED)
+    ]
+    figure = f"{len(progress)} sagas{''.join(chr(10) + name for name in wrong)}"
+    return Finding("each saga's last run ended as its terminal event says", figure, not wrong)
 
 
 def storm_table(seed: int, faults: Faults, load: Load) -> Table:

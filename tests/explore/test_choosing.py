@@ -13,8 +13,8 @@ from counteract.errors import ConfigurationError
 from counteract.messages import CommandKind
 from counteract.testing import ExplorationFailed, pytest_plugin
 from counteract.testing.exploration.catalogue import Known, catalogue
+from counteract.testing.exploration.choosing import Choice, pairs_of
 from counteract.testing.exploration.evidence import Evidence
-from counteract.testing.exploration.exploring import _chooser
 from counteract.testing.exploration.faults import Ending, Fault
 from counteract.testing.exploration.options import OPTIONS, Options
 from counteract.testing.exploration.report import Exploration, Explored
@@ -54,21 +54,43 @@ def test_only_faults_that_make_sense_for_a_step_are_tried(singles: list[Fault]) 
 
 
 def test_a_fault_is_chosen_by_name_by_pattern_or_with_another(singles: list[Fault]) -> None:
-    assert names(_chooser("ReserveStock: refused", 0, 0)(singles)) == ["ReserveStock: refused"]
-    assert len(_chooser("undo *: worker killed", 0, 0)(singles)) == 2
+    assert names(Choice("ReserveStock: refused").among(singles)) == ["ReserveStock: refused"]
+    assert len(Choice("undo *: worker killed").among(singles)) == 2
     pair = "ReserveStock: delivered twice + AuthorizePayment: refused"
-    assert names(_chooser(pair, 0, 0)(singles)) == [pair]
+    assert names(Choice(pair).among(singles)) == [pair]
 
 
 def test_an_unknown_fault_is_answered_with_what_it_may_have_meant(singles: list[Fault]) -> None:
     with pytest.raises(ConfigurationError, match="did you mean 'ReserveStock: refused'"):
-        _chooser("ReserveStock: refuse", 0, 0)(singles)
+        Choice("ReserveStock: refuse").among(singles)
 
 
 def test_the_same_seed_draws_the_same_pairs(singles: list[Fault]) -> None:
-    first, again, other = (names(_chooser(None, 20, seed)(singles)[-20:]) for seed in (1, 1, 2))
+    first, again, other = (names(Choice(pairs=20, seed=seed).among(singles)[-20:]) for seed in (1, 1, 2))
 
     assert first == again != other
+
+
+def test_pairs_may_be_tried_alone_and_all_of_them_in_random_order(singles: list[Fault]) -> None:
+    chosen = Choice(singles=False, pairs=None, seed=3).among(singles)
+
+    assert len(chosen) == len(pairs_of(singles)) > len(singles)
+    assert {len(each.parts) for each in chosen} == {2}
+    assert chosen != Choice(singles=False, pairs=None, seed=4).among(singles)
+
+
+def test_two_faults_are_a_pair_only_if_one_run_can_meet_both(singles: list[Fault]) -> None:
+    by_name = {str(each): each for each in singles}
+
+    def can_meet(one: str, other: str) -> bool:
+        return by_name[one].can_meet(by_name[other])
+
+    assert can_meet("ReserveStock: answer lost, then asked again", "CompleteOrder: worker killed")
+    assert not can_meet("ReserveStock: refused", "CompleteOrder: worker killed"), "the saga does not come that far"
+    assert not can_meet("undo ReserveStock: worker killed", "CompleteOrder: worker killed")
+    assert not can_meet(
+        "AuthorizePayment: records after its undo", "AuthorizePayment: cancelled between effect and record"
+    ), "both hold up the handler"
 
 
 def test_a_failure_says_how_to_see_it_again_and_leaves_out_pairs_that_one_fault_explains(singles: list[Fault]) -> None:
@@ -120,18 +142,19 @@ def test_where_none_can_be_made_up_one_is_asked_for() -> None:
         sample(TypeAdapter(Picky))
 
 
-def test_a_session_may_ask_for_pairs_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_may_ask_for_pairs_everywhere_and_for_all_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OPTIONS, "show", False)
     monkeypatch.setattr(OPTIONS, "pairs", 0)
     monkeypatch.setattr(OPTIONS, "seed", 0)
     parser = pytest.Parser(_ispytest=True)
     pytest_plugin.pytest_addoption(parser)
 
     class Config:
-        known = parser.parse(["--explore-pairs", "30", "--explore-seed", "4"])
+        known = parser.parse(["--explore", "--explore-pairs", "30", "--explore-seed", "4"])
 
         def getoption(self, name: str) -> Any:
             return getattr(self.known, name.removeprefix("--").replace("-", "_"))
 
     pytest_plugin.pytest_configure(Config())  # type: ignore[arg-type]
 
-    assert Options(30, 4) == OPTIONS
+    assert Options(30, 4, show=True) == OPTIONS

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, PositiveInt
 
-from counteract import Compensatable, Decider, Event, Outcome, Pivot, Rejected, Retry
+from counteract import Compensatable, Decider, Event, Outcome, Pivot, Rejected, Retriable, Retry
 from counteract.participants import (
     Dispatch,
     Happened,
@@ -118,6 +118,12 @@ class Capture(Pivot[Reference], service="card"):
     trip: str
 
 
+class SendReceipt(Retriable[None], service="card"):
+    """Say what was taken."""
+
+    trip: str
+
+
 @handles(HoldMoney)
 async def hold_money(command: HoldMoney, streams: Streams) -> Reference:
     account = await streams.load(accounts, command.account)
@@ -207,3 +213,8 @@ async def settle_capture(
     account = await streams.load(accounts, settle.command.trip)
     account.append(Deposited(amount=1))
     return Happened(Reference(reference="captured after all"))
+
+
+@handles(SendReceipt)
+async def send_receipt(command: SendReceipt) -> None:
+    pass

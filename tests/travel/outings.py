@@ -10,7 +10,7 @@ from temporalio import workflow
 
 from counteract import Retry
 from counteract.saga import SagaWorkflow
-from tests.travel.bank import Authorize, Capture, HoldMoney, PayHeldMoney
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayHeldMoney, SendReceipt
 
 
 class OutingRequest(BaseModel):
@@ -64,3 +64,27 @@ class HurriedOuting(SagaWorkflow):
                 timeout=timedelta(seconds=30),
                 retry=Retry(attempts=1),
             )
+
+
+@workflow.defn
+class Errand(SagaWorkflow):
+    """Set money aside, wait, and leave it at that."""
+
+    @workflow.run
+    async def run(self, request: OutingRequest) -> None:
+        async with self.saga() as saga:
+            await saga.execute(HoldMoney(account=request.account, trip=request.trip, amount=request.amount))
+            await asyncio.sleep(request.nap)
+
+
+@workflow.defn
+class Purchase(SagaWorkflow):
+    """Set money aside, take some from a card, and send the receipt."""
+
+    @workflow.run
+    async def run(self, request: OutingRequest) -> str:
+        async with self.saga() as saga:
+            await saga.execute(HoldMoney(account=request.account, trip=request.trip, amount=request.amount))
+            captured = await saga.execute(Capture(trip=request.trip), timeout=timedelta(seconds=0.5))
+            await saga.execute(SendReceipt(trip=request.trip))
+            return captured.reference

@@ -23,7 +23,7 @@ from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
-from tests.travel.outings import CardOuting, HurriedOuting, Outing, OutingRequest
+from tests.travel.outings import CardOuting, Errand, HurriedOuting, Outing, OutingRequest, Purchase
 
 
 class Post(Interceptor):
@@ -82,7 +82,7 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
             *Participants(store, bank, resources=[company]).workers(
                 client, graceful_shutdown_timeout=timedelta(seconds=1), interceptors=[post]
             ),
-            Worker(client, task_queue=queue, workflows=[Outing, CardOuting, HurriedOuting]),
+            Worker(client, task_queue=queue, workflows=[CardOuting, Errand, HurriedOuting, Outing, Purchase]),
         ]
         for worker in workers:
             await stack.enter_async_context(worker)

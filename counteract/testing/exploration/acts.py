@@ -48,7 +48,17 @@ async def fail(_: Encounter) -> NoReturn:
 
 async def break_down(encounter: Encounter) -> NoReturn:
     """Fail in a way that no repetition cures, and have a person decide to try again."""
-    encounter.run.spawn(encounter.run.resolve(encounter.place.step))
+    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
+    raise _error("explore: broken", final=True)
+
+
+async def break_until_corrected(encounter: Encounter) -> NoReturn:
+    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
+    raise _error("explore: broken", final=True)
+
+
+async def break_until_skipped(encounter: Encounter) -> NoReturn:
+    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
     raise _error("explore: broken", final=True)
 
 
@@ -57,7 +67,17 @@ async def refuse(_: Encounter) -> NoReturn:
 
 
 async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve(encounter.place.step))
+    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
+    raise Rejected("explore: refused")
+
+
+async def refuse_until_corrected(encounter: Encounter) -> NoReturn:
+    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
+    raise Rejected("explore: refused")
+
+
+async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
+    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
     raise Rejected("explore: refused")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from counteract.messages import CommandKind
@@ -13,6 +13,7 @@ from counteract.testing.exploration import acts
 from counteract.testing.exploration.acts import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
+    NEVER,
     STOPPED,
     UNDONE,
     WENT_ON,
@@ -29,6 +30,8 @@ from counteract.testing.exploration.faults import (
 REFUSED = before(acts.refuse)
 ANSWER_LOST = after(acts.fail)
 AS_SET = Timing()
+HERE = 0
+"""Of a fault's end: the saga does not get past the step that it strikes."""
 HALF = timedelta(seconds=0.5)
 KILLED = Timing(heartbeat=HALF)
 TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
@@ -52,15 +55,20 @@ class Known:
 def catalogue(steps: Sequence[Known], *, has_deadline: bool) -> list[Fault]:
     """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
     faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
+    turn = _last_before_undo(steps).group
     for step in steps:
-        faults += _forward(step)
-        faults += _interrupted(step, steps, CANCELLATION)
+        faults += _from(step.group, _forward(step))
+        faults += _from(step.group, _interrupted(step, steps, CANCELLATION))
         if has_deadline:
-            faults += _interrupted(step, steps, DEADLINE)
+            faults += _from(step.group, _interrupted(step, steps, DEADLINE))
     for step in steps:
-        faults += _undoing(step, steps)
-        faults += _settling(step)
+        faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
+        faults += _from(step.group, _settling(step))
     return faults
+
+
+def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
+    return (replace(each, begins=group, ends=group if each.ends == HERE else each.ends) for each in faults)
 
 
 # Forward: what may happen to any step, and then what its kind adds.
@@ -92,21 +100,24 @@ def _passing(step: Known) -> Iterator[Fault]:
 
 def _final(step: Known) -> Iterator[Fault]:
     """What no repetition cures: refusals, and steps that end without an answer. A pivot that happened goes forward."""
-    place, happened = Place(step.key), WENT_ON if step.kind is CommandKind.PIVOT else EITHER
-    yield _one(place, "refused", before(acts.refuse), layer=Layer.HANDLER, may_end=EITHER)
-    yield _always(place, "failed for good", before(acts.fail), GIVEN_UP, may_end=EITHER)
-    yield _always(place, "answer lost", after(acts.fail), GIVEN_UP, may_end=happened)
-    yield _always(place, "timed out", before(acts.vanish), TIMED_OUT, may_end=EITHER)
-    yield _always(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=EITHER)
+    place, is_pivot = Place(step.key), step.kind is CommandKind.PIVOT
+    happened, ends = (WENT_ON, NEVER) if is_pivot else (EITHER, HERE)
+    yield _one(place, "refused", before(acts.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
+    yield _always(place, "failed for good", before(acts.fail), GIVEN_UP, may_end=EITHER, ends=HERE)
+    yield _always(place, "answer lost", after(acts.fail), GIVEN_UP, may_end=happened, ends=ends)
+    yield _always(place, "timed out", before(acts.vanish), TIMED_OUT, may_end=EITHER, ends=HERE)
+    yield _always(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=EITHER, ends=ends)
     if step.external:
-        layer = Layer.HANDLER
-        yield _always(place, "happened, not recorded", after(acts.fail), GIVEN_UP, layer=layer, may_end=happened)
+        name, layer = "happened, not recorded", Layer.HANDLER
+        yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
 
 
 def _resolved(step: Known) -> Iterator[Fault]:
     """A step that must succeed waits for a person where it cannot go on."""
     place = Place(step.key)
     yield _one(place, "refused, then resolved", before(acts.refuse_until_resolved), layer=Layer.HANDLER)
+    yield _one(place, "refused, then corrected", before(acts.refuse_until_corrected), layer=Layer.HANDLER)
+    yield _one(place, "refused, then skipped", before(acts.refuse_until_skipped), layer=Layer.HANDLER)
     yield _one(place, "broken, then resolved", before(acts.break_down))
     yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
     yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
@@ -122,10 +133,11 @@ def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> It
 def _late(step: Known) -> Iterator[Fault]:
     """The first attempt is given up, its undo (or settlement) passes, and then it comes after all."""
     place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
-    yield _one(place, f"arrives after {bar}", acts.lose_and_deliver_late, may_end=EITHER)
+    ends = NEVER if step.kind is CommandKind.PIVOT else HERE
+    yield _one(place, f"arrives after {bar}", acts.lose_and_deliver_late, may_end=EITHER, ends=HERE)
     for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
         hold = Injection(place, Layer.HANDLER, held)
-        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, may_end=EITHER, also=[hold])
+        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, may_end=EITHER, also=[hold], ends=ends)
 
 
 # Interrupted: cancelled, or overtaken by the deadline.
@@ -149,20 +161,24 @@ DEADLINE = Interruption("deadline", acts.pass_deadline_between, acts.pass_deadli
 def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iterator[Fault]:
     """Before the pivot has been sent it stops the saga; afterwards there is only forward."""
     place, stoppable = Place(step.key), step.kind is CommandKind.COMPENSATABLE
-    ends = how.ends if stoppable else WENT_ON
+    may_end, ends = (how.ends, HERE) if stoppable else (WENT_ON, NEVER)
     if previous := _just_before(step, steps):
         injection = Injection(Place(previous.key), Layer.DELIVERY, after(how.between))
         stops = WENT_ON if step.kind is CommandKind.RETRIABLE else how.ends
-        yield Fault(str(place), f"{how.name} before", (injection,), stops)
-    yield _one(place, f"{how.name} during", before(how.during), HEARS, layer=Layer.HANDLER, may_end=ends)
-    yield _one(place, f"{how.name} after", after(how.unheard), HEARS, may_end=ends)
+        last = NEVER if step.kind is CommandKind.RETRIABLE else previous.group
+        yield Fault(str(place), f"{how.name} before", (injection,), stops, ends=last)
+    yield _one(place, f"{how.name} during", before(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
+    yield _one(place, f"{how.name} after", after(how.unheard), HEARS, may_end=may_end, ends=ends)
     if stoppable and step.external:
         happened = f"{how.name} between effect and record"
-        yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=ends)
+        yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
     if stoppable:
         again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(acts.cancel))
         name = "cancelled twice" if how is CANCELLATION else "deadline, then cancelled"
-        yield _one(place, name, before(how.during), HEARS, layer=Layer.HANDLER, may_end=UNDONE | STOPPED, also=[again])
+        may_end = UNDONE | STOPPED
+        yield _one(
+            place, name, before(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, also=[again], ends=HERE
+        )
 
 
 # What concludes a step: its undo, its settlement.
@@ -173,6 +189,8 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         return
     place, also = Place(step.key, Role.COMPENSATES), [_reason_to_undo(steps)]
     yield from _concluding(place, EITHER, also)
+    yield _one(place, "broken, then corrected", before(acts.break_until_corrected), may_end=EITHER, also=also)
+    yield _one(place, "broken, then skipped", before(acts.break_until_skipped), may_end=EITHER, also=also)
     yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
     if step.external:
         again = "happened, not recorded, then asked again"
@@ -188,8 +206,8 @@ def _settling(step: Known) -> Iterator[Fault]:
     happened = Injection(pivot, layer, after(acts.fail), None, GIVEN_UP)
     never = Injection(pivot, Layer.DELIVERY, before(acts.fail), None, GIVEN_UP)
     yield from _concluding(place, WENT_ON, [happened])
-    yield _one(place, "never happened; failed, then fine", before(acts.fail), may_end=EITHER, also=[never])
-    yield _one(place, "never happened; answer lost", after(acts.fail), may_end=EITHER, also=[never])
+    yield _one(place, "never happened; failed, then fine", before(acts.fail), may_end=EITHER, also=[never], ends=HERE)
+    yield _one(place, "never happened; answer lost", after(acts.fail), may_end=EITHER, also=[never], ends=HERE)
 
 
 def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injection]) -> Iterator[Fault]:
@@ -206,10 +224,14 @@ def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injecti
 
 def _reason_to_undo(steps: Sequence[Known]) -> Injection:
     """Refuse the pivot, or, in a saga without one, lose the last step's answer, so that everything is undone."""
-    for step in steps:
-        if step.kind is CommandKind.PIVOT:
-            return Injection(Place(step.key), Layer.HANDLER, REFUSED)
-    return Injection(Place(steps[-1].key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+    last = _last_before_undo(steps)
+    if last.kind is CommandKind.PIVOT:
+        return Injection(Place(last.key), Layer.HANDLER, REFUSED)
+    return Injection(Place(last.key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+
+
+def _last_before_undo(steps: Sequence[Known]) -> Known:
+    return next((step for step in steps if step.kind is CommandKind.PIVOT), steps[-1])
 
 
 def _just_before(step: Known, steps: Sequence[Known]) -> Known | None:
@@ -234,8 +256,9 @@ def _one(
     times: int | None = 1,
     may_end: frozenset[Ending] = WENT_ON,
     also: Sequence[Injection] = (),
+    ends: int = NEVER,
 ) -> Fault:
-    return Fault(str(place), name, (Injection(place, layer, around, times, timing), *also), may_end)
+    return Fault(str(place), name, (Injection(place, layer, around, times, timing), *also), may_end, ends=ends)
 
 
 _always = functools.partial(_one, times=None)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
+from counteract.errors import ConfigurationError
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Fault, Injection, Layer, Place, Proceed
+
+Correct = Callable[[Command[Any]], Command[Any]]
 
 DEADLINE_SIGNAL = "counteract-explore-deadline"
 _PAUSE = 0.02
@@ -32,6 +35,21 @@ class Witnessed(NamedTuple):
     """The original's, for an undo too."""
 
 
+def unchanged(command: Command[Any]) -> Command[Any]:
+    """A correction that leaves the command as it is."""
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Those who decide about stuck steps."""
+
+    correct: Correct
+    """What they send instead of a command that is stuck."""
+    answer: Callable[[type[Command[Any]]], Any]
+    """What a step that they skip is taken to have returned."""
+
+
 @dataclass(slots=True)
 class Run:
     """One saga under one fault."""
@@ -40,10 +58,13 @@ class Run:
     request: Any
     fault: Fault
     client: Client
+    people: People
     commands: dict[UUID, type[Command[Any]]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
     has_deadline: bool = False
     journal: list[Witnessed] = field(default_factory=list)
+    decisions: list[Resolution] = field(default_factory=list)
+    """What somebody decided about stuck steps, and the saga accepted."""
     complaints: list[str] = field(default_factory=list)
     """Violations that were seen while they happened."""
     seen: Counter[Injection] = field(default_factory=Counter)
@@ -54,6 +75,8 @@ class Run:
     """By step: its undo, or its settlement, has passed; all of them once the workflow has ended."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _corrected: dict[Place, Command[Any]] = field(default_factory=dict)
+    _skipped: list[Encounter] = field(default_factory=list)
 
     @property
     def handle(self) -> WorkflowHandle[Any, Any]:
@@ -122,18 +145,54 @@ class Run:
         with suppress(RPCError):
             await self.handle.signal("resume")
 
-    async def resolve(self, step: str) -> None:
-        """Have the step tried again as soon as it is stuck."""
-        decision = Resolution(step=step, decision="retry", who="explore", why="the fault has passed")
+    async def resolve(self, encounter: Encounter, decision: Literal["retry", "skip"], **more: Any) -> None:
+        """Decide what becomes of a step as soon as it is stuck."""
+        step = encounter.place.step
+        resolution = Resolution(step=step, decision=decision, who="explore", why="the fault has passed", **more)
         while not self.ended.is_set():
             try:
-                await self.handle.execute_update("resolve", decision)
+                await self.handle.execute_update("resolve", resolution)
             except WorkflowUpdateFailedError:
                 await asyncio.sleep(_PAUSE)
             except RPCError:
                 return
             else:
+                self.decisions.append(resolution)
+                if decision == "skip":
+                    self._skipped.append(encounter)
                 return
+
+    async def resolve_corrected(self, encounter: Encounter) -> None:
+        """Have the step tried again with another command, which every later attempt is held to."""
+        corrected = self.people.correct(encounter.command)
+        self._corrected[encounter.place] = corrected
+        await self.resolve(encounter, "retry", command=corrected.model_dump(mode="json"))
+
+    async def resolve_skipped(self, encounter: Encounter) -> None:
+        """Have the saga go on without the step, or without its undo."""
+        result, command = None, type(encounter.command)
+        if not encounter.dispatch.undoes:
+            try:
+                result = command.spec.result.dump_python(self.people.answer(command), mode="json")
+            except ConfigurationError as error:
+                await self.give_up(str(error))
+        await self.resolve(encounter, "skip", result=result)
+
+    def expect_corrected(self, encounter: Encounter) -> None:
+        """An attempt begins: if somebody corrected its command, it should be the one."""
+        wanted = self._corrected.get(encounter.place, encounter.command)
+        if wanted != encounter.command:
+            self.complain(f"{encounter.place} was tried again without the correction of its command")
+
+    async def see_to_what_was_skipped(self) -> list[str]:
+        """Do by hand what somebody said was not the saga's concern any more; what went wrong with that."""
+        wrong = []
+        for encounter in self._skipped:
+            try:
+                await encounter.see_to_it()
+            except Exception as error:  # whatever it is, it is what a person would have met
+                wrong.append(f"{encounter.place} was skipped, and cannot be done by hand either: {error!r}")
+        return wrong
 
     async def report(self) -> SagaReport | None:
         answer: SagaReport | None = await self.handle.query("report", result_type=cast("Any", SagaReport | None))
@@ -152,6 +211,8 @@ class Encounter:
     place: Place
     command: Command[Any]
     dispatch: Dispatch
+    by_hand: Proceed
+    """What it is about, done without the saga."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Its handler has come to where a fault holds it."""
     _chosen: list[Injection] | None = None
@@ -163,6 +224,11 @@ class Encounter:
                 self.run.met[injection] += 1
                 proceed = _wrapped(self, injection, proceed)
         return await proceed()
+
+    async def see_to_it(self) -> None:
+        """Without any fault."""
+        CURRENT.set(replace(self, _chosen=[]))
+        await self.by_hand()
 
     def _injections(self) -> list[Injection]:
         """Chosen once per attempt: one that is delivered twice, or decides anew, stays under the same fault."""

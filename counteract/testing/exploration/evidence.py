@@ -14,12 +14,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from counteract.lifecycle import sagas
+from counteract.lifecycle import LifecycleEvent, sagas
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
-from counteract.saga import SagaReport
+from counteract.saga import Resolution, SagaReport
 from counteract.saga.converter import COMPENSATED, data_converter
-from counteract.store import PostgresEventStore
+from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run, Witnessed
 from counteract.testing.exploration.faults import Ending, Place
 from counteract.testing.exploration.timing import place_of
@@ -33,6 +33,7 @@ _TRANSACTIONS = (
     "select metadata ->> 'causation_id', count(distinct xmin::text) from events"
     " where metadata ->> 'correlation_id' = %s and metadata ? 'step' group by 1"
 )
+_LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.by_name.values())
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -76,13 +77,15 @@ class Evidence:
     ending: Ending
     why: str
     report: SagaReport | None
-    lifecycle: Sequence[str]
+    lifecycle: Sequence[LifecycleEvent]
     rows: Sequence[Row]
     transactions: Mapping[str, int]
     """In how many transactions a command's events were appended, by command id."""
     sent: Sequence[Sent]
     journal: Sequence[Witnessed]
     complaints: Sequence[str]
+    decisions: Sequence[Resolution] = ()
+    """About stuck steps; each was accepted."""
     has_deadline: bool = False
     task_failure: str = ""
     """Why the workflow's code did not get on, where it did not."""
@@ -101,8 +104,8 @@ class Evidence:
 
 async def gather(run: Run, store: PostgresEventStore, ending: Ending, why: str) -> Evidence:
     """Ask everybody. The run is over: nothing changes any more."""
-    history, rows, transactions, lifecycle, report = await asyncio.gather(
-        run.handle.fetch_history(),
+    histories, rows, transactions, lifecycle, report = await asyncio.gather(
+        _histories(run),
         _fetch(store, _COMMANDS, run.id),
         _fetch(store, _TRANSACTIONS, run.id),
         store.read_stream(sagas.stream(run.id)),
@@ -112,14 +115,15 @@ async def gather(run: Run, store: PostgresEventStore, ending: Ending, why: str) 
         ending=ending,
         why=why,
         report=report,
-        lifecycle=[each.event_type for each in lifecycle],
+        lifecycle=[_LIFECYCLE.decode(each).event for each in lifecycle],
         rows=[Row(*row) for row in rows],
         transactions={str(command_id): int(count) for command_id, count in transactions},
-        sent=list(sent_in(history, run)),
+        sent=sent_in(histories, run),
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
+        decisions=tuple(run.decisions),
         has_deadline=run.has_deadline,
-        task_failure=_task_failure(history),
+        task_failure=_task_failure(histories[-1]),
     )
 
 
@@ -133,27 +137,54 @@ def ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | Non
     return {COMPENSATED: Ending.COMPENSATED, "SagaIncomplete": Ending.INCOMPLETE}.get(kind or "", Ending.FAILED)
 
 
-def sent_in(history: WorkflowHistory, run: Run) -> list[Sent]:
+async def _histories(run: Run) -> list[WorkflowHistory]:
+    """Of all runs that continued one another, the first one's first."""
+    found = [await run.handle.fetch_history()]
+    while earlier := found[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
+        found.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
+    return found
+
+
+def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
+    """In the order of the histories: a later one's events are counted on from where the one before ends."""
+    found: list[Sent] = []
+    before = 0
+    for history in histories:
+        found += _sent_in(history, run, before)
+        before += len(history.events)
+    return found
+
+
+def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
     by_event: dict[int, Sent] = {}
     for event in history.events:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            scheduled = event.activity_task_scheduled_event_attributes
-            payloads = scheduled.input.payloads
-            dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
-            command = run.commands[dispatch.command_id]
-            by_event[event.event_id] = Sent(
-                place=place_of(command, dispatch, scheduled.activity_type.name),
-                command=command,
-                command_id=dispatch.command_id,
-                begun=event.event_id,
-                group=scheduled.workflow_task_completed_event_id,
-                repeats=scheduled.retry_policy.maximum_attempts != 1,
-            )
-        elif closed := CLOSED.get(event.event_type):
-            sent = by_event[getattr(event, closed).scheduled_event_id]
-            sent.ended = event.event_id
-            sent.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+            if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
+                by_event[event.event_id] = sent
+        elif (closed := CLOSED.get(event.event_type)) and (
+            found := by_event.get(getattr(event, closed).scheduled_event_id)
+        ):
+            found.ended = before + event.event_id
+            found.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
     return list(by_event.values())
+
+
+def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None:
+    """None for an activity that is no step's: the saga's own code, or the engine, may have others."""
+    payloads = scheduled.input.payloads
+    try:
+        dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
+        command = run.commands[dispatch.command_id]
+    except (IndexError, KeyError, ValueError):
+        return None
+    return Sent(
+        place=place_of(command, dispatch, scheduled.activity_type.name),
+        command=command,
+        command_id=dispatch.command_id,
+        begun=event,
+        group=before + scheduled.workflow_task_completed_event_id,
+        repeats=scheduled.retry_policy.maximum_attempts != 1,
+    )
 
 
 def _task_failure(history: WorkflowHistory) -> str:

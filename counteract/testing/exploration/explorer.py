@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +23,7 @@ from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
 from counteract.testing.exploration.catalogue import Known, catalogue
-from counteract.testing.exploration.encounter import Run
+from counteract.testing.exploration.encounter import People, Run
 from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather
 from counteract.testing.exploration.faults import EITHER, Ending, Fault
 from counteract.testing.exploration.judging import undone_steps, violations
@@ -39,6 +40,16 @@ GRACE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one exploration."""
+
+    seconds: float
+    """After which a run counts as hung."""
+    concurrency: int
+    """How many runs go on side by side."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explorer:
     """One saga in a worker."""
 
@@ -49,9 +60,8 @@ class Explorer:
     queue: str
     runs: dict[str, Run]
     invariant: Invariant | None
-    limit: float
-    """Seconds after which a run counts as hung."""
-    places: asyncio.Semaphore
+    people: People
+    limits: Limits
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -64,8 +74,8 @@ class Explorer:
         services: Services,
         *,
         invariant: Invariant | None,
-        limit: float,
-        concurrency: int,
+        people: People,
+        limits: Limits,
     ) -> AsyncIterator[Self]:
         """With a worker under way, on a task queue that nobody else serves."""
         runs: dict[str, Run] = {}
@@ -90,7 +100,7 @@ class Explorer:
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         async with worker:
-            yield cls(saga, request, own, desk, queue, runs, invariant, limit, asyncio.Semaphore(concurrency))
+            yield cls(saga, request, own, desk, queue, runs, invariant, people, limits)
 
     @property
     def name(self) -> str:
@@ -100,36 +110,48 @@ class Explorer:
         """All single faults, by what a run without any has shown."""
         return catalogue([self._known(each) for each in first.steps()], has_deadline=first.has_deadline)
 
-    async def explore(self, faults: Sequence[Fault]) -> list[Explored]:
+    async def explore(self, faults: Sequence[Fault], *, seconds: float | None) -> list[Explored]:
+        """In the order of the faults; those that no run was begun for within so many seconds are left out."""
+        over = time.monotonic() + (math.inf if seconds is None else seconds)
+        left, done = iter(enumerate(faults)), dict[int, Explored]()
+
+        async def work() -> None:
+            for number, fault in left:
+                if time.monotonic() > over:
+                    return
+                done[number] = await self.run(fault)
+
         async with asyncio.TaskGroup() as group:
-            runs = [group.create_task(self.run(fault)) for fault in faults]
-        return [run.result() for run in runs]
+            for _ in range(self.limits.concurrency):
+                group.create_task(work())
+        return [done[number] for number in sorted(done)]
 
     async def run(self, fault: Fault) -> Explored:
         """One saga under this fault, to its end, and judged."""
-        async with self.places:
-            started = time.monotonic()
-            run = await self._prepared(fault)
-            evidence = await self._evidence(run)
-            # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
-            may_end = fault.may_end | EITHER if run.unmet else fault.may_end
-            explored = Explored(
-                id=run.id,
-                request=run.request,
-                fault=fault,
-                evidence=evidence,
-                undone=undone_steps(evidence),
-                reached=not run.unmet,
-                violations=violations(evidence, may_end, lambda each: self.desk.external(each.command)),
-                seconds=time.monotonic() - started,
-            )
-            return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
+        started = time.monotonic()
+        run = await self._prepared(fault)
+        evidence = await self._evidence(run)
+        # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
+        may_end = fault.may_end | EITHER if run.unmet else fault.may_end
+        found = violations(evidence, may_end, lambda each: self.desk.external(each.command))
+        explored = Explored(
+            id=run.id,
+            request=run.request,
+            fault=fault,
+            evidence=evidence,
+            undone=undone_steps(evidence),
+            skipped=sorted(each.step for each in run.decisions if each.decision == "skip"),
+            reached=not run.unmet,
+            violations=[*found, *await run.see_to_what_was_skipped()],
+            seconds=time.monotonic() - started,
+        )
+        return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
 
     async def _prepared(self, fault: Fault) -> Run:
         run_id = f"{self.queue}-{next(self.numbers)}"
         request = self.request(run_id) if callable(self.request) else self.request
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(run_id, request, fault, self.client)
+        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people)
         return run
 
     async def _evidence(self, run: Run) -> Evidence:
@@ -144,7 +166,7 @@ class Explorer:
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
         ending, why = await self._ended(run)
-        await run.finish(within=self.limit)
+        await run.finish(within=self.limits.seconds)
         evidence = await gather(run, self.desk.services.store, ending, why)
         if ending is Ending.HUNG:
             with suppress(RPCError):
@@ -153,7 +175,7 @@ class Explorer:
 
     async def _ended(self, run: Run) -> tuple[Ending, str]:
         try:
-            await asyncio.wait_for(run.handle.result(), self.limit)
+            await asyncio.wait_for(run.handle.result(), self.limits.seconds)
         except TimeoutError:
             return Ending.HUNG, ""
         except WorkflowFailureError as failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +38,8 @@ class Ending(StrEnum):
     FAILED = "failed"
     HUNG = "hung"
 
+
+NEVER = sys.maxsize
 
 WENT_ON = frozenset({Ending.COMPLETED})
 UNDONE = frozenset({Ending.COMPENSATED})
@@ -88,6 +91,10 @@ class Fault:
     injections: tuple[Injection, ...] = ()
     may_end: frozenset[Ending] = WENT_ON
     cancelled_at_start: bool = False
+    begins: int = 0
+    """The group of steps that the saga must have come to for it to strike."""
+    ends: int = NEVER
+    """The last group that the saga comes to under it."""
     both: tuple[Fault, ...] = ()
     """Of a pair: its two faults."""
 
@@ -95,8 +102,13 @@ class Fault:
         return f"{self.target}: {self.name}"
 
     def can_meet(self, other: Fault) -> bool:
-        """Whether both can strike in one run: two at the same place would stand in each other's way."""
-        own, others = ({(each.place, each.layer) for each in fault.injections[:1]} for fault in (self, other))
+        """Whether both can strike in one run: neither ends before the other begins, nor stands in its way."""
+        if self.ends < other.begins or other.ends < self.begins:
+            return False
+        own, others = (
+            {(each.place, each.layer) for each in mine if each not in theirs}
+            for mine, theirs in ((self.injections, other.injections), (other.injections, self.injections))
+        )
         return bool(own and others and not own & others)
 
     @property

@@ -10,6 +10,7 @@ from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
 from counteract.saga import SagaStatus
 from counteract.saga.report import StepReport
+from counteract.testing.exploration.deciding import decisions, skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
 
@@ -42,6 +43,8 @@ class Effects:
     undo_transactions: int
     undone_last: bool
     """Whatever happened outside, an undo came after it."""
+    skipped: bool
+    """Somebody decided to go on without it, or not to undo it."""
 
     @property
     def may_still_happen(self) -> bool:
@@ -55,10 +58,11 @@ def violations(evidence: Evidence, may_end: Collection[Ending], external: Callab
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
-    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence), *evidence.complaints]
+    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence)]
+    found += [*decisions(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
-        found += _left_behind(each, went_forward=evidence.ending is Ending.COMPLETED)
+        found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending is Ending.COMPLETED)
         found += _misreported(each)
         found += _too_late(each)
     return [*found, *_out_of_order(evidence), *_while_in_flight(evidence), *_past_the_pivot(evidence), *_open(evidence)]
@@ -93,6 +97,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         transactions=max((evidence.transactions.get(str(each), 0) for each in ids), default=0),
         undo_transactions=0 if external else sum(evidence.transactions.get(str(each), 0) for each in undo_ids),
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        skipped=step.place.step in skipped_steps(evidence),
     )
 
 
@@ -103,12 +108,13 @@ def _ended_otherwise(evidence: Evidence, may_end: Collection[Ending]) -> Iterato
 
 
 def _lifecycle(evidence: Evidence) -> Iterator[str]:
-    counts = Counter(evidence.lifecycle)
+    told = [each.event_type for each in evidence.lifecycle]
+    counts = Counter(told)
     began = bool(evidence.steps()) or evidence.ending is not Ending.CANCELLED
     if counts["SagaStarted"] > 1 or (began and not counts["SagaStarted"]):
         yield f"the saga recorded {counts['SagaStarted']} SagaStarted events"
     if (wanted := _TERMINAL.get(evidence.ending)) and counts["SagaStarted"]:
-        ends = [each for each in evidence.lifecycle if each in ("SagaCompleted", "SagaCompensated")]
+        ends = [each for each in told if each in ("SagaCompleted", "SagaCompensated")]
         if ends != [wanted]:
             yield f"the saga ended {evidence.ending} and recorded {' and '.join(ends) or 'no end'} instead of {wanted}"
 
@@ -129,10 +135,20 @@ def _more_than_once(each: Effects) -> Iterator[str]:
         yield f"{each.step} was undone {each.undo_transactions} times"
 
 
-def _left_behind(each: Effects, *, went_forward: bool) -> Iterator[str]:
+def _skipped(each: Effects) -> Iterator[str]:
+    """What it did stays, and what it did not do stays undone: whoever decided so sees to it."""
+    if each.undone:
+        yield f"{each.step} was undone although its undo was skipped"
+    if each.kind is CommandKind.RETRIABLE and each.applied:
+        yield f"{each.step} took effect although it was skipped"
+
+
+def _left_behind(each: Effects, went_forward: bool) -> Iterator[str]:
     if each.kind is not CommandKind.COMPENSATABLE:
         if each.kind is CommandKind.PIVOT and not went_forward and each.applied:
             yield f"{each.step} took effect, and the saga did not go forward"
+        if each.kind is CommandKind.RETRIABLE and went_forward and not each.applied:
+            yield f"the saga completed, and {each.step} never took effect"
         return
     # A step that the saga went on without must be undone although the saga completes.
     keeps = went_forward and each.report is not None and each.report.outcome is Outcome.APPLIED
@@ -199,6 +215,7 @@ def _past_the_pivot(evidence: Evidence) -> Iterator[str]:
 
 
 def _open(evidence: Evidence) -> Iterator[str]:
+    left = skipped_steps(evidence)
     for row in evidence.rows:
-        if row.status == "started":
+        if row.status == "started" and row.step not in left:
             yield f"{row.step} is left as started, without a conclusion"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -13,6 +13,10 @@ class Options:
     """How many pairs of faults every exploration adds."""
     seed: int = 0
     """What they are drawn with."""
+    show: bool = False
+    """Whether the session shows the tables of explorations that pass."""
+    shown: list[str] = field(default_factory=list)
+    """The tables of the test that runs."""
 
 
 OPTIONS = Options()

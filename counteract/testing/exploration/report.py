@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,7 @@ from counteract.errors import CounteractError
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault
 
+WIDTH = 140
 SHOWN = 12
 """Failures that an error's message spells out: the first ones mostly explain the others."""
 
@@ -37,6 +39,8 @@ class Explored:
     """What the user's own invariant said against it."""
     judged: bool = False
     """Whether there was such an invariant."""
+    skipped: Sequence[str] = ()
+    """The steps that a person decided to go on without, or not to undo."""
     seconds: float = 0.0
 
     @property
@@ -57,6 +61,8 @@ class Exploration:
     seconds: float
     seed: int | None = None
     """What the pairs were drawn with."""
+    possible_pairs: int = 0
+    """How many there are, where some were drawn."""
     at_rest: str | None = None
     """What was wrong once nothing ran any more."""
 
@@ -69,6 +75,17 @@ class Exploration:
         return [run for run in self.runs if not run.reached]
 
     @property
+    def pairs(self) -> int:
+        return sum(len(run.fault.parts) > 1 for run in self.runs)
+
+    @property
+    def title(self) -> str:
+        drawn = f"{self.pairs:,} of {self.possible_pairs:,} pairs (seed {self.seed})" if self.possible_pairs else ""
+        if len(self.runs) == self.pairs + 1 and drawn:
+            return f"Pairs of faults of {self.saga}: {drawn}"
+        return f"Every single fault of {self.saga}" + (f", and {drawn}" if drawn else "")
+
+    @property
     def summary(self) -> str:
         counts = Counter(run.ending for run in self.runs)
         endings = ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
@@ -79,10 +96,8 @@ class Exploration:
 
     def print(self, console: Console | None = None) -> None:
         """The table, and the totals below it."""
-        console = console or Console(width=140)
-        pairs = sum(len(run.fault.parts) > 1 for run in self.runs)
-        title = f"Every single fault of {self.saga}" + (f", and {pairs} pairs" if pairs else "")
-        table = Table(title=title, title_justify="left")
+        console = console or Console(width=WIDTH)
+        table = Table(title=self.title, title_justify="left")
         for name in ("step", "fault", "outcome", "undone", "protocol", "invariant"):
             table.add_column(name, overflow="fold")
         step = ""
@@ -93,6 +108,12 @@ class Exploration:
             step = run.fault.target
         console.print(table)
         console.print(escape(self.summary))
+
+    def text(self) -> str:
+        """The same, for whoever prints it later."""
+        said = StringIO()
+        self.print(Console(file=said, width=WIDTH))
+        return said.getvalue()
 
 
 class ExplorationFailed(CounteractError):
@@ -129,7 +150,8 @@ def _cells(run: Explored) -> tuple[str, ...]:
     unproven = not run.reached and not run.violations
     protocol = "[yellow]not reached[/]" if unproven else _mark("; ".join(run.violations))
     invariant = _mark(run.invariant) if run.judged else ""
-    return escape(run.fault.name), str(run.ending), escape(", ".join(run.undone)), protocol, invariant
+    undone = [*run.undone, *(f"{step} skipped" for step in run.skipped)]
+    return escape(run.fault.name), str(run.ending), escape(", ".join(undone)), protocol, invariant
 
 
 def _mark(objection: str | None) -> str:

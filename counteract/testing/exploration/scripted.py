@@ -14,7 +14,7 @@ from counteract.participants.executing import Participant
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Role, Settle, Undo
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.services import Answers
 
 
 class Done(Event, name="ExploredStepDone"):
@@ -73,13 +73,15 @@ class ScriptedServices:
         external: Collection[type[Command[Any]]],
     ) -> None:
         self.store = store
-        self._answers = {each.__name__: answer for each, answer in answers.items()}
+        self._answers = Answers(answers)
         self._external = {each.__name__ for each in external}
         self._outside = Outside()
 
+    def answer(self, command: type[Command[Any]]) -> Any:
+        return self._answers.to(command)
+
     def participant(self, command: type[Command[Any]]) -> Participant:
-        answer = self._answers.get(command.__name__)
-        answer = sample(command.spec.result) if answer is None else answer
+        answer = self.answer(command)
         external = command.__name__ in self._external
         do, undo = self._outside_of(answer) if external else _inside(answer)
         wants = {"streams": Streams, "dispatch": Dispatch}

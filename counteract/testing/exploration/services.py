@@ -7,6 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import uuid5
 
 from temporalio import activity
 from temporalio.common import RawValue
@@ -21,9 +22,22 @@ from counteract.participants.handlers import Handler, Role
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration.encounter import CURRENT, Encounter, Run, Witnessed
 from counteract.testing.exploration.faults import Layer, Place, Proceed
+from counteract.testing.exploration.samples import sample
 
 Activity = Callable[[Any, Any], Awaitable[Any]]
 Name = tuple[str, str]
+
+
+class Answers:
+    """What is given for a command's class, or else some value of its result type."""
+
+    def __init__(self, given: Mapping[type[Command[Any]], Any]) -> None:
+        self._given = {each.__name__: answer for each, answer in given.items()}
+
+    def to(self, command: type[Command[Any]]) -> Any:
+        """Raises ConfigurationError where none is given, and none can be made up."""
+        given = self._given.get(command.__name__)
+        return sample(command.spec.result) if given is None else given
 
 
 class Services(Protocol):
@@ -36,6 +50,10 @@ class Services(Protocol):
         """Its handlers. Raises ConfigurationError where there are none."""
         ...
 
+    def answer(self, command: type[Command[Any]]) -> Any:
+        """What a step of this class may be taken to have returned. Raises ConfigurationError where there is nothing."""
+        ...
+
     @property
     def resources(self) -> Mapping[Any, Any]: ...
 
@@ -43,8 +61,9 @@ class Services(Protocol):
 class RealServices(Services):
     """The user's own handlers, on the user's own store."""
 
-    def __init__(self, participants: Participants) -> None:
+    def __init__(self, participants: Participants, *, answers: Mapping[type[Command[Any]], Any]) -> None:
         self._participants = participants
+        self._answers = Answers(answers)
         self._by_name = {_name(each.command): each for each in participants.check()}
 
     @property
@@ -59,6 +78,9 @@ class RealServices(Services):
         if found := self._by_name.get(_name(command)):
             return found
         raise ConfigurationError("participants= is not complete", [f"{command.__name__} has no handler"])
+
+    def answer(self, command: type[Command[Any]]) -> Any:
+        return self._answers.to(command)
 
 
 @dataclass(slots=True)
@@ -106,20 +128,27 @@ class FaultyExecutor(Executor):
     runs: Mapping[str, Run]
 
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
+        # A person's own doing: the command that was refused keeps its recorded answer.
+        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand")})
+        by_hand = functools.partial(super().forward, command, own, limit=limit)
         proceed = functools.partial(super().forward, command, dispatch, limit=limit)
-        return await self._meet(Role.HANDLES, command, dispatch, proceed)
+        return await self._meet(Role.HANDLES, command, dispatch, proceed, by_hand)
 
     async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
-        await self._meet(Role.COMPENSATES, command, dispatch, functools.partial(super().undo, command, dispatch))
+        proceed = functools.partial(super().undo, command, dispatch)
+        await self._meet(Role.COMPENSATES, command, dispatch, proceed, proceed)
 
     async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
         proceed = functools.partial(super().settle, activity, command, dispatch)
-        return await self._meet(Role.SETTLES, command, dispatch, proceed)
+        return await self._meet(Role.SETTLES, command, dispatch, proceed, proceed)
 
-    async def _meet(self, role: Role, command: Command[Any], dispatch: Dispatch, proceed: Proceed) -> Any:
+    async def _meet(
+        self, role: Role, command: Command[Any], dispatch: Dispatch, proceed: Proceed, by_hand: Proceed
+    ) -> Any:
         run = self.runs[dispatch.saga_id]
         place = Place(dispatch.step.partition("~")[0], role)
-        encounter = Encounter(run, place, command, dispatch)
+        encounter = Encounter(run, place, command, dispatch, by_hand)
+        run.expect_corrected(encounter)
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         return await encounter.through(Layer.DELIVERY, concluding)

@@ -1,0 +1,42 @@
+"""What people decided about stuck steps, held against what the saga says of it: no decision may get lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from counteract.lifecycle import SagaCompensated, SagaResolved
+from counteract.messages import CommandKind
+from counteract.saga.ledger import Undoing
+from counteract.testing.exploration.evidence import Evidence
+
+
+def skipped_steps(evidence: Evidence) -> set[str]:
+    """The steps that the saga went on without, or whose undo it went on without."""
+    return {each.step for each in evidence.decisions if each.decision == "skip"}
+
+
+def decisions(evidence: Evidence) -> Iterator[str]:
+    """Who decided what, and why, is on record; a skipped undo is listed as skipped, and as nothing else."""
+    resolved = [each for each in evidence.lifecycle if isinstance(each, SagaResolved)]
+    on_record = {(each.step, each.decision, each.who, each.why) for each in resolved}
+    for each in evidence.decisions:
+        if (each.step, each.decision, each.who, each.why) not in on_record:
+            yield f"somebody decided to {each.decision} {each.step}, which is not on record"
+    compensatable = {step.place.step for step in evidence.steps() if step.command.kind is CommandKind.COMPENSATABLE}
+    skipped = skipped_steps(evidence) & compensatable
+    for told in evidence.lifecycle:
+        if isinstance(told, SagaCompensated):
+            yield from _listed(told, skipped)
+    for step in evidence.report.steps if evidence.report else ():
+        if (step.undo is Undoing.SKIPPED) != (step.step in skipped):
+            what = "was skipped" if step.step in skipped else "was never skipped"
+            yield f"the undo of {step.step} {what}, and is reported as {step.undo or 'not begun'}"
+
+
+def _listed(told: SagaCompensated, skipped: set[str]) -> Iterator[str]:
+    for step in sorted(skipped - set(told.skipped)):
+        yield f"the undo of {step} was skipped, and SagaCompensated does not list it as skipped"
+    for step in sorted(set(told.skipped) - skipped):
+        yield f"the undo of {step} was never skipped, and SagaCompensated lists it as skipped"
+    for step in sorted(skipped & set(told.undone)):
+        yield f"the undo of {step} was skipped, and SagaCompensated lists it as undone"
