@@ -16,10 +16,12 @@ from temporalio.workflow import ActivityCancellationType
 
 from counteract.dev import EmbeddedTemporal
 from counteract.errors import ConfigurationError
+from counteract.lifecycle import SagaResolved
 from counteract.messages import Command, Outcome
 from counteract.participants import Participants
 from counteract.participants.fence import FIND_COMMAND, Fence, Fenced, Known
 from counteract.saga import dispatching, saga, stepping, tasks
+from counteract.saga.chronicle import Chronicle
 from counteract.saga.ledger import Ledger, Undoing
 from counteract.saga.saga import Saga
 from counteract.saga.stepping import Stepper
@@ -165,11 +167,13 @@ def skip_reported_as_undone(patch: pytest.MonkeyPatch) -> None:
 
 def decision_not_recorded(patch: pytest.MonkeyPatch) -> None:
     """Who let the saga go on is nobody's business."""
+    record = Chronicle.record
 
-    async def stuck(self: Saga, step: Any, why: str) -> Any:
-        return await self._parking.decision_on(step)
+    async def selective(self: Chronicle, event: Any, **what: Any) -> None:
+        if event is not SagaResolved:
+            await record(self, event, **what)
 
-    patch.setattr(Saga, "stuck", stuck)
+    patch.setattr(Chronicle, "record", selective)
 
 
 def correction_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError
