@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest_asyncio
+from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.temporal import EmbeddedTemporal
 from counteract.store import PostgresEventStore
+from counteract.store.connecting import APP_ROLE
 from counteract.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -38,15 +40,21 @@ async def postgres() -> AsyncIterator[EmbeddedPostgres]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """A migrated database for one test alone."""
+    """A migrated database for one test alone, as its owner connects to it."""
     async with fresh_database(postgres) as url:
         yield url
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def event_store(database_url: str) -> AsyncIterator[PostgresEventStore]:
+async def app_url(postgres: EmbeddedPostgres, database_url: str) -> str:
+    """The test's database as the application connects to it: with the right to append and read, and no other."""
+    return as_application(postgres, database_url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def event_store(app_url: str) -> AsyncIterator[PostgresEventStore]:
     """An event store for one test alone."""
-    async with PostgresEventStore.open(database_url, pool_size=20) as store:
+    async with PostgresEventStore.open(app_url, pool_size=20) as store:
         yield store
 
 
@@ -66,6 +74,11 @@ async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
     finally:
         # FORCE, so that a test which failed with a connection open fails for its own reason only.
         await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def as_application(server: EmbeddedPostgres, url: str) -> str:
+    """The URL of one of the server's databases, for the role of the application."""
+    return server.url_of(str(conninfo_to_dict(url)["dbname"]), role=APP_ROLE)
 
 
 async def execute(server: EmbeddedPostgres, statement: str) -> None:

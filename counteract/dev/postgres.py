@@ -13,6 +13,7 @@ from counteract.dev.cluster import NAME, Cluster, socket_folder
 from counteract.dev.errors import PartCrashed, PartFailed
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.dev.state import StateFolder
+from counteract.store.connecting import APP_ROLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,13 @@ class EmbeddedPostgres:
         """For libpq and psycopg; SQLAlchemy wants `postgresql+psycopg` as its scheme. Survives `kill` and `restart`."""
         return self.url_of(DATABASE)
 
-    def url_of(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._cluster.socket}"
+    @property
+    def app_url(self) -> str:
+        """The same database, as the role that `migrate` makes for the application."""
+        return self.url_of(DATABASE, role=APP_ROLE)
+
+    def url_of(self, database: str, *, role: str = "postgres") -> str:
+        return f"postgresql://{role}@/{database}?host={self._cluster.socket}"
 
     def lines(self) -> list[tuple[str, str]]:
         return [(f"{NAME} {self.version}", self.url)]

@@ -80,10 +80,13 @@ class ProjectionSubscriber(Subscriber):
 
 def _create(connection: Connection, table: Table) -> bool:
     inspector = inspect(connection)
-    if not inspector.has_table(table.name):
+    # Where it would be created, which for the application's role is a schema of its own. One of that name that the
+    # owner made elsewhere could be read, but not written.
+    schema = inspector.default_schema_name
+    if not inspector.has_table(table.name, schema):
         table.create(connection)
         return True
-    actual = {column["name"] for column in inspector.get_columns(table.name)}
+    actual = {column["name"] for column in inspector.get_columns(table.name, schema)}
     if actual != set(table.columns.keys()):
         problem = "the table has other columns than are declared: drop it, and it is built anew"
         raise ConfigurationError(f"projection table {table.name!r}", [problem])

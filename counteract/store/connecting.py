@@ -17,6 +17,9 @@ from counteract.errors import ConfigurationError
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
+APP_ROLE = "counteract_app"
+"""What the application should connect as: `migrate` creates it, without a password (docs/decisions/0060)."""
+
 # In seconds. A peer that vanished without a word is noticed in half a minute instead of in hours.
 _CONNECT_OPTIONS: dict[str, Any] = {
     "application_name": "counteract",

@@ -10,8 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from counteract.errors import SchemaOutdated
-from counteract.store.connecting import sync_engine
+from counteract.errors import SchemaOutdated, StoreError
+from counteract.store.connecting import APP_ROLE, sync_engine
 from counteract.store.translating import translated
 
 # Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema.
@@ -19,22 +19,30 @@ VERSION_TABLE = "counteract_version"
 
 _HERE = Path(__file__).parent
 _FUNCTIONS = _HERE / "sql"
+_RIGHTS = _HERE / "rights.sql"
 _MISSING_FUNCTIONS = text("select name from unnest(cast(:names as text[])) as name where to_regproc(name) is null")
 # Any number will do, as long as nobody else takes it.
 _LOCK = text("select pg_advisory_xact_lock(7203480152)")
+# What `set search_path from current` takes down in the functions: a caller's path, temporary tables included, must not
+# put other tables or functions before those that they mean.
+_PIN_PATH = text("select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)")
 
 
 def migrate(url: str) -> None:
     """Apply what is missing, all or nothing. Safe to repeat, and to call from several processes at once.
 
-    Raises StoreUnavailable. The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011).
+    Connect as the owner of the tables: raises StoreError for the role of the application, and StoreUnavailable.
+    The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011).
     """
     with translated(), sync_engine(url).begin() as connection:
+        if connection.scalar(text("select current_user")) == APP_ROLE:
+            raise StoreError(f"{APP_ROLE} is the application's role: migrate as the owner of the database")
         connection.execute(_LOCK)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        for path in sorted(_FUNCTIONS.glob("*.sql")):
+        connection.execute(_PIN_PATH)
+        for path in [*sorted(_FUNCTIONS.glob("*.sql")), _RIGHTS]:
             _execute_script(connection, path.read_text(encoding="utf-8"))
 
 

@@ -34,10 +34,13 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "57": (StoreUnavailable, "the server ended the statement or the connection"),
     "58": (StoreUnavailable, "the server has a system error"),
     "22": (InvalidEvent, "PostgreSQL cannot store this"),
+    "25006": (StoreUnavailable, "the database takes no writes: is it a standby, or in maintenance?"),
+    "42501": (StoreError, "the role that you connect as may not do this"),
     "42P01": (SchemaOutdated, _MIGRATE),
     "42703": (SchemaOutdated, _MIGRATE),
     "42883": (SchemaOutdated, _MIGRATE),
     "CA003": (AppendTooLarge, "split it"),
+    "CA005": (StoreError, "have a superuser run `create role counteract_app login`, then migrate"),
     "CA": (StoreError, "refused"),
 }
 

@@ -18,7 +18,7 @@ create or replace function append_events(
     p_event_stream integer[], p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[],
     p_data jsonb[], p_metadata jsonb[]
 ) returns table (stream_version integer, last_position bigint)
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 declare
     max_streams constant integer := 256;

@@ -4,7 +4,7 @@ create or replace function begin_command(
     p_command_id uuid,
     p_saga_id text, p_saga_type text, p_step text, p_activity_type text, p_task_queue text, p_command jsonb
 ) returns table (status text, result jsonb, activity_type text)
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 begin
     insert into commands as c (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command, started_at)

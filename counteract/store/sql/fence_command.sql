@@ -9,7 +9,7 @@ create or replace function fence_command(
     p_saga_id text, p_saga_type text, p_step text, p_original_type text, p_undo_type text, p_task_queue text,
     p_command jsonb, p_result_if_never jsonb
 ) returns table (known text, result jsonb)
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 declare
     original record;

@@ -9,7 +9,7 @@ create or replace function record_command(
     p_event_stream integer[], p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[],
     p_data jsonb[], p_metadata jsonb[]
 ) returns table (recorded boolean, status text, result jsonb, activity_type text)
-language plpgsql as $$
+language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 begin
     insert into commands as c (command_id, status, result, saga_id, saga_type, step, activity_type, task_queue, undoes, command)

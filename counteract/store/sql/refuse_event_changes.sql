@@ -11,3 +11,6 @@ end $$;
 create or replace trigger events_append_only
     before update or delete or truncate on events
     for each statement execute function refuse_event_changes();
+
+-- In sessions that replicate as well, where triggers otherwise rest.
+alter table events enable always trigger events_append_only;

@@ -1,0 +1,44 @@
+-- What the application may do in the database: read, append through append_events, and keep tables of its own in a
+-- schema of its own. Applied after every migration, by the owner: what is taken away by hand comes back, and what a
+-- restored copy of the database lacks as well. docs/decisions/0060.
+do $$
+begin
+    if to_regrole('counteract_app') is null then
+        -- Without a password: until one is set, nobody gets in who must give one.
+        create role counteract_app login;
+        -- For whoever connects without our own settings: an open transaction that has appended delays every subscriber.
+        alter role counteract_app set idle_in_transaction_session_timeout = '30s';
+    end if;
+exception
+    when insufficient_privilege then
+        raise exception 'role counteract_app is missing, and % may not create it', current_user
+            using errcode = 'CA005';
+    when duplicate_object or unique_violation then
+        -- Roles belong to the whole server, and another database of it was being migrated.
+        null;
+end $$;
+
+do $$
+declare
+    here constant text := current_schema();
+begin
+    execute format('grant usage on schema %I to counteract_app', here);
+    if not has_database_privilege('counteract_app', current_database(), 'connect') then
+        execute format('grant connect on database %I to counteract_app', current_database());
+    end if;
+    -- "$user" on the usual search path: the tables of projections are created here. Not in the schema of the events,
+    -- where a function of somebody's making could take the place of one that the owner's functions call.
+    if to_regnamespace('counteract_app') is null then
+        create schema counteract_app;
+    end if;
+    grant usage, create on schema counteract_app to counteract_app;
+end $$;
+
+-- No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
+revoke all on events, commands, counteract_version, events_position_seq from counteract_app, public;
+grant select on events, commands, counteract_version, events_position_seq to counteract_app;
+grant select, insert, update on subscriptions to counteract_app;
+
+-- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
+revoke all on function append_events, begin_command, record_command, fence_command from public;
+grant execute on function append_events, begin_command, record_command, fence_command to counteract_app;

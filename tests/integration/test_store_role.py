@@ -1,0 +1,184 @@
+"""What the application's role may do, and every way that we know to cheat with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from counteract.dev import EmbeddedPostgres
+from counteract.dev.fixtures import as_application, execute
+from counteract.errors import StoreError, WrongExpectedVersion
+from counteract.store import ANY, NO_STREAM, Appended, PostgresEventStore
+from counteract.store.connecting import APP_ROLE
+from counteract.store.migrate import check_schema, migrate
+from counteract.store.schema import metadata
+from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from tests.counters import Counted, counter, counters
+
+pytestmark = pytest.mark.integration
+
+A = counter("a")
+
+
+@pytest.fixture
+async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
+    async with PostgresEventStore.open(app_url) as store:
+        yield store
+
+
+async def test_the_application_appends_loads_and_reads(store: PostgresEventStore, app_url: str) -> None:
+    assert await store.append(A, [Counted(amount=2)], expect=NO_STREAM) == Appended(1, 1)
+    assert (await store.load(counters, "a")).state == 2
+    assert [each.stream for each in await store.read()] == [A]
+    with pytest.raises(WrongExpectedVersion):
+        await store.append(A, [Counted()], expect=NO_STREAM)
+    check_schema(app_url)
+
+
+_ROW = "(event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)"
+CHEATS = {
+    "a false version": f"insert into events {_ROW} values (gen_random_uuid(), 'counter', 'a', 7, 'Counted', 1, '{{}}', '{{}}')",
+    "an update": "update events set version = 2",
+    "a deletion": "delete from events",
+    "a truncation": "truncate events",
+    "a merge": "merge into events e using events o on e.position = o.position when matched then delete",
+    "no triggers": "alter table events disable trigger all",
+    "triggers that rest": "set session_replication_role = replica",
+    "no trigger": "drop trigger events_append_only on events",
+    "another trigger": "create trigger mine before insert on events for each row execute function suppress_redundant_updates_trigger()",
+    "a function that refuses nothing": "create or replace function public.refuse_event_changes() returns trigger "
+    "language plpgsql as 'begin return new; end'",
+    "no table": "drop table events",
+    "no constraint": "alter table events drop constraint events_pkey",
+    "a copy": "copy events from stdin",
+    "a lock that stops readers": "lock table events in access exclusive mode",
+    "a lock that holds up subscribers": "lock table events in row exclusive mode",
+    "a position": "select nextval('events_position_seq')",
+    "positions anew": "select setval('events_position_seq', 1)",
+    "an answer of its own": "insert into commands (command_id, status, saga_id, saga_type, step, activity_type, "
+    "task_queue, command) values (gen_random_uuid(), 'done', 's', 'S', 'x', 'X', 'q', '{}')",
+    "an answer withdrawn": "update commands set status = 'fenced'",
+    "a rule": "create rule mine as on insert to events do instead nothing",
+    "a function in the owner's schema": "create function public.coalesce_it(text) returns text language sql as 'select 1'",
+    "the owner's rights": "set role postgres",
+    "more rights": "alter role counteract_app superuser",
+    "another schema version": "update counteract_version set version_num = 'x'",
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
+async def test_the_application_cannot_cheat(store: PostgresEventStore, cheat: str) -> None:
+    await store.append(A, [Counted()], expect=ANY)
+    before = await store.read()
+    with pytest.raises(StoreError, match="may not do this"):
+        async with store.connection() as connection, connection.transaction():
+            await connection.execute(cheat)
+    assert await store.read() == before
+
+
+async def test_rights_that_it_grants_itself_are_none(app_url: str) -> None:
+    with psycopg.connect(app_url, autocommit=True) as application:
+        application.execute("grant all on events to counteract_app")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            application.execute("delete from events")
+
+
+async def test_the_owner_cannot_change_events_either(database_url: str, store: PostgresEventStore) -> None:
+    await store.append(A, [Counted()], expect=ANY)
+    with psycopg.connect(database_url) as owner:
+        owner.execute("set session_replication_role = replica")
+        with pytest.raises(psycopg.Error, match="append-only"):
+            owner.execute("delete from events")
+
+
+async def test_a_table_of_the_callers_does_not_take_the_place_of_the_events(store: PostgresEventStore) -> None:
+    """With a temporary table in front, or a schema of its own, the checks would look at what the caller made up."""
+    await store.append(A, [Counted()], expect=NO_STREAM)
+    for make in [
+        "create temp table events (like public.events)",
+        "create table counteract_app.events (like public.events)",
+    ]:
+        async with store.connection() as connection, connection.transaction() as transaction:
+            await connection.execute(make)
+            arguments = append_arguments([StreamChange(A, 1, 1, [Counted()])], {}, [uuid4()])
+            appended = await connection.execute(f"select * from append_events({APPEND_PLACEHOLDERS})", arguments)
+            assert await appended.fetchone() == (2, pytest.approx(2, abs=1))
+            assert (await connection.execute("select from events")).rowcount == 0
+            raise psycopg.Rollback(transaction)
+
+
+async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> None:
+    with psycopg.connect(database_url) as owner:
+        found = owner.execute(
+            "select proname, proconfig, has_function_privilege('public', oid, 'execute') from pg_proc where prosecdef"
+            " and pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert {name for name, *_ in found} == {"append_events", "begin_command", "record_command", "fence_command"}
+    assert {(tuple(config), everybody) for _, config, everybody in found} == {(("search_path=public, pg_temp",), False)}
+
+
+async def test_no_table_was_forgotten(app_url: str) -> None:
+    with psycopg.connect(app_url) as application:
+        for table in metadata.tables:
+            application.execute(f"select from {table}")
+
+
+async def test_tables_of_the_applications_own_stand_apart(app_url: str) -> None:
+    with psycopg.connect(app_url) as application:
+        application.execute("create table mine (id integer)")
+        assert application.execute("select 'mine'::regclass::oid::regclass::text, current_schema()").fetchone() == (
+            "mine",
+            APP_ROLE,
+        )
+
+
+async def test_an_idle_transaction_is_ended_for_a_client_without_our_settings_too(app_url: str) -> None:
+    with psycopg.connect(app_url) as application:
+        assert application.execute("show idle_in_transaction_session_timeout").fetchone() == ("30s",)
+
+
+async def test_the_application_cannot_migrate(app_url: str) -> None:
+    """It would make functions of its own, which then stood before the owner's."""
+    with pytest.raises(StoreError, match="migrate as the owner"):
+        migrate(app_url)
+
+
+async def test_rights_that_were_taken_or_given_by_hand_are_put_right(
+    postgres: EmbeddedPostgres, database_url: str, app_url: str
+) -> None:
+    with psycopg.connect(database_url) as owner:
+        owner.execute("grant all on events to counteract_app; revoke all on commands from counteract_app")
+    migrate(database_url)
+    with psycopg.connect(app_url) as application:
+        application.execute("select from commands")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            application.execute("delete from events")
+
+
+async def test_an_owner_who_is_no_superuser_can_migrate(postgres: EmbeddedPostgres) -> None:
+    await execute(postgres, "create role landlord login")
+    await execute(postgres, "create database rented owner landlord")
+    await execute(postgres, "revoke all on database rented from public")
+    try:
+        url = postgres.url_of("rented", role="landlord")
+        migrate(url)
+        migrate(url)
+        async with PostgresEventStore.open(as_application(postgres, url)) as store:
+            assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1)
+    finally:
+        await execute(postgres, "drop database rented with (force)")
+        await execute(postgres, "drop role landlord")
+
+
+async def test_a_role_that_the_owner_may_not_create_is_asked_for() -> None:
+    async with EmbeddedPostgres() as another:
+        await execute(another, "create role landlord login")
+        await execute(another, "create database rented owner landlord")
+        url = another.url_of("rented", role="landlord")
+        with pytest.raises(StoreError, match=r"superuser run `create role counteract_app login`.*landlord may not"):
+            migrate(url)
+        await execute(another, "create role counteract_app login")
+        migrate(url)
