@@ -16,7 +16,7 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
-from counteract.dev.fixtures import fresh_database
+from counteract.dev.fixtures import as_application, fresh_database
 from counteract.dev.ports import free_port
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.lifecycle import sagas
@@ -104,7 +104,7 @@ async def open_market(
     port = free_port()
     provider_url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(fresh_database(postgres))
+        url = as_application(postgres, await stack.enter_async_context(fresh_database(postgres)))
         env = os.environ | {
             "DATABASE_URL": url,
             "TEMPORAL_ADDRESS": temporal.address,

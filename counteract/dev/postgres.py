@@ -78,7 +78,7 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@/{database}?host={self._cluster.socket}"
 
     def lines(self) -> list[tuple[str, str]]:
-        return [(f"{NAME} {self.version}", self.url)]
+        return [(f"{NAME} {self.version}", self.app_url)]
 
     async def start(self) -> None:
         """Start the server on the files it has, also after `stop` or `kill`; return when it answers."""

@@ -79,7 +79,7 @@ async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str
         EmbeddedTemporal(options.state_of("temporal"), port=options.port, ui_port=options.ui_port)
     )
     return os.environ | {
-        "DATABASE_URL": postgres.url,
+        "DATABASE_URL": postgres.app_url,
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": NAMESPACE,
         "TEMPORAL_UI_URL": temporal.ui_url,

@@ -94,7 +94,7 @@ async def run(console: Console, plan: Plan) -> bool:
         finally:
             await load.leave()
         console.print(verdict.storm_table(plan.seed, faults, load), verdict.ending_table(load))
-        holds = await verdict.judged(console, load, faults.postgres.url, scene.provider_url)
+        holds = await verdict.judged(console, load, faults.postgres.app_url, scene.provider_url)
         if plan.pairs:
             stage = Stage(supervisor, faults.postgres, load.client, scene.logs)
             holds &= await pairs_hold(console, stage, seconds=plan.pairs, seed=plan.seed)
@@ -108,7 +108,7 @@ async def set_up(supervisor: Supervisor, plan: Plan, goods: Catalogue) -> Scene:
     postgres = await supervisor.add(MortalPostgres())
     await asyncio.to_thread(migrate, postgres.url)
     temporal = await supervisor.add(EmbeddedTemporal(ui=False))
-    async with PostgresEventStore.open(postgres.url) as store:
+    async with PostgresEventStore.open(postgres.app_url) as store:
         await catalogue.load(store, goods)
     port = free_port()
     env = environment(postgres, temporal, port)
@@ -155,7 +155,7 @@ async def recovered(client: Client, saga_id: str) -> None:
 
 def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int) -> Mapping[str, str]:
     return os.environ | {
-        "DATABASE_URL": postgres.url,
+        "DATABASE_URL": postgres.app_url,
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": NAMESPACE,
         "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{port}",

@@ -27,6 +27,7 @@ import worker
 from counteract.cli.recover import SCHEDULE
 from counteract.dev.temporal import SEARCH_ATTRIBUTES
 from counteract.saga.recovery import RecoverSagas
+from counteract.store.connecting import APP_ROLE
 from deploy import healthcheck
 
 pytestmark = pytest.mark.unit
@@ -182,15 +183,25 @@ def test_the_database_outlives_its_container() -> None:
 def test_the_application_and_temporal_have_databases_and_roles_of_their_own() -> None:
     [setup] = scripts(SERVICES["postgres"])
     owners = dict(re.findall(r"^create database (\w+) owner (\w+);", setup, re.MULTILINE))
-    [url] = {
-        urlsplit(value) for service in APPLICATION.values() for value in environment(service).values() if "@" in value
+    urls = {
+        name: urlsplit(value)
+        for name, service in APPLICATION.items()
+        for value in environment(service).values()
+        if "@" in value
     }
+    url = urls.pop("migrate")
     temporal = environment(SERVICES["temporal"])
 
     assert owners[url.path.removeprefix("/")] == url.username
     assert {owners["temporal"], owners["temporal_visibility"]} == {temporal["POSTGRES_USER"]}
     assert temporal["POSTGRES_USER"] == environment(SERVICES["temporal-schema"])["SQL_USER"] != url.username
-    assert set(owners.values()) == set(re.findall(r"^create role (\w+) login", setup, re.MULTILINE))
+    assert {(each.username, each.path) for each in urls.values()} == {(APP_ROLE, url.path)}
+    assert {*owners.values(), APP_ROLE} == set(re.findall(r"^create role (\w+) login", setup, re.MULTILINE))
+
+
+def test_only_the_migration_is_given_the_owners_password() -> None:
+    given = {name for name, service in AS_WRITTEN.items() if "COUNTERACT_OWNER_PASSWORD" in str(service)}
+    assert given == {"migrate", "postgres"}
 
 
 @pytest.mark.parametrize("name", sorted(name for name, service in SERVICES.items() if scripts(service)))
