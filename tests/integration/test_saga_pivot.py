@@ -85,7 +85,7 @@ async def test_a_provider_that_will_never_say_leaves_the_saga_to_a_person_who_ca
 
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await resolve(handle, "ChargeCard", "skip")
-    assert "whether it happened cannot be skipped" in str(refused.value.cause)
+    assert "cannot be decided by skip, only by retry" in str(refused.value.cause)
     await resolve(handle, "ChargeCard", "retry")
     await completed(agency, handle)
 

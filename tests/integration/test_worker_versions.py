@@ -88,21 +88,9 @@ class Office:
         return [line.removesuffix(" done") for line in self.agency.log[trip] if line.endswith(" done")]
 
 
-@pytest.fixture(scope="module")
-async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
-    agency = Agency()
-    async with agency.serve(temporal.address):
-        yield agency
-
-
 @pytest.fixture
 def office(agency: Agency, temporal: EmbeddedTemporal) -> Office:
     return Office(agency, temporal.address, f"office-{uuid4().hex[:8]}")
-
-
-@pytest.fixture
-def trip() -> str:
-    return f"trip-{uuid4().hex[:12]}"
 
 
 @pytest.fixture
