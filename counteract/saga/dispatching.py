@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
@@ -76,26 +76,21 @@ class Dispatcher:
         """The same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
-    def forward(self, step: Step, options: Options) -> ActivityHandle[Any]:
+    def forward(self, step: Step, options: Options) -> ActivityHandle[RawValue]:
         spec = options.applied_to(step.command.spec)
-        return self._start(spec.name, step, self._dispatch(step.dispatch_key), spec, result=spec.result_type)
+        return self._start(spec.name, step, self._dispatch(step.dispatch_key), spec)
 
-    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[Any]:
+    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
         spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
-        return self._start(
-            spec.compensation, step, self._undo_dispatch(step.dispatch_key), spec, result=None, prefix="undo "
-        )
+        return self._start(spec.compensation, step, self._undo_dispatch(step.dispatch_key), spec, prefix="undo ")
 
-    def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[Any]:
+    def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
         spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
-        result = Settled[spec.result_type]  # type: ignore[name-defined]
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is not a pivot")
-        return self._start(
-            spec.settlement, pivot, self._undo_dispatch(pivot.dispatch_key), spec, result=result, prefix="settle "
-        )
+        return self._start(spec.settlement, pivot, self._undo_dispatch(pivot.dispatch_key), spec, prefix="settle ")
 
     def _dispatch(self, key: str) -> Dispatch:
         return Dispatch(
@@ -112,14 +107,15 @@ class Dispatcher:
         return forward.model_copy(update={"command_id": self.id_of(f"undo {key}"), "undoes": forward.command_id})
 
     def _start(
-        self, activity: str, step: Step, dispatch: Dispatch, spec: CommandSpec, *, result: Any, prefix: str = ""
-    ) -> ActivityHandle[Any]:
+        self, activity: str, step: Step, dispatch: Dispatch, spec: CommandSpec, *, prefix: str = ""
+    ) -> ActivityHandle[RawValue]:
         return workflow.start_activity(
             activity,
             args=[step.command, dispatch],
             activity_id=prefix + step.dispatch_key,
             task_queue=spec.service,
-            result_type=result,
+            # Read in the saga: an answer that cannot be read would fail the workflow from outside, with nothing undone.
+            result_type=RawValue,
             start_to_close_timeout=spec.attempt_timeout,
             # Without it an activity that no worker knows, or whose result is too large, is retried for ever unseen.
             schedule_to_close_timeout=spec.timeout,
@@ -130,6 +126,28 @@ class Dispatcher:
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=step.command.summary(),
         )
+
+
+class UnreadableAnswer(StepFailed):
+    """What came back is not what the command declares. The step may have happened; asking again brings the same."""
+
+
+def answer_of(step: Step, raw: RawValue) -> Any:
+    """A forward step's result. Raises UnreadableAnswer."""
+    return _read(step, raw, step.command.spec.result_type)
+
+
+def settlement_of(pivot: Step, raw: RawValue) -> Settled[Any]:
+    """What was found out about a pivot. Raises UnreadableAnswer."""
+    settled: Settled[Any] = _read(pivot, raw, Settled[pivot.command.spec.result_type])  # type: ignore[name-defined]
+    return settled
+
+
+def _read(step: Step, raw: RawValue, kind: Any) -> Any:
+    try:
+        return workflow.payload_converter().from_payload(raw.payload, kind)
+    except Exception as error:
+        raise UnreadableAnswer(step.key, f"its answer cannot be read: {error}") from error
 
 
 def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError:
@@ -145,7 +163,9 @@ def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError
 
 def is_final(error: ActivityError | StepFailed) -> bool:
     """The worker said that trying again is of no use."""
-    cause = error.cause if isinstance(error, ActivityError) else None
+    if isinstance(error, StepFailed):
+        return isinstance(error, UnreadableAnswer)
+    cause = error.cause
     return isinstance(cause, ApplicationError) and cause.non_retryable
 
 

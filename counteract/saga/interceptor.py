@@ -9,6 +9,7 @@ from temporalio import workflow
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
+    HandleSignalInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -16,6 +17,7 @@ from temporalio.worker import (
 )
 
 from counteract.saga.carrying import MEMO, Carried
+from counteract.saga.failing import is_saga_failure
 from counteract.saga.saga import Interruption
 from counteract.saga.workflow import SagaWorkflow
 
@@ -37,6 +39,17 @@ class _SagaInbound(WorkflowInboundInterceptor):
             return await super().execute_workflow(call)
         instance._intercepted = True
         return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+
+    async def handle_signal(self, call: HandleSignalInput) -> None:
+        """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
+        try:
+            await super().handle_signal(call)
+        except Exception as failure:
+            instance = workflow.instance()
+            saga = instance._saga if isinstance(instance, SagaWorkflow) else None
+            if saga is None or not saga.under_way or not is_saga_failure(failure):
+                raise
+            saga.interrupt(Interruption.HANDLER, failure)
 
 
 class _SagaOutbound(WorkflowOutboundInterceptor):

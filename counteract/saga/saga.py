@@ -43,6 +43,7 @@ class Interruption(StrEnum):
 
     CANCELLED = "cancelled"
     DEADLINE = "deadline passed"
+    HANDLER = "a signal's handler failed"
 
 
 class Saga:
@@ -174,14 +175,13 @@ class Saga:
     def resolve(self, resolution: Resolution) -> None:
         self._parking.resolve(resolution)
 
-    def interrupt(self, why: Interruption) -> None:
+    def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
         """Stop going forward. Past the pivot there is only forward, and an undo that runs is never stopped."""
         if self._closing:
             return
         self._interruption = self._interruption or why
-        self._cause = self._cause or why
-        if self._body and self._ledger.pivot is None:
-            self._body.cancel()
+        self._cause = self._cause or (describe(failure) if failure else why)
+        self._stop_if_interrupted()
 
     # What the stepper calls.
 
@@ -251,7 +251,7 @@ class Saga:
         await self._may_go_on()
         await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
-            await self._undo_unknown()
+            await self._clear_the_way()
         self._raise_if_stopped()
         # Armed first: a step that timed out may still have happened.
         steps = self._ledger.begin(commands)
@@ -267,6 +267,8 @@ class Saga:
             # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
             self._ledger.disown(steps)
             # What was to stop the saga may have had to wait for a pivot that was then refused.
+            if asyncio.current_task() is not self._body:
+                self._stop_if_interrupted()
             self._raise_if_interrupted()
             raise
 
@@ -301,7 +303,7 @@ class Saga:
         """Arm a failed step anew, as a new command. What the old one did, or may do yet, is undone first."""
         if step.kind is CommandKind.PIVOT:
             await workflow.wait_condition(lambda: not self._ledger.in_flight)
-            await self._undo_unknown()
+            await self._clear_the_way()
         elif step.outcome is Outcome.UNKNOWN:
             await to_the_end(self._stepper.undo(step))
         if (flight := asyncio.current_task()) and flight.cancelling():
@@ -324,6 +326,11 @@ class Saga:
 
     def _is_stopped(self) -> bool:
         return self._closing or (self._interruption is not None and self._ledger.pivot is None)
+
+    def _stop_if_interrupted(self) -> None:
+        """Reach the body, whatever it waits for."""
+        if self._body and not self._closing and self._is_stopped():
+            self._body.cancel()
 
     def _raise_if_interrupted(self) -> None:
         if self._interruption and self._ledger.pivot is None:
@@ -360,7 +367,7 @@ class Saga:
         return ending
 
     async def _compensate(self, failure: BaseException) -> BaseException:
-        self._phase, self._cause = SagaStatus.COMPENSATING, self._interruption or describe(failure)
+        self._phase, self._cause = SagaStatus.COMPENSATING, self._cause or describe(failure)
         self.changed()
         await self._settle_flights(cancel=True)
         for group in self._ledger.undo_plan():
@@ -384,6 +391,12 @@ class Saga:
         """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
         while groups := self._ledger.unknown():
             await together([self._stepper.undo(step) for step in groups[0]])
+
+    async def _clear_the_way(self) -> None:
+        """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
+        while self._ledger.unknown():
+            await self._undo_unknown()
+            await self._may_go_on()
 
     def _ending(self, failure: BaseException) -> BaseException:
         if self._interruption is Interruption.CANCELLED:

@@ -90,7 +90,9 @@ async def test_the_current_details_are_a_table_of_the_steps(agency: Agency, trip
     await compensated(agency, handle)
 
 
-async def test_activities_are_named_by_their_steps_and_carry_the_summaries_that_their_commands_give(agency: Agency, trip: str) -> None:
+async def test_activities_are_named_by_their_steps_and_carry_the_summaries_that_their_commands_give(
+    agency: Agency, trip: str
+) -> None:
     agency.script(trip, "ChargeCard", refuse("no money"))
     handle = await start(agency, trip, flights=2)
     await compensated(agency, handle)
@@ -105,7 +107,7 @@ async def test_activities_are_named_by_their_steps_and_carry_the_summaries_that_
         "BookFlight#2": "",
         "BookHotel": f'"a room for {trip}"',
         "ChargeCard": "",
-        "undo BookHotel": "",
+        "undo BookHotel": f'"a room for {trip}"',
         "undo BookFlight": "",
         "undo BookFlight#2": "",
     }
