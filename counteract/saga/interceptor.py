@@ -6,19 +6,21 @@ import asyncio
 from typing import Any, NoReturn
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
     Interceptor,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
 
+from counteract.lifecycle import CHILD
 from counteract.saga.carrying import MEMO, Carried
-from counteract.saga.failing import is_saga_failure
-from counteract.saga.saga import Interruption
+from counteract.saga.failing import Interruption, is_saga_failure
 from counteract.saga.workflow import SagaWorkflow
 
 
@@ -53,6 +55,12 @@ class _SagaInbound(WorkflowInboundInterceptor):
 
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
+    async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        if CHILD in (call.memo or {}):
+            # Read in the saga, like any step's answer.
+            call.ret_type = RawValue
+        return await self.next.start_child_workflow(call)
+
     def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
         instance = workflow.instance()
         if isinstance(instance, SagaWorkflow):

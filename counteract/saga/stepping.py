@@ -14,7 +14,17 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.errors import Rejected, StepFailed
 from counteract.messages import CommandKind, Outcome
-from counteract.saga.dispatching import Dispatcher, Options, Settled, answer_of, failure_of, is_final, settlement_of
+from counteract.saga.children import ChildSaga, run_child
+from counteract.saga.dispatching import (
+    Dispatcher,
+    Options,
+    Settled,
+    answer_of,
+    child_completed,
+    failure_of,
+    is_final,
+    settlement_of,
+)
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Resolution, corrected, replacement
 
@@ -65,7 +75,7 @@ class Stepper:
         self.observer.changed()
         while not step.concluded:
             try:
-                await self._try(step, self.dispatcher.undo(step, self.alert_after))
+                await self._undo(step)
                 step.undoing = Undoing.UNDONE
             except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
@@ -74,6 +84,15 @@ class Stepper:
                 elif decision:
                     step.command = corrected(step, decision)
             self._noted(step, stuck=step.stuck and not step.concluded)
+
+    async def _undo(self, step: Step) -> None:
+        child = step.command
+        if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
+            settling = self.dispatcher.settle_child(step, child, self.alert_after)
+            happened = child_completed(step, await self._try(step, settling))
+            step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
+        if step.may_have_applied:
+            await self._try(step, self.dispatcher.undo(step, self.alert_after))
 
     async def _once(self, step: Step, options: Options) -> Any:
         try:
@@ -104,6 +123,8 @@ class Stepper:
         return result
 
     async def _answer(self, step: Step, options: Options) -> Any:
+        if options.child is not None:
+            return await run_child(step, options.child)
         try:
             return answer_of(step, await self.dispatcher.forward(step, options))
         except ActivityError as error:
