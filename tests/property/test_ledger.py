@@ -162,10 +162,10 @@ class LedgerAndModel(RuleBasedStateMachine):
         self.ledger.disown([self.today(step)])
         self.of(step).disowned = True
 
-    @precondition(lambda self: not self.ledger.in_flight)
     @rule()
     def continue_as_new(self) -> None:
-        """The next run knows no more than what travels as JSON."""
+        """The next run knows no more than what travels as JSON, once nothing is in flight."""
+        self.settle_all(Outcome.APPLIED)
         carried = Carried(begun=True, steps=tuple(map(CarriedStep.of, self.ledger.steps)))
         self.ledger = Carried.model_validate_json(carried.model_dump_json()).ledger()
 
