@@ -180,7 +180,7 @@ async def test_a_closed_saga_is_reported_by_workers_of_its_own_version_only(offi
             closed = await office.start(trip)
             await closed.result()
         await office.make_current("v2")
-        with pytest.raises(RPCError, match="(?i)time(d )?out"):
+        with pytest.raises(RPCError, match=r"(?i)time(d )?out"):
             await closed.query("report", rpc_timeout=timedelta(seconds=2))
 
     async with office.worker(Trip, "v1"):
