@@ -262,7 +262,7 @@ class Saga:
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
             self._ledger.disown(steps)
             # What was to stop the saga may have had to wait for a pivot that was then refused.

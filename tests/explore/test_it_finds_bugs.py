@@ -146,6 +146,7 @@ def cancellation_swallowed(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(saga, "settled", settled)
     patch.setattr(Saga, "_raise_if_interrupted", lambda self: None)
+    patch.setattr(Saga, "_is_stopped", lambda self: self._closing)
 
 
 def skip_not_recorded(patch: pytest.MonkeyPatch) -> None:
