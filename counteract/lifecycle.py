@@ -18,6 +18,10 @@ FIND_UNDONE = "FindUndoneCommands"
 """The local activity that finds out which of a saga's commands have been undone."""
 FIND_SENT = "FindSentCommands"
 """The activity that finds what all runs of a saga have sent out, those that a reset put an end to included."""
+SETTLE_CHILD = "SettleChildSaga"
+"""The activity that finds out whether a child saga of whose end nobody heard has completed."""
+CHILD = "counteract child"
+"""The memo by which the recovery of a lost parent knows what its child was, and how it is undone: a `LostStep`."""
 
 
 class SagaEvent(Event):

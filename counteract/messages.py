@@ -185,6 +185,10 @@ class Command(Message, Generic[R]):
             retry=retry,
         )
 
+    def step_name(self) -> str:
+        """What the saga's steps with this command are called."""
+        return self.spec.name
+
     def summary(self) -> str | None:
         """What the Web UI shows beside the step's name: override it to tell one from another. Keep personal data out."""
         return None

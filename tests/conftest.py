@@ -15,7 +15,6 @@ LONG = (
     "test_checkout_in_doubt",
     "test_embedded_postgres",
     "test_saga_races",
-    "test_saga_protocol",
 )
 """Test files that take more than ten seconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 from uuid import uuid4
@@ -10,7 +11,6 @@ from uuid import uuid4
 import typer
 
 from counteract.cli.temporal import Address, Namespace, connected, told
-from counteract.errors import CounteractError
 
 SCHEDULE = "recover-sagas"
 
@@ -54,15 +54,21 @@ async def _schedule(
         ScheduleAlreadyRunningError,
         ScheduleIntervalSpec,
         ScheduleSpec,
+        ScheduleUpdate,
+        ScheduleUpdateInput,
     )
 
     client = await connected(address, namespace)
     action = ScheduleActionStartWorkflow("RecoverSagas", include_forgotten, id=SCHEDULE, task_queue=task_queue)
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
-    try:
-        await client.create_schedule(SCHEDULE, Schedule(action=action, spec=spec))
-    except ScheduleAlreadyRunningError:
-        raise CounteractError(
-            f"the schedule {SCHEDULE} exists: change it with `temporal schedule update`, or delete it first"
-        ) from None
+
+    def changed(found: ScheduleUpdateInput) -> ScheduleUpdate:
+        """What else somebody has set, a pause for instance, stays."""
+        return ScheduleUpdate(replace(found.description.schedule, action=action, spec=spec))
+
+    async with told():
+        try:
+            await client.create_schedule(SCHEDULE, Schedule(action=action, spec=spec))
+        except ScheduleAlreadyRunningError:
+            await client.get_schedule_handle(SCHEDULE).update(changed)
     print(f"the schedule {SCHEDULE} runs every {every}")

@@ -15,15 +15,17 @@ from counteract.lifecycle import (
     FIND_SENT,
     FIND_UNDONE,
     RECORD_LIFECYCLE,
+    SETTLE_CHILD,
     LifecycleRecord,
     LostSaga,
     LostStep,
     sagas,
 )
+from counteract.participants.children import child_completed
 from counteract.participants.recovery import lost_sagas, sent
 from counteract.store import ANY, PostgresEventStore
 
-_UNDONE = "select undoes from commands where undoes = any (%s) and status = 'done'"
+_UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        return [self.record, self.find_lost, self.find_undone, self.find_sent]
+        return [self.record, self.find_lost, self.find_undone, self.find_sent, self.settle_child]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
@@ -56,10 +58,10 @@ class Lifecycle:
         return await lost_sagas(activity.client(), self.store, include_forgotten=include_forgotten)
 
     @activity.defn(name=FIND_UNDONE)
-    async def find_undone(self, command_ids: list[UUID]) -> list[UUID]:
-        """Those of the commands whose undo is on record."""
+    async def find_undone(self, undo_ids: list[UUID]) -> list[UUID]:
+        """Those of the undos that are on record."""
         async with self.store.connection() as connection:
-            rows = await connection.execute(_UNDONE, (command_ids,))
+            rows = await connection.execute(_UNDONE, (undo_ids,))
             return [row[0] for row in await rows.fetchall()]
 
     @activity.defn(name=FIND_SENT)
@@ -67,3 +69,8 @@ class Lifecycle:
         """What the saga that asks has sent out in all of its runs; `run_id` is the first one's."""
         saga_id, last_run = activity.info().workflow_id, activity.info().workflow_run_id
         return await sent(activity.client(), self.store, str(saga_id), run_id, last_run)
+
+    @activity.defn(name=SETTLE_CHILD)
+    async def settle_child(self, saga_id: str, parent_id: str) -> bool:
+        """Whether the child saga has completed. Fails, to be asked again, while it has not ended."""
+        return await child_completed(activity.client(), self.store, saga_id, parent_id)

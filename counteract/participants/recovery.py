@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from counteract.lifecycle import LostSaga, LostStep
+from counteract.lifecycle import CHILD, LostSaga, LostStep
 from counteract.messages import command_id_of, command_types
 from counteract.store import PostgresEventStore
 
@@ -77,7 +77,7 @@ async def sent(
     """
     steps: dict[str, LostStep] = {}
     for history in await _histories(client, saga_id, last_run):
-        for step in _scheduled(history):
+        async for step in _scheduled(history, client.data_converter):
             steps.setdefault(step.key, step)
     async for step in _recorded(store, saga_id, run_id):
         steps.setdefault(step.key, step)
@@ -112,14 +112,17 @@ def _continued_from(history: WorkflowHistory) -> str | None:
     return history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
 
 
-def _scheduled(history: WorkflowHistory) -> Iterator[LostStep]:
+async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> AsyncIterator[LostStep]:
     commands = command_types()
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
-        name = scheduled.activity_type.name
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED and name in commands:
-            command, dispatch = (json.loads(each.data) for each in scheduled.input.payloads)
+        begun = event.start_child_workflow_execution_initiated_event_attributes
+        if (name := scheduled.activity_type.name) in commands:
+            command, dispatch = await converter.decode(scheduled.input.payloads)
             yield LostStep(key=dispatch["step"], command_type=name, command=command)
+        elif CHILD in begun.memo.fields:
+            (child,) = await converter.decode([begun.memo.fields[CHILD]], [LostStep])
+            yield child
 
 
 async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:

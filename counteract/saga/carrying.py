@@ -72,6 +72,9 @@ class Carried(Message):
         return Ledger.of([each.step() for each in self.steps])
 
 
+NOTHING = Carried()
+
+
 def carried_over() -> Carried:
     """What the run before took along; nothing where there was none. Raises SagaMisuse where no saga can run."""
     info = workflow.info()

@@ -8,12 +8,14 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.errors import CounteractError, Rejected, StepFailed
-from counteract.messages import CommandSpec, Dispatch, Message, Retry, command_id_of
+from counteract.lifecycle import SETTLE_CHILD
+from counteract.messages import Command, CommandSpec, Dispatch, Message, Retry, command_id_of
+from counteract.saga.children import ChildCall, ChildSaga
 from counteract.saga.ledger import Step
 
 R = TypeVar("R")
@@ -48,6 +50,7 @@ class Options:
     timeout: timedelta | None = None
     retry: Retry | None = None
     on_failure: Park | None = None
+    child: ChildCall | None = None
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
         return replace(
@@ -76,25 +79,39 @@ class Dispatcher:
         """The same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
-    def forward(self, step: Step, options: Options) -> ActivityHandle[Any]:
+    def forward(self, step: Step, options: Options) -> ActivityHandle[RawValue]:
         spec = options.applied_to(step.command.spec)
-        return self._start(spec.name, step, self._dispatch(step.dispatch_key), spec, result=spec.result_type)
+        return self._start(spec.name, step.command, self._dispatch(step.dispatch_key), spec)
 
-    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[Any]:
+    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
+        dispatch = self._undo_dispatch(step.dispatch_key)
+        if isinstance(step.command, ChildSaga):
+            # A command like any other: the child's own were fenced, if at all, when it undid itself.
+            command = step.command.compensation
+            spec = replace(command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+            return self._start(spec.name, command, dispatch.model_copy(update={"undoes": None}), spec, prefix="undo ")
         spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
-        return self._start(
-            spec.compensation, step, self._undo_dispatch(step.dispatch_key), spec, result=None, prefix="undo "
-        )
+        return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
 
-    def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[Any]:
+    def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
         spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
-        result = Settled[spec.result_type]  # type: ignore[name-defined]
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is not a pivot")
-        return self._start(
-            spec.settlement, pivot, self._undo_dispatch(pivot.dispatch_key), spec, result=result, prefix="settle "
+        dispatch = self._undo_dispatch(pivot.dispatch_key)
+        return self._start(spec.settlement, pivot.command, dispatch, spec, prefix="settle ")
+
+    def settle_child(self, step: Step, child: ChildSaga, timeout: timedelta) -> ActivityHandle[RawValue]:
+        return workflow.start_activity(
+            SETTLE_CHILD,
+            args=[child.saga_id, self.saga_id],
+            activity_id=f"settle {step.dispatch_key}",
+            result_type=RawValue,
+            start_to_close_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timeout,
+            retry_policy=_retry_policy(UNTIL_IT_SUCCEEDS),
+            cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 
     def _dispatch(self, key: str) -> Dispatch:
@@ -112,14 +129,15 @@ class Dispatcher:
         return forward.model_copy(update={"command_id": self.id_of(f"undo {key}"), "undoes": forward.command_id})
 
     def _start(
-        self, activity: str, step: Step, dispatch: Dispatch, spec: CommandSpec, *, result: Any, prefix: str = ""
-    ) -> ActivityHandle[Any]:
+        self, activity: str, command: Command[Any], dispatch: Dispatch, spec: CommandSpec, *, prefix: str = ""
+    ) -> ActivityHandle[RawValue]:
         return workflow.start_activity(
             activity,
-            args=[step.command, dispatch],
-            activity_id=prefix + step.dispatch_key,
+            args=[command, dispatch],
+            activity_id=prefix + dispatch.step,
             task_queue=spec.service,
-            result_type=result,
+            # Read in the saga: an answer that cannot be read would fail the workflow from outside, with nothing undone.
+            result_type=RawValue,
             start_to_close_timeout=spec.attempt_timeout,
             # Without it an activity that no worker knows, or whose result is too large, is retried for ever unseen.
             schedule_to_close_timeout=spec.timeout,
@@ -128,8 +146,35 @@ class Dispatcher:
             retry_policy=_retry_policy(spec.retry),
             # By default the undo would run while the activity still runs.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=step.command.summary(),
+            summary=command.summary(),
         )
+
+
+class UnreadableAnswer(StepFailed):
+    """What came back is not what the command declares. The step may have happened; asking again brings the same."""
+
+
+def answer_of(step: Step, raw: RawValue) -> Any:
+    """A forward step's result. Raises UnreadableAnswer."""
+    return _read(step, raw, step.command.spec.result_type)
+
+
+def settlement_of(pivot: Step, raw: RawValue) -> Settled[Any]:
+    """What was found out about a pivot. Raises UnreadableAnswer."""
+    settled: Settled[Any] = _read(pivot, raw, Settled[pivot.command.spec.result_type])  # type: ignore[name-defined]
+    return settled
+
+
+def child_completed(step: Step, raw: RawValue) -> bool:
+    """What was found out about a child saga."""
+    return bool(_read(step, raw, bool))
+
+
+def _read(step: Step, raw: RawValue, kind: Any) -> Any:
+    try:
+        return workflow.payload_converter().from_payload(raw.payload, kind)
+    except Exception as error:
+        raise UnreadableAnswer(step.key, f"its answer cannot be read: {error}") from error
 
 
 def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError:
@@ -145,7 +190,9 @@ def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError
 
 def is_final(error: ActivityError | StepFailed) -> bool:
     """The worker said that trying again is of no use."""
-    cause = error.cause if isinstance(error, ActivityError) else None
+    if isinstance(error, StepFailed):
+        return isinstance(error, UnreadableAnswer)
+    cause = error.cause
     return isinstance(cause, ApplicationError) and cause.non_retryable
 
 

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from counteract.errors import SagaIncomplete
+from counteract.saga.converter import COMPENSATED
+from counteract.saga.report import SagaReport
+
+
+class Interruption(StrEnum):
+    """Why a saga stops going forward although no step failed that its code waits for."""
+
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline passed"
+    HANDLER = "a signal's handler failed"
 
 
 def is_saga_failure(error: BaseException) -> bool:
@@ -23,3 +37,25 @@ def first(failure: BaseException | None) -> BaseException | None:
 
 def describe(failure: BaseException) -> str:
     return str(failure) or type(failure).__name__
+
+
+def incomplete(failure: BaseException) -> SagaIncomplete:
+    """What the workflow of a saga that its own code failed past the pivot ends with."""
+    ending = SagaIncomplete(f"the saga failed after its pivot, and nothing was undone: {describe(failure)}")
+    ending.__cause__ = failure
+    return ending
+
+
+def undone(interruption: Interruption | None, failure: BaseException, report: SagaReport) -> BaseException:
+    """What the workflow of a saga that was undone ends with."""
+    if interruption is Interruption.CANCELLED:
+        return asyncio.CancelledError("the saga was undone")
+    ending = ApplicationError(
+        f"the saga was undone: {report.cause}",
+        report,
+        type=COMPENSATED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+    ending.__cause__ = TimeoutError(report.cause) if isinstance(failure, asyncio.CancelledError) else failure
+    return ending

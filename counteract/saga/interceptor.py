@@ -6,17 +6,21 @@ import asyncio
 from typing import Any, NoReturn
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
+    HandleSignalInput,
     Interceptor,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
 
+from counteract.lifecycle import CHILD
 from counteract.saga.carrying import MEMO, Carried
-from counteract.saga.saga import Interruption
+from counteract.saga.failing import Interruption, is_saga_failure
 from counteract.saga.workflow import SagaWorkflow
 
 
@@ -38,8 +42,25 @@ class _SagaInbound(WorkflowInboundInterceptor):
         instance._intercepted = True
         return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
 
+    async def handle_signal(self, call: HandleSignalInput) -> None:
+        """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
+        try:
+            await super().handle_signal(call)
+        except Exception as failure:
+            instance = workflow.instance()
+            saga = instance._saga if isinstance(instance, SagaWorkflow) else None
+            if saga is None or not saga.under_way or not is_saga_failure(failure):
+                raise
+            saga.interrupt(Interruption.HANDLER, failure)
+
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
+    async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        if CHILD in (call.memo or {}):
+            # Read in the saga, like any step's answer.
+            call.ret_type = RawValue
+        return await self.next.start_child_workflow(call)
+
     def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
         instance = workflow.instance()
         if isinstance(instance, SagaWorkflow):

@@ -73,7 +73,7 @@ class Ledger:
     @classmethod
     def of(cls, steps: Sequence[Step]) -> Ledger:
         """A ledger that goes on after these steps."""
-        counted = Counter(step.command.spec.name for step in steps)
+        counted = Counter(step.command.step_name() for step in steps)
         return cls(list(steps), counted, max((step.group for step in steps), default=0))
 
     def begin(self, commands: Sequence[Command[Any]]) -> list[Step]:
@@ -138,6 +138,10 @@ class Ledger:
         """Groups to undo, one after another; the members of a group concurrently. Empty past the pivot."""
         return [] if self.past_pivot else self._in_undo_order(self.steps)
 
+    def keys(self, undoing: Undoing) -> tuple[str, ...]:
+        """Of the steps whose undo has come that far."""
+        return tuple(step.key for step in self.steps if step.undoing is undoing)
+
     def _in_undo_order(self, steps: Any) -> list[list[Step]]:
         groups: dict[int, list[Step]] = {}
         for step in steps:
@@ -146,7 +150,7 @@ class Ledger:
         return [groups[group] for group in sorted(groups, reverse=True)]
 
     def _next_key(self, command: Command[Any]) -> str:
-        name = command.spec.name
+        name = command.step_name()
         self._keys[name] += 1
         return name if self._keys[name] == 1 else f"{name}#{self._keys[name]}"
 

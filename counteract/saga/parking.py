@@ -84,6 +84,10 @@ class Parking:
         if resolution.decision not in (possible := decisions_on(step)):
             asked = " or ".join(possible)
             raise _nonsense(f"{step.key} cannot be decided by {resolution.decision}, only by {asked}: {_why(step)}")
+        if resolution.command is not None and resolution.decision != "retry":
+            raise _nonsense(f"a corrected command goes with retry, and not with {resolution.decision}")
+        if resolution.command is not None and step.kind is CommandKind.PIVOT and not step.parked:
+            raise _nonsense(f"{step.key} was sent as it is: whether it happened is asked again, and not corrected")
         try:
             if resolution.command is not None:
                 corrected(step, resolution)

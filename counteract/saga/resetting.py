@@ -30,7 +30,7 @@ async def check_after_reset(ledger: Ledger, dispatcher: Dispatcher) -> None:
     if not workflow.patched(f"counteract: look-up after reset, before step {len(ledger.steps) + 1}"):
         return
     believed = {
-        dispatcher.id_of(step.dispatch_key): step.key
+        dispatcher.id_of(f"undo {step.dispatch_key}"): step.key
         for step in ledger.steps
         # One that the saga itself has undone, and gone on without, is no surprise; a pivot that was settled as happened
         # looks like one that was undone.

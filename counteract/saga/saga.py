@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, StepFailed
 from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaStarted, SagaStuck
-from counteract.messages import Command, CommandKind, Outcome, Retry
-from counteract.saga.carrying import Carried, CarriedStep
+from counteract.messages import Command, CommandKind, Outcome, Retriable, Retry
+from counteract.saga.carrying import NOTHING, Carried, CarriedStep
+from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.chronicle import Chronicle
-from counteract.saga.converter import COMPENSATED
 from counteract.saga.dispatching import Dispatcher, Options, Park
-from counteract.saga.failing import describe, first, is_saga_failure
+from counteract.saga.failing import Interruption, describe, first, incomplete, is_saga_failure, undone
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
-from counteract.saga.report import SagaReport, SagaStatus, markdown, report
+from counteract.saga.report import SagaReport, SagaStatus, report
 from counteract.saga.resetting import adopt_from_earlier_runs, check_after_reset
+from counteract.saga.showing import Display
 from counteract.saga.stepping import Stepper
 from counteract.saga.tasks import settled, to_the_end, together
 
+A = TypeVar("A")
 R = TypeVar("R")
-
-SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
-SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
-
-
-NOTHING = Carried()
-
-
-class Interruption(StrEnum):
-    """Why a saga stops going forward although none of its steps failed."""
-
-    CANCELLED = "cancelled"
-    DEADLINE = "deadline passed"
 
 
 class Saga:
@@ -71,8 +57,7 @@ class Saga:
         self._paused = carried.paused
         self._closing = False
         self._over = False
-        self._step = ""
-        self._shown: SagaStatus | None = None
+        self._display = Display(self.report)
         self._body: asyncio.Task[Any] | None = None
         # In start order: a set's order differs from replay to replay.
         self._flights: dict[asyncio.Task[Any], None] = {}
@@ -117,6 +102,26 @@ class Saga:
             return []
         return await self._run(commands, Options(), tolerate_refusals=tolerate_refusals)
 
+    async def execute_child(
+        self,
+        child: Callable[[Any, A], Awaitable[R]],
+        request: A,
+        *,
+        id: str,  # noqa: A002 - as Temporal calls it
+        compensation: Retriable[Any],
+        task_queue: str | None = None,
+        on_failure: Park | None = None,
+    ) -> R:
+        """Run another saga (`Booking.run`) as one step of this one, under the workflow id `id`, and return its result.
+
+        It undoes itself where it fails, which this saga gets as `Rejected`. Once it has completed, `compensation` undoes
+        it, tried until it succeeds. Cancellation reaches it like any step. Raises `StepFailed` where it ended otherwise,
+        terminated for instance; its own record then says whether there is anything to undo.
+        """
+        call = ChildCall(child, request, task_queue)
+        (result,) = await self._run([child_saga(child, id, compensation)], Options(child=call, on_failure=on_failure))
+        return cast("R", result)
+
     async def recover(self, ledger: Ledger, *, why: str) -> None:
         """Undo a saga that nobody carries on, in its own name. Raises SagaIncomplete where its pivot took effect."""
         self._closing = True
@@ -146,7 +151,7 @@ class Saga:
 
     @property
     def under_way(self) -> bool:
-        """Neither still to be opened, nor complete, undone or given up: what comes now is the saga's concern."""
+        """Neither still to be opened nor over: what comes now is the saga's concern."""
         return (self._body is not None or self._closing) and not self._over
 
     def resume(self) -> None:
@@ -174,25 +179,19 @@ class Saga:
     def resolve(self, resolution: Resolution) -> None:
         self._parking.resolve(resolution)
 
-    def interrupt(self, why: Interruption) -> None:
+    def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
         """Stop going forward. Past the pivot there is only forward, and an undo that runs is never stopped."""
         if self._closing:
             return
         self._interruption = self._interruption or why
-        self._cause = self._cause or why
-        if self._body and self._ledger.pivot is None:
-            self._body.cancel()
+        self._cause = self._cause or (describe(failure) if failure else why)
+        self._stop_if_interrupted()
 
     # What the stepper calls.
 
     def changed(self) -> None:
         """Show the status as a search attribute, and all steps as the workflow's current details."""
-        if self._shown != self.status:
-            # Not for each step: the server writes a record of its own for every change of a search attribute.
-            self._shown = self.status
-            step = "" if self.status is SagaStatus.RUNNING else self._step
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(self.status), SAGA_STEP.value_set(step)])
-        workflow.set_current_details(markdown(self.report()))
+        self._display.update()
 
     async def stuck(self, step: Step, why: str) -> Resolution:
         return await self._parking.ask(step, why)
@@ -204,8 +203,8 @@ class Saga:
         if self._deadline is not None and not self._carried:
             self._due = workflow.time() + self._deadline.total_seconds()
         if self._due is not None:
-            loop, left = asyncio.get_running_loop(), max(0.0, self._due - workflow.time())
-            self._timer = loop.call_later(left, self.interrupt, Interruption.DEADLINE)
+            left = max(0.0, self._due - workflow.time())
+            self._timer = asyncio.get_running_loop().call_later(left, self.interrupt, Interruption.DEADLINE)
         self.changed()
         if not self._carried:
             await to_the_end(self._chronicle.record(SagaStarted))
@@ -238,9 +237,9 @@ class Saga:
             self._raise_if_interrupted()
             await check_after_reset(self._ledger, self._stepper.dispatcher)
         except BaseException as failure:
-            if not is_saga_failure(failure):
-                raise
-            return failure
+            if is_saga_failure(failure):
+                return failure
+            raise
         return None
 
     # Forward.
@@ -251,11 +250,11 @@ class Saga:
         await self._may_go_on()
         await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
-            await self._undo_unknown()
+            await self._clear_the_way()
         self._raise_if_stopped()
         # Armed first: a step that timed out may still have happened.
         steps = self._ledger.begin(commands)
-        self._show(steps[0].key)
+        self._display.update(steps[0].key)
         flights = [asyncio.create_task(self._fly(step, options, tolerate_refusals)) for step in steps]
         for flight in flights:
             self._flights[flight] = None
@@ -263,10 +262,12 @@ class Saga:
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
-        except BaseException:
+        except (Exception, asyncio.CancelledError):
             # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
             self._ledger.disown(steps)
             # What was to stop the saga may have had to wait for a pivot that was then refused.
+            if asyncio.current_task() is not self._body:
+                self._stop_if_interrupted()
             self._raise_if_interrupted()
             raise
 
@@ -288,7 +289,7 @@ class Saga:
     async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
         """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
         step.parked = step.stuck = True
-        self._show(step.key)
+        self._display.update(step.key)
         try:
             return await self._parking.ask(step, str(failure), timeout=park.timeout, moot=self._is_stopped)
         except TimeoutError:
@@ -301,7 +302,7 @@ class Saga:
         """Arm a failed step anew, as a new command. What the old one did, or may do yet, is undone first."""
         if step.kind is CommandKind.PIVOT:
             await workflow.wait_condition(lambda: not self._ledger.in_flight)
-            await self._undo_unknown()
+            await self._clear_the_way()
         elif step.outcome is Outcome.UNKNOWN:
             await to_the_end(self._stepper.undo(step))
         if (flight := asyncio.current_task()) and flight.cancelling():
@@ -324,6 +325,11 @@ class Saga:
 
     def _is_stopped(self) -> bool:
         return self._closing or (self._interruption is not None and self._ledger.pivot is None)
+
+    def _stop_if_interrupted(self) -> None:
+        """Reach the body, whatever it waits for."""
+        if self._body and not self._closing and self._is_stopped():
+            self._body.cancel()
 
     def _raise_if_interrupted(self) -> None:
         if self._interruption and self._ledger.pivot is None:
@@ -354,24 +360,25 @@ class Saga:
         self._phase, self._cause = SagaStatus.STUCK, describe(failure)
         last = self._ledger.steps[-1].key
         await self._chronicle.record(SagaStuck, step=last, why=self._cause)
-        self._show(last)
-        ending = SagaIncomplete(f"the saga failed after its pivot, and nothing was undone: {self._cause}")
-        ending.__cause__ = failure
-        return ending
+        self._display.update(last)
+        return incomplete(failure)
 
     async def _compensate(self, failure: BaseException) -> BaseException:
-        self._phase, self._cause = SagaStatus.COMPENSATING, self._interruption or describe(failure)
+        self._phase, self._cause = SagaStatus.COMPENSATING, self._cause or describe(failure)
         self.changed()
         await self._settle_flights(cancel=True)
         for group in self._ledger.undo_plan():
-            self._show(group[0].key)
+            self._display.update(group[0].key)
             await together([self._stepper.undo(step) for step in group])
         self._phase = SagaStatus.COMPENSATED
         await self._chronicle.record(
-            SagaCompensated, cause=self._cause, undone=self._keys(Undoing.UNDONE), skipped=self._keys(Undoing.SKIPPED)
+            SagaCompensated,
+            cause=self._cause,
+            undone=self._ledger.keys(Undoing.UNDONE),
+            skipped=self._ledger.keys(Undoing.SKIPPED),
         )
         self.changed()
-        return self._ending(failure)
+        return undone(self._interruption, failure, self.report())
 
     async def _settle_flights(self, *, cancel: bool) -> None:
         """What became of steps that the saga's own tasks still have in flight must be known before it ends."""
@@ -385,22 +392,8 @@ class Saga:
         while groups := self._ledger.unknown():
             await together([self._stepper.undo(step) for step in groups[0]])
 
-    def _ending(self, failure: BaseException) -> BaseException:
-        if self._interruption is Interruption.CANCELLED:
-            return asyncio.CancelledError("the saga was undone")
-        ending = ApplicationError(
-            f"the saga was undone: {self._cause}",
-            self.report(),
-            type=COMPENSATED,
-            non_retryable=True,
-            category=ApplicationErrorCategory.BENIGN,
-        )
-        ending.__cause__ = TimeoutError(self._cause) if isinstance(failure, asyncio.CancelledError) else failure
-        return ending
-
-    def _keys(self, undoing: Undoing) -> tuple[str, ...]:
-        return tuple(step.key for step in self._ledger.steps if step.undoing is undoing)
-
-    def _show(self, step: str) -> None:
-        self._step = step
-        self.changed()
+    async def _clear_the_way(self) -> None:
+        """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
+        while self._ledger.unknown():
+            await self._undo_unknown()
+            await self._may_go_on()

@@ -8,12 +8,23 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityHandle
 
 from counteract.errors import Rejected, StepFailed
 from counteract.messages import CommandKind, Outcome
-from counteract.saga.dispatching import Dispatcher, Options, failure_of, is_final
+from counteract.saga.children import ChildSaga, run_child
+from counteract.saga.dispatching import (
+    Dispatcher,
+    Options,
+    Settled,
+    answer_of,
+    child_completed,
+    failure_of,
+    is_final,
+    settlement_of,
+)
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Resolution, corrected, replacement
 
@@ -64,7 +75,7 @@ class Stepper:
         self.observer.changed()
         while not step.concluded:
             try:
-                await self._try(step, self.dispatcher.undo(step, self.alert_after))
+                await self._undo(step)
                 step.undoing = Undoing.UNDONE
             except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
@@ -74,13 +85,21 @@ class Stepper:
                     step.command = corrected(step, decision)
             self._noted(step, stuck=step.stuck and not step.concluded)
 
+    async def _undo(self, step: Step) -> None:
+        child = step.command
+        if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
+            settling = self.dispatcher.settle_child(step, child, self.alert_after)
+            happened = child_completed(step, await self._try(step, settling))
+            step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
+        if step.may_have_applied:
+            await self._try(step, self.dispatcher.undo(step, self.alert_after))
+
     async def _once(self, step: Step, options: Options) -> Any:
         try:
-            result = await self.dispatcher.forward(step, options)
-        except ActivityError as error:
-            failure = failure_of(step, error)
+            result = await self._answer(step, options)
+        except (Rejected, StepFailed) as failure:
             self._settle(step, _outcome(failure))
-            raise failure from error
+            raise
         except asyncio.CancelledError:
             self._settle(step, Outcome.UNKNOWN)
             raise
@@ -90,24 +109,31 @@ class Stepper:
     async def _decided(self, pivot: Step, options: Options) -> Any:
         """An unknown outcome is settled and never guessed: from here the saga goes one way only."""
         try:
-            result = await self.dispatcher.forward(pivot, options)
-        except ActivityError as error:
-            failure = failure_of(pivot, error)
-            if isinstance(failure, Rejected):
-                self._settle(pivot, Outcome.NOT_APPLIED)
-                raise failure from error
+            result = await self._answer(pivot, options)
+        except Rejected:
+            self._settle(pivot, Outcome.NOT_APPLIED)
+            raise
+        except StepFailed:
             settled = await self._settlement(pivot)
             if not settled.happened:
                 self._settle(pivot, Outcome.NOT_APPLIED)
-                raise failure from error
+                raise
             result = settled.result
         self._settle(pivot, Outcome.APPLIED)
         return result
 
-    async def _settlement(self, pivot: Step) -> Any:
+    async def _answer(self, step: Step, options: Options) -> Any:
+        if options.child is not None:
+            return await run_child(step, options.child)
+        try:
+            return answer_of(step, await self.dispatcher.forward(step, options))
+        except ActivityError as error:
+            raise failure_of(step, error) from error
+
+    async def _settlement(self, pivot: Step) -> Settled[Any]:
         while True:
             try:
-                return await self._try(pivot, self.dispatcher.settle(pivot, self.alert_after))
+                return settlement_of(pivot, await self._try(pivot, self.dispatcher.settle(pivot, self.alert_after)))
             except (ActivityError, StepFailed) as error:
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
                 await self._trouble(pivot, error)
@@ -117,7 +143,7 @@ class Stepper:
         patient = replace(options, timeout=options.timeout or self.alert_after, retry=retry)
         while True:
             try:
-                result = await self._try(step, self.dispatcher.forward(step, patient))
+                result = answer_of(step, await self._try(step, self.dispatcher.forward(step, patient)))
             except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
                 if decision is None:
@@ -131,7 +157,7 @@ class Stepper:
                 self._settle(step, Outcome.APPLIED)
                 return result
 
-    async def _try(self, step: Step, attempt: ActivityHandle[Any]) -> Any:
+    async def _try(self, step: Step, attempt: ActivityHandle[RawValue]) -> RawValue:
         """The attempt's result. Where a person has been asked, their decision puts an end to it."""
         appeal = self._appeals.get(step.key)
         if appeal is None:

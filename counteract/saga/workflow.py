@@ -8,13 +8,14 @@ from temporalio import workflow
 
 from counteract.errors import SagaMisuse
 from counteract.saga.carrying import carried_over
+from counteract.saga.children import SagaHost
 from counteract.saga.dispatching import Dispatcher, Park
 from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
 
 
-class SagaWorkflow:
+class SagaWorkflow(SagaHost):
     """Derive a `@workflow.defn` class from it, and open the saga in its run method::
 
     async with self.saga(deadline=timedelta(minutes=30)) as saga:

@@ -146,12 +146,13 @@ def cancellation_swallowed(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(saga, "settled", settled)
     patch.setattr(Saga, "_raise_if_interrupted", lambda self: None)
+    patch.setattr(Saga, "_is_stopped", lambda self: self._closing)
 
 
 def skip_not_recorded(patch: pytest.MonkeyPatch) -> None:
     """The end of the saga says what was undone, and nothing of what was not."""
-    keys = Saga._keys
-    patch.setattr(Saga, "_keys", lambda self, undoing: keys(self, undoing) if undoing is Undoing.UNDONE else ())
+    keys = Ledger.keys
+    patch.setattr(Ledger, "keys", lambda self, undoing: keys(self, undoing) if undoing is Undoing.UNDONE else ())
 
 
 def skip_reported_as_undone(patch: pytest.MonkeyPatch) -> None:

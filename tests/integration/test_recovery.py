@@ -126,11 +126,13 @@ async def test_the_command_line_recovers_by_hand_and_as_a_schedule(
     by_hand = await asyncio.to_thread(counteract, "sagas", "recover", *options)
     await recovered(world, handle)
     scheduled = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "3600", *options)
-    again = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "3600", *options)
+    again = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "60", *options)
+    described = await world.client.get_schedule_handle("recover-sagas").describe()
 
     assert by_hand.stdout == f"recovering {trip}\n1 lost sagas found\n"
     assert scheduled.stdout == "the schedule recover-sagas runs every 1:00:00\n"
-    assert again.stderr.startswith("the schedule recover-sagas exists")
+    assert again.stdout == "the schedule recover-sagas runs every 0:01:00\n"
+    assert [each.every.total_seconds() for each in described.schedule.spec.intervals] == [60]
     await world.client.get_schedule_handle("recover-sagas").delete()
 
 

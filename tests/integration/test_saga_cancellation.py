@@ -236,7 +236,6 @@ async def test_a_saga_that_is_cancelled_and_then_late_ends_cancelled(agency: Age
     assert done(agency, trip) == ["BookFlight", "BookHotel", "CancelHotel", "CancelFlight"]
 
 
-@pytest.mark.xfail(reason="only the task that awaits the pivot hears of it, and the saga's own goes on waiting")
 async def test_cancellation_that_waited_for_a_refused_pivot_reaches_whatever_the_saga_waits_for(
     agency: Agency, trip: str
 ) -> None:

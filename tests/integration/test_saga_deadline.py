@@ -152,7 +152,6 @@ async def test_a_saga_that_is_late_and_then_cancelled_says_that_it_was_late(agen
     assert done(agency, trip) == ["BookFlight", "BookHotel", "CancelHotel", "CancelFlight"]
 
 
-@pytest.mark.xfail(reason="only the task that awaits the pivot hears of it, and the saga's own goes on waiting")
 async def test_a_deadline_that_waited_for_a_refused_pivot_reaches_whatever_the_saga_waits_for(
     agency: Agency, trip: str
 ) -> None:

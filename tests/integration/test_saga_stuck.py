@@ -221,7 +221,6 @@ async def refused_tickets(agency: Agency) -> AsyncIterator[Handle]:
     await handle.terminate()
 
 
-@pytest.mark.xfail(reason="it is taken, and the correction is dropped without a word")
 async def test_a_corrected_command_for_a_pivot_in_doubt_is_refused(agency: Agency, trip: str) -> None:
     agency.script(trip, "ChargeCard", fail("connection lost", final=True))
     agency.script(trip, "SettleChargeCard", fail("no such key", final=True), answer({"happened": False}))

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from counteract import Compensatable, Outcome, Pivot, Retriable
 from counteract.errors import SagaMisuse
 from counteract.messages import CommandKind
+from counteract.saga.carrying import Carried, CarriedStep
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 
@@ -36,6 +37,7 @@ class Told:
     group: int
     outcome: Outcome | None = None
     over: bool = False
+    disowned: bool = False
 
 
 class LedgerAndModel(RuleBasedStateMachine):
@@ -48,6 +50,7 @@ class LedgerAndModel(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.told: list[Told] = []
         self.groups = 0
+        self.sent: set[str] = set()
 
     # The model's words for the protocol.
 
@@ -78,6 +81,7 @@ class LedgerAndModel(RuleBasedStateMachine):
     def begun(self, steps: list[Step]) -> None:
         self.groups += 1
         self.told += [Told(step.key, step.kind, self.groups) for step in steps]
+        self.sent |= {step.dispatch_key for step in steps}
 
     @rule(target=steps, width=st.integers(1, 4))
     def begin_some(self, width: int) -> object:
@@ -118,7 +122,7 @@ class LedgerAndModel(RuleBasedStateMachine):
         told = self.of(step)
         if told.kind is CommandKind.PIVOT and outcome is Outcome.UNKNOWN:
             return  # a pivot is settled before its outcome is written down
-        self.ledger.settle(step, outcome)
+        self.ledger.settle(self.today(step), outcome)
         told.outcome = told.outcome or outcome
 
     @rule(outcome=st.sampled_from([Outcome.APPLIED, Outcome.NOT_APPLIED]))
@@ -134,6 +138,37 @@ class LedgerAndModel(RuleBasedStateMachine):
         step.undoing = end
         self.of(step).over = True
 
+    @rule(step=steps)
+    def try_again(self, step: Step) -> None:
+        """A person has it sent again once it was refused, or may have happened and has been undone."""
+        told, step = self.of(step), self.today(step)
+        if told.kind is CommandKind.RETRIABLE or not (told.outcome is Outcome.NOT_APPLIED or told.over):
+            return
+        in_the_way = self.pivot() is not None
+        if told.kind is CommandKind.PIVOT:
+            in_the_way = in_the_way or any(each.outcome is None for each in self.told)
+        if in_the_way:
+            with pytest.raises(SagaMisuse):
+                self.ledger.again(step, step.command)
+            return
+        self.ledger.again(step, step.command)
+        told.outcome, told.over = None, False
+        assert step.dispatch_key not in self.sent, "a command that was sent before has its answer on record"
+        self.sent.add(step.dispatch_key)
+
+    @rule(step=steps)
+    def lose_its_answer(self, step: Step) -> None:
+        """The saga's code gave up waiting for it."""
+        self.ledger.disown([self.today(step)])
+        self.of(step).disowned = True
+
+    @rule()
+    def continue_as_new(self) -> None:
+        """The next run knows no more than what travels as JSON, once nothing is in flight."""
+        self.settle_all(Outcome.APPLIED)
+        carried = Carried(begun=True, steps=tuple(map(CarriedStep.of, self.ledger.steps)))
+        self.ledger = Carried.model_validate_json(carried.model_dump_json()).ledger()
+
     # What must always hold.
 
     @invariant()
@@ -147,7 +182,8 @@ class LedgerAndModel(RuleBasedStateMachine):
     @invariant()
     def nobody_knows_is_part_of_what_is_owed(self) -> None:
         unknown = {step.key for group in self.ledger.unknown() for step in group}
-        owed = {each.key for each in self.told if each.outcome is Outcome.UNKNOWN and not each.over}
+        doubted = [each for each in self.told if each.outcome is Outcome.UNKNOWN or each.disowned]
+        owed = {each.key for each in doubted if each.outcome in (Outcome.UNKNOWN, Outcome.APPLIED) and not each.over}
         assert unknown == {key for key in owed if self.kind(key) is CommandKind.COMPENSATABLE}
 
     @invariant()
@@ -156,6 +192,10 @@ class LedgerAndModel(RuleBasedStateMachine):
 
     def of(self, step: Step) -> Told:
         return next(each for each in self.told if each.key == step.key)
+
+    def today(self, step: Step) -> Step:
+        """The same step in the ledger of the present run."""
+        return next(each for each in self.ledger.steps if each.key == step.key)
 
     def kind(self, key: str) -> CommandKind:
         return next(each.kind for each in self.told if each.key == key)

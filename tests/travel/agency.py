@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakSet
 
 from temporalio import activity
 from temporalio.client import Client
@@ -23,6 +24,7 @@ from tests.travel.trips import Trip
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 _beating: ContextVar[asyncio.Task[None]] = ContextVar("_beating")
+_held = WeakSet[asyncio.Event]()
 
 SERVICES: dict[str, list[tuple[str, type[Command[Any]]]]] = {
     "airline": [("BookFlight", BookFlight), ("CancelFlight", BookFlight), ("SendTickets", SendTickets)],
@@ -96,7 +98,12 @@ class Agency:
             for queue, activities in SERVICES.items():
                 made = [self.activity_of(name, command) for name, command in activities]
                 await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
-            yield
+            try:
+                yield
+            finally:
+                # What a failed test left waiting would keep its worker from ever shutting down.
+                for release in _held:
+                    release.set()
 
 
 @asynccontextmanager
@@ -160,6 +167,7 @@ def answer(result: Any) -> Behaviour:
 
 def wait_for(release: asyncio.Event, began: asyncio.Event, then: Behaviour = succeed) -> Behaviour:
     """Goes on when released, and does not hear a cancellation."""
+    _held.add(release)
 
     async def behaviour(command: Any, dispatch: Dispatch) -> Any:
         began.set()

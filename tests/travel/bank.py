@@ -100,6 +100,13 @@ class PayHeldMoney(Pivot[Reference], service="accounts"):
     trip: str
 
 
+class PayBack(Retriable[None], service="accounts", attempt_timeout=timedelta(seconds=2)):
+    """Give back what was spent."""
+
+    account: str
+    amount: PositiveInt
+
+
 class Authorize(
     Compensatable[Reference],
     service="card",
@@ -144,6 +151,12 @@ async def pay_held_money(command: PayHeldMoney, streams: Streams) -> Reference:
     account = await streams.load(accounts, command.account)
     account.append(Paid(trip=command.trip))
     return Reference(reference="paid")
+
+
+@handles(PayBack)
+async def pay_back(command: PayBack, streams: Streams) -> None:
+    account = await streams.load(accounts, command.account)
+    account.append(Deposited(amount=command.amount))
 
 
 class CardCompany:

@@ -43,6 +43,9 @@ class BookHotel(
 
     trip: str
 
+    def summary(self) -> str:
+        return f"a room for {self.trip}"
+
 
 class RentCar(
     Compensatable[Booked], service="cars", compensation="ReturnCar", timeout=timedelta(milliseconds=400), retry=QUICK

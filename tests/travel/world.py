@@ -23,6 +23,7 @@ from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
+from tests.travel.holidays import Holiday
 from tests.travel.outings import CardOuting, Errand, HurriedOuting, Outing, OutingRequest, Purchase
 
 
@@ -82,7 +83,7 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
             *Participants(store, bank, resources=[company]).workers(
                 client, graceful_shutdown_timeout=timedelta(seconds=1), interceptors=[post]
             ),
-            Worker(client, task_queue=queue, workflows=[CardOuting, Errand, HurriedOuting, Outing, Purchase]),
+            Worker(client, task_queue=queue, workflows=[CardOuting, Errand, Holiday, HurriedOuting, Outing, Purchase]),
         ]
         for worker in workers:
             await stack.enter_async_context(worker)

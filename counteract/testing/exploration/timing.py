@@ -21,7 +21,7 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
-from counteract.saga.saga import Interruption
+from counteract.saga.failing import Interruption
 from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
 from counteract.testing.exploration.faults import Place, Timing
 

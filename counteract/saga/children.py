@@ -1,0 +1,100 @@
+"""A step that is a saga of its own: it undoes itself where it fails, and once it has completed a command undoes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast, get_type_hints
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
+
+from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
+from counteract.lifecycle import CHILD, LostStep
+from counteract.messages import Command, Compensatable, Retriable, command_types, subclasses
+from counteract.saga.converter import COMPENSATED
+from counteract.saga.ledger import Step
+
+
+class SagaHost:
+    """What a workflow class has to be for its runs to undo themselves: the base of `SagaWorkflow`."""
+
+
+class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="(its own command)"):
+    """What a saga's ledger holds of a child. It travels like any command: to the next run, and to a recovery."""
+
+    saga_type: str
+    saga_id: str
+    """The child's workflow id."""
+    undo_type: str
+    undo: dict[str, object]
+
+    def step_name(self) -> str:
+        return self.saga_type
+
+    @property
+    def compensation(self) -> Command[Any]:
+        """The command that undoes the child once it has completed."""
+        return command_types()[self.undo_type].model_validate(self.undo)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCall:
+    """How to start it, which no other run has to know."""
+
+    run: Callable[[Any, Any], Awaitable[Any]]
+    request: Any
+    task_queue: str | None
+
+
+def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensation: Command[Any]) -> ChildSaga:
+    """The command for the ledger. Raises SagaMisuse for what cannot be a child, or cannot undo one."""
+    hosts = [each for each in subclasses(SagaHost) if run in vars(each).values()]
+    if not hosts:
+        raise SagaMisuse(
+            f"{getattr(run, '__qualname__', run)} is not the run method of a SagaWorkflow: only a saga undoes itself"
+        )
+    if not isinstance(compensation, Retriable):
+        raise SagaMisuse(
+            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
+            "is no way back from an undo"
+        )
+    return ChildSaga(
+        saga_type=hosts[0].__name__,
+        saga_id=saga_id,
+        undo_type=compensation.spec.name,
+        undo=compensation.model_dump(mode="json"),
+    )
+
+
+async def run_child(step: Step, call: ChildCall) -> Any:
+    """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
+    command = cast("ChildSaga", step.command)
+    armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=command.model_dump(mode="json"))
+    try:
+        child = await workflow.start_child_workflow(
+            call.run,
+            call.request,
+            id=command.saga_id,
+            task_queue=call.task_queue,
+            cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            # A parent that is terminated is recovered, and its child undoes itself if there still is a way back.
+            parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+            memo={CHILD: armed},
+        )
+        raw: RawValue = await child
+    except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
+        raise _failure(step, error) from error
+    try:
+        return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
+    except Exception as error:
+        raise StepFailed(step.key, f"its result cannot be read: {error}") from error
+
+
+def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:
+    """That it undid itself proves that nothing is left of it. All else proves nothing: its own record is asked later."""
+    cause = error.cause if isinstance(error, ChildWorkflowError) else None
+    if isinstance(cause, ApplicationError) and cause.type == COMPENSATED:
+        return Rejected(cause.message)
+    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))

@@ -1,0 +1,34 @@
+"""What the world sees of a saga while it runs: two search attributes, and its steps under the workflow's details."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+
+from counteract.saga.report import SagaReport, SagaStatus, markdown
+
+SAGA_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
+SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
+
+
+@dataclass(slots=True)
+class Display:
+    """Shows the report anew whenever it is told to."""
+
+    report: Callable[[], SagaReport]
+    step: str = ""
+    """Where the saga is."""
+    _shown: SagaStatus | None = None
+
+    def update(self, step: str | None = None) -> None:
+        self.step = step or self.step
+        report = self.report()
+        if self._shown != report.status:
+            # Not for each step: the server writes a record of its own for every change of a search attribute.
+            self._shown = report.status
+            where = "" if report.status is SagaStatus.RUNNING else self.step
+            workflow.upsert_search_attributes([SAGA_STATUS.value_set(report.status), SAGA_STEP.value_set(where)])
+        workflow.set_current_details(markdown(report))
