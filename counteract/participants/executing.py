@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid5
@@ -17,10 +16,8 @@ from counteract.messages import Command, Dispatch, Outcome
 from counteract.participants.fence import Fence, Found, Known
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Settle, Undo
 from counteract.participants.streams import AlreadyAnswered, Streams
+from counteract.store.deciding import until_no_conflict
 from counteract.store.wire import StreamChange
-
-CONFLICT_ATTEMPTS = 8
-"""How often a decision is made anew at once when another writer was faster; then Temporal's slower retry takes over."""
 
 _NULL = "null"
 _NEVER_HAPPENED = '{"happened": false}'
@@ -57,7 +54,7 @@ class Executor:
         CommandFenced, or whatever the handler raised without an answer. `limit` is in seconds."""
         if self.participant.external:
             return await self._forward_outside(command, dispatch, limit)
-        found = await _until_no_conflict(lambda: self._attempt(command, dispatch, None))
+        found = await until_no_conflict(lambda: self._attempt(command, dispatch, None))
         return found.answer(command.spec.name)
 
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
@@ -67,7 +64,7 @@ class Executor:
             await self._undo_if_fenced_midway(command, dispatch)
             return begun.answer(spec.name)
         try:
-            found = await _until_no_conflict(lambda: self._attempt(command, dispatch, limit))
+            found = await until_no_conflict(lambda: self._attempt(command, dispatch, limit))
         except WrongExpectedVersion:
             raise
         except BaseException:
@@ -144,7 +141,7 @@ class Executor:
                 settled=settled if happened else None,
             )
 
-        return (await _until_no_conflict(attempt)).answer(activity)
+        return (await until_no_conflict(attempt)).answer(activity)
 
     async def _undo_if_fenced_midway(self, command: Command[Any], dispatch: Dispatch) -> None:
         if self.participant.compensation is not None and await self.fence.fenced_midway(dispatch):
@@ -177,7 +174,7 @@ class Executor:
                 changes=streams.changes,
             )
 
-        (await _until_no_conflict(attempt)).answer(activity)
+        (await until_no_conflict(attempt)).answer(activity)
 
     async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
         own = {Streams: streams, Dispatch: dispatch}
@@ -197,16 +194,6 @@ class Executor:
             raise WrongResult(
                 f"{self.participant.handler} returned {type(result).__name__}, expected {expected}"
             ) from None
-
-
-async def _until_no_conflict(attempt: Callable[[], Awaitable[Found]]) -> Found:
-    """Load, decide and record again while other writers are faster, after a short random pause."""
-    for failures in range(1, CONFLICT_ATTEMPTS):
-        try:
-            return await attempt()
-        except WrongExpectedVersion:
-            await asyncio.sleep(random.uniform(0, 0.002 * 2**failures))  # noqa: S311 - jitter, no secret
-    return await attempt()
 
 
 def _happened(said: Any) -> Happened[Any]:

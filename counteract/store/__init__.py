@@ -7,6 +7,7 @@
 `counteract.store.migrate` prepares a database, `counteract.store.wire` has the statements for round trips of one's own.
 """
 
+from counteract.store.deciding import Decided, decide
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
 from counteract.store.loading import Loaded
 from counteract.store.moments import AtPosition, AtVersion
@@ -22,6 +23,7 @@ __all__ = [
     "Appended",
     "AtPosition",
     "AtVersion",
+    "Decided",
     "EventDecoder",
     "ExactVersion",
     "Expect",
@@ -30,4 +32,5 @@ __all__ = [
     "PostgresEventStore",
     "StoredEvent",
     "StreamChange",
+    "decide",
 ]

@@ -13,7 +13,8 @@ import pytest
 from counteract import Outcome, Rejected
 from counteract.errors import CommandFenced, WrongExpectedVersion
 from counteract.participants import Participants, Streams, streams
-from counteract.participants.executing import CONFLICT_ATTEMPTS, Executor, Participant
+from counteract.participants.executing import Executor, Participant
+from counteract.store.deciding import ATTEMPTS
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
 from tests.integration.test_fence import HOLD, Desk, dispatch, undo_of
@@ -236,7 +237,7 @@ async def test_a_decision_that_is_always_overtaken_is_left_to_the_slower_retry(d
     with pytest.raises(WrongExpectedVersion):
         await hold_money_by(desk, always_overtaken).forward(HOLD, dispatch(command_id), limit=5)
 
-    assert decided == CONFLICT_ATTEMPTS
+    assert decided == ATTEMPTS
     assert await desk.statuses() == []
 
 

@@ -49,13 +49,13 @@ def test_a_version_from_the_future_is_an_error_that_names_what_is_known() -> Non
 
 
 def test_upcast_data_that_does_not_fit_names_the_stored_version() -> None:
-    with pytest.raises(UnreadableEvent, match="Priced v2 does not fit.*cents") as caught:
+    with pytest.raises(UnreadableEvent, match=r"Priced v2 does not fit.*cents") as caught:
         read(Priced, 2, '{"amount": "secret", "unit": "piece"}')
     assert "secret" not in str(caught.value)
 
 
 def test_an_upcaster_that_fails_is_named_without_what_it_read() -> None:
-    with pytest.raises(UnreadableEvent, match="Priced v2.*its upcaster from version 2 raised KeyError") as caught:
+    with pytest.raises(UnreadableEvent, match=r"Priced v2.*its upcaster from version 2 raised KeyError") as caught:
         read(Priced, 2, '{"secret": 1}')
     assert "secret" not in str(caught.value)
 

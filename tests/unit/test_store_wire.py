@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from counteract import Event
-from counteract.errors import InvalidEvent, UnknownEventType, UnreadableEvent
+from counteract.errors import InvalidEvent
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
 from counteract.store.wire import StreamChange, append_arguments, encode_event
 from tests.counters import Counted, CounterReset, counter, counters
