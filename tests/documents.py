@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,8 +13,11 @@ Schema = Mapping[str, Any]
 # Beyond them a number in JSON is not the same to every reader.
 _MOST = 2**53
 _KNOWN = frozenset(
-    "$defs $ref $schema additionalProperties anyOf const default enum exclusiveMaximum exclusiveMinimum format items maxItems "
-    "maxLength maximum minItems minLength minimum oneOf pattern prefixItems properties propertyNames required title type".split()
+    {
+        *("$defs", "$ref", "$schema", "additionalProperties", "anyOf", "const", "default", "enum", "exclusiveMaximum"),
+        *("exclusiveMinimum", "items", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum"),
+        *("oneOf", "pattern", "prefixItems", "properties", "propertyNames", "required", "title", "type"),
+    }
 )
 
 
@@ -37,30 +40,25 @@ def _documents(schema: Schema, definitions: Mapping[str, Schema]) -> st.SearchSt
 
 
 def _typed(schema: Schema, definitions: Mapping[str, Schema]) -> st.SearchStrategy[Any]:
-    match schema.get("type"):
-        case "null":
-            return st.none()
-        case "boolean":
-            return st.booleans()
-        case "integer":
-            return st.integers(schema.get("minimum", -_MOST), schema.get("maximum", _MOST))
-        case "number":
-            return st.integers(-_MOST, _MOST) | st.floats(-_MOST, _MOST)
-        case "string":
-            return _strings(schema)
-        case "array":
-            return _arrays(schema, definitions)
-        case "object":
-            return _objects(schema, definitions)
-    raise NotImplementedError(f"documents of the type {schema.get('type')}")
+    kind = schema.get("type")
+    if kind == "array":
+        return _arrays(schema, definitions)
+    if kind == "object":
+        return _objects(schema, definitions)
+    return _SCALARS[kind](schema)
 
 
-def _strings(schema: Schema) -> st.SearchStrategy[str]:
-    if schema.get("format") == "uuid":
-        return st.uuids().map(str)
-    if "pattern" in schema:
-        return st.from_regex(schema["pattern"], fullmatch=True)
-    return st.text(min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
+_SCALARS: dict[Any, Callable[[Schema], st.SearchStrategy[Any]]] = {
+    "null": lambda schema: st.none(),
+    "boolean": lambda schema: st.booleans(),
+    "integer": lambda schema: st.integers(schema.get("minimum", -_MOST), schema.get("maximum", _MOST)),
+    "number": lambda schema: st.integers(-_MOST, _MOST) | st.floats(-_MOST, _MOST),
+    "string": lambda schema: (
+        st.from_regex(schema["pattern"], fullmatch=True)
+        if "pattern" in schema
+        else st.text(min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
+    ),
+}
 
 
 def _arrays(schema: Schema, definitions: Mapping[str, Schema]) -> st.SearchStrategy[Any]:
