@@ -35,7 +35,7 @@ async def replayed_snapshots(
             continue
         last = ""
         while rows := await _page(connection, decider, form, last):
-            for last, version, state in rows:  # noqa: B007 - the next page goes on from the last one
+            for last, version, state in rows:
                 yield decider.stream(last), version, await _objection(connection, decider, form, last, version, state)
 
 
