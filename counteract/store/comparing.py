@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema_rs import canonicalize
 from jsonschema_rs.canonical import CanonicalizationError, Containment
 
-from counteract.store.phrasing import phrase
+from counteract.store.phrasing import phrase, tags_of
 from counteract.store.schemas import Schema
 
 _UNIONS = ("anyOf", "oneOf")
@@ -92,7 +92,12 @@ class _Comparison:
         if not all(attempts) or self._is_covered(before, after):
             return []
         # The branch that was meant, if there is one: it differs somewhere inside, and not in what it is.
-        inside = [each for each in attempts if all(narrowing.path != path for narrowing in each)]
+        inside = [
+            attempt
+            for branch, attempt in zip(union, attempts, strict=True)
+            if all(each.path != path for each in attempt)
+            and not _have_other_tags(before, _resolved(branch, self._after_defs))
+        ]
         return min(inside, key=len) if inside else [_changed(path, before, after)]
 
     def _of_objects(self, before: Schema, after: Schema, path: str, assumed: Assumed) -> list[Narrowing]:
@@ -158,7 +163,7 @@ def _defaults(root: Schema, schema: Any, path: str, inside: tuple[str, ...]) -> 
     inside = (*inside, reference) if reference else inside
     schema = _resolved(schema, root.get("$defs", {}))
     parts = {f".{name}": part for name, part in schema.get("properties", {}).items()}
-    parts |= {"[*]": schema.get("items", {}), ".*": schema.get("additionalProperties", {})}
+    parts |= {step: schema[name] for step, name in (("[*]", "items"), (".*", "additionalProperties")) if name in schema}
     for step, part in parts.items():
         yield from _defaults(root, part, path + step, inside)
     for branch in _branches(schema):
@@ -192,6 +197,11 @@ def _both(schema: Schema, beside: Schema) -> Schema:
     if beside.keys() <= {"required"}:
         return schema | {"required": sorted({*schema.get("required", ()), *beside["required"]})} if beside else schema
     return {"allOf": [schema, beside]}
+
+
+def _have_other_tags(before: Schema, after: Schema) -> bool:
+    one, other = tags_of(before), tags_of(after)
+    return any(one[name] != other[name] for name in one.keys() & other.keys())
 
 
 def _are(before: Schema, after: Schema, kind: str) -> bool:

@@ -44,7 +44,14 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"array of {phrase(schema['items'])}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object with values of {phrase(schema['additionalProperties'])}"
-    return kind
+    tags = [f"{name} {_value(value)}" for name, value in tags_of(schema).items()]
+    return f"{kind} with {', '.join(tags)}" if tags else kind
+
+
+def tags_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """What tells one part of a union from another: the fields that have one value only."""
+    fields = schema.get("properties", {}).items()
+    return {name: field["const"] for name, field in fields if isinstance(field, dict) and "const" in field}
 
 
 def _value(value: Any) -> str:
