@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jsonschema_rs import canonicalize
@@ -76,7 +76,8 @@ class _Comparison:
             assumed |= {pair}
         before, after = _resolved(before, self._before_defs), _resolved(after, self._after_defs)
         if union := _branches(before):
-            return [each for branch in union for each in self.of(branch, after, path, assumed)]
+            found = [each for branch in union for each in self.of(branch, after, path, assumed)]
+            return [replace(each, was=phrase(before)) if each.path == path else each for each in found]
         if union := _branches(after):
             return self._of_union(before, after, union, path, assumed)
         if _are(before, after, "object") and not {"patternProperties"} & (before.keys() | after.keys()):

@@ -62,6 +62,17 @@ class LooseProduct(BaseModel):
     product: str
 
 
+class OpenLine(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    product: str
+
+
+class OpenLineWithNote(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    product: str
+    note: str = ""
+
+
 class Tree(Strict):
     value: int
     children: list[Tree] = []
@@ -150,7 +161,7 @@ NARROWER = [
     ("a field that must be there", Line, LineWithUnit, "$.field.unit", "absent", "required, string"),
     ("a field gone", LineWithNote, Line, "$.field.note", "string", "absent"),
     ("a field gone that nobody minds", LooseLine, LooseProduct, "$.field.quantity", "integer", "absent"),
-    ("no null", int | None, int, "$.field", "null", "integer"),
+    ("no null", int | None, int, "$.field", "integer or null", "integer"),
     ("another type", int, str, "$.field", "integer", "string"),
     ("whole numbers only", float, int, "$.field", "number", "integer"),
     ("closer bounds", Bigger, Small, "$.field", "integer, at least 0, at most 20", "integer, at least 1, at most 10"),
@@ -166,10 +177,12 @@ NARROWER = [
     ("numbers as keys", dict[str, int], dict[int, int], "$.field.* (name)", "anything", r"anything, matching ^-?\d+$"),
     ("other values", dict[str, int], dict[str, str], "$.field.*", "integer", "string"),
     ("deep in a recursive part", Tree, TreeOfWords, "$.field.value", "integer", "string"),
-    ("a tagged part gone", TaggedMore, Tagged, "$.field", 'object with kind "voucher"', "Card or Transfer"),
+    ("a tagged part gone", TaggedMore, Tagged, "$.field", "Card or Transfer or Voucher", "Card or Transfer"),
+    ("another tag", Card, Voucher | Transfer, "$.field", 'object with kind "card"', "Voucher or Transfer"),
     ("a tag that must be there", Card | int, TaggedCard, "$.field.kind", 'optional, "card"', 'required, "card"'),
     ("deep in a tagged part", Tagged, TaggedOther, "$.field.account", "string", "integer"),
     ("a part in a list", list[LineWithNote], list[Line], "$.field[*].note", "string", "absent"),
+    ("a name that was free", OpenLine, OpenLineWithNote, "$.field.note", "anything", "string"),
     ("not just anything", Any, int, "$.field", "anything", "integer"),
 ]
 
