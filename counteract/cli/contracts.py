@@ -29,7 +29,7 @@ def publish(modules: Modules = None, folder: Folder = FOLDER) -> None:
     _stop_for(problems)
     for key in written:
         print(f"{folder / key.file_name}")
-    print(f"{len(written)} contracts published" if written else "All contracts are published.")
+    print(f"{counted(len(written), 'contract')} published" if written else "All contracts are published.")
 
 
 @app.command()
@@ -40,7 +40,7 @@ def check(modules: Modules = None, folder: Folder = FOLDER) -> None:
 
     published = published_in(folder)
     _stop_for(run(event_classes(modules), published))
-    print(f"{len(published)} contracts kept")
+    print(f"{counted(len(published), 'contract')} kept")
 
 
 @app.command()
@@ -54,6 +54,10 @@ def diff(modules: Modules = None, folder: Folder = FOLDER) -> None:
             print(f"{key_of(each)}  new")
     for found in differences(classes, published):
         print(f"{found.key}  {found.effect}  {found.place.path}: {found.place.was} → {found.place.now}")
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _stop_for(problems: Sequence[Problem]) -> None:

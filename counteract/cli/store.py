@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.application import Modules, deciders, event_classes
-from counteract.cli.contracts import FOLDER, Folder
+from counteract.cli.contracts import FOLDER, Folder, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +56,8 @@ class Findings:
         if rest := self.counts.total() - len(self.shown):
             yield f"… and {rest} more"
         found = ", ".join(f"{count} {trouble}" for trouble, count in self.counts.items()) or "no problems"
-        yield f"{self.events} events and {self.snapshots} snapshots in {seconds:.1f} s: {found}"
+        looked_at = f"{counted(self.events, 'event')} and {counted(self.snapshots, 'snapshot')}"
+        yield f"{looked_at} in {seconds:.1f} s: {found}"
 
 
 @app.callback()
