@@ -20,6 +20,7 @@ RUN groupadd --gid 10001 counteract \
     && install --directory --owner=counteract --group=counteract /var/lib/counteract
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
+COPY contracts/ contracts/
 COPY domain/ domain/
 COPY workflows/ workflows/
 COPY activities/ activities/

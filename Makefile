@@ -27,12 +27,14 @@ test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
 explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
 	@$(PYTEST) -m explore --explore $(ARGS)
 
-check: setup ## Check format, lint, types and import rules
+check: setup ## Check format, lint, types, import rules and event contracts
 	@failed=0; \
 	$(BIN)/ruff format --check --quiet . || failed=1; \
 	$(BIN)/ruff check --quiet . || failed=1; \
 	$(BIN)/mypy --no-error-summary || failed=1; \
 	$(BIN)/lint-imports --no-cache --no-logo || failed=1; \
+	$(BIN)/counteract contracts check || failed=1; \
+	$(BIN)/counteract contracts check --modules counteract.lifecycle --folder counteract/contracts || failed=1; \
 	exit $$failed
 
 bench: setup ## Measure against other engines, side by side

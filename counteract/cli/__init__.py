@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli import sagas
+from counteract.cli import contracts, sagas, store
 from counteract.cli.dev import dev
 from counteract.cli.events import events
 from counteract.cli.migrate import migrate
@@ -23,7 +23,9 @@ app.command()(events)
 app.command()(migrate)
 app.command()(record)
 app.command()(replay)
+app.add_typer(contracts.app, name="contracts")
 app.add_typer(sagas.app, name="sagas")
+app.add_typer(store.app, name="store")
 
 
 def show_version(wanted: bool) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from counteract.cli.application import imported, named_modules
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
@@ -87,30 +83,13 @@ def sagas_in(modules: Sequence[str] | None) -> list[type]:
     """The saga classes that these modules define. Raises ConfigurationError."""
     from counteract.saga import SagaWorkflow
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does
-    names = modules or _declared()
-    if not names:
-        raise ConfigurationError("no sagas are named", ['give --sagas MODULE, or set [tool.counteract] sagas = ["…"]'])
+    names = named_modules("sagas", modules)
     found = [
         each
-        for module in map(_imported, names)
+        for module in map(imported, names)
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, SagaWorkflow) and each.__module__ == module.__name__
     ]
     if not found:
         raise ConfigurationError("no sagas were found", [f"{name} defines no SagaWorkflow class" for name in names])
     return found
-
-
-def _declared() -> list[str]:
-    file = Path("pyproject.toml")
-    tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    names: list[str] = tables.get("tool", {}).get("counteract", {}).get("sagas", [])
-    return names
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigurationError(f"cannot import {name}", [str(error)]) from error

@@ -1,0 +1,98 @@
+"""The application that a command works on: what `[tool.counteract]` of pyproject.toml names, imported and searched."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from counteract.decider import Decider
+from counteract.errors import ConfigurationError
+from counteract.messages import Event
+
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--modules",
+        metavar="MODULE",
+        help="Where the events and deciders are; by default [tool.counteract] modules of pyproject.toml.",
+    ),
+]
+
+
+def named_modules(setting: str, given: Sequence[str] | None) -> Sequence[str]:
+    """Those given, else those that the setting lists. Raises ConfigurationError where there are none."""
+    if names := given or _declared(setting):
+        return names
+    raise ConfigurationError(
+        f"no {setting} are named", [f'give --{setting} MODULE, or set [tool.counteract] {setting} = ["…"]']
+    )
+
+
+def imported(name: str) -> ModuleType:
+    """The module, searched for in the current folder too, as `python -m` does. Raises ConfigurationError."""
+    folder = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigurationError(f"cannot import {name}", [str(error)]) from error
+
+
+def event_classes(modules: Sequence[str] | None = None) -> Sequence[type[Event]]:
+    """The event classes that the application's modules define, by stored name and version.
+
+    A class that others derive from is what they share, and counts only where a decider names it.
+    Raises ConfigurationError where there are none.
+    """
+    found = list(_modules(modules))
+    decided = {each for decider in _deciders(found) for each in decider.event_classes}
+    classes = {
+        each
+        for module in found
+        for each in vars(module).values()
+        if _is_event_of(module, each) and (each in decided or not each.__subclasses__())
+    }
+    if not (classes := classes | decided):
+        names = named_modules("modules", modules)
+        raise ConfigurationError("no events were found", [f"{name} defines no Event class" for name in names])
+    return sorted(classes, key=lambda each: (each.event_type, each.schema_version, each.__qualname__))
+
+
+def deciders(modules: Sequence[str] | None = None) -> Sequence[Decider[Any, Any]]:
+    """The deciders that the application's modules hold, by aggregate type."""
+    return _deciders(_modules(modules))
+
+
+def _deciders(modules: Sequence[ModuleType] | Iterator[ModuleType]) -> Sequence[Decider[Any, Any]]:
+    found = {each for module in modules for each in vars(module).values() if isinstance(each, Decider)}
+    return sorted(found, key=lambda each: each.aggregate_type)
+
+
+def _modules(given: Sequence[str] | None) -> Iterator[ModuleType]:
+    """With their submodules."""
+    for name in named_modules("modules", given):
+        module = imported(name)
+        yield module
+        for each in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+            yield imported(each.name)
+
+
+def _is_event_of(module: ModuleType, candidate: object) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, Event) and candidate.__module__ == module.__name__
+
+
+def _declared(setting: str) -> Sequence[str]:
+    file = Path("pyproject.toml")
+    tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    names: list[str] = tables.get("tool", {}).get("counteract", {}).get(setting, [])
+    return names

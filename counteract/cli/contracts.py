@@ -1,0 +1,70 @@
+"""`counteract contracts …`: what is stored stays readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counteract.cli.application import Modules, event_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from counteract.store.contracts import Problem
+
+app = typer.Typer(no_args_is_help=True, help="The JSON Schemas of the events that are stored, and what they promise.")
+
+Folder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the published contracts are.")]
+FOLDER = Path("contracts")
+
+
+@app.command()
+def publish(modules: Modules = None, folder: Folder = FOLDER) -> None:
+    """Write the contracts that are new or have widened. Nothing is narrowed or removed: then nothing is written."""
+    from counteract.store.contracts import publish as run
+
+    written, problems = run(event_classes(modules), folder)
+    _stop_for(problems)
+    for key in written:
+        print(f"{folder / key.file_name}")
+    print(f"{counted(len(written), 'contract')} published" if written else "All contracts are published.")
+
+
+@app.command()
+def check(modules: Modules = None, folder: Folder = FOLDER) -> None:
+    """Compare today's event classes with the published contracts; 1 if something that may be stored no longer fits."""
+    from counteract.store.contracts import check as run
+    from counteract.store.contracts import published_in
+
+    published = published_in(folder)
+    _stop_for(run(event_classes(modules), published))
+    print(f"{counted(len(published), 'contract')} kept")
+
+
+@app.command()
+def diff(modules: Modules = None, folder: Folder = FOLDER) -> None:
+    """Show what has changed since the contracts were published, and what that does to what is stored."""
+    from counteract.store.contracts import differences, key_of, published_in
+
+    published, classes = published_in(folder), event_classes(modules)
+    for each in classes:
+        if key_of(each) not in published:
+            print(f"{key_of(each)}  new")
+    for found in differences(classes, published):
+        print(f"{found.key}  {found.effect}  {found.place.path}: {found.place.was} → {found.place.now}")
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _stop_for(problems: Sequence[Problem]) -> None:
+    for each in problems:
+        print(f"{each.key}: {each.what}")
+        for place in each.narrowings:
+            print(f"  {place.path}: was {place.was}; is {place.now}")
+        print(f"  → {each.remedy}")
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,136 @@
+"""`counteract store …`: what the event store holds is what it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counteract.cli.application import Modules, deciders, event_classes
+from counteract.cli.contracts import FOLDER, Folder, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from counteract.store.vault import Vault
+    from counteract.store.verifying import Expected, Problem, Step
+
+app = typer.Typer(no_args_is_help=True, help="Look after the event store.")
+
+
+@dataclass
+class Findings:
+    """What a verification found, of the problems only the first."""
+
+    most: int
+    events: int = 0
+    position: int = 0
+    snapshots: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    shown: list[Problem] = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        self.events, self.position, self.snapshots = step.events, step.position, step.snapshots
+        self.counts.update(each.trouble.value for each in step.problems)
+        self.shown += step.problems[: self.most - len(self.shown)]
+
+    def as_json(self, seconds: float) -> str:
+        return json.dumps(
+            {
+                "events": self.events,
+                "position": self.position,
+                "snapshots": self.snapshots,
+                "seconds": round(seconds, 3),
+                "problems": self.counts,
+                "shown": [_row(each) for each in self.shown],
+            }
+        )
+
+    def lines(self, seconds: float) -> Iterable[str]:
+        yield from map(str, self.shown)
+        if rest := self.counts.total() - len(self.shown):
+            yield f"… and {rest} more"
+        found = ", ".join(f"{count} {trouble}" for trouble, count in self.counts.items()) or "no problems"
+        looked_at = f"{counted(self.events, 'event')} and {counted(self.snapshots, 'snapshot')}"
+        yield f"{looked_at} in {seconds:.1f} s: {found}"
+
+
+@app.callback()
+def store() -> None:
+    """Look after the event store."""
+
+
+@app.command()
+def verify(
+    database_url: Annotated[
+        str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
+    ],
+    modules: Modules = None,
+    folder: Folder = FOLDER,
+    most: Annotated[int, typer.Option("--show", min=0, help="Name at most so many problems, and count the rest.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Look at everything stored: no version missing, each event as its class and its contract say, snapshots as replayed.
+
+    With COUNTERACT_MASTER_KEY personal data is opened and looked at too. 1 if anything is wrong.
+    """
+    findings = Findings(most)
+    seconds = asyncio.run(_verify(database_url, _expected(modules, folder), findings))
+    print(findings.as_json(seconds) if as_json else "\n".join(findings.lines(seconds)))
+    if findings.counts:
+        raise typer.Exit(1)
+
+
+async def _verify(url: str, expected: Expected, findings: Findings) -> float:
+    """The seconds that it took."""
+    from time import monotonic
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from counteract.store.verifying import Verification
+
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began = monotonic()
+    async with Verification.open(url, expected, _vault()) as verification:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("position", total=None)
+            async for step in verification.run():
+                findings.add(step)
+                progress.update(task, completed=step.position, total=verification.end)
+    return monotonic() - began
+
+
+def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
+    """With the engine's own events, which stand beside the application's."""
+    from counteract.lifecycle import sagas
+    from counteract.store.contracts import ENGINE_CONTRACTS, published_in
+    from counteract.store.verifying import Expected
+
+    classes = dict.fromkeys([*event_classes(modules), *sagas.event_classes])
+    published = {**published_in(ENGINE_CONTRACTS), **published_in(folder)}
+    return Expected(list(classes), published, list(dict.fromkeys([*deciders(modules), sagas])))
+
+
+def _vault() -> Vault | None:
+    from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+    from counteract.store.vault import Vault
+
+    key = os.environ.get(MASTER_KEY_VARIABLE)
+    return Vault(MasterKey.parse(key)) if key else None
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    return {
+        "trouble": problem.trouble.value,
+        "stream": str(problem.stream),
+        "version": problem.version,
+        "position": problem.position,
+        "what": problem.what,
+    }

@@ -1,0 +1,65 @@
+"""Snapshots against the events that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from counteract.decider import Decider
+from counteract.errors import UndecodableEvent
+from counteract.messages import StreamId
+from counteract.store.connecting import Connection
+from counteract.store.loading import Loading, Memory
+from counteract.store.snapshots import SnapshotForm, snapshot_form
+from counteract.store.vault import Vault
+
+_PAGE = 100
+
+# In pages by the primary key: no transaction stays open while streams are replayed.
+_SNAPSHOTS = """
+    select aggregate_id, version, state from snapshots
+    where aggregate_type = %s and fingerprint = %s and aggregate_id > %s
+    order by aggregate_id limit %s
+"""
+
+
+async def replayed_snapshots(
+    connection: Connection, deciders: Sequence[Decider[Any, Any]]
+) -> AsyncIterator[tuple[StreamId, int, str | None]]:
+    """Every snapshot that today's code would go on from: its stream and version, and what is wrong with it.
+
+    Those of other code are never read again, and left aside.
+    """
+    for decider in deciders:
+        if not (form := snapshot_form(decider)):
+            continue
+        last = ""
+        while rows := await _page(connection, decider, form, last):
+            for last, version, state in rows:
+                yield decider.stream(last), version, await _objection(connection, decider, form, last, version, state)
+
+
+async def _page(
+    connection: Connection, decider: Decider[Any, Any], form: SnapshotForm[Any], after: str
+) -> Sequence[tuple[str, int, str]]:
+    parameters = (decider.aggregate_type, form.fingerprint, after, _PAGE)
+    return await (await connection.execute(_SNAPSHOTS, parameters)).fetchall()
+
+
+async def _objection(
+    connection: Connection, decider: Decider[Any, Any], form: SnapshotForm[Any], id_: str, version: int, state: str
+) -> str | None:
+    # No snapshots, no memory, and no personal data either: a decider with any of that has no snapshots.
+    loading = Loading(Memory(0), Vault(None), snapshot_every=0)
+    try:
+        replayed = await loading.begin(decider, id_, up_to=version).run(connection)
+    except UndecodableEvent:
+        # Said of the event already.
+        return None
+    if replayed.version != version:
+        return f"the snapshot is ahead of its stream, which ends with version {replayed.version}: delete the snapshot"
+    try:
+        kept = form.load(state)
+    except ValueError:
+        return "the snapshot cannot be read: delete it"
+    return None if kept == replayed.state else "the snapshot is not what its events lead to: delete it"

@@ -1,0 +1,48 @@
+"""docs/how-to/change-an-event.md, followed in an empty folder on a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.page import Change, Command, File, Session, missing, parts
+
+pytestmark = pytest.mark.integration
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "change-an-event.md"
+
+
+def run(command: Command, folder: Path, database_url: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command.line],
+        cwd=folder,
+        env=os.environ | {"PATH": path, "DATABASE_URL": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    line = missing(command.output, done.stdout)
+    assert line is None, f"$ {command.line}\n\nThe page shows:\n{line}\n\nThere was:\n{done.stdout}"
+    # A remedy is there only where something is wrong.
+    assert done.returncode == int("  → " in done.stdout)
+
+
+async def test_the_page_does_what_it_says_and_shows_what_comes_out(tmp_path: Path, app_url: str) -> None:
+    for part in parts(PAGE):
+        match part:
+            case File():
+                (tmp_path / part.name).write_text(part.text)
+            case Change():
+                file = tmp_path / part.name
+                file.write_text(part.applied_to(file.read_text()))
+            case Session():
+                for command in part.commands:
+                    await asyncio.to_thread(run, command, tmp_path, app_url)
