@@ -12,6 +12,7 @@ from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.participants.fence import FIND_COMMAND, Found
 from counteract.store import PostgresEventStore
+from counteract.store.checking import check_stream
 from counteract.store.wire import STREAM_QUERY, StreamChange, decode_stream
 
 S = TypeVar("S")
@@ -63,6 +64,7 @@ class Streams:
         """The aggregate's current state; the same object when loaded again."""
         stream = decider.stream(aggregate_id)
         if stream not in self._loaded:
+            check_stream(stream)
             state, version = decode_stream(decider, await self._rows(stream))
             # Another task of the handler may have been loading it too, and was first.
             self._loaded.setdefault(stream, Stream(decider, stream, version, state))

@@ -8,7 +8,8 @@
 """
 
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
-from counteract.store.postgres import Appended, Loaded, PostgresEventStore
+from counteract.store.port import Appended, EventStore, Loaded
+from counteract.store.postgres import PostgresEventStore
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.wire import StreamChange
 
@@ -18,6 +19,7 @@ __all__ = [
     "STREAM_EXISTS",
     "Appended",
     "EventDecoder",
+    "EventStore",
     "ExactVersion",
     "Expect",
     "Loaded",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
@@ -13,10 +12,12 @@ from psycopg_pool import AsyncConnectionPool
 from counteract.decider import Decider
 from counteract.errors import StoreUnavailable
 from counteract.messages import Event, StreamId
+from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import Notifier
+from counteract.store.port import Appended, Loaded
 from counteract.store.reading import read_events
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.translating import translated
@@ -37,26 +38,6 @@ _READ_STREAM = (
     f"select {STORED_COLUMNS} from events "  # noqa: S608
     "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Where an append left its stream."""
-
-    version: int
-    """The stream's version."""
-    position: int
-    """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[S]):
-    """An aggregate as its events leave it."""
-
-    state: S
-    version: int
-    """0 if it has no events."""
-    stream: StreamId
 
 
 class PostgresEventStore:
@@ -125,11 +106,13 @@ class PostgresEventStore:
     async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
         """Fold the stream's events. Raises UnknownEventType, UnreadableEvent."""
         stream = decider.stream(aggregate_id)
+        check_stream(stream)
         state, version = decode_stream(decider, await self._fetch(STREAM_QUERY, (*stream, 0)))
         return Loaded(state, version, stream)
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
         """The stream's events after a version, in order."""
+        check_stream(stream)
         return [stored_event(row) for row in await self._fetch(_READ_STREAM, (*stream, after_version))]
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:

@@ -1,0 +1,142 @@
+"""An event store without a server, for unit tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.errors import EventIdReused, WrongExpectedVersion
+from counteract.messages import Event, StreamId
+from counteract.store.checking import check_stream
+from counteract.store.expect import Expect
+from counteract.store.port import Appended, Loaded
+from counteract.store.stored import StoredEvent
+from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments, decode_stream
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+
+class InMemoryEventStore:
+    """Keeps the promises of `EventStore`, those about durability excepted, and refuses what PostgreSQL refuses.
+
+    Every call lets other tasks run first, as one to a server would, so that a race shows in a unit test too.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._log: list[StoredEvent] = []
+        self._streams: dict[StreamId, list[StoredEvent]] = {}
+        self._by_id: dict[UUID, StoredEvent] = {}
+
+    async def append(
+        self,
+        stream: StreamId,
+        events: Sequence[Event],
+        *,
+        expect: Expect,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Appended:
+        """As `EventStore.append`."""
+        change = StreamChange(stream, expect.least, expect.most, events)
+        return (await self.append_many([change], metadata=metadata, event_ids=event_ids))[0]
+
+    async def append_many(
+        self,
+        changes: Sequence[StreamChange],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Sequence[Appended]:
+        """As `EventStore.append_many`."""
+        arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
+        await asyncio.sleep(0)
+        new = _events(changes, arguments)
+        if any(each.event_id in self._by_id for each in new):
+            for each in new:
+                _refuse_other_content(each, self._by_id.get(each.event_id))
+        else:
+            for change in changes:
+                self._check(change)
+            _refuse_twins(new)
+            for each in new:
+                self._store(each)
+        return [self._answer(change.stream, {each.event_id for each in new}) for change in changes]
+
+    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
+        """As `EventStore.load`."""
+        stream = decider.stream(aggregate_id)
+        rows = [
+            (each.version, each.event_type, each.schema_version, each.data) for each in await self.read_stream(stream)
+        ]
+        state, version = decode_stream(decider, rows)
+        return Loaded(state, version, stream)
+
+    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
+        """As `EventStore.read_stream`."""
+        check_stream(stream)
+        await asyncio.sleep(0)
+        return self._streams.get(stream, [])[after_version:]
+
+    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+        """As `EventStore.read`."""
+        end = await self.high_water_mark() if up_to is None else up_to
+        return self._log[after:end][:limit]
+
+    async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
+        """As `EventStore.high_water_mark`, without ever having to wait."""
+        await asyncio.sleep(0)
+        return len(self._log)
+
+    def _check(self, change: StreamChange) -> None:
+        actual = len(self._streams.get(change.stream, []))
+        if not change.least <= actual <= change.most:
+            raise WrongExpectedVersion(change.stream, expected=str(Expect(change.least, change.most)), actual=actual)
+
+    def _store(self, event: StoredEvent) -> None:
+        stream = self._streams.setdefault(event.stream, [])
+        event = replace(event, position=len(self._log) + 1, version=len(stream) + 1, recorded_at=datetime.now(UTC))
+        stream.append(event)
+        self._log.append(event)
+        self._by_id[event.event_id] = event
+
+    def _answer(self, stream: StreamId, ids: AbstractSet[UUID]) -> Appended:
+        events = self._streams.get(stream, [])
+        mine = [Appended(each.version, each.position) for each in events if each.event_id in ids]
+        return mine[-1] if mine else Appended(len(events), 0)
+
+
+def _events(changes: Sequence[StreamChange], arguments: Sequence[Any]) -> list[StoredEvent]:
+    """Not stored yet: without version and position."""
+    never = datetime.min.replace(tzinfo=UTC)
+    return [
+        StoredEvent(0, event_id, changes[index - 1].stream, 0, event_type, version, data, json.loads(metadata), never)
+        for index, event_id, event_type, version, data, metadata in zip(*arguments[4:], strict=True)
+    ]
+
+
+def _refuse_other_content(event: StoredEvent, stored: StoredEvent | None) -> None:
+    if stored is None or _content(event) != _content(stored):
+        raise EventIdReused(
+            f"event ids are stored already, but not {event.event_id} with this content: give a new event an id of its own"
+        )
+
+
+def _content(event: StoredEvent) -> tuple[Any, ...]:
+    # Numbers as PostgreSQL compares them, by value and without loss.
+    data = json.loads(event.data, parse_float=Decimal, parse_int=Decimal)
+    return event.stream, event.event_type, event.schema_version, data
+
+
+def _refuse_twins(events: Sequence[StoredEvent]) -> None:
+    if len({each.event_id for each in events}) != len(events):
+        raise EventIdReused("an append gives one event id twice: give a new event an id of its own")
