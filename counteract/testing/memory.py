@@ -132,9 +132,13 @@ def _refuse_other_content(event: StoredEvent, stored: StoredEvent | None) -> Non
 
 
 def _content(event: StoredEvent) -> tuple[Any, ...]:
-    # Numbers as PostgreSQL compares them, by value and without loss.
-    data = json.loads(event.data, parse_float=Decimal, parse_int=Decimal)
+    data = json.loads(event.data, parse_float=_number, parse_int=_number)
     return event.stream, event.event_type, event.schema_version, data
+
+
+def _number(text: str) -> tuple[Decimal]:
+    """By value and without loss, as PostgreSQL compares numbers, and never equal to true or false."""
+    return (Decimal(text),)
 
 
 def _refuse_twins(events: Sequence[StoredEvent]) -> None:
