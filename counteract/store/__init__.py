@@ -8,8 +8,10 @@
 """
 
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
+from counteract.store.moments import AtPosition, AtVersion
 from counteract.store.port import Appended, EventStore, Loaded
 from counteract.store.postgres import PostgresEventStore
+from counteract.store.sealing import MasterKey
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.wire import StreamChange
 
@@ -18,11 +20,14 @@ __all__ = [
     "NO_STREAM",
     "STREAM_EXISTS",
     "Appended",
+    "AtPosition",
+    "AtVersion",
     "EventDecoder",
     "EventStore",
     "ExactVersion",
     "Expect",
     "Loaded",
+    "MasterKey",
     "PostgresEventStore",
     "StoredEvent",
     "StreamChange",

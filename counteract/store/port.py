@@ -10,6 +10,7 @@ from uuid import UUID
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.store.expect import Expect
+from counteract.store.moments import Moment
 from counteract.store.stored import StoredEvent
 from counteract.store.wire import StreamChange
 
@@ -82,8 +83,11 @@ class EventStore(Protocol):
         """
         ...
 
-    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
-        """Fold the stream's events. Raises UnknownEventType, UnreadableEvent, and InvalidEvent for an impossible id."""
+    async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
+        """The stream's events folded: all of them, or up to a version, a position of the log, or a time (with its zone).
+
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, and InvalidEvent for an impossible id.
+        """
         ...
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:

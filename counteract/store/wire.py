@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 from uuid_utils.compat import uuid7
 
-from counteract.decider import Decider
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
 from counteract.store.checking import (
@@ -25,10 +24,7 @@ from counteract.store.checking import (
     check_stream,
     size_of,
 )
-from counteract.store.stored import decode_event
-
-S = TypeVar("S")
-E = TypeVar("E", bound=Event)
+from counteract.store.vault import holds_boxes
 
 MAX_EVENT_BYTES = 1024 * 1024
 """The default limit of one event as JSON."""
@@ -44,17 +40,27 @@ class StreamChange:
     events: Sequence[Event] = ()
 
 
+class AppendArguments(NamedTuple):
+    """The parameters of the SQL function append_events, in order: what is expected of each stream, then the events."""
+
+    aggregate_types: Sequence[str]
+    aggregate_ids: Sequence[str]
+    least: Sequence[int]
+    most: Sequence[int]
+    event_streams: Sequence[int]
+    """The 1-based index of each event's stream."""
+    event_ids: Sequence[UUID]
+    event_types: Sequence[str]
+    schema_versions: Sequence[int]
+    data: Sequence[str]
+    metadata: Sequence[str]
+
+
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "
     "%s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb[]"
 )
-"""For the ten parameters of the SQL function append_events, in order."""
-
-STREAM_QUERY = (
-    "select version, event_type, schema_version, event_data::text from events "
-    "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
-)
-"""The events of a stream after a version, for `decode_stream`. Parameters: aggregate type, aggregate id, version (0: all)."""
+"""For `AppendArguments`."""
 
 
 def append_arguments(
@@ -63,8 +69,8 @@ def append_arguments(
     event_ids: Sequence[UUID] | None = None,
     *,
     max_event_bytes: int = MAX_EVENT_BYTES,
-) -> tuple[Any, ...]:
-    """The ten parameters of `APPEND_PLACEHOLDERS`.
+) -> AppendArguments:
+    """For `APPEND_PLACEHOLDERS`.
 
     `metadata` goes to every event. `event_ids` are those of all events in order, new ones by default.
     Raises InvalidEvent and AppendTooLarge, and ValueError where a stream occurs twice or the ids do not match the events
@@ -83,7 +89,7 @@ def append_arguments(
     data = [encode_event(event, max_event_bytes) for _, event in events]
     about = encode_metadata(metadata, max_event_bytes)
     check_size(data, about, max_event_bytes)
-    return (
+    return AppendArguments(
         [stream.aggregate_type for stream in streams],
         [stream.aggregate_id for stream in streams],
         [change.least for change in changes],
@@ -99,25 +105,17 @@ def append_arguments(
 
 def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The event as JSON text. Raises InvalidEvent."""
-    return _bounded(event, f"{event.event_type} v{event.schema_version}", max_bytes)
+    name = f"{event.event_type} v{event.schema_version}"
+    data = _bounded(event, name, max_bytes)
+    if holds_boxes(data):
+        raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
+    return data
 
 
 def encode_metadata(metadata: Mapping[str, Any], max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The metadata as JSON text, held to what holds for events. Raises InvalidEvent."""
     check_metadata(metadata)
     return _bounded(metadata, "metadata", max_bytes)
-
-
-def decode_stream(decider: Decider[S, E], rows: Iterable[Sequence[Any]], state: S | None = None) -> tuple[S, int]:
-    """The state after the rows of `STREAM_QUERY`, from the initial state or from `state`, and the last row's version.
-
-    The version is 0 when there are no rows. Raises UnknownEventType, UnreadableEvent.
-    """
-    state = decider.initial if state is None else state
-    version = 0
-    for version, *row in rows:  # noqa: B007 - the last one is returned
-        state = decider.evolve(state, decode_event(decider.by_name, *row))
-    return state, version
 
 
 def _bounded(value: Any, name: str, max_bytes: int) -> str:

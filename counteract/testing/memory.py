@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from counteract.decider import Decider
-from counteract.errors import EventIdReused, WrongExpectedVersion
+from counteract.decoding import decode_event
+from counteract.errors import EventIdReused, NoSuchVersion, UndecodableEvent, WrongExpectedVersion
 from counteract.messages import Event, StreamId
 from counteract.store.checking import check_stream
 from counteract.store.expect import Expect
+from counteract.store.moments import AtPosition, AtVersion, Moment, with_zone
 from counteract.store.port import Appended, Loaded
 from counteract.store.stored import StoredEvent
-from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments, decode_stream
+from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -72,14 +74,14 @@ class InMemoryEventStore:
                 self._store(each)
         return [self._answer(change.stream, {each.event_id for each in new}) for change in changes]
 
-    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
+    async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
         """As `EventStore.load`."""
         stream = decider.stream(aggregate_id)
-        rows = [
-            (each.version, each.event_type, each.schema_version, each.data) for each in await self.read_stream(stream)
-        ]
-        state, version = decode_stream(decider, rows)
-        return Loaded(state, version, stream)
+        events = _until(at, await self.read_stream(stream))
+        if isinstance(at, AtVersion) and len(events) != at.version:
+            raise NoSuchVersion(f"{stream} is at version {len(events)}, and was never at {at.version}")
+        state = decider.fold(_decoded(decider, each) for each in events)
+        return Loaded(state, len(events), stream)
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
         """As `EventStore.read_stream`."""
@@ -113,6 +115,25 @@ class InMemoryEventStore:
         events = self._streams.get(stream, [])
         mine = [Appended(each.version, each.position) for each in events if each.event_id in ids]
         return mine[-1] if mine else Appended(len(events), 0)
+
+
+def _until(at: Moment | None, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+    match at:
+        case None:
+            return events
+        case AtVersion(version):
+            return events[:version]
+        case AtPosition(position):
+            return [each for each in events if each.position <= position]
+        case datetime():
+            return [each for each in events if each.recorded_at <= with_zone(at)]
+
+
+def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
+    try:
+        return decode_event(decider.readers, stored.event_type, stored.schema_version, stored.data)
+    except UndecodableEvent as error:
+        raise error.at(stored.stream, stored.version) from None
 
 
 def _events(changes: Sequence[StreamChange], arguments: Sequence[Any]) -> list[StoredEvent]:

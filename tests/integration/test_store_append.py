@@ -37,7 +37,8 @@ async def test_a_refused_append_draws_no_position(store: PostgresEventStore) -> 
 
 async def test_more_streams_than_the_lock_table_bears_are_refused_by_the_server_too(store: PostgresEventStore) -> None:
     names = [str(number) for number in range(257)]
-    arguments = (["counter"] * 257, names, [0] * 257, [0] * 257, [], [], [], [], [], [])
+    no_events: list[object] = []
+    arguments = (["counter"] * 257, names, [0] * 257, [0] * 257, *[no_events] * 6)
     with pytest.raises(AppendTooLarge, match="at most 256 streams, this one has 257"):
         async with store.connection() as connection:
             await connection.execute(f"select append_events({APPEND_PLACEHOLDERS})", arguments)

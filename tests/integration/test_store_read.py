@@ -83,7 +83,7 @@ def test_two_classes_of_one_stored_name_are_an_error() -> None:
     class Other(Event, name="Counted"):
         pass
 
-    with pytest.raises(ConfigurationError, match="both stored as Counted"):
+    with pytest.raises(ConfigurationError, match="both read what is stored as Counted"):
         EventDecoder[Event]([Counted, Other])
 
 

@@ -47,7 +47,7 @@ class Contending:
 
     async def test_who_loads_decides_and_appends_again_after_a_conflict_loses_nothing(self, store: EventStore) -> None:
         async def increase() -> None:
-            while True:
+            for _ in range(100):
                 loaded = await store.load(counters, "a")
                 try:
                     await store.append(A, [Counted()], expect=ExactVersion(loaded.version))
@@ -81,9 +81,10 @@ class Contending:
             *(store.append(counter(str(n % 7)), [Counted(amount=n)] * 2, expect=ANY) for n in range(60))
         )
         followed: list[StoredEvent] = []
-        while len(followed) < 120:
-            followed += await store.read(after=followed[-1].position if followed else 0, limit=9)
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(30):
+            while len(followed) < 120:
+                followed += await store.read(after=followed[-1].position if followed else 0, limit=9)
+                await asyncio.sleep(0.001)
         await writing
         assert [each.event_id for each in followed] == [each.event_id for each in await store.read()]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import uuid4
 
 import pytest
 
-from counteract.errors import UnknownEventType, UnreadableEvent
+from counteract.errors import NoSuchVersion, UnknownEventType, UnreadableEvent
 from counteract.store.expect import ANY
+from counteract.store.moments import AtPosition, AtVersion
 from counteract.store.port import EventStore
 from counteract.testing.store_contract.counters import (
     A,
@@ -90,6 +92,36 @@ class Reading:
             await store.append(counters.stream(name), [Counted()], expect=ANY)
         assert [each.stream.aggregate_id for each in await store.read()] == names
         assert {(await store.load(counters, name)).version for name in names} == {1}
+
+    async def test_a_stream_is_loaded_as_it_was_at_a_version(self, store: EventStore) -> None:
+        await store.append(A, [Counted(amount=2), Counted(amount=3)], expect=ANY)
+        loaded = [await store.load(counters, "a", at=AtVersion(version)) for version in range(3)]
+        assert [(each.state, each.version) for each in loaded] == [(0, 0), (2, 1), (5, 2)]
+
+    async def test_a_version_that_was_never_reached_is_an_error(self, store: EventStore) -> None:
+        await store.append(A, [Counted()], expect=ANY)
+        with pytest.raises(NoSuchVersion, match="at version 1, and was never at 2"):
+            await store.load(counters, "a", at=AtVersion(2))
+
+    async def test_streams_are_loaded_as_they_were_at_one_position(self, store: EventStore) -> None:
+        first = await store.append(A, [Counted(amount=2)], expect=ANY)
+        await store.append(B, [Counted()], expect=ANY)
+        await store.append(A, [Counted()], expect=ANY)
+        moment = AtPosition(first.position)
+        assert [(await store.load(counters, name, at=moment)).state for name in "ab"] == [2, 0]
+
+    async def test_a_stream_is_loaded_as_it_was_at_a_time(self, store: EventStore) -> None:
+        await store.append(A, [Counted(amount=2)], expect=ANY)
+        await asyncio.sleep(0.01)
+        await store.append(A, [Counted()], expect=ANY)
+        first, second = await store.read()
+        between = first.recorded_at + (second.recorded_at - first.recorded_at) / 2
+        assert (await store.load(counters, "a", at=between)).state == 2
+        assert (await store.load(counters, "a", at=first.recorded_at - timedelta(hours=1))).version == 0
+
+    async def test_a_time_without_a_zone_is_refused(self, store: EventStore) -> None:
+        with pytest.raises(ValueError, match="needs its zone"):
+            await store.load(counters, "a", at=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake in question
 
     async def test_an_event_that_the_decider_does_not_know_is_an_error(self, store: EventStore) -> None:
         await store.append(A, [CountedMore(amounts=[1])], expect=ANY)

@@ -9,6 +9,7 @@ import pytest
 from counteract.errors import InvalidEvent
 from counteract.messages import StreamId
 from counteract.store.expect import ANY
+from counteract.store.moments import AtVersion
 from counteract.store.port import EventStore
 from counteract.testing.store_contract.counters import A, B, Counted, Noted, change, counters
 from counteract.testing.store_contract.keeping import nested
@@ -59,8 +60,9 @@ class Refusing:
                 await store.append(stream, [Counted()], expect=ANY)
             with pytest.raises(InvalidEvent, match=why):
                 await store.read_stream(stream)
-        with pytest.raises(InvalidEvent, match=why):
-            await store.load(counters, text)
+        for moment in (None, AtVersion(0)):
+            with pytest.raises(InvalidEvent, match=why):
+                await store.load(counters, text, at=moment)
         assert await store.read() == []
 
     @pytest.mark.parametrize(("text", "why"), IDS)
