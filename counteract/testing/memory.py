@@ -126,7 +126,8 @@ def _until(at: Moment | None, events: Sequence[StoredEvent]) -> Sequence[StoredE
         case AtPosition(position):
             return [each for each in events if each.position <= position]
         case datetime():
-            return [each for each in events if each.recorded_at <= with_zone(at)]
+            time = with_zone(at)
+            return [each for each in events if each.recorded_at <= time]
 
 
 def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
