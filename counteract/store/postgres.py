@@ -8,10 +8,8 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from psycopg_pool import AsyncConnectionPool
-
 from counteract.decider import Decider
-from counteract.errors import StoreUnavailable
+from counteract.errors import StoreError
 from counteract.messages import Event, StreamId
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection, connection_pool
@@ -22,6 +20,7 @@ from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
 from counteract.store.port import Appended, Loaded
 from counteract.store.reading import read_events
+from counteract.store.recovering import Recovery
 from counteract.store.sealing import MasterKey
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.translating import translated
@@ -50,10 +49,8 @@ class PostgresEventStore:
     Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
     """
 
-    def __init__(
-        self, pool: AsyncConnectionPool[Connection], notifier: Notifier, loading: Loading, max_event_bytes: int
-    ) -> None:
-        self._pool = pool
+    def __init__(self, recovery: Recovery, notifier: Notifier, loading: Loading, max_event_bytes: int) -> None:
+        self._recovery = recovery
         self._notifier = notifier
         self._loading = loading
         self.max_event_bytes = max_event_bytes
@@ -75,15 +72,16 @@ class PostgresEventStore:
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
         database (0: never). `master_key` is for personal data, and not needed where there is none.
-        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds.
+        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
+        migration, and ConfigurationError when its encoding is not UTF-8.
         """
         pool = connection_pool(url, pool_size, pool_timeout)
         try:
-            with translated():
-                await pool.open(wait=True, timeout=pool_timeout)
+            recovery = Recovery(pool, url)
+            await recovery.open()
             async with Notifier.running(url) as notifier:
                 loading = Loading(Memory(cached_states), Vault(master_key), snapshot_every)
-                yield cls(pool, notifier, loading, max_event_bytes)
+                yield cls(recovery, notifier, loading, max_event_bytes)
         finally:
             await pool.close()
 
@@ -192,12 +190,13 @@ class PostgresEventStore:
         """A connection in autocommit mode, whose errors come out as the store's."""
         try:
             with translated():
-                async with self._pool.connection() as connection:
+                async with self._recovery.pool.connection() as connection:
                     yield connection
-        except StoreUnavailable:
-            # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
-            await self._pool.check()
-            raise
+        except StoreError as error:
+            better = await self._recovery.after(error)
+            if better is error:
+                raise
+            raise better from error.__cause__
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

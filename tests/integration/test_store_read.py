@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from counteract import Event
 from counteract.dev.fixtures import execute
 from counteract.dev.postgres import EmbeddedPostgres
-from counteract.errors import ConfigurationError, SchemaOutdated, StoreUnavailable, UnknownEventType
+from counteract.errors import ConfigurationError, StoreUnavailable, UnknownEventType
 from counteract.store import ANY, EventDecoder, PostgresEventStore
 from counteract.store.notifying import CHANNEL
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
@@ -103,12 +103,6 @@ async def test_a_server_that_restarts_costs_one_failed_call(database_url: str, p
         with pytest.raises(StoreUnavailable, match="retry"):
             await store.append(A, [Counted()], expect=ANY)
         for _ in range(9):
-            await store.append(A, [Counted()], expect=ANY)
-
-
-async def test_an_unmigrated_database_is_named_as_such(postgres: EmbeddedPostgres) -> None:
-    async with PostgresEventStore.open(postgres.url_of("postgres")) as store:
-        with pytest.raises(SchemaOutdated, match="counteract migrate"):
             await store.append(A, [Counted()], expect=ANY)
 
 
