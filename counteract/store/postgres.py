@@ -51,6 +51,7 @@ class PostgresEventStore:
 
     def __init__(self, recovery: Recovery, notifier: Notifier, loading: Loading, max_event_bytes: int) -> None:
         self._recovery = recovery
+        self._pool = recovery.pool
         self._notifier = notifier
         self._loading = loading
         self.max_event_bytes = max_event_bytes
@@ -190,7 +191,7 @@ class PostgresEventStore:
         """A connection in autocommit mode, whose errors come out as the store's."""
         try:
             with translated():
-                async with self._recovery.pool.connection() as connection:
+                async with self._pool.connection() as connection:
                     yield connection
         except StoreError as error:
             better = await self._recovery.after(error)
