@@ -24,7 +24,7 @@ from counteract.messages import StreamId
 from counteract.store.expect import Expect
 
 _MIGRATE = "run `counteract migrate`"
-_NEVER_CONNECTED = ("connection failed", "failed to resolve")
+_NEVER_CONNECTED = ("connection failed", "connection is bad", "failed to resolve")
 _UNKNOWN = "whether a write took effect is unknown, so repeat it with the same event ids"
 
 # By SQLSTATE, else by its class (the first two characters).

@@ -8,10 +8,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev.fixtures import TEMPLATE, as_application, execute
@@ -23,14 +26,17 @@ from counteract.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from counteract.store import ANY, NO_STREAM, Appended, PostgresEventStore
+from counteract.store import ANY, NO_STREAM, Appended, PostgresEventStore, inspecting
+from counteract.store.connecting import sync_engine
 from counteract.store.inspecting import REVISIONS
-from counteract.store.migrate import VERSION_TABLE, migrate
+from counteract.store.migrate import migrate
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter, counters
 from tests.relay import MARK, Cut, Relay
 
 pytestmark = pytest.mark.integration
+
+MIGRATIONS = Path(inspecting.__file__).parent / "migrations"
 
 A, B = counter("a"), counter("b")
 
@@ -100,7 +106,7 @@ async def test_a_server_that_cannot_be_reached_any_more_is_named_as_such(app_url
             await standing.aclose()
             with pytest.raises(StoreUnavailable, match="connection was lost"):
                 await store.append(A, [Counted()], expect=ANY)
-            with pytest.raises(StoreUnavailable, match=r"cannot be reached: connection failed.*; retry"):
+            with pytest.raises(StoreUnavailable, match=r"cannot be reached: connection .*; retry"):
                 await store.append(A, [Counted()], expect=ANY)
 
 
@@ -154,46 +160,65 @@ async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(t
             assert (await store.append(A, [Counted()], expect=ANY)).version == 2
 
 
+class SmallDisk:
+    """24 MB of memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def mount(self, owner: Path) -> None:
+        """For the user that owns a path."""
+        ids = owner.stat()
+        self._mount(f"size=24m,uid={ids.st_uid},gid={ids.st_gid},mode=700")
+
+    def grow(self) -> None:
+        self._mount("remount,size=64m")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+    def _mount(self, options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.folder], check=True, capture_output=True)
+
+
 @pytest.fixture
-async def small_disk(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[tuple[Path, str]]:
-    """A disk of 24 MB, and a database on it. Only where mounting is allowed."""
-    owner = Path(await fetch(postgres.url, "show data_directory")).stat()
-    options = f"size=24m,uid={owner.st_uid},gid={owner.st_gid},mode=700"
+async def small_disk(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[SmallDisk]:
+    """With the database `crowded` on it. Only where mounting is allowed."""
+    disk = SmallDisk(tmp_path)
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", tmp_path], check=True, capture_output=True)
+        disk.mount(Path(await fetch(postgres.url, "show data_directory")))
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no disk can be mounted here: {error}")
     try:
         await execute(postgres, f"create tablespace small location '{tmp_path}'")
         await execute(postgres, f"create database crowded template {TEMPLATE} tablespace small")
-        yield tmp_path, as_application(postgres, postgres.url_of("crowded"))
+        yield disk
         await execute(postgres, "drop database crowded with (force)")
         await execute(postgres, "drop tablespace small")
     finally:
-        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+        disk.unmount()
 
 
 async def test_a_full_disk_refuses_what_it_cannot_hold_and_keeps_what_it_acknowledged(
-    small_disk: tuple[Path, str],
+    postgres: EmbeddedPostgres, small_disk: SmallDisk
 ) -> None:
-    folder, url = small_disk
-    acknowledged: list[UUID] = []
-    async with PostgresEventStore.open(url) as store:
-
-        async def fill() -> None:
-            for _ in range(99):
-                ids.append(uuid4())
-                await store.append(A, [Counted(note=incompressible(500_000))], expect=ANY, event_ids=ids[-1:])
-                acknowledged.append(ids[-1])
-
-        ids: list[UUID] = []
+    url = postgres.url_of("crowded")
+    events = {uuid4(): Counted(note=incompressible(500_000)) for _ in range(99)}
+    acknowledged: list[str] = []
+    async with PostgresEventStore.open(as_application(postgres, url)) as store:
         with pytest.raises(StoreUnavailable, match=r"disk is full, nothing was written.*retry"):
-            await fill()
-        assert [each.event_id for each in await store.read()] == acknowledged
-        assert acknowledged
-        subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
-        await store.append(A, [Counted(note=incompressible(500_000))], expect=ANY, event_ids=ids[-1:])
-        assert [each.event_id for each in await store.read()] == ids
+            for event_id, event in events.items():
+                await store.append(A, [event], expect=ANY, event_ids=[event_id])
+                acknowledged.append(str(event_id))
+        stored = "select string_agg(event_id::text, ' ' order by position) from events"
+        assert (await fetch(url, stored)).split() == acknowledged != []
+        small_disk.grow()
+        refused = list(events)[len(acknowledged)]
+        await store.append(A, [events[refused]], expect=ANY, event_ids=[refused])
+        assert (await fetch(url, stored)).split() == [*acknowledged, str(refused)]
+        assert [Counted.model_validate_json(each.data) for each in await store.read_stream(A)] == list(events.values())[
+            : len(acknowledged) + 1
+        ]
 
 
 # Waiting
@@ -210,19 +235,19 @@ async def test_an_exhausted_pool_says_how_large_it_is_and_how_long_it_was_waited
 
 
 @pytest.mark.parametrize(
-    ("timeout", "why"),
+    ("setting", "why"),
     [
         ("statement_timeout", "longer than the server lets a statement run"),
         ("lock_timeout", "lock was not free in time"),
     ],
 )
 async def test_an_append_that_waits_for_too_long_appends_nothing_and_can_be_repeated(
-    event_store: PostgresEventStore, app_url: str, timeout: str, why: str
+    event_store: PostgresEventStore, app_url: str, setting: str, why: str
 ) -> None:
     ids = [uuid4()]
     async with PostgresEventStore.open(app_url, pool_size=1) as store:
         async with store.connection() as connection:
-            await connection.execute(f"set {timeout} = '50ms'")
+            await connection.execute(f"set {setting} = '50ms'")
         async with event_store.connection() as other, other.transaction():
             await other.execute(*append_call(StreamChange(A, 0, 0)))
             with pytest.raises(StoreUnavailable, match=f"{why}.*retry"):
@@ -299,12 +324,8 @@ async def test_the_encoding_of_the_clients_environment_changes_nothing(
 
 def test_revisions_are_known_by_the_names_of_their_files() -> None:
     """Alembic, which knows them better, is not loaded where a store is opened."""
-    from alembic.script import ScriptDirectory
-
-    import counteract.store.migrations as here
-
-    script = ScriptDirectory(next(iter(here.__path__)))
-    assert tuple(each.revision for each in script.walk_revisions())[::-1] == REVISIONS
+    revisions = ScriptDirectory(MIGRATIONS).walk_revisions()
+    assert tuple(each.revision for each in revisions)[::-1] == REVISIONS
 
 
 # Events of some size
@@ -338,9 +359,18 @@ def incompressible(size: int) -> str:
 
 
 async def go_back(url: str) -> None:
-    """As a database whose last migration, which changed the signature of the append, is not applied yet."""
-    await fetch(url, f"update {VERSION_TABLE} set version_num = '{REVISIONS[-2]}' returning 1")
-    await fetch(url, "drop function append_events")
+    """To a database that the last migration was not applied to, as after somebody has restored an old copy."""
+
+    def migrate_to_the_last_but_one() -> None:
+        with sync_engine(url).begin() as connection:
+            connection.exec_driver_sql("drop schema public cascade; create schema public")
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(MIGRATIONS))
+            command.upgrade(config, REVISIONS[-2])
+            connection.exec_driver_sql("grant usage on schema public to public")
+            connection.exec_driver_sql("grant select on all tables in schema public to public")
+
+    await asyncio.to_thread(migrate_to_the_last_but_one)
 
 
 async def fetch(url: str, statement: str) -> str:
