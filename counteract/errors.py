@@ -119,7 +119,7 @@ class UnknownEventType(UndecodableEvent):
 
 
 class InvalidEvent(StoreError):
-    """An event that PostgreSQL cannot hold (a NUL character, NaN, too large): correct its content."""
+    """An event, its metadata or its stream's id cannot be stored and read again (U+0000, NaN, too large): correct it."""
 
 
 class UnreadableEvent(UndecodableEvent):
@@ -144,7 +144,7 @@ class NoSuchVersion(StoreError):
 
 
 class AppendTooLarge(StoreError):
-    """More streams than one append may take: split it."""
+    """More streams, events or bytes than one append may take: split it."""
 
 
 class StoreUnavailable(StoreError):
@@ -152,6 +152,10 @@ class StoreUnavailable(StoreError):
 
     Of a write that was under way it is unknown whether it took effect: repeat it with the same ids.
     """
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The database takes no writes: find the primary server, or wait for the end of its maintenance. Nothing was written."""
 
 
 class SchemaOutdated(StoreError):

@@ -94,7 +94,7 @@ class Fence:
         Raises WrongExpectedVersion, having recorded nothing, where another writer was faster.
         """
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
-        encoded = append_arguments(changes, dispatch.metadata())
+        encoded = append_arguments(changes, dispatch.metadata(), max_event_bytes=self.store.max_event_bytes)
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
         async with self.store.connection() as connection:
             appends = await self.store.sealed(connection, changes, encoded)

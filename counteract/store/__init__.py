@@ -9,9 +9,9 @@
 
 from counteract.store.deciding import Decided, decide
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
-from counteract.store.loading import Loaded
 from counteract.store.moments import AtPosition, AtVersion
-from counteract.store.postgres import Appended, PostgresEventStore
+from counteract.store.port import Appended, EventStore, Loaded
+from counteract.store.postgres import PostgresEventStore
 from counteract.store.sealing import MasterKey
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.wire import StreamChange
@@ -25,6 +25,7 @@ __all__ = [
     "AtVersion",
     "Decided",
     "EventDecoder",
+    "EventStore",
     "ExactVersion",
     "Expect",
     "Loaded",

@@ -23,6 +23,8 @@ APP_ROLE = "counteract_app"
 # In seconds. A peer that vanished without a word is noticed in half a minute instead of in hours.
 _CONNECT_OPTIONS: dict[str, Any] = {
     "application_name": "counteract",
+    # Whatever PGCLIENTENCODING says: text that it lacks could not be sent.
+    "client_encoding": "UTF8",
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -12,7 +12,9 @@ from counteract.decider import Decider
 from counteract.decoding import decode_event
 from counteract.errors import UndecodableEvent
 from counteract.messages import Event, StreamId
+from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
+from counteract.store.port import Loaded
 from counteract.store.snapshots import SnapshotForm, holds_personal_data, keep_snapshot, snapshot_form
 from counteract.store.vault import Vault
 
@@ -43,16 +45,6 @@ _PAGE_QUERY = """
 """
 
 Row = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[S]):
-    """An aggregate as its events leave it."""
-
-    state: S
-    version: int
-    """0 if it has no events."""
-    stream: StreamId
 
 
 class Known(NamedTuple):
@@ -96,11 +88,13 @@ class Loading:
     """After so many events that were folded since the last snapshot there is a new one; 0: never."""
 
     def begin(self, decider: Decider[S, E], aggregate_id: str, *, up_to: int = _NEWEST) -> Fold[S, E]:
-        """A fold up to a version, by default to the newest."""
+        """A fold up to a version, by default to the newest. Raises InvalidEvent for an impossible id."""
+        stream = decider.stream(aggregate_id)
+        check_stream(stream)
         known = self.memory.find(decider, aggregate_id)
         if known is None or known.version > up_to:
             known = Known(decider.initial, 0, 0)
-        return Fold(self, decider, decider.stream(aggregate_id), known, up_to)
+        return Fold(self, decider, stream, known, up_to)
 
     def form_of(self, decider: Decider[S, Any]) -> SnapshotForm[S] | None:
         """None where no snapshots are used."""

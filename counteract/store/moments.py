@@ -7,6 +7,7 @@ from datetime import datetime
 
 from counteract.errors import NoSuchVersion
 from counteract.messages import StreamId
+from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
 
 _POSITION_AT = "select position_at(%s)"
@@ -39,14 +40,20 @@ Moment = AtVersion | AtPosition | datetime
 
 async def position_at(connection: Connection, time: datetime, mark: int) -> int:
     """The last position that was recorded by then, at most `mark`. Raises ValueError for a time without a zone."""
+    row = await (await connection.execute(_POSITION_AT, (with_zone(time),))).fetchone()
+    return min(mark, int(row[0])) if row else 0
+
+
+def with_zone(time: datetime) -> datetime:
+    """The time itself. Raises ValueError for one without a zone."""
     if time.utcoffset() is None:
         raise ValueError("a time needs its zone, as in datetime.now(UTC): without one nobody knows when it was")
-    row = await (await connection.execute(_POSITION_AT, (time,))).fetchone()
-    return min(mark, int(row[0])) if row else 0
+    return time
 
 
 async def version_at(connection: Connection, stream: StreamId, moment: AtVersion | AtPosition) -> int:
     """The stream's version then, 0 if it did not exist. Raises NoSuchVersion for one that it has not reached."""
+    check_stream(stream)
     if isinstance(moment, AtPosition):
         return await _fetch_version(connection, _VERSION_AT_POSITION, (*stream, moment.position))
     version = await _fetch_version(connection, _VERSION, (*stream, moment.version))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from psycopg_pool import AsyncConnectionPool
-
 from counteract.decider import Decider
-from counteract.errors import StoreUnavailable
+from counteract.errors import StoreError
 from counteract.messages import Event, StreamId
+from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.loading import Fold, Loaded, Loading, Memory
+from counteract.store.loading import Fold, Loading, Memory
 from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
+from counteract.store.port import Appended, Loaded
 from counteract.store.reading import read_events
+from counteract.store.recovering import Recovery
 from counteract.store.sealing import MasterKey
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.translating import translated
@@ -43,29 +43,18 @@ _READ_STREAM = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Where an append left its stream."""
-
-    version: int
-    """The stream's version."""
-    position: int
-    """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
-
-
 class PostgresEventStore:
     """Appends, loads and reads events. One per process; safe to use from many tasks of one event loop.
 
     Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
     """
 
-    def __init__(
-        self, pool: AsyncConnectionPool[Connection], notifier: Notifier, loading: Loading, max_event_bytes: int
-    ) -> None:
-        self._pool = pool
+    def __init__(self, recovery: Recovery, notifier: Notifier, loading: Loading, max_event_bytes: int) -> None:
+        self._recovery = recovery
+        self._pool = recovery.pool
         self._notifier = notifier
         self._loading = loading
-        self._max_event_bytes = max_event_bytes
+        self.max_event_bytes = max_event_bytes
 
     @classmethod
     @asynccontextmanager
@@ -84,15 +73,16 @@ class PostgresEventStore:
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
         database (0: never). `master_key` is for personal data, and not needed where there is none.
-        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds.
+        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
+        migration, and ConfigurationError when its encoding is not UTF-8.
         """
         pool = connection_pool(url, pool_size, pool_timeout)
         try:
-            with translated():
-                await pool.open(wait=True, timeout=pool_timeout)
+            recovery = Recovery(pool, url)
+            await recovery.open()
             async with Notifier.running(url) as notifier:
                 loading = Loading(Memory(cached_states), Vault(master_key), snapshot_every)
-                yield cls(pool, notifier, loading, max_event_bytes)
+                yield cls(recovery, notifier, loading, max_event_bytes)
         finally:
             await pool.close()
 
@@ -124,7 +114,7 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-        encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
+        encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
         async with self.connection() as connection:
             arguments = await self.sealed(connection, changes, encoded)
             rows = await (await connection.execute(_APPEND, arguments)).fetchall()
@@ -156,6 +146,7 @@ class PostgresEventStore:
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
         """The stream's events after a version, in order."""
+        check_stream(stream)
         async with self.connection() as connection:
             rows = await (await connection.execute(_READ_STREAM, (*stream, after_version))).fetchall()
             return await opened_events(self._loading.vault, connection, map(stored_event, rows))
@@ -202,10 +193,11 @@ class PostgresEventStore:
             with translated():
                 async with self._pool.connection() as connection:
                     yield connection
-        except StoreUnavailable:
-            # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
-            await self._pool.check()
-            raise
+        except StoreError as error:
+            better = await self._recovery.after(error)
+            if better is error:
+                raise
+            raise better from error.__cause__
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

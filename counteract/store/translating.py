@@ -16,6 +16,7 @@ from counteract.errors import (
     InvalidEvent,
     SchemaOutdated,
     StoreError,
+    StoreReadOnly,
     StoreUnavailable,
     WrongExpectedVersion,
 )
@@ -23,6 +24,8 @@ from counteract.messages import StreamId
 from counteract.store.expect import Expect
 
 _MIGRATE = "run `counteract migrate`"
+_NEVER_CONNECTED = ("connection failed", "connection is bad", "failed to resolve")
+_UNKNOWN = "whether a write took effect is unknown, so repeat it with the same event ids"
 
 # By SQLSTATE, else by its class (the first two characters).
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
@@ -30,11 +33,21 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "25P03": (StoreUnavailable, "a transaction was idle for too long"),
     "40": (StoreUnavailable, "the transaction stood in another's way"),
     "53": (StoreUnavailable, "the server is short of resources"),
+    "53100": (
+        StoreUnavailable,
+        "the server's disk is full, nothing was written, and nothing will be until it has room",
+    ),
     "55P03": (StoreUnavailable, "a lock was not free in time"),
     "57": (StoreUnavailable, "the server ended the statement or the connection"),
+    "57014": (StoreUnavailable, "it took longer than the server lets a statement run: give it less at once"),
     "58": (StoreUnavailable, "the server has a system error"),
     "22": (InvalidEvent, "PostgreSQL cannot store this"),
-    "25006": (StoreUnavailable, "the database takes no writes: is it a standby, or in maintenance?"),
+    "54": (InvalidEvent, "this goes beyond a limit of PostgreSQL"),
+    "25006": (
+        StoreReadOnly,
+        "the database takes no writes: connect to the primary server (several hosts and target_session_attrs=read-write "
+        "in the URL find it), or wait for the end of its maintenance",
+    ),
     "42501": (StoreError, "the role that you connect as may not do this"),
     "42P01": (SchemaOutdated, _MIGRATE),
     "42703": (SchemaOutdated, _MIGRATE),
@@ -76,8 +89,18 @@ def translate(error: psycopg.Error) -> StoreError | None:
 def _without_state(error: psycopg.Error) -> StoreError | None:
     """Raised by the driver itself: it lost the connection, or did not even begin to send."""
     if isinstance(error, psycopg.OperationalError):
-        return StoreUnavailable(f"the database cannot be reached: {error}{_retry(StoreUnavailable)}")
+        return _without_connection(error)
     return InvalidEvent(str(error)) if isinstance(error, psycopg.DataError) else None
+
+
+def _without_connection(error: psycopg.OperationalError) -> StoreUnavailable:
+    # The driver puts the server's lines together, with tabs.
+    reason = " ".join(str(error).split())
+    if isinstance(error, psycopg.errors.ConnectionTimeout) or reason.startswith(_NEVER_CONNECTED):
+        return StoreUnavailable(
+            f"the database cannot be reached: {reason}; retry, and correct its URL if this stays so"
+        )
+    return StoreUnavailable(f"the connection was lost: {reason}; {_UNKNOWN}")
 
 
 def _wrong_version(error: psycopg.Error) -> WrongExpectedVersion:
@@ -94,4 +117,4 @@ def _primary(error: psycopg.Error) -> str:
 
 
 def _retry(kind: type[StoreError]) -> str:
-    return "; retry" if kind is StoreUnavailable else ""
+    return "; retry" if issubclass(kind, StoreUnavailable) else ""

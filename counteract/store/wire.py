@@ -14,6 +14,16 @@ from uuid_utils.compat import uuid7
 
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
+from counteract.store.checking import (
+    NO_UTF8,
+    NUL,
+    check_counts,
+    check_metadata,
+    check_readable,
+    check_size,
+    check_stream,
+    size_of,
+)
 from counteract.store.vault import holds_boxes
 
 MAX_EVENT_BYTES = 1024 * 1024
@@ -63,15 +73,22 @@ def append_arguments(
     """For `APPEND_PLACEHOLDERS`.
 
     `metadata` goes to every event. `event_ids` are those of all events in order, new ones by default.
-    Raises InvalidEvent, and ValueError where a stream occurs twice or the ids do not match the events in number.
+    Raises InvalidEvent and AppendTooLarge, and ValueError where a stream occurs twice or the ids do not match the events
+    in number.
     """
     streams = [change.stream for change in changes]
     if len(set(streams)) != len(streams):
         raise ValueError("an append names a stream twice: give its events in one change")
+    for stream in streams:
+        check_stream(stream)
     events = [(index, event) for index, change in enumerate(changes, start=1) for event in change.events]
+    check_counts(len(streams), len(events))
     ids = [uuid7() for _ in events] if event_ids is None else list(event_ids)
     if len(ids) != len(events):
         raise ValueError(f"{len(ids)} event ids for {len(events)} events")
+    data = [encode_event(event, max_event_bytes) for _, event in events]
+    about = encode_metadata(metadata, max_event_bytes)
+    check_size(data, about, max_event_bytes)
     return AppendArguments(
         [stream.aggregate_type for stream in streams],
         [stream.aggregate_id for stream in streams],
@@ -81,20 +98,32 @@ def append_arguments(
         ids,
         [event.event_type for _, event in events],
         [event.schema_version for _, event in events],
-        [encode_event(event, max_event_bytes) for _, event in events],
-        [_json(metadata, "metadata")] * len(events),
+        data,
+        [about] * len(events),
     )
 
 
 def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The event as JSON text. Raises InvalidEvent."""
     name = f"{event.event_type} v{event.schema_version}"
-    data = _json(event, name)
+    data = _bounded(event, name, max_bytes)
     if holds_boxes(data):
         raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
-    if len(data) > max_bytes // 4 and len(data.encode()) > max_bytes:
+    return data
+
+
+def encode_metadata(metadata: Mapping[str, Any], max_bytes: int = MAX_EVENT_BYTES) -> str:
+    """The metadata as JSON text, held to what holds for events. Raises InvalidEvent."""
+    check_metadata(metadata)
+    return _bounded(metadata, "metadata", max_bytes)
+
+
+def _bounded(value: Any, name: str, max_bytes: int) -> str:
+    data = _json(value, name)
+    if (size := size_of(data)) > max_bytes:
         raise InvalidEvent(
-            f"{name} has {len(data.encode())} bytes, more than {max_bytes}: store it elsewhere, keep a link"
+            f"{name} has {size} bytes, more than {max_bytes}: store what is large elsewhere and keep a link to it, "
+            "or raise max_event_bytes"
         )
     return data
 
@@ -103,12 +132,14 @@ def _json(value: Any, name: str) -> str:
     try:
         data = to_json(value, inf_nan_mode="null").decode()
     except PydanticSerializationError as error:
-        raise InvalidEvent(f"{name} is not JSON: {error}") from error
+        problem = NO_UTF8 if "surrogates" in str(error) else f"is not JSON: {error}"
+        raise InvalidEvent(f"{name} {problem}") from error
     # NaN and infinities are written as null: the event would come back as another one.
     if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
-        raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not")
+        raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not: leave it out")
     if "\\u0000" in data:
         _refuse_nul(data, name)
+    check_readable(data, name)
     return data
 
 
@@ -126,4 +157,4 @@ def _is_finite(value: Any) -> bool:
 def _refuse_nul(data: str, name: str) -> None:
     # An escaped backslash before "u0000" is harmless text.
     if "\\u0000" in data.replace("\\\\", ""):
-        raise InvalidEvent(f"{name} holds the character \\u0000, which PostgreSQL cannot store")
+        raise InvalidEvent(f"{name} {NUL}")

@@ -1,14 +1,24 @@
 """What users test their sagas with, as the engine tests its own."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from counteract.testing.exploration import Exploration, ExplorationFailed, Explored, explore
 from counteract.testing.histories import UnreadableHistory, read, record, recorded
+from counteract.testing.memory import InMemoryEventStore
 from counteract.testing.replay import ReplayFailed, replay
+
+if TYPE_CHECKING:
+    from counteract.testing.store_contract import StoreContract
 
 __all__ = [
     "Exploration",
     "ExplorationFailed",
     "Explored",
+    "InMemoryEventStore",
     "ReplayFailed",
+    "StoreContract",
     "UnreadableHistory",
     "explore",
     "read",
@@ -16,3 +26,12 @@ __all__ = [
     "recorded",
     "replay",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # At its first use: it needs pytest, which the command line has to do without, and which rewrites its assertions.
+    if name != "StoreContract":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from counteract.testing.store_contract import StoreContract
+
+    return StoreContract

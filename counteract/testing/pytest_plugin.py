@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SECTION = "Exploration"
 
+pytest.register_assert_rewrite("counteract.testing.store_contract")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("counteract")

@@ -50,7 +50,7 @@ def test_ids_that_do_not_match_the_events_are_refused() -> None:
         ({"key\x00": 1}, "u0000"),
         (float("nan"), "NaN"),
         ([{"deep": float("inf")}], "NaN"),
-        ("lone \ud800", "not JSON"),
+        ("lone \ud800", "no UTF-8"),
         (object(), "not JSON"),
     ],
 )

@@ -1,0 +1,83 @@
+"""What can be stored but not be read again, or not indexed, is refused before it is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from counteract.errors import AppendTooLarge, InvalidEvent
+from counteract.messages import StreamId
+
+MAX_APPEND_STREAMS = 256
+"""Each takes an entry of the lock table, which all sessions share. `append_events` has the same limit."""
+MAX_APPEND_EVENTS = 10_000
+MAX_APPEND_BYTES = 16 * 1024 * 1024
+"""Of data and metadata together. Both measured in docs/decisions/0061: half a second, and 180 MiB of the server's memory."""
+MAX_ID_BYTES = 1024
+"""Of each part of a stream's id, and of a correlation id: both are indexed, and an index takes 2704 bytes a row."""
+
+NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it came in"
+NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
+
+# Beyond these pydantic writes JSON that it does not read. Both are rare, so each text is only looked over for a hint.
+_LONG_NUMBER = re.compile(r"\d{4301}")
+_DEEPEST = 199
+
+
+def check_stream(stream: StreamId) -> None:
+    """Raises InvalidEvent for a stream that can have no events."""
+    for what, text in zip(("aggregate type", "aggregate id"), stream, strict=True):
+        _check_text(text, f"the {what} of a stream")
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raises InvalidEvent for a correlation id that cannot be looked up by."""
+    _check_text(str(metadata.get("correlation_id", "")), "the metadata's correlation_id")
+
+
+def check_counts(streams: int, events: int) -> None:
+    """Raises AppendTooLarge."""
+    for count, most, what in ((streams, MAX_APPEND_STREAMS, "streams"), (events, MAX_APPEND_EVENTS, "events")):
+        if count > most:
+            raise AppendTooLarge(f"an append takes at most {most} {what}, this one has {count}: split it")
+
+
+def check_size(data: Sequence[str], metadata: str, most: int) -> None:
+    """Raises AppendTooLarge. `most` bytes are the limit of one event, and of the metadata."""
+    # One event cannot be split, so it fits in whatever its own limit is.
+    limit = max(MAX_APPEND_BYTES, 2 * most)
+    size = sum(map(size_of, data)) + size_of(metadata) * len(data)
+    if size > limit:
+        raise AppendTooLarge(f"an append takes at most {limit} bytes, this one has {size}: split it")
+
+
+def size_of(text: str) -> int:
+    """In bytes, as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def check_readable(data: str, name: str) -> None:
+    """Raises InvalidEvent for JSON that could be stored but never be read again."""
+    suspect = data.count("[") + data.count("{") > _DEEPEST or (len(data) > 4300 and _LONG_NUMBER.search(data))
+    if not suspect:
+        return
+    try:
+        from_json(data)
+    except ValueError as error:
+        raise InvalidEvent(
+            f"{name} could not be read again: {error}; nest it less, or write the number as text"
+        ) from None
+
+
+def _check_text(text: str, name: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidEvent(f"{name} {NO_UTF8}") from None
+    if "\x00" in text:
+        raise InvalidEvent(f"{name} {NUL}")
+    if size > MAX_ID_BYTES:
+        raise InvalidEvent(f"{name} has {size} bytes, more than {MAX_ID_BYTES}: give a shorter one")

@@ -1,0 +1,72 @@
+"""What a database must have before events go into it: UTF-8, and the migrations and functions of this version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+
+from counteract.errors import ConfigurationError, SchemaOutdated
+from counteract.store.connecting import Connection, connect_options
+
+VERSION_TABLE = "counteract_version"
+"""Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema."""
+
+_HERE = Path(__file__).parent
+REVISIONS = tuple(sorted(path.stem for path in (_HERE / "migrations" / "versions").glob("[0-9]*.py")))
+"""In order. Read from the names of the files: Alembic takes longer to load than a store to open."""
+FUNCTION_FILES = tuple(sorted((_HERE / "sql").glob("*.sql")))
+
+# Two statements: the second cannot even be parsed where the first finds no table.
+_LOOK = f"""
+    select current_setting('server_encoding'), to_regclass('{VERSION_TABLE}') is not null,
+           array(select name from unnest(%s::text[]) as name where to_regproc(name) is null)
+"""  # noqa: S608 - a constant
+_REVISION = f"select version_num from {VERSION_TABLE}"  # noqa: S608 - a constant
+_FUNCTIONS = [path.stem for path in FUNCTION_FILES]
+
+
+class Seen(NamedTuple):
+    encoding: str
+    is_versioned: bool
+    missing_functions: Sequence[str]
+
+
+async def check_database(connection: Connection) -> None:
+    """Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing.
+
+    A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
+    """
+    seen = Seen(*await (await connection.execute(_LOOK, (_FUNCTIONS,))).fetchone() or ())
+    row = await (await connection.execute(_REVISION)).fetchone() if seen.is_versioned else None
+    _refuse(seen, row[0] if row else None)
+
+
+def check_schema(url: str) -> None:
+    """The same, for one-off work without an event loop."""
+    with psycopg.connect(**connect_options(url), autocommit=True) as connection:
+        seen = Seen(*connection.execute(_LOOK, (_FUNCTIONS,)).fetchone() or ())
+        row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
+    _refuse(seen, row[0] if row else None)
+
+
+def refuse_encoding(encoding: str) -> None:
+    """Raises ConfigurationError for another than UTF-8: text that came in could not all be stored, or not be trusted."""
+    if encoding != "UTF8":
+        problem = f"its encoding is {encoding}: create one with `encoding 'UTF8' template template0`, and migrate that"
+        raise ConfigurationError("the database cannot hold events", [problem])
+
+
+def _refuse(seen: Seen, revision: str | None) -> None:
+    refuse_encoding(seen.encoding)
+    missing = _after(revision) or [f"function {name}" for name in seen.missing_functions]
+    if missing:
+        raise SchemaOutdated(f"the database lacks {', '.join(missing)}: run `counteract migrate`")
+
+
+def _after(revision: str | None) -> Sequence[str]:
+    if revision is None:
+        return REVISIONS
+    return REVISIONS[REVISIONS.index(revision) + 1 :] if revision in REVISIONS else ()

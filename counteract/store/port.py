@@ -1,0 +1,111 @@
+"""What every event store guarantees. `counteract.testing.StoreContract` holds an adapter to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.messages import Event, StreamId
+from counteract.store.expect import Expect
+from counteract.store.moments import Moment
+from counteract.store.stored import StoredEvent
+from counteract.store.wire import StreamChange
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append left its stream."""
+
+    version: int
+    """The stream's version."""
+    position: int
+    """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """An aggregate as its events leave it."""
+
+    state: S
+    version: int
+    """0 if it has no events."""
+    stream: StreamId
+
+
+class EventStore(Protocol):
+    """Streams of events, and one global order over all of them. Nothing that was acknowledged is lost or changed.
+
+    Safe to use from many tasks of one event loop. Errors are those of `counteract.errors`; after any of them but
+    StoreUnavailable nothing was appended. StoreUnavailable leaves that open: repeat the call with the same `event_ids`.
+    """
+
+    async def append(
+        self,
+        stream: StreamId,
+        events: Sequence[Event],
+        *,
+        expect: Expect,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Appended:
+        """All or none, in the order given, at versions without holes, where the stream is as expected.
+
+        - Of concurrent writers with one expected version one succeeds. With `ANY` all do, in some order.
+        - The same event ids with the same content again: a no-op that returns what the first append did, whatever the
+          stream has become. Metadata is not compared.
+        - Integers of up to 4300 digits, floats and text come back exactly; a negative zero as zero.
+        - Without events the stream is only checked.
+
+        Raises WrongExpectedVersion; EventIdReused for an id that is stored with other content, stored beside new ones
+        in one call, or given twice; InvalidEvent for what cannot be stored and read again: U+0000, text that is not
+        UTF-8, NaN, infinities, nesting beyond 199 levels, over-long ids and events, in events, metadata and stream ids
+        alike; AppendTooLarge for more than 10 000 events, or more than 16 MiB.
+        """
+        ...
+
+    async def append_many(
+        self,
+        changes: Sequence[StreamChange],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Sequence[Appended]:
+        """Several streams, all or none: as `append`, with an answer for each change, and `event_ids` over all of them.
+
+        A change without events only checks its stream: nobody can append to it until the others are in.
+        Raises AppendTooLarge for more than 256 streams as well, ValueError where a stream is named twice.
+        """
+        ...
+
+    async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
+        """The stream's events folded: all of them, or up to a version, a position of the log, or a time (with its zone).
+
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, and InvalidEvent for an impossible id.
+        """
+        ...
+
+    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
+        """The stream's events after a version, in order. Raises InvalidEvent for an impossible id."""
+        ...
+
+    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+        """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
+
+        Positions increase, with holes; events of one stream have them in the order of their versions. By default
+        everything is there that was committed when the call began, and whoever goes on from the last position that
+        was read misses nothing. `up_to` must be a high water mark that was confirmed.
+        """
+        ...
+
+    async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - the error says what was waited for
+        """A position, at or beyond those of all appends that have returned, up to which the global order is settled.
+
+        0 where there is none. Raises StoreUnavailable when an append is still under way after `timeout` seconds.
+        """
+        ...

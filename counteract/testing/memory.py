@@ -1,0 +1,168 @@
+"""An event store without a server, for unit tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.decoding import decode_event
+from counteract.errors import EventIdReused, NoSuchVersion, UndecodableEvent, WrongExpectedVersion
+from counteract.messages import Event, StreamId
+from counteract.store.checking import check_stream
+from counteract.store.expect import Expect
+from counteract.store.moments import AtPosition, AtVersion, Moment, with_zone
+from counteract.store.port import Appended, Loaded
+from counteract.store.stored import StoredEvent
+from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments
+
+S = TypeVar("S")
+E = TypeVar("E", bound=Event)
+
+
+class InMemoryEventStore:
+    """Keeps the promises of `EventStore`, those about durability excepted, and refuses what PostgreSQL refuses.
+
+    Every call lets other tasks run first, as one to a server would, so that a race shows in a unit test too.
+    """
+
+    def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._log: list[StoredEvent] = []
+        self._streams: dict[StreamId, list[StoredEvent]] = {}
+        self._by_id: dict[UUID, StoredEvent] = {}
+
+    async def append(
+        self,
+        stream: StreamId,
+        events: Sequence[Event],
+        *,
+        expect: Expect,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Appended:
+        """As `EventStore.append`."""
+        change = StreamChange(stream, expect.least, expect.most, events)
+        return (await self.append_many([change], metadata=metadata, event_ids=event_ids))[0]
+
+    async def append_many(
+        self,
+        changes: Sequence[StreamChange],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Sequence[Appended]:
+        """As `EventStore.append_many`."""
+        arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
+        await asyncio.sleep(0)
+        new = _events(changes, arguments)
+        if any(each.event_id in self._by_id for each in new):
+            for each in new:
+                _refuse_other_content(each, self._by_id.get(each.event_id))
+        else:
+            for change in changes:
+                self._check(change)
+            _refuse_twins(new)
+            for each in new:
+                self._store(each)
+        return [self._answer(change.stream, {each.event_id for each in new}) for change in changes]
+
+    async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
+        """As `EventStore.load`."""
+        stream = decider.stream(aggregate_id)
+        events = _until(at, await self.read_stream(stream))
+        if isinstance(at, AtVersion) and len(events) != at.version:
+            raise NoSuchVersion(f"{stream} is at version {len(events)}, and was never at {at.version}")
+        state = decider.fold(_decoded(decider, each) for each in events)
+        return Loaded(state, len(events), stream)
+
+    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
+        """As `EventStore.read_stream`."""
+        check_stream(stream)
+        await asyncio.sleep(0)
+        return self._streams.get(stream, [])[after_version:]
+
+    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+        """As `EventStore.read`."""
+        end = await self.high_water_mark() if up_to is None else up_to
+        return self._log[after:end][:limit]
+
+    async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
+        """As `EventStore.high_water_mark`, without ever having to wait."""
+        await asyncio.sleep(0)
+        return len(self._log)
+
+    def _check(self, change: StreamChange) -> None:
+        actual = len(self._streams.get(change.stream, []))
+        if not change.least <= actual <= change.most:
+            raise WrongExpectedVersion(change.stream, expected=str(Expect(change.least, change.most)), actual=actual)
+
+    def _store(self, event: StoredEvent) -> None:
+        stream = self._streams.setdefault(event.stream, [])
+        event = replace(event, position=len(self._log) + 1, version=len(stream) + 1, recorded_at=datetime.now(UTC))
+        stream.append(event)
+        self._log.append(event)
+        self._by_id[event.event_id] = event
+
+    def _answer(self, stream: StreamId, ids: AbstractSet[UUID]) -> Appended:
+        events = self._streams.get(stream, [])
+        mine = [Appended(each.version, each.position) for each in events if each.event_id in ids]
+        return mine[-1] if mine else Appended(len(events), 0)
+
+
+def _until(at: Moment | None, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+    match at:
+        case None:
+            return events
+        case AtVersion(version):
+            return events[:version]
+        case AtPosition(position):
+            return [each for each in events if each.position <= position]
+        case datetime():
+            time = with_zone(at)
+            return [each for each in events if each.recorded_at <= time]
+
+
+def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
+    try:
+        return decode_event(decider.readers, stored.event_type, stored.schema_version, stored.data)
+    except UndecodableEvent as error:
+        raise error.at(stored.stream, stored.version) from None
+
+
+def _events(changes: Sequence[StreamChange], arguments: Sequence[Any]) -> list[StoredEvent]:
+    """Not stored yet: without version and position."""
+    never = datetime.min.replace(tzinfo=UTC)
+    return [
+        StoredEvent(0, event_id, changes[index - 1].stream, 0, event_type, version, data, json.loads(metadata), never)
+        for index, event_id, event_type, version, data, metadata in zip(*arguments[4:], strict=True)
+    ]
+
+
+def _refuse_other_content(event: StoredEvent, stored: StoredEvent | None) -> None:
+    if stored is None or _content(event) != _content(stored):
+        raise EventIdReused(
+            f"event ids are stored already, but not {event.event_id} with this content: give a new event an id of its own"
+        )
+
+
+def _content(event: StoredEvent) -> tuple[Any, ...]:
+    data = json.loads(event.data, parse_float=_number, parse_int=_number)
+    return event.stream, event.event_type, event.schema_version, data
+
+
+def _number(text: str) -> tuple[Decimal]:
+    """By value and without loss, as PostgreSQL compares numbers, and never equal to true or false."""
+    return (Decimal(text),)
+
+
+def _refuse_twins(events: Sequence[StoredEvent]) -> None:
+    if len({each.event_id for each in events}) != len(events):
+        raise EventIdReused("an append gives one event id twice: give a new event an id of its own")
