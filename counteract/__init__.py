@@ -3,14 +3,18 @@
 from counteract.decider import Decider
 from counteract.errors import CounteractError, Rejected
 from counteract.messages import Command, Compensatable, Event, Outcome, Pivot, Recorded, Retriable, Retry, StreamId
+from counteract.personal import FORGOTTEN, Forgotten, Personal
 
 __all__ = [
+    "FORGOTTEN",
     "Command",
     "Compensatable",
     "CounteractError",
     "Decider",
     "Event",
+    "Forgotten",
     "Outcome",
+    "Personal",
     "Pivot",
     "Recorded",
     "Rejected",

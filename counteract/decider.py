@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Generic, TypeVar, get_args
 
+from counteract.decoding import Readers, readers_of
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, StreamId
 
@@ -14,7 +15,8 @@ S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
 
-@dataclass(frozen=True)
+# Compared by identity: what is kept for a decider is kept for its code.
+@dataclass(frozen=True, eq=False)
 class Decider(Generic[S, E]):
     """One kind of aggregate: `Decider("stock-item", initial=StockItem(), evolve=evolve, events=StockEvent)`."""
 
@@ -23,21 +25,21 @@ class Decider(Generic[S, E]):
     evolve: Callable[[S, E], S] = field(kw_only=True)
     events: Any = field(kw_only=True)
     """The event class, or the union of event classes, that these streams hold."""
-    by_name: dict[tuple[str, int], type[E]] = field(init=False, repr=False)
-    """The event classes by stored name and schema version."""
+    readers: Readers[E] = field(init=False, repr=False)
+    """What reads each stored event, by name and schema version."""
 
     def __post_init__(self) -> None:
         classes = get_args(self.events) or (self.events,)
         problems = [f"{each!r} is not an Event class" for each in classes if not _is_event(each)]
-        by_name: dict[tuple[str, int], type[E]] = {}
-        for each in filter(_is_event, classes):
-            name = (each.event_type, each.schema_version)
-            if name in by_name:
-                problems.append(f"{each.__name__} and {by_name[name].__name__} are both stored as {name[0]} v{name[1]}")
-            by_name[name] = each
-        if problems:
+        readers, unreadable = readers_of(filter(_is_event, classes))
+        if problems := [*problems, *unreadable]:
             raise ConfigurationError(f"decider {self.aggregate_type!r} is declared wrongly", problems)
-        object.__setattr__(self, "by_name", by_name)
+        object.__setattr__(self, "readers", readers)
+
+    @property
+    def event_classes(self) -> Sequence[type[E]]:
+        """As declared."""
+        return get_args(self.events) or (self.events,)
 
     def stream(self, aggregate_id: str) -> StreamId:
         """The stream of one aggregate of this kind."""

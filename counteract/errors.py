@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class CounteractError(Exception):
@@ -91,15 +91,38 @@ class EventIdReused(StoreError):
     """An event id is stored already with other content: give the new event an id of its own."""
 
 
-class UnknownEventType(StoreError):
-    """A stored event has a type or version that the decider does not declare: add it, or an upcaster."""
+class UndecodableEvent(StoreError):
+    """A stored event that today's classes cannot read. Nothing is skipped: correct the classes and read again."""
+
+    def __init__(self, message: str, event_type: str, schema_version: int) -> None:
+        super().__init__(message)
+        self.event_type = event_type
+        self.schema_version = schema_version
+        self.place: str | None = None
+
+    def at(self, stream: object, version: int, position: int | None = None) -> Self:
+        """The same error, saying where the event is stored."""
+        self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
+        return self
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" (in {self.place})" if self.place else "")
+
+
+class UnknownEventType(UndecodableEvent):
+    """A stored event has a type or version that no class declares: keep the class, or give a newer one an upcaster."""
+
+    def __init__(self, event_type: str, schema_version: int, known: Sequence[int] = ()) -> None:
+        others = f", only for v{', v'.join(map(str, sorted(known)))}" if known else ""
+        message = f"no class is declared for the stored event {event_type} v{schema_version}{others}"
+        super().__init__(message, event_type, schema_version)
 
 
 class InvalidEvent(StoreError):
     """An event that PostgreSQL cannot hold (a NUL character, NaN, too large): correct its content."""
 
 
-class UnreadableEvent(StoreError):
+class UnreadableEvent(UndecodableEvent):
     """A stored event does not fit its class: give the changed class a version of its own, and an upcaster.
 
     `problems` are pydantic's, without the values.
@@ -107,10 +130,17 @@ class UnreadableEvent(StoreError):
 
     def __init__(self, event_type: str, schema_version: int, problems: Sequence[Mapping[str, Any]]) -> None:
         places = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'event'}: {each['msg']}" for each in problems)
-        super().__init__(f"the stored event {event_type} v{schema_version} does not fit its class: {places}")
-        self.event_type = event_type
-        self.schema_version = schema_version
+        message = f"the stored event {event_type} v{schema_version} does not fit its class: {places}"
+        super().__init__(message, event_type, schema_version)
         self.problems = problems
+
+
+class PersonalDataLocked(StoreError):
+    """Personal data cannot be sealed or opened with the master key at hand: give the right one."""
+
+
+class NoSuchVersion(StoreError):
+    """A stream was asked for at a version that it has not reached."""
 
 
 class AppendTooLarge(StoreError):

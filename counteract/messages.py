@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from counteract.personal import personal_fields
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -25,24 +27,55 @@ class Message(BaseModel):
 # Events
 
 
-class Event(Message):
-    """Something that happened. `name` and `version` are the stored contract and default to the class name and 1::
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""An event's data, as one version has it, to what the next version has. Pure, and never edited once it is in use."""
 
-    class StockReserved(Event): ...
-    class StockReserved2(Event, name="StockReserved", version=2): ...
+
+class Event(Message):
+    """Something that happened. `name` and `version` are the stored contract and default to the class name and 1.
+
+    A changed event has a new version, and an upcaster for what is stored of the old ones, each one step::
+
+        class StockReserved(Event, version=2, upcasters={1: lambda data: data | {"unit": "piece"}}): ...
     """
 
     event_type: ClassVar[str]
     schema_version: ClassVar[int]
+    upcasters: ClassVar[Mapping[int, Upcaster]]
+    """By the version that each of them reads."""
+    personal: ClassVar[Mapping[str, str]]
+    """The fields that are stored encrypted, each with the field that names its subject."""
 
-    def __init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        upcasters: Mapping[int, Upcaster] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, name: str | None = None, version: int = 1, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        upcasters: Mapping[int, Upcaster] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls.event_type = name or cls.__name__
         cls.schema_version = version
+        cls.upcasters = dict(upcasters or {})
+        if sorted(cls.upcasters) != list(range(max(1, version - len(cls.upcasters)), version)):
+            given = ", ".join(map(str, sorted(cls.upcasters)))
+            raise TypeError(
+                f"{cls.__name__} is version {version} and has upcasters from version {given}: "
+                f"each version before it that is stored needs one, without holes, up to {version - 1}"
+            )
+        cls.personal = personal_fields(cls)
 
 
 class StreamId(NamedTuple):

@@ -54,7 +54,7 @@ class Facts:
 
     def states(self, decider: Decider[S, E]) -> dict[str, S]:
         """Every aggregate of a kind, by its id."""
-        decoder, states = EventDecoder(decider.by_name.values()), dict[str, S]()
+        decoder, states = EventDecoder(decider.event_classes), dict[str, S]()
         for stored in self.events:
             if stored.stream.aggregate_type == decider.aggregate_type:
                 key = stored.stream.aggregate_id

@@ -1,5 +1,7 @@
 """Real servers for every level above unit."""
 
+import signal
+
 import pytest
 
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
@@ -17,6 +19,11 @@ LONG = (
     "test_saga_races",
 )
 """Test files that take more than ten seconds."""
+
+
+def pytest_configure() -> None:
+    """Under nohup this signal is ignored, by every process that the tests start as well, and some of them send it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

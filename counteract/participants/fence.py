@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from counteract.errors import CommandFenced, CommandIdReused, Rejected
 from counteract.messages import Command, Dispatch
 from counteract.store import PostgresEventStore
+from counteract.store.connecting import Connection
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 
 FIND_COMMAND = "select status, result, activity_type from commands where command_id = %s"
@@ -93,9 +94,11 @@ class Fence:
         Raises WrongExpectedVersion, having recorded nothing, where another writer was faster.
         """
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
-        appends = append_arguments(changes, dispatch.metadata())
+        encoded = append_arguments(changes, dispatch.metadata())
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
-        found = Found(*await self._call(_RECORD, own + appends))
+        async with self.store.connection() as connection:
+            appends = await self.store.sealed(connection, changes, encoded)
+            found = Found(*await _fetch(connection, _RECORD, own + appends))
         self.store.wake_subscribers()
         return found
 
@@ -113,7 +116,11 @@ class Fence:
 
     async def _call(self, query: str, arguments: tuple[Any, ...]) -> Any:
         async with self.store.connection() as connection:
-            return await (await connection.execute(query, arguments)).fetchone()
+            return await _fetch(connection, query, arguments)
+
+
+async def _fetch(connection: Connection, query: str, arguments: tuple[Any, ...]) -> Any:
+    return await (await connection.execute(query, arguments)).fetchone()
 
 
 def _json(value: Any) -> str:

@@ -40,7 +40,7 @@ class Lifecycle:
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> None:
         """Append it. What has the same event id and came before stands: a saga ends once, whoever ends it."""
-        event = sagas.by_name[record.event_type, 1].model_validate(record.data)
+        event = sagas.readers[record.event_type, 1].event_class.model_validate(record.data)
         try:
             await self.store.append(
                 sagas.stream(record.saga_id),

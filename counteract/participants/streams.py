@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from psycopg import AsyncConnection
-
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.participants.fence import FIND_COMMAND, Found
-from counteract.store import PostgresEventStore
-from counteract.store.wire import STREAM_QUERY, StreamChange, decode_stream
+from counteract.store import Loaded, PostgresEventStore
+from counteract.store.loading import Fold
+from counteract.store.wire import StreamChange
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -63,9 +62,9 @@ class Streams:
         """The aggregate's current state; the same object when loaded again."""
         stream = decider.stream(aggregate_id)
         if stream not in self._loaded:
-            state, version = decode_stream(decider, await self._rows(stream))
+            loaded = await self._fetch(self._store.begin_load(decider, aggregate_id))
             # Another task of the handler may have been loading it too, and was first.
-            self._loaded.setdefault(stream, Stream(decider, stream, version, state))
+            self._loaded.setdefault(stream, Stream(decider, stream, loaded.version, loaded.state))
         return self._loaded[stream]
 
     def raise_if_answered(self) -> None:
@@ -78,20 +77,16 @@ class Streams:
         """Everything loaded: what was only read must not have changed either, or the decision was made on old news."""
         return [StreamChange(each.id, each.version, each.version, each.appended) for each in self._loaded.values()]
 
-    async def _rows(self, stream: StreamId) -> list[Any]:
+    async def _fetch(self, fold: Fold[S, E]) -> Loaded[S]:
         async with self._store.connection() as connection:
             if not self._ask:
-                return await _select_stream(connection, stream)
+                return await fold.run(connection)
             async with connection.pipeline():
-                rows = await connection.execute(STREAM_QUERY, (*stream, 0))
+                rows = await connection.execute(fold.query, fold.parameters)
                 # After the stream, for each statement has a snapshot of its own: no answer here proves that what the
                 # first one read holds no effect of this command.
                 own = await connection.execute(FIND_COMMAND, (self._command_id,))
             if row := await own.fetchone():
                 self._answered = Found(*row)
             self.raise_if_answered()
-            return await rows.fetchall()
-
-
-async def _select_stream(connection: AsyncConnection[Any], stream: StreamId) -> list[Any]:
-    return await (await connection.execute(STREAM_QUERY, (*stream, 0))).fetchall()
+            return await fold.finish(connection, await rows.fetchall())

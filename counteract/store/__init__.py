@@ -8,7 +8,10 @@
 """
 
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
-from counteract.store.postgres import Appended, Loaded, PostgresEventStore
+from counteract.store.loading import Loaded
+from counteract.store.moments import AtPosition, AtVersion
+from counteract.store.postgres import Appended, PostgresEventStore
+from counteract.store.sealing import MasterKey
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.wire import StreamChange
 
@@ -17,10 +20,13 @@ __all__ = [
     "NO_STREAM",
     "STREAM_EXISTS",
     "Appended",
+    "AtPosition",
+    "AtVersion",
     "EventDecoder",
     "ExactVersion",
     "Expect",
     "Loaded",
+    "MasterKey",
     "PostgresEventStore",
     "StoredEvent",
     "StreamChange",

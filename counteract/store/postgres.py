@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from datetime import datetime
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
@@ -16,17 +17,20 @@ from counteract.messages import Event, StreamId
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.loading import Fold, Loaded, Loading, Memory
+from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
 from counteract.store.reading import read_events
+from counteract.store.sealing import MasterKey
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.translating import translated
+from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
     APPEND_PLACEHOLDERS,
     MAX_EVENT_BYTES,
-    STREAM_QUERY,
+    AppendArguments,
     StreamChange,
     append_arguments,
-    decode_stream,
 )
 
 S = TypeVar("S")
@@ -49,34 +53,37 @@ class Appended:
     """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded(Generic[S]):
-    """An aggregate as its events leave it."""
-
-    state: S
-    version: int
-    """0 if it has no events."""
-    stream: StreamId
-
-
 class PostgresEventStore:
     """Appends, loads and reads events. One per process; safe to use from many tasks of one event loop.
 
     Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], notifier: Notifier, max_event_bytes: int) -> None:
+    def __init__(
+        self, pool: AsyncConnectionPool[Connection], notifier: Notifier, loading: Loading, max_event_bytes: int
+    ) -> None:
         self._pool = pool
         self._notifier = notifier
+        self._loading = loading
         self._max_event_bytes = max_event_bytes
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, pool_size: int = 10, pool_timeout: float = 10.0, max_event_bytes: int = MAX_EVENT_BYTES
+        cls,
+        url: str,
+        *,
+        pool_size: int = 10,
+        pool_timeout: float = 10.0,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        cached_states: int = 1000,
+        snapshot_every: int = 100,
+        master_key: MasterKey | None = None,
     ) -> AsyncIterator[Self]:
         """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
 
+        The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
+        database (0: never). `master_key` is for personal data, and not needed where there is none.
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds.
         """
         pool = connection_pool(url, pool_size, pool_timeout)
@@ -84,7 +91,8 @@ class PostgresEventStore:
             with translated():
                 await pool.open(wait=True, timeout=pool_timeout)
             async with Notifier.running(url) as notifier:
-                yield cls(pool, notifier, max_event_bytes)
+                loading = Loading(Memory(cached_states), Vault(master_key), snapshot_every)
+                yield cls(pool, notifier, loading, max_event_bytes)
         finally:
             await pool.close()
 
@@ -116,21 +124,41 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-        arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
+        encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
         async with self.connection() as connection:
+            arguments = await self.sealed(connection, changes, encoded)
             rows = await (await connection.execute(_APPEND, arguments)).fetchall()
         self.wake_subscribers()
         return [Appended(*row) for row in rows]
 
-    async def load(self, decider: Decider[S, E], aggregate_id: str) -> Loaded[S]:
-        """Fold the stream's events. Raises UnknownEventType, UnreadableEvent."""
-        stream = decider.stream(aggregate_id)
-        state, version = decode_stream(decider, await self._fetch(STREAM_QUERY, (*stream, 0)))
-        return Loaded(state, version, stream)
+    async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
+        """The aggregate's state: as of now, or at a version, a position of the log, or a time (with its zone).
+
+        A time is that of recording, by the database's clock. Memory is bounded however long the stream is.
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked.
+        """
+        async with self.connection() as connection:
+            if at is None:
+                return await self.begin_load(decider, aggregate_id).run(connection)
+            moment = AtPosition(await self._position_at(connection, at)) if isinstance(at, datetime) else at
+            version = await version_at(connection, decider.stream(aggregate_id), moment)
+            return await self._loading.begin(decider, aggregate_id, up_to=version).run(connection)
+
+    async def position_at(self, time: datetime) -> int:
+        """Where the log was at a time, for several loads at one moment: `load(…, at=AtPosition(position))`."""
+        async with self.connection() as connection:
+            return await self._position_at(connection, time)
+
+    async def forget(self, subject: str) -> int:
+        """Destroy the keys of a person's data: from now on it is read as `Forgotten`. The number of keys; again is 0."""
+        async with self.connection() as connection:
+            return await self._loading.vault.forget(connection, subject)
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
         """The stream's events after a version, in order."""
-        return [stored_event(row) for row in await self._fetch(_READ_STREAM, (*stream, after_version))]
+        async with self.connection() as connection:
+            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version))).fetchall()
+            return await opened_events(self._loading.vault, connection, map(stored_event, rows))
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
@@ -140,7 +168,8 @@ class PostgresEventStore:
         """
         end = await self.high_water_mark() if up_to is None else up_to
         async with self.connection() as connection:
-            return await read_events(connection, after=after, up_to=end, limit=limit)
+            events = await read_events(connection, after=after, up_to=end, limit=limit)
+            return await opened_events(self._loading.vault, connection, events)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
         """The last position drawn so far, once everything up to it is committed or will never be.
@@ -149,6 +178,18 @@ class PostgresEventStore:
         """
         async with self.connection() as connection:
             return await HighWaterMark(connection).settled(timeout=timeout)
+
+    def begin_load(self, decider: Decider[S, E], aggregate_id: str) -> Fold[S, E]:
+        """A load whose first page the caller fetches, with more in the same round trip."""
+        return self._loading.begin(decider, aggregate_id)
+
+    async def sealed(
+        self, connection: Connection, changes: Sequence[StreamChange], encoded: AppendArguments
+    ) -> AppendArguments:
+        """The arguments with personal data sealed, for appends made on `connection()`."""
+        events = [event for change in changes for event in change.events]
+        data = await self._loading.vault.sealed(connection, events, encoded.event_ids, encoded.data)
+        return encoded._replace(data=data)
 
     def wake_subscribers(self) -> None:
         """Tell subscribers, a few milliseconds from now, that there are events. For appends made on `connection()`."""
@@ -166,6 +207,7 @@ class PostgresEventStore:
             await self._pool.check()
             raise
 
-    async def _fetch(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        async with self.connection() as connection:
-            return await (await connection.execute(query, parameters)).fetchall()
+    async def _position_at(self, connection: Connection, time: datetime) -> int:
+        # What is not settled yet might still come in before that time.
+        mark = await HighWaterMark(connection).settled(timeout=self._pool.timeout)
+        return await position_at(connection, time, mark)

@@ -37,8 +37,11 @@ end $$;
 -- No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
 revoke all on events, commands, counteract_version, events_position_seq from counteract_app, public;
 grant select on events, commands, counteract_version, events_position_seq to counteract_app;
-grant select, insert, update on subscriptions to counteract_app;
+grant select, insert, update on subscriptions, snapshots to counteract_app;
+-- A key is destroyed through its function, and never replaced.
+revoke all on personal_keys from counteract_app, public;
+grant select, insert on personal_keys to counteract_app;
 
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
-revoke all on function append_events, begin_command, record_command, fence_command from public;
-grant execute on function append_events, begin_command, record_command, fence_command to counteract_app;
+revoke all on function append_events, begin_command, record_command, fence_command, forget_subject from public;
+grant execute on function append_events, begin_command, record_command, fence_command, forget_subject to counteract_app;

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -79,4 +80,30 @@ subscriptions = Table(
     Column("position", BigInteger, nullable=False, server_default=text("0")),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("aggregate_type", Text, primary_key=True),
+    Column("aggregate_id", Text(collation="C"), primary_key=True),
+    # Of the code that folded it: other code must not go on from it.
+    Column("fingerprint", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # JSON, but never looked into here: text comes back as it went in.
+    Column("state", Text, nullable=False),
+    Column("taken_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
+personal_keys = Table(
+    "personal_keys",
+    metadata,
+    Column("key_id", Uuid, primary_key=True),
+    Column("subject", Text(collation="C"), nullable=False),
+    # Encrypted by the master key; destroyed when the subject is forgotten.
+    Column("wrapped_key", LargeBinary),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("forgotten_at", DateTime(timezone=True)),
+    CheckConstraint("(wrapped_key is null) = (forgotten_at is not null)", name="forgotten"),
+    Index(None, "subject", unique=True, postgresql_where=text("wrapped_key is not null")),
 )

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 from uuid_utils.compat import uuid7
 
-from counteract.decider import Decider
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
-from counteract.store.stored import decode_event
-
-S = TypeVar("S")
-E = TypeVar("E", bound=Event)
+from counteract.store.vault import holds_boxes
 
 MAX_EVENT_BYTES = 1024 * 1024
 """The default limit of one event as JSON."""
@@ -34,17 +30,27 @@ class StreamChange:
     events: Sequence[Event] = ()
 
 
+class AppendArguments(NamedTuple):
+    """The parameters of the SQL function append_events, in order: what is expected of each stream, then the events."""
+
+    aggregate_types: Sequence[str]
+    aggregate_ids: Sequence[str]
+    least: Sequence[int]
+    most: Sequence[int]
+    event_streams: Sequence[int]
+    """The 1-based index of each event's stream."""
+    event_ids: Sequence[UUID]
+    event_types: Sequence[str]
+    schema_versions: Sequence[int]
+    data: Sequence[str]
+    metadata: Sequence[str]
+
+
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "
     "%s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb[]"
 )
-"""For the ten parameters of the SQL function append_events, in order."""
-
-STREAM_QUERY = (
-    "select version, event_type, schema_version, event_data::text from events "
-    "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
-)
-"""The events of a stream after a version, for `decode_stream`. Parameters: aggregate type, aggregate id, version (0: all)."""
+"""For `AppendArguments`."""
 
 
 def append_arguments(
@@ -53,8 +59,8 @@ def append_arguments(
     event_ids: Sequence[UUID] | None = None,
     *,
     max_event_bytes: int = MAX_EVENT_BYTES,
-) -> tuple[Any, ...]:
-    """The ten parameters of `APPEND_PLACEHOLDERS`.
+) -> AppendArguments:
+    """For `APPEND_PLACEHOLDERS`.
 
     `metadata` goes to every event. `event_ids` are those of all events in order, new ones by default.
     Raises InvalidEvent, and ValueError where a stream occurs twice or the ids do not match the events in number.
@@ -66,7 +72,7 @@ def append_arguments(
     ids = [uuid7() for _ in events] if event_ids is None else list(event_ids)
     if len(ids) != len(events):
         raise ValueError(f"{len(ids)} event ids for {len(events)} events")
-    return (
+    return AppendArguments(
         [stream.aggregate_type for stream in streams],
         [stream.aggregate_id for stream in streams],
         [change.least for change in changes],
@@ -84,23 +90,13 @@ def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The event as JSON text. Raises InvalidEvent."""
     name = f"{event.event_type} v{event.schema_version}"
     data = _json(event, name)
+    if holds_boxes(data):
+        raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
     if len(data) > max_bytes // 4 and len(data.encode()) > max_bytes:
         raise InvalidEvent(
             f"{name} has {len(data.encode())} bytes, more than {max_bytes}: store it elsewhere, keep a link"
         )
     return data
-
-
-def decode_stream(decider: Decider[S, E], rows: Iterable[Sequence[Any]], state: S | None = None) -> tuple[S, int]:
-    """The state after the rows of `STREAM_QUERY`, from the initial state or from `state`, and the last row's version.
-
-    The version is 0 when there are no rows. Raises UnknownEventType, UnreadableEvent.
-    """
-    state = decider.initial if state is None else state
-    version = 0
-    for version, *row in rows:  # noqa: B007 - the last one is returned
-        state = decider.evolve(state, decode_event(decider.by_name, *row))
-    return state, version
 
 
 def _json(value: Any, name: str) -> str:

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from counteract.errors import SagaMisuse
-from counteract.lifecycle import sagas
+from counteract.lifecycle import SagaStarted, sagas
 from counteract.saga import SagaReport
 from counteract.saga.children import child_saga
 from tests.travel.bank import Account, HoldMoney, PayBack
@@ -61,7 +61,7 @@ async def recover(world: World) -> None:
 async def recovered(world: World, saga_id: str) -> SagaReport:
     await recover(world)
     (started, *_) = await world.store.read_stream(sagas.stream(saga_id))
-    run_id = sagas.by_name["SagaStarted", 1].model_validate_json(started.data).run_id
+    run_id = SagaStarted.model_validate_json(started.data).run_id
     handle = world.client.get_workflow_handle(f"recover {saga_id} {run_id}", result_type=SagaReport)
     async with asyncio.timeout(15):
         report: SagaReport = await handle.result()

@@ -174,14 +174,17 @@ async def test_projections_do_not_wait_for_each_other(
     store: PostgresEventStore, engine: AsyncEngine, database_url: str
 ) -> None:
     broken, sound = balances("broken"), balances("sound")
+    tried = asyncio.Event()
 
     @broken.on(Noted)
     def noted(recorded: Recorded[Noted]) -> Put:
+        tried.set()
         raise RuntimeError("not today")
 
     async with running(ProjectionRunner(database_url, [broken, sound])):
         appended = await store.append(account("a"), [Noted(), Deposited(amount=1)], expect=ANY)
         await reached(store, "sound", appended.position, timeout=PATIENCE)
+        await asyncio.wait_for(tried.wait(), PATIENCE)
     assert await rows(engine, sound) == [("a", None, 1, 1)]
     assert await rows(engine, broken) == []
 

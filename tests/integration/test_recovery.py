@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from counteract.dev import EmbeddedTemporal
-from counteract.lifecycle import sagas
+from counteract.lifecycle import SagaStarted, sagas
 from counteract.participants.recovery import lost_sagas
 from counteract.saga.report import SagaReport, SagaStatus
 from tests.travel.bank import Account
@@ -42,7 +42,7 @@ async def recover(world: World) -> list[str]:
 
 async def recovered(world: World, handle: WorkflowHandle[Outing, list[str]]) -> SagaReport:
     run_id = (await world.store.read_stream(sagas.stream(handle.id)))[0]
-    decoded = sagas.by_name["SagaStarted", 1].model_validate_json(run_id.data)
+    decoded = SagaStarted.model_validate_json(run_id.data)
     workflow_id = f"recover {handle.id} {decoded.run_id}"
     report: SagaReport = await world.client.get_workflow_handle(workflow_id, result_type=SagaReport).result()
     return report

@@ -9,7 +9,7 @@ import pytest
 from counteract import Event
 from counteract.errors import InvalidEvent, UnknownEventType, UnreadableEvent
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
-from counteract.store.wire import StreamChange, append_arguments, decode_stream, encode_event
+from counteract.store.wire import StreamChange, append_arguments, encode_event
 from tests.counters import Counted, CounterReset, counter, counters
 
 pytestmark = pytest.mark.unit
@@ -75,23 +75,13 @@ def test_metadata_is_held_to_the_same_rules() -> None:
         append_arguments([StreamChange(counter("a"), 0, 0, [Counted()])], {"rate": float("nan")})
 
 
-def test_rows_fold_to_the_state_and_the_last_version() -> None:
-    rows = [(4, "Counted", 1, '{"amount": 2}'), (5, "Counted", 1, '{"amount": 3}')]
-    assert decode_stream(counters, rows) == (5, 5)
-    assert decode_stream(counters, rows, 10) == (15, 5)
-    assert decode_stream(counters, []) == (0, 0)
+def test_what_only_sealing_may_write_is_refused() -> None:
+    class Free(Event):
+        content: dict[str, Any]
 
-
-def test_an_unknown_version_of_a_known_event_is_an_error() -> None:
-    with pytest.raises(UnknownEventType, match="Counted v2"):
-        decode_stream(counters, [(1, "Counted", 2, "{}")])
-
-
-def test_data_that_does_not_fit_is_an_error_that_keeps_the_value_to_itself() -> None:
-    with pytest.raises(UnreadableEvent, match="amount") as caught:
-        decode_stream(counters, [(1, "Counted", 1, '{"amount": "secret"}')])
-    assert "secret" not in str(caught.value)
-    assert "secret" not in str(caught.value.problems)
+    with pytest.raises(InvalidEvent, match=r"\$sealed"):
+        encode_event(Free(content={"$sealed": {"key": "k", "box": "b"}}))
+    encode_event(Free(content={"$sealed": 1, "and": "more"}))
 
 
 @pytest.mark.parametrize(

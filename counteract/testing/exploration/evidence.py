@@ -33,7 +33,7 @@ _TRANSACTIONS = (
     "select metadata ->> 'causation_id', count(distinct xmin::text) from events"
     " where metadata ->> 'correlation_id' = %s and metadata ? 'step' group by 1"
 )
-_LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.by_name.values())
+_LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
