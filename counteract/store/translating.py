@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,12 @@ from counteract.errors import (
 from counteract.messages import StreamId
 from counteract.store.expect import Expect
 
+EVENT_ID_KEY = "events_event_id_key"
+VERSION_KEY = "events_aggregate_type_aggregate_id_version_key"
+
 _MIGRATE = "run `counteract migrate`"
+# The values of a key in the server's detail, in whatever language it writes.
+_VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 
 # By SQLSTATE, else by its class (the first two characters).
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
@@ -67,8 +73,10 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return _without_state(error)
     if state == "CA001":
         return _wrong_version(error)
-    if state == "CA002" or (state == "23505" and error.diag.constraint_name == "events_event_id_key"):
+    if state == "CA002" or (state == "23505" and error.diag.constraint_name == EVENT_ID_KEY):
         return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
+    if state == "23505" and error.diag.constraint_name == VERSION_KEY:
+        return _version_taken(error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
 
@@ -87,6 +95,15 @@ def _wrong_version(error: psycopg.Error) -> WrongExpectedVersion:
         expected=str(Expect(detail["least"], detail["most"])),
         actual=detail["actual"],
     )
+
+
+def _version_taken(error: psycopg.Error) -> WrongExpectedVersion | None:
+    """An import and an append met in a stream: they take no turns, and the key lets one of them through."""
+    found = _VERSION_KEY_VALUES.search(error.diag.message_detail or "")
+    if found is None:
+        return None
+    version = int(found[3])
+    return WrongExpectedVersion(StreamId(found[1], found[2]), expected=f"version {version - 1}", actual=version)
 
 
 def _primary(error: psycopg.Error) -> str:
