@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import psycopg
 from psycopg.errors import UniqueViolation
 
 from counteract.errors import EventIdReused, InvalidImport, StoreError
-from counteract.messages import StreamId
 from counteract.store.connecting import APP_ROLE, Connection, connect
-from counteract.store.lines import Batch, EventLine, batches
+from counteract.store.lines import Batch, Row, batches
 from counteract.store.notifying import CHANNEL
 from counteract.store.translating import EVENT_ID_KEY, translated
 
@@ -49,9 +48,10 @@ _VERSIONS = """
     from unnest(%s::text[], %s::text[]) as given (aggregate_type, aggregate_id)
 """
 _COPY = (
-    "copy events (event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata) "
+    "copy events (event_id, aggregate_type, aggregate_id, event_type, schema_version, event_data, metadata, version) "
     "from stdin"
 )
+_Key = tuple[str, str]
 # The server's words about a value may quote it; which line it was in is all that is taken from them.
 _PLACE = re.compile(r"COPY events, line (\d+)")
 
@@ -68,13 +68,8 @@ class Imported:
     """Events that were in already."""
 
     def and_(self, batch: Batch, *, stored: int) -> Imported:
-        present = self.present + len(batch.events) - stored
+        present = self.present + len(batch.rows) - stored
         return Imported(self.lines + batch.lines, self.bytes + batch.bytes, self.stored + stored, present)
-
-
-class _Stored(NamedTuple):
-    version: int
-    is_same: bool
 
 
 async def import_events(
@@ -117,12 +112,12 @@ async def _raise_unless_owner(connection: Connection) -> None:
         )
 
 
-async def _read_ahead(of: Iterator[Batch]) -> AsyncGenerator[Batch, None]:
-    """The next batch is read and parsed while the server is at work on this one."""
-    upcoming = asyncio.create_task(asyncio.to_thread(next, of, None))
+async def _read_ahead(of: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
+    """The next batch is parsed while the server is at work on this one."""
+    upcoming = asyncio.create_task(anext(of, None))
     try:
         while batch := await upcoming:
-            upcoming = asyncio.create_task(asyncio.to_thread(next, of, None))
+            upcoming = asyncio.create_task(anext(of, None))
             yield batch
     finally:
         # Whatever is wrong with a batch that nobody asks for any more is not reported.
@@ -134,12 +129,12 @@ class _Alone:
     """Streams that the import has for itself: their versions are counted, and whatever else is there is in the way."""
 
     def __init__(self) -> None:
-        self._versions: dict[StreamId, int] = {}
+        self._versions: dict[_Key, int] = {}
 
-    async def versions(self, streams: Iterable[StreamId]) -> dict[StreamId, int]:
-        return {stream: self._versions.get(stream, 0) for stream in streams}
+    async def versions(self, keys: Iterable[_Key]) -> dict[_Key, int]:
+        return {key: self._versions.get(key, 0) for key in keys}
 
-    def reached(self, versions: dict[StreamId, int]) -> None:
+    def reached(self, versions: dict[_Key, int]) -> None:
         self._versions.update(versions)
 
 
@@ -149,12 +144,12 @@ class _Continued:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def versions(self, streams: Iterable[StreamId]) -> dict[StreamId, int]:
-        types, ids = zip(*streams, strict=True)
-        rows = await self._connection.execute(_VERSIONS, (list(types), list(ids)), prepare=False)
-        return {StreamId(of_type, of_id): version async for of_type, of_id, version in rows}
+    async def versions(self, keys: Iterable[_Key]) -> dict[_Key, int]:
+        columns = _columns(keys, width=2)
+        rows = await self._connection.execute(_VERSIONS, columns, prepare=False)
+        return {(aggregate_type, aggregate_id): version async for aggregate_type, aggregate_id, version in rows}
 
-    def reached(self, versions: dict[StreamId, int]) -> None:
+    def reached(self, versions: dict[_Key, int]) -> None:
         """Asked for anew in the next batch."""
 
 
@@ -179,54 +174,49 @@ class _Importer:
                 self._may_be_stored = True
             else:
                 self._may_be_stored = bool(stored)
-                return len(batch.events) - len(stored)
+                return len(batch.rows) - len(stored)
 
-    async def _find_stored(self, batch: Batch) -> dict[int, _Stored]:
-        """By place in the batch. Raises EventIdReused."""
-        if not batch.events:
-            return {}
-        columns = zip(*((each.event_id, *_columns(each)) for each in batch.events), strict=True)
-        rows = await self._connection.execute(_STORED, [list(column) for column in columns], prepare=False)
-        stored = {number - 1: _Stored(version, is_same) async for number, version, is_same in rows}
-        for place, found in stored.items():
-            if not found.is_same:
-                event_id, line = batch.events[place].event_id, batch.numbers[place]
+    async def _find_stored(self, batch: Batch) -> dict[int, int]:
+        """The versions of those that are stored, by place in the batch. Raises EventIdReused."""
+        columns = _columns(batch.rows, width=len(Row._fields))
+        rows = await self._connection.execute(_STORED, columns[:-1], prepare=False)
+        stored = {}
+        async for number, version, is_same in rows:
+            if not is_same:
+                event_id, line = batch.rows[number - 1].event_id, batch.numbers[number - 1]
                 raise EventIdReused(f"line {line}: the event id {event_id} is stored already, with other content")
+            stored[number - 1] = version
         return stored
 
-    async def _store_missing(self, batch: Batch, stored: dict[int, _Stored]) -> None:
-        streams = [each.stream for each in batch.events]
-        versions = await self._streams.versions(dict.fromkeys(streams)) if streams else {}
-        for place, found in stored.items():
-            versions[streams[place]] = max(versions[streams[place]], found.version)
-        places = [place for place in range(len(streams)) if place not in stored]
-        if places:
-            await self._copy(batch, places, streams, versions)
+    async def _store_missing(self, batch: Batch, stored: dict[int, int]) -> None:
+        keys = [row[1:3] for row in batch.rows]
+        versions = await self._streams.versions(dict.fromkeys(keys))
+        for place, version in stored.items():
+            versions[keys[place]] = max(versions[keys[place]], version)
+        missing = [place for place in range(len(keys)) if place not in stored]
+        rows = [batch.rows[place] for place in missing]
+        try:
+            await self._copy(rows, versions)
+        except psycopg.Error as error:
+            raise _named(error, [batch.numbers[place] for place in missing]) from None
         self._streams.reached(versions)
 
-    async def _copy(
-        self, batch: Batch, places: Sequence[int], streams: Sequence[StreamId], versions: dict[StreamId, int]
-    ) -> None:
-        """Raises InvalidImport for what only the server finds."""
-        try:
-            async with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                for place in places:
-                    versions[streams[place]] += 1
-                    await copy.write_row(_row(batch.events[place], versions[streams[place]]))
-        except psycopg.Error as error:
-            found = _PLACE.search(error.diag.context or "")
-            if found is None or isinstance(error, UniqueViolation):
-                raise
-            number = batch.numbers[places[int(found[1]) - 1]]
-            raise InvalidImport([f"line {number}: {error.diag.message_primary}"]) from None
+    async def _copy(self, rows: Iterable[Row], versions: dict[_Key, int]) -> None:
+        """Counts the versions on."""
+        async with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                key = row[1:3]
+                versions[key] = version = versions[key] + 1
+                await copy.write_row((*row, version))
 
 
-def _columns(event: EventLine) -> tuple[str, str, str, int, str]:
-    data = str(event.event_data, "utf-8")
-    return event.aggregate_type, event.aggregate_id, event.event_type, event.schema_version, data
+def _columns(rows: Iterable[Sequence[Any]], *, width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[]] * width
 
 
-def _row(event: EventLine, version: int) -> tuple[object, ...]:
-    aggregate_type, aggregate_id, event_type, schema_version, data = _columns(event)
-    metadata = str(event.metadata, "utf-8")
-    return event.event_id, aggregate_type, aggregate_id, version, event_type, schema_version, data, metadata
+def _named(error: psycopg.Error, numbers: Sequence[int]) -> Exception:
+    """What only the server found wrong with a line, with the line's number."""
+    found = _PLACE.search(error.diag.context or "")
+    if found is None or isinstance(error, UniqueViolation):
+        return error
+    return InvalidImport([f"line {numbers[int(found[1]) - 1]}: {error.diag.message_primary}"])

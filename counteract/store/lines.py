@@ -8,17 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from counteract.errors import InvalidImport
-from counteract.messages import StreamId
 from counteract.store.postgres import PostgresEventStore
 from counteract.store.wire import MAX_EVENT_BYTES
 
@@ -26,6 +26,7 @@ OCCURRED_AT = "occurred_at"
 """In an event's metadata: the time that it had where it was imported from."""
 
 _PAGE = 1000
+_TURN = 200
 # Written by the database, whose text of a number has every digit that is stored.
 _EXPORT = """
     select position, json_build_object(
@@ -38,10 +39,10 @@ _EXPORT = """
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class EventLine(msgspec.Struct, forbid_unknown_fields=True):
-    """One event. Its data and metadata stay the text that they were: a number keeps its digits."""
+class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One event. Its data and metadata stay the text that they are: a number keeps its digits."""
 
-    event_id: UUID
+    event_id: str
     aggregate_type: _Name
     aggregate_id: str
     event_type: _Name
@@ -52,80 +53,123 @@ class EventLine(msgspec.Struct, forbid_unknown_fields=True):
     position: int | None = None
     version: int | None = None
 
-    @property
-    def stream(self) -> StreamId:
-        return StreamId(self.aggregate_type, self.aggregate_id)
 
+class Row(NamedTuple):
+    """An event as it goes into the table; its version comes last."""
+
+    event_id: str
+    aggregate_type: str
+    aggregate_id: str
+    event_type: str
+    schema_version: int
+    event_data: str
+    metadata: str
+
+    @property
     def content(self) -> tuple[Any, ...]:
         """What makes it the same event as another one with its id, as for an append: metadata may differ."""
-        data = msgspec.json.decode(self.event_data)
-        return self.stream, self.event_type, self.schema_version, data
+        return (*self[1:5], msgspec.json.decode(self.event_data))
 
 
 @dataclass(slots=True)
 class Batch:
     """Events that are stored together or not at all."""
 
-    events: list[EventLine] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    """Each event's line, from 1."""
+    """Each row's line, from 1."""
     lines: int = 0
     """With those that are empty, or repeat another line of the batch."""
     bytes: int = 0
 
 
-def batches(lines: Iterable[bytes], size: int) -> Iterator[Batch]:
-    """Batches of `size` lines. Raises InvalidImport, which names every bad line of the batch that it comes to."""
+async def batches(lines: Iterable[bytes], size: int) -> AsyncGenerator[Batch, None]:
+    """Batches of `size` lines. Raises InvalidImport, which names every bad line of the batch that it comes to.
+
+    Other tasks get their turns: a thread would hold up whoever writes to the server more than it would save.
+    """
     numbered = enumerate(lines, start=1)
-    while taken := list(islice(numbered, size)):
-        yield _batch(taken)
+    while (batch := await _batch(islice(numbered, size))).lines:
+        yield batch
 
 
-def _batch(taken: Sequence[tuple[int, bytes]]) -> Batch:
-    batch = Batch(lines=len(taken), bytes=sum(len(line) for _, line in taken))
-    first: dict[UUID, tuple[int, EventLine]] = {}
-    problems = []
-    for number, line in taken:
-        if line.isspace():
-            continue
-        try:
-            event = _parsed(line)
-            earlier, same = first.setdefault(event.event_id, (number, event))
-            if same is event:
-                batch.events.append(event)
-                batch.numbers.append(number)
-            elif same.content() != event.content():
-                raise ValueError(f"event_id is that of line {earlier}, with other content")
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
+async def _batch(numbered: Iterator[tuple[int, bytes]]) -> Batch:
+    batch = Batch()
+    problems: list[str] = []
+    while taken := list(islice(numbered, _TURN)):
+        problems += _add(batch, taken)
+        await asyncio.sleep(0)
+    if len({row.event_id for row in batch.rows}) < len(batch.rows):
+        problems += _leave_out_repeats(batch)
     if problems:
         raise InvalidImport(problems)
     return batch
 
 
-_decoder = msgspec.json.Decoder(EventLine)
+def _add(batch: Batch, taken: Sequence[tuple[int, bytes]]) -> list[str]:
+    """What is wrong with some of the lines."""
+    problems = []
+    for number, line in taken:
+        batch.bytes += len(line)
+        try:
+            if not line.isspace():
+                batch.rows.append(_row(line))
+                batch.numbers.append(number)
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+    batch.lines += len(taken)
+    return problems
+
+
+def _leave_out_repeats(batch: Batch) -> list[str]:
+    """A line that says the same again is one of those that are stored already. What is wrong with others."""
+    first: dict[str, int] = {}
+    problems = []
+    for place, row in enumerate(batch.rows):
+        earlier = first.setdefault(row.event_id, place)
+        if batch.rows[earlier].content != row.content:
+            number = batch.numbers[earlier]
+            problems.append(f"line {batch.numbers[place]}: event_id is that of line {number}, with other content")
+    batch.rows = [batch.rows[place] for place in first.values()]
+    batch.numbers = [batch.numbers[place] for place in first.values()]
+    return problems
+
+
+_decoder = msgspec.json.Decoder(_Line)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_is_uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
-def _parsed(line: bytes) -> EventLine:
-    # What stays text is not looked into any further.
-    event = _decoder.decode(line.decode())
-    _check(event)
-    if event.created_at is not None:
-        metadata = _members.decode(event.metadata)
-        occurred_at = msgspec.json.encode(event.created_at.astimezone(UTC))
-        event.metadata = msgspec.Raw(msgspec.json.encode({OCCURRED_AT: msgspec.Raw(occurred_at)} | metadata))
-    return event
+def _row(text: bytes) -> Row:
+    """Raises ValueError, without the values: they may be personal."""
+    # What stays text is not looked into any further, so that it must be UTF-8 from the outset.
+    line = _decoder.decode(text.decode())
+    row = Row(
+        line.event_id.lower(),
+        line.aggregate_type,
+        line.aggregate_id,
+        line.event_type,
+        line.schema_version,
+        str(line.event_data, "utf-8"),
+        str(line.metadata, "utf-8") if line.created_at is None else _metadata(line.metadata, line.created_at),
+    )
+    _check(row)
+    return row
 
 
-def _check(event: EventLine) -> None:
-    size = len(memoryview(event.event_data))
-    if size > MAX_EVENT_BYTES:
-        raise ValueError(f"event_data has {size} bytes, more than {MAX_EVENT_BYTES}")
-    for name, raw in (("event_data", event.event_data), ("metadata", event.metadata)):
-        if bytes(memoryview(raw)[:1]) != b"{":
-            raise ValueError(f"{name} is not an object")
-    if "\0" in event.aggregate_type + event.aggregate_id + event.event_type:
+def _metadata(given: msgspec.Raw, created_at: datetime) -> str:
+    occurred_at = msgspec.Raw(msgspec.json.encode(created_at.astimezone(UTC)))
+    return msgspec.json.encode({OCCURRED_AT: occurred_at} | _members.decode(given)).decode()
+
+
+def _check(row: Row) -> None:
+    if not _is_uuid(row.event_id):
+        raise ValueError("event_id is no UUID, such as 01234567-89ab-7cde-8f01-23456789abcd")
+    if row.event_data[:1] != "{" or row.metadata[:1] != "{":
+        raise ValueError("event_data and metadata must be objects")
+    if len(row.event_data) > MAX_EVENT_BYTES // 4 and len(row.event_data.encode()) > MAX_EVENT_BYTES:
+        raise ValueError(f"event_data has more than {MAX_EVENT_BYTES} bytes")
+    if "\0" in row.aggregate_id or "\0" in row.aggregate_type or "\0" in row.event_type:
         raise ValueError("a name holds the character \\u0000, which PostgreSQL cannot store")
 
 
