@@ -158,7 +158,7 @@ class _Importer:
         self._connection = connection
         self._streams = streams
         # An import that is run again finds its first batches stored; from the first that was not, none will be.
-        self._may_be_stored = True
+        self._may_be_stored = False
 
     async def store(self, batch: Batch) -> int:
         """All of a batch or none; how many of its events were not stored before."""
@@ -168,7 +168,7 @@ class _Importer:
                 async with self._connection.transaction():
                     await self._store_missing(batch, stored)
             except UniqueViolation as error:
-                # The first look tells which ids they were, or the second, if another process imports the same.
+                # Looked for only now, for a new import has none. Again, where another process imports the same.
                 if error.diag.constraint_name != EVENT_ID_KEY:
                     raise
                 self._may_be_stored = True
