@@ -165,8 +165,7 @@ class _Importer:
         while True:
             stored = await self._find_stored(batch) if self._may_be_stored else {}
             try:
-                async with self._connection.transaction():
-                    await self._store_missing(batch, stored)
+                await self._store_missing(batch, stored)
             except UniqueViolation as error:
                 # Looked for only now, for a new import has none. Again, where another process imports the same.
                 if error.diag.constraint_name != EVENT_ID_KEY:
@@ -202,7 +201,7 @@ class _Importer:
         self._streams.reached(versions)
 
     async def _copy(self, rows: Iterable[Row], versions: dict[_Key, int]) -> None:
-        """Counts the versions on."""
+        """Counts the versions on. A transaction of its own, as the connection commits by itself."""
         async with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             for row in rows:
                 key = row[1:3]
