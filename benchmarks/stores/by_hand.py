@@ -1,0 +1,121 @@
+"""The limit: what the same table bears from statements written by hand, one round trip each, without a library between.
+
+A connection for every writer, no pool; nothing is checked but the version; ids that are sent again are not recognised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from benchmarks.stores.workload import CATEGORY, EVENT, METADATA, PAGE, Answer, Deposited, repeated, streams, written
+
+_COLUMNS = "event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata"
+_CURRENT = f"(select coalesce(max(version), 0) from events where aggregate_type = '{CATEGORY}' and aggregate_id = %(id)s)"
+_INSERT_ONE = f"""
+    insert into events ({_COLUMNS})
+    select %(event_id)s::uuid, '{CATEGORY}', %(id)s, %(version)s::integer + 1, '{Deposited.event_type}', 1,
+           %(data)s::jsonb, %(metadata)s::jsonb
+    where {_CURRENT} = %(version)s::integer
+    returning position
+"""
+_INSERT_MANY = f"""
+    insert into events ({_COLUMNS})
+    select given.event_id, '{CATEGORY}', %(id)s, %(version)s::integer + given.number, '{Deposited.event_type}', 1,
+           given.data, %(metadata)s::jsonb
+    from unnest(%(event_ids)s::uuid[], %(data)s::jsonb[]) with ordinality as given (event_id, data, number)
+    where {_CURRENT} = %(version)s::integer
+    order by given.number
+    returning position
+"""
+_SELECT = (
+    "select version, event_data::text from events where aggregate_type = %s and aggregate_id = %s "
+    "order by version limit %s"
+)
+_PAGE = f"select {_COLUMNS}, position, created_at from events where position > %s order by position limit {PAGE}"
+
+_DATA = EVENT.model_dump()
+
+
+class ByHand:
+    def __init__(self, url: str, owner_url: str) -> None:
+        self._url = url
+        self._owner_url = owner_url
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, env: Any) -> AsyncIterator[ByHand]:
+        yield cls(env["DATABASE_URL"], env["OWNER_URL"])
+
+    async def append(self, *, writers: int, events: int, appends: int) -> Answer:
+        async with AsyncExitStack() as stack:
+            free = [await stack.enter_async_context(await _connect(self._owner_url)) for _ in range(writers)]
+
+            async def write(stream: UUID, version: int) -> None:
+                connection = free.pop()
+                await _append(connection, str(stream), version, events)
+                free.append(connection)
+
+            await written(write, writers=writers, events=events, appends=20 * writers)
+            return await written(write, writers=writers, events=events, appends=appends)
+
+    async def load(self, *, streams: list[str], loads: int) -> Answer:
+        async with await _connect(self._url) as connection:
+            turns = iter(streams * (2 + loads // len(streams)))
+
+            async def load() -> None:
+                rows = await (await connection.execute(_SELECT, (CATEGORY, next(turns), 10**6))).fetchall()
+                assert sum(json.loads(data)["amount"] for _, data in rows)
+
+            await repeated(load, len(streams))
+            return await repeated(load, loads)
+
+    async def read(self) -> Answer:
+        async with await _connect(self._url) as connection:
+            began, count, after = time.perf_counter(), 0, 0
+            while rows := await (await connection.execute(_PAGE, (after,))).fetchall():
+                count += len(rows)
+                after = rows[-1][-2]
+            return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
+
+    async def bulk(self, *, number: int, events: int) -> Answer:
+        """Of rows that are text already."""
+        rows = [_text_row(stream, version) for stream, version in streams(number, events)]
+        async with await _connect(self._owner_url) as connection:
+            began = time.perf_counter()
+            for start in range(0, len(rows), 20_000):
+                async with connection.cursor() as cursor, cursor.copy(f"copy events ({_COLUMNS}) from stdin") as copy:
+                    for first in range(start, min(start + 20_000, len(rows)), 500):
+                        await copy.write(b"".join(rows[first : first + 500]))
+            return {"elapsed": time.perf_counter() - began, "each": [], "count": len(rows)}
+
+
+async def _connect(url: str) -> AsyncConnection[Any]:
+    connection = await AsyncConnection.connect(url, autocommit=True)
+    connection.prepare_threshold = 0
+    await asyncio.sleep(0)
+    return connection
+
+
+async def _append(connection: AsyncConnection[Any], stream: str, version: int, events: int) -> None:
+    about = {"id": stream, "version": version, "metadata": json.dumps(METADATA)}
+    if events == 1:
+        one = about | {"event_id": uuid7(), "data": json.dumps(_DATA)}
+        cursor = await connection.execute(_INSERT_ONE, one)
+    else:
+        many = about | {"event_ids": [uuid7() for _ in range(events)], "data": [json.dumps(_DATA)] * events}
+        cursor = await connection.execute(_INSERT_MANY, many)
+    assert len(await cursor.fetchall()) == events
+
+
+def _text_row(stream: UUID, version: int) -> bytes:
+    fields = (uuid7(), CATEGORY, stream, version, Deposited.event_type, 1, json.dumps(_DATA), json.dumps(METADATA))
+    return "\t".join(map(str, fields)).encode() + b"\n"
