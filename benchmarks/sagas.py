@@ -41,7 +41,7 @@ async def bench_sagas(console: Console, options: argparse.Namespace) -> None:
         servers = {"Temporal server": temporal.version, "PostgreSQL": postgres.version}
         sections = [*compared, *sections, report.machine_section(servers)]
         if not options.no_page:
-            _PAGE.write_text(report.page(sections), encoding="utf-8")
+            _PAGE.write_text(report.markdown(report.METHOD, sections), encoding="utf-8")
             console.print(f"Written to docs/{_PAGE.name}")
 
 

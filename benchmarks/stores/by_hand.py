@@ -5,21 +5,34 @@ A connection for every writer, no pool; nothing is checked but the version; ids 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from uuid_utils.compat import uuid7
 
-from benchmarks.stores.workload import CATEGORY, EVENT, METADATA, PAGE, Answer, Deposited, repeated, streams, written
+from benchmarks.stores.workload import (
+    CATEGORY,
+    EVENT,
+    METADATA,
+    PAGE,
+    Answer,
+    Deposited,
+    chosen,
+    repeated,
+    streams,
+    written,
+)
 
 _COLUMNS = "event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata"
-_CURRENT = f"(select coalesce(max(version), 0) from events where aggregate_type = '{CATEGORY}' and aggregate_id = %(id)s)"
+_CURRENT = (
+    f"(select coalesce(max(version), 0) from events where aggregate_type = '{CATEGORY}' and aggregate_id = %(id)s)"
+)
 _INSERT_ONE = f"""
     insert into events ({_COLUMNS})
     select %(event_id)s::uuid, '{CATEGORY}', %(id)s, %(version)s::integer + 1, '{Deposited.event_type}', 1,
@@ -37,8 +50,7 @@ _INSERT_MANY = f"""
     returning position
 """
 _SELECT = (
-    "select version, event_data::text from events where aggregate_type = %s and aggregate_id = %s "
-    "order by version limit %s"
+    "select version, event_data::text from events where aggregate_type = %s and aggregate_id = %s order by version"
 )
 _PAGE = f"select {_COLUMNS}, position, created_at from events where position > %s order by position limit {PAGE}"
 
@@ -49,6 +61,7 @@ class ByHand:
     def __init__(self, url: str, owner_url: str) -> None:
         self._url = url
         self._owner_url = owner_url
+        self._streams: dict[int, list[str]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -67,15 +80,21 @@ class ByHand:
             await written(write, writers=writers, events=events, appends=20 * writers)
             return await written(write, writers=writers, events=events, appends=appends)
 
-    async def load(self, *, streams: list[str], loads: int) -> Answer:
+    async def choose(self, *, number: int, events: int) -> None:
+        self._streams[events] = await chosen(self._url, number, events)
+
+    async def load(self, *, events: int, loads: int) -> Answer:
+        names = cycle(self._streams[events])
         async with await _connect(self._url) as connection:
-            turns = iter(streams * (2 + loads // len(streams)))
 
             async def load() -> None:
-                rows = await (await connection.execute(_SELECT, (CATEGORY, next(turns), 10**6))).fetchall()
-                assert sum(json.loads(data)["amount"] for _, data in rows)
+                rows = await (await connection.execute(_SELECT, (CATEGORY, next(names)))).fetchall()
+                balance = 0
+                for _, data in rows:
+                    balance += json.loads(data)["amount"]
+                assert rows[-1][0] == events and balance
 
-            await repeated(load, len(streams))
+            await repeated(load, len(self._streams[events]))
             return await repeated(load, loads)
 
     async def read(self) -> Answer:
@@ -101,7 +120,6 @@ class ByHand:
 async def _connect(url: str) -> AsyncConnection[Any]:
     connection = await AsyncConnection.connect(url, autocommit=True)
     connection.prepare_threshold = 0
-    await asyncio.sleep(0)
     return connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import cycle
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from benchmarks.stores.workload import (
     POOL_SIZE,
     Answer,
     accounts,
+    chosen,
     line,
     repeated,
     streams,
@@ -35,6 +37,7 @@ class OnCounteract:
     def __init__(self, url: str, owner_url: str) -> None:
         self._url = url
         self._owner_url = owner_url
+        self._streams: dict[int, list[str]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -66,27 +69,22 @@ class OnCounteract:
             await written(write, writers=writers, events=1, appends=appends)
         return stamps
 
-    async def fill(self, *, number: int, events: int) -> list[str]:
-        """Streams of so many events each; some of their ids."""
-        kept: dict[str, None] = {}
+    async def fill(self, *, number: int, events: int) -> None:
+        """More streams, of so many events each."""
+        await import_events(self._owner_url, (line(stream) for stream, _ in streams(number, events)))
 
-        def lines() -> Any:
-            for stream, _ in streams(number, events):
-                if len(kept) < 1000:
-                    kept[str(stream)] = None
-                yield line(stream)
+    async def choose(self, *, number: int, events: int) -> None:
+        self._streams[events] = await chosen(self._url, number, events)
 
-        await import_events(self._owner_url, lines())
-        return list(kept)
-
-    async def load(self, *, streams: list[str], loads: int, condition: str = "cold") -> Answer:
+    async def load(self, *, events: int, loads: int, condition: str = "cold") -> Answer:
+        """Streams of so many events, of those chosen."""
+        names = cycle(self._streams[events])
         async with PostgresEventStore.open(self._url, pool_size=1, **CONDITIONS[condition]) as store:
-            turns = iter(streams * (2 + loads // len(streams)))
 
             async def load() -> None:
-                assert (await store.load(accounts, next(turns))).state
+                assert (await store.load(accounts, next(names))).version == events
 
-            await repeated(load, len(streams))
+            await repeated(load, len(self._streams[events]))
             return await repeated(load, loads)
 
     async def read(self) -> Answer:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import cycle
 from typing import Any, cast
 from uuid import UUID
 
@@ -36,6 +37,7 @@ class Account(Aggregate):
 class OnEventsourcing:
     def __init__(self, url: str, *, functions: bool) -> None:
         found = conninfo_to_dict(url)
+        self._streams: dict[int, list[UUID]] = {}
         self._application: Application[UUID] = Application(
             {
                 "PERSISTENCE_MODULE": "eventsourcing.postgres",
@@ -72,23 +74,23 @@ class OnEventsourcing:
         await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=20 * writers)
         return await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=appends)
 
-    async def fill(self, *, number: int, events: int) -> list[str]:
-        kept = []
+    async def choose(self, *, number: int, events: int) -> None:
+        """They are made for it."""
+        self._streams[events] = []
         for _ in range(number):
             account = Account()
             for _ in range(events - 1):
                 account.deposit(EVENT.amount, EVENT.note)
             self._application.save(account)
-            kept.append(str(account.id))
-        return kept
+            self._streams[events].append(account.id)
 
-    async def load(self, *, streams: list[str], loads: int) -> Answer:
-        turns = iter([UUID(stream) for stream in streams] * (2 + loads // len(streams)))
+    async def load(self, *, events: int, loads: int) -> Answer:
+        names = cycle(self._streams[events])
 
         async def load() -> None:
-            assert cast(Account, self._application.repository.get(next(turns))).balance
+            assert self._application.repository.get(next(names)).version == events
 
-        await repeated(load, len(streams))
+        await repeated(load, len(self._streams[events]))
         return await repeated(load, loads)
 
     async def read(self) -> Answer:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
+from psycopg import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from counteract import Decider, Event
@@ -34,6 +35,15 @@ def _evolve(balance: int, event: Deposited) -> int:
 accounts = Decider(CATEGORY, initial=0, evolve=_evolve, events=Deposited)
 
 EVENT = Deposited(amount=25, note="x" * 100)
+_CHOOSE = """
+    with long_enough as (
+        select aggregate_type, aggregate_id from events where version = %(events)s order by random() limit 50 * %(number)s)
+    select aggregate_id from long_enough l
+    where not exists (
+        select from events e
+        where e.aggregate_type = l.aggregate_type and e.aggregate_id = l.aggregate_id and e.version > %(events)s)
+    limit %(number)s
+"""
 METADATA = {"correlation_id": str(uuid4()), "causation_id": str(uuid4())}
 
 
@@ -91,12 +101,19 @@ async def repeated(work: Callable[[], Awaitable[Any]], times: int) -> Answer:
     return {"elapsed": time.perf_counter() - began, "each": [], "count": times}
 
 
-def streams(number: int, events: int) -> Iterable[tuple[UUID, int]]:
-    """A stream and a version for each event, of so many streams, as many streams at a time as fit into memory."""
+def streams(number: int, events: int) -> Iterator[tuple[UUID, int]]:
+    """A stream and a version for each event of so many new streams."""
     for _ in range(number):
         stream = uuid7()
         for version in range(1, events + 1):
             yield stream, version
+
+
+async def chosen(url: str, number: int, events: int) -> list[str]:
+    """Some of the streams of so many events, from all over the log."""
+    async with await AsyncConnection.connect(url) as connection:
+        found = await connection.execute(_CHOOSE, {"events": events, "number": number})
+        return [name for (name,) in await found.fetchall()]
 
 
 def line(stream: UUID) -> bytes:
