@@ -155,14 +155,14 @@ PARTS: Mapping[str, Callable[[Bench], Awaitable[Section]]] = {
 async def bench_event_store(console: Console, parts: Sequence[str], options: argparse.Namespace) -> None:
     with TemporaryDirectory() as folder:
         state = Path(folder) if options.durable else None
-        sections = []
+        sections, servers = list[Section](), dict[str, str]()
         for part in parts:
             # A server of its own, for what one part leaves behind must not slow the next one.
             async with EmbeddedPostgres(state / part if state else None) as postgres:
                 section = await PARTS[part](Bench(postgres, options, console))
                 show(console, [section])
                 sections.append(section)
-                servers = {"PostgreSQL": f"{postgres.version}, {'with' if state else 'without'} fsync"}
+                servers["PostgreSQL"] = f"{postgres.version}, {'with' if state else 'without'} fsync"
     if list(parts) == list(PARTS) and not options.no_page:
         sections.append(machine_section(servers, ["psycopg", "pydantic", PEER]))
         _PAGE.write_text(markdown(METHOD, sections), encoding="utf-8")

@@ -35,7 +35,7 @@ def _on_eventsourcing(*, functions: bool) -> Callable[[Any], AbstractAsyncContex
 
 
 # Imported one at a time: each process has in it what it measures, and the peer may not be installed.
-STORES = {
+STORES: dict[str, Callable[[], Callable[[Any], AbstractAsyncContextManager[Any]]]] = {
     "counteract": _on_counteract,
     "by-hand": _by_hand,
     "eventsourcing": partial(_on_eventsourcing, functions=False),

@@ -92,7 +92,7 @@ class ByHand:
                 balance = 0
                 for _, data in rows:
                     balance += json.loads(data)["amount"]
-                assert rows[-1][0] == events and balance
+                assert (rows[-1][0], balance) == (events, events * EVENT.amount)
 
             await repeated(load, len(self._streams[events]))
             return await repeated(load, loads)

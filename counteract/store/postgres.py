@@ -127,7 +127,7 @@ class PostgresEventStore:
         encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
         async with self.connection() as connection:
             arguments = await self.sealed(connection, changes, encoded)
-            rows = await (await connection.execute(_APPEND, arguments)).fetchall()
+            rows = await (await connection.execute(_APPEND, arguments.literals)).fetchall()
         self.wake_subscribers()
         return [Appended(*row) for row in rows]
 
