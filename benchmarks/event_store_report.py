@@ -18,7 +18,8 @@ Written by `make bench`, which anybody can repeat (`make bench ARGS="append load
 one run on one machine, in pairs that alternate, and each is the median over the pairs. Absolute figures say more about the machine.
 
 **By hand** is the limit: what the same table bears from statements that somebody wrote for this one purpose. An append is one round trip, a prepared
-`INSERT … SELECT` that checks the version; each writer has a connection to itself. It takes no turns (two writers of a stream may both fail), does not
+`INSERT … SELECT` that checks the version; over a pool of
+connections as ours. It takes no turns (two writers of a stream may both fail), does not
 recognise ids that are sent again, checks no JSON, and wakes nobody. Counteract does all that; the goal is 0.85 of it.
 
 **eventsourcing** is the Python library of that name with its PostgreSQL recorder, as it comes, with as many connections as there are writers.

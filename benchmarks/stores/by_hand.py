@@ -1,6 +1,6 @@
 """The limit: what the same table bears from statements written by hand, one round trip each, without a library between.
 
-A connection for every writer, no pool; nothing is checked but the version; ids that are sent again are not recognised.
+Nothing is checked but the version, and ids that are sent again are not recognised.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import cycle
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 from uuid_utils.compat import uuid7
 
 from benchmarks.stores.workload import (
@@ -21,6 +22,7 @@ from benchmarks.stores.workload import (
     EVENT,
     METADATA,
     PAGE,
+    POOL_SIZE,
     Answer,
     Deposited,
     chosen,
@@ -54,6 +56,7 @@ _SELECT = (
 )
 _PAGE = f"select {_COLUMNS}, position, created_at from events where position > %s order by position limit {PAGE}"
 
+_OPTIONS: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
 _DATA = EVENT.model_dump()
 
 
@@ -69,13 +72,11 @@ class ByHand:
         yield cls(env["DATABASE_URL"], env["OWNER_URL"])
 
     async def append(self, *, writers: int, events: int, appends: int) -> Answer:
-        async with AsyncExitStack() as stack:
-            free = [await stack.enter_async_context(await _connect(self._owner_url)) for _ in range(writers)]
+        async with AsyncConnectionPool(self._owner_url, max_size=POOL_SIZE, kwargs=_OPTIONS) as pool:
 
             async def write(stream: UUID, version: int) -> None:
-                connection = free.pop()
-                await _append(connection, str(stream), version, events)
-                free.append(connection)
+                async with pool.connection() as connection:
+                    await _append(connection, str(stream), version, events)
 
             await written(write, writers=writers, events=events, appends=20 * writers)
             return await written(write, writers=writers, events=events, appends=appends)
@@ -118,9 +119,7 @@ class ByHand:
 
 
 async def _connect(url: str) -> AsyncConnection[Any]:
-    connection = await AsyncConnection.connect(url, autocommit=True)
-    connection.prepare_threshold = 0
-    return connection
+    return await AsyncConnection.connect(url, **_OPTIONS)
 
 
 async def _append(connection: AsyncConnection[Any], stream: str, version: int, events: int) -> None:

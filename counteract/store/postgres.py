@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -12,8 +12,8 @@ from uuid import UUID
 from psycopg_pool import AsyncConnectionPool
 
 from counteract.decider import Decider
-from counteract.errors import StoreUnavailable
 from counteract.messages import Event, StreamId
+from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
@@ -195,17 +195,9 @@ class PostgresEventStore:
         """Tell subscribers, a few milliseconds from now, that there are events. For appends made on `connection()`."""
         self._notifier.notify()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
-        try:
-            with translated():
-                async with self._pool.connection() as connection:
-                    yield connection
-        except StoreUnavailable:
-            # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
-            await self._pool.check()
-            raise
+        return Checkout(self._pool)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

@@ -56,14 +56,19 @@ def translated() -> Iterator[None]:
     """Raises the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
     try:
         yield
-    except (PoolTimeout, PoolClosed) as error:
-        raise StoreUnavailable(f"no connection to the database: {error}; retry") from error
     except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        better = translate(cause) if isinstance(cause, psycopg.Error) else None
-        if better is None:
+        ours = in_our_terms(error)
+        if ours is None:
             raise
-        raise better from cause
+        raise ours from error
+
+
+def in_our_terms(error: BaseException) -> StoreError | None:
+    """The store's error for one that the driver, its pool or SQLAlchemy raised; None for any other."""
+    if isinstance(error, PoolTimeout | PoolClosed):
+        return StoreUnavailable(f"no connection to the database: {error}; retry")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return translate(cause) if isinstance(cause, psycopg.Error) else None
 
 
 def translate(error: psycopg.Error) -> StoreError | None:
