@@ -26,6 +26,7 @@ from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 from counteract.store.translating import translated
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
+    APPEND_ONE,
     APPEND_PLACEHOLDERS,
     MAX_EVENT_BYTES,
     AppendArguments,
@@ -36,6 +37,7 @@ from counteract.store.wire import (
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
+_APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
 _READ_STREAM = (
     f"select {STORED_COLUMNS} from events "  # noqa: S608
@@ -127,7 +129,9 @@ class PostgresEventStore:
         encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
         async with self.connection() as connection:
             arguments = await self.sealed(connection, changes, encoded)
-            rows = await (await connection.execute(_APPEND, arguments.literals)).fetchall()
+            one = arguments.of_one_event
+            query, parameters = (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
+            rows = await (await connection.execute(query, parameters)).fetchall()
         self.wake_subscribers()
         return [Appended(*row) for row in rows]
 

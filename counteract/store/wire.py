@@ -46,12 +46,25 @@ class AppendArguments(NamedTuple):
     metadata: Sequence[str]
 
     @property
+    def of_one_event(self) -> tuple[str, ...] | None:
+        """For `APPEND_ONE`, where a single event of a single stream is all there is."""
+        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
+            return None
+        types, ids, least, most, _, *event = self
+        return types[0], ids[0], str(least[0]), str(most[0]), *(str(column[0]) for column in event)
+
+    @property
     def literals(self) -> tuple[str, ...]:
         """As PostgreSQL writes arrays, which takes a tenth of the time that the driver takes to dump lists."""
         streams = _quoted(self.aggregate_types), _quoted(self.aggregate_ids), _plain(self.least), _plain(self.most)
         events = _plain(self.event_streams), _plain(self.event_ids), _quoted(self.event_types)
         return *streams, *events, _plain(self.schema_versions), _quoted(self.data), _quoted(self.metadata)
 
+
+APPEND_ONE = (
+    "append_event(%s::text, %s::text, %s::integer, %s::integer, %s::uuid, %s::text, %s::smallint, %s::jsonb, %s::jsonb)"
+)
+"""For `AppendArguments.of_one_event`."""
 
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "

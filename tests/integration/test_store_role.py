@@ -116,7 +116,14 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
             "select proname, proconfig, has_function_privilege('public', oid, 'execute') from pg_proc where prosecdef"
             " and pronamespace = 'public'::regnamespace"
         ).fetchall()
-    assert {name for name, *_ in found} == {"append_events", "begin_command", "record_command", "fence_command"}
+    assert {name for name, *_ in found} == {
+        "append_event",
+        "append_events",
+        "begin_command",
+        "record_command",
+        "fence_command",
+        "forget_subject",
+    }
     assert {(tuple(config), everybody) for _, config, everybody in found} == {(("search_path=public, pg_temp",), False)}
 
 

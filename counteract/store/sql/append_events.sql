@@ -38,7 +38,7 @@ begin
             using errcode = 'CA004';
     end if;
 
-    -- One stream, as a rule: the same in fewer and simpler statements, each of which would cost as much as the row.
+    -- One stream, as a rule: the same in fewer and simpler statements, as in append_event for a single event.
     -- What this does not settle, a repeat or a conflict, goes on below as if nothing had been tried.
     if streams = 1 and p_event_ids <> '{}' then
         perform pg_advisory_xact_lock(hashtextextended(p_ids[1], hashtextextended(p_types[1], 0)));
