@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -19,7 +20,7 @@ from counteract.errors import (
     WrongExpectedVersion,
 )
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, Appended, ExactVersion, Expect, PostgresEventStore
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, Renamed, counter, counters
 
 pytestmark = pytest.mark.integration
@@ -61,15 +62,17 @@ async def test_a_stream_without_events_loads_as_the_initial_state(store: Postgre
         (3, Expect(1, 2), False),
     ],
 )
+@pytest.mark.parametrize("count", [1, 2])
 async def test_an_append_goes_through_where_its_expectation_holds(
-    store: PostgresEventStore, existing: int, expect: Expect, goes_through: bool
+    store: PostgresEventStore, existing: int, expect: Expect, goes_through: bool, count: int
 ) -> None:
     await store.append(A, [Counted()] * existing, expect=ANY)
     if goes_through:
-        assert (await store.append(A, [Counted()], expect=expect)).version == existing + 1
+        appended = await store.append(A, [Counted()] * count, expect=expect)
+        assert appended == Appended(existing + count, existing + count)
         return
     with pytest.raises(WrongExpectedVersion) as caught:
-        await store.append(A, [Counted()], expect=expect)
+        await store.append(A, [Counted()] * count, expect=expect)
     assert (caught.value.stream, caught.value.expected, caught.value.actual) == (A, str(expect), existing)
 
 
@@ -103,13 +106,17 @@ async def test_an_append_without_events_only_checks(store: PostgresEventStore) -
         await store.append(A, [], expect=STREAM_EXISTS)
 
 
-async def test_the_same_ids_again_return_what_the_first_append_did(store: PostgresEventStore) -> None:
-    ids = [uuid4(), uuid4()]
-    first = await store.append(A, [Counted(), Counted(amount=2)], expect=NO_STREAM, event_ids=ids)
+@pytest.mark.parametrize("expect", [NO_STREAM, ANY])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_the_same_ids_again_return_what_the_first_append_did(
+    store: PostgresEventStore, expect: Expect, count: int
+) -> None:
+    ids = [uuid4() for _ in range(count)]
+    first = await store.append(A, [Counted()] * count, expect=expect, event_ids=ids)
     await store.append(A, [Counted()], expect=ANY)
-    again = await store.append(A, [Counted(), Counted(amount=2)], expect=NO_STREAM, event_ids=ids)
+    again = await store.append(A, [Counted()] * count, expect=expect, event_ids=ids)
     assert again == first
-    assert (await store.load(counters, "a")).version == 3
+    assert (await store.load(counters, "a")).version == count + 1
 
 
 async def test_a_repeat_over_many_streams_answers_for_those_that_were_only_checked_too(
@@ -129,11 +136,21 @@ async def test_an_id_with_other_content_is_refused(store: PostgresEventStore) ->
             await store.append(stream, [event], expect=ANY, event_ids=ids)
 
 
-async def test_some_old_ids_among_new_ones_are_refused(store: PostgresEventStore) -> None:
+@pytest.mark.parametrize("others", [[], [StreamChange(B, 0, 0)]])
+async def test_some_old_ids_among_new_ones_are_refused(store: PostgresEventStore, others: list[StreamChange]) -> None:
     ids = [uuid4(), uuid4()]
     await store.append(A, [Counted()], expect=ANY, event_ids=ids[:1])
     with pytest.raises(EventIdReused, match=str(ids[1])):
-        await store.append(A, [Counted(), Counted()], expect=ANY, event_ids=ids)
+        await store.append_many([StreamChange(A, 1, 1, [Counted(), Counted()]), *others], event_ids=ids)
+    assert (await store.load(counters, "a")).version == 1
+
+
+async def test_text_that_an_array_would_be_written_with_is_stored_as_it_is(store: PostgresEventStore) -> None:
+    stream, note = counter('{"\\",NULL}'), '"quoted\\" {braces}, \\, \t, NULL\n'
+    await store.append(stream, [Counted(note=note), Counted(note="null")], expect=NO_STREAM, metadata={note: note})
+    first, second = await store.read_stream(stream)
+    assert json.loads(first.data)["note"] == note
+    assert (json.loads(second.data)["note"], second.metadata) == ("null", {note: note})
 
 
 async def test_one_id_twice_in_a_call_is_refused(store: PostgresEventStore) -> None:
@@ -178,13 +195,14 @@ async def test_of_writers_with_one_expectation_one_wins_and_no_other_error_is_se
     assert sum(await asyncio.gather(*(write() for _ in range(20)))) == 1
 
 
-async def test_a_waiting_writer_sees_what_the_one_before_it_committed(store: PostgresEventStore) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_waiting_writer_sees_what_the_one_before_it_committed(store: PostgresEventStore, count: int) -> None:
     """The check must look after it has waited, not before."""
     async with store.connection() as first, first.transaction():
         await first.execute(*append_call(StreamChange(A, 0, 0, [Counted()])))
-        second = asyncio.create_task(store.append(A, [Counted()], expect=ANY))
+        second = asyncio.create_task(store.append(A, [Counted()] * count, expect=ANY))
         await somebody_waits(store, "advisory")
-    assert (await second).version == 2
+    assert (await second).version == 1 + count
 
 
 async def test_a_decision_that_only_read_a_stream_holds_off_its_writers(store: PostgresEventStore) -> None:
@@ -233,15 +251,18 @@ async def test_plans_made_while_the_table_was_empty_stay_on_the_index(store: Pos
     async with store.connection() as connection, connection.transaction():
         await connection.execute("set local plan_cache_mode = force_generic_plan")
         await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()]), StreamChange(B, 0, 0)))
+        await connection.execute(*append_call(StreamChange(A, 1, 1, [Counted(), Counted()])))
+        await connection.execute(*append_call(StreamChange(A, 3, 3, [Counted()])))
         scans = await connection.execute("select seq_scan from pg_stat_xact_user_tables where relname = 'events'")
         assert await scans.fetchone() == (0,)
 
 
-async def test_an_old_snapshot_is_refused(store: PostgresEventStore) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_an_old_snapshot_is_refused(store: PostgresEventStore, count: int) -> None:
     async def append() -> None:
         async with store.connection() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read")
-            await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()])))
+            await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()] * count)))
 
     with pytest.raises(StoreError, match="needs READ COMMITTED, not REPEATABLE READ"):
         await append()
@@ -277,8 +298,11 @@ async def test_a_deadlock_of_ones_own_making_asks_for_a_retry(store: PostgresEve
     assert [type(each) for each in outcomes if each] == [StoreUnavailable]
 
 
-def append_call(*changes: StreamChange) -> tuple[str, tuple[object, ...]]:
-    return f"select append_events({APPEND_PLACEHOLDERS})", append_arguments(changes, {})
+def append_call(*changes: StreamChange) -> tuple[str, tuple[str, ...]]:
+    arguments = append_arguments(changes, {})
+    if one := arguments.of_one_event:
+        return f"select {APPEND_ONE}", one
+    return f"select append_events({APPEND_PLACEHOLDERS})", arguments.literals
 
 
 async def somebody_waits(store: PostgresEventStore, kind: str) -> None:
