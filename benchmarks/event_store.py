@@ -38,8 +38,8 @@ from counteract.store.migrate import migrate
 PEER = "eventsourcing"
 
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks-event-store.md"
-_WRITERS = tuple(map(int, os.environ.get("BW", "1 8 16").split()))
-_APPENDED = tuple(map(int, os.environ.get("BE", "1 10").split()))
+_WRITERS = (1, 8, 16)
+_APPENDED = (1, 10)
 # Events of a stream, streams, and loads of one measurement.
 _LOADED = ((10, 100, 500), (1000, 10, 30), (10_000, 2, 4))
 _CONDITIONS = ("with snapshot", "cached")
