@@ -161,7 +161,7 @@ class PostgresEventStore:
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
         """The stream's events after a version, in order."""
         async with self.connection() as connection:
-            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version))).fetchall()
+            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version), binary=True)).fetchall()
             return await opened_events(self._loading.vault, connection, map(stored_event, rows))
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:

@@ -22,7 +22,7 @@ async def read_events(
     The connection must be in autocommit mode: an older snapshot would miss events below the mark.
     """
     if event_types is None:
-        cursor = await connection.execute(_READ, (after, up_to, limit))
+        cursor = await connection.execute(_READ, (after, up_to, limit), binary=True)
     else:
-        cursor = await connection.execute(_READ_TYPES, (after, up_to, sorted(event_types), limit))
+        cursor = await connection.execute(_READ_TYPES, (after, up_to, sorted(event_types), limit), binary=True)
     return [stored_event(row) for row in await cursor.fetchall()]
