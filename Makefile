@@ -37,9 +37,9 @@ check: setup ## Check format, lint, types, import rules and event contracts
 	$(BIN)/counteract contracts check --modules counteract.lifecycle --folder counteract/contracts || failed=1; \
 	exit $$failed
 
-bench: setup ## Measure against other engines, side by side
+bench: setup ## Measure against others, side by side (ARGS="append load" for some parts, ARGS=-h lists them)
 	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/bench.txt \
-	  || echo "DBOS cannot be installed here: measuring without it"
+	  || echo "The peers cannot be installed here: measuring without them"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: setup ## Kill parts under load and check that every invariant holds (ARGS="--seed 7 --seconds 60")

@@ -15,14 +15,16 @@ from counteract.dev import PartFailed
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """So many sagas, and how long they took in seconds."""
+    """How long something took in seconds, and each of its parts where they were timed."""
 
     elapsed: float
     each: list[float]
+    count: int = 0
+    """Of the parts that were not timed."""
 
     @property
     def per_second(self) -> float:
-        return len(self.each) / self.elapsed
+        return (len(self.each) + self.count) / self.elapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,14 @@ class Engine:
     name: str
     _process: asyncio.subprocess.Process
 
-    async def take(self, sagas: int, *, at_once: int) -> Timing:
+    async def take(self, **order: Any) -> Timing:
+        return Timing(**await self.ask(**order))
+
+    async def ask(self, **order: Any) -> Any:
         if self._process.stdin is None:
             raise PartFailed(self.name, "has no standard input")
-        self._process.stdin.write(json.dumps({"sagas": sagas, "at_once": at_once}).encode() + b"\n")
-        return Timing(**await self._answer())
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return await self._answer()
 
     async def ready(self) -> None:
         await self._answer()
@@ -54,15 +59,15 @@ class Engine:
 
 
 @asynccontextmanager
-async def engine(name: str, env: Mapping[str, str]) -> AsyncIterator[Engine]:
+async def engine(name: str, env: Mapping[str, str], *, module: str = "benchmarks.engines") -> AsyncIterator[Engine]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.engines", name),
+        *(sys.executable, "-m", module, name),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=env,
         # Ctrl-C is for this process, which then ends the others' input.
         start_new_session=True,
-        limit=2**20,
+        limit=2**24,
     )
     started = Engine(name, process)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import Any
 
 from benchmarks.driving import Engine
 
@@ -37,11 +38,16 @@ class Latency:
 async def throughput(ours: Engine, theirs: Engine, *, pairs: int, sagas: int) -> Race:
     """Sagas per second with 16 under way. The engine that goes first changes from pair to pair."""
     await warm_up(ours, theirs)
+    return await race(ours, theirs, pairs=pairs, sagas=sagas, at_once=AT_ONCE)
+
+
+async def race(ours: Engine, theirs: Engine, *, pairs: int, **order: Any) -> Race:
+    """The same order to both, in turns: rates."""
     taken: list[tuple[float, float]] = []
     for number in range(pairs):
         rates = {}
         for each in (ours, theirs) if number % 2 else (theirs, ours):
-            rates[each.name] = (await each.take(sagas, at_once=AT_ONCE)).per_second
+            rates[each.name] = (await each.take(**order)).per_second
         taken.append((rates[ours.name], rates[theirs.name]))
     our_rates, their_rates = zip(*taken, strict=True)
     return Race(theirs.name, median(our_rates), median(their_rates), [mine / other for mine, other in taken])
@@ -52,10 +58,10 @@ async def latency(engines: tuple[Engine, ...], *, rounds: int, sagas: int) -> li
     taken: dict[str, list[float]] = {each.name: [] for each in engines}
     for number in range(rounds):
         for each in engines if number % 2 else reversed(engines):
-            taken[each.name] += (await each.take(sagas, at_once=1)).each
+            taken[each.name] += (await each.take(sagas=sagas, at_once=1)).each
     return [Latency(name, 1000 * median(each), 1000 * quantiles(each, n=100)[98]) for name, each in taken.items()]
 
 
 async def warm_up(*engines: Engine) -> None:
     for each in engines:
-        await each.take(2 * AT_ONCE, at_once=AT_ONCE)
+        await each.take(sagas=2 * AT_ONCE, at_once=AT_ONCE)

@@ -16,6 +16,7 @@ from benchmarks.replays import Replays
 from benchmarks.round_trips import Cost
 
 GOAL = 0.9
+PACKAGES = ("temporalio", "psycopg", "pydantic", "dbos")
 
 LABELS = {
     "counteract": "Counteract",
@@ -106,13 +107,12 @@ def replay_section(found: Replays) -> Section:
     return section
 
 
-def machine_section(servers: dict[str, str]) -> Section:
+def machine_section(servers: dict[str, str], packages: Sequence[str] = PACKAGES) -> Section:
     section = Section("Where this was measured", ("what", "which"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = {"Python": platform.python_version(), **servers}
-    packages = {name: _version(name) for name in ("temporalio", "psycopg", "pydantic", "dbos")}
     size = {"cores": str(os.cpu_count()), "memory": f"{memory:.0f} GiB", "system": platform.system()}
-    section.rows = list({**size, **versions, **packages}.items())
+    section.rows = list({**size, **versions, **{name: _version(name) for name in packages}}.items())
     return section
 
 
@@ -121,8 +121,8 @@ def show(console: Console, sections: Sequence[Section]) -> None:
         console.print(section.table())
 
 
-def page(sections: Sequence[Section]) -> str:
-    return "\n".join([METHOD, *(section.markdown() for section in sections)])
+def markdown(method: str, sections: Sequence[Section]) -> str:
+    return "\n".join([method, *(section.markdown() for section in sections)])
 
 
 def _version(package: str) -> str:

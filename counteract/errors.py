@@ -143,6 +143,20 @@ class NoSuchVersion(StoreError):
     """A stream was asked for at a version that it has not reached."""
 
 
+class InvalidImport(StoreError):
+    """Lines of an import cannot be stored: correct them and import again. Nothing of their batch is stored.
+
+    `problems` names every bad line of the batch, by its number.
+    """
+
+    _SHOWN = 20
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = [f"and {len(problems) - self._SHOWN} more"] if len(problems) > self._SHOWN else []
+        super().__init__("\n".join(["these lines cannot be imported:", *problems[: self._SHOWN], *more]))
+        self.problems = tuple(problems)
+
+
 class AppendTooLarge(StoreError):
     """More streams, events or bytes than one append may take: split it."""
 

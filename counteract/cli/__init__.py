@@ -15,11 +15,14 @@ from counteract.cli.events import events
 from counteract.cli.migrate import migrate
 from counteract.cli.record import record
 from counteract.cli.replay import replay
+from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
 app.command()(events)
+app.command()(export)
+app.command("import")(import_)
 app.command()(migrate)
 app.command()(record)
 app.command()(replay)

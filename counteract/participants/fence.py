@@ -98,7 +98,7 @@ class Fence:
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
         async with self.store.connection() as connection:
             appends = await self.store.sealed(connection, changes, encoded)
-            found = Found(*await _fetch(connection, _RECORD, own + appends))
+            found = Found(*await _fetch(connection, _RECORD, own + appends.literals))
         self.store.wake_subscribers()
         return found
 

@@ -14,7 +14,7 @@ from counteract.decider import Decider
 from counteract.errors import StoreUnavailable, WrongExpectedVersion
 from counteract.messages import Event
 from counteract.store.expect import ExactVersion
-from counteract.store.postgres import Appended, PostgresEventStore
+from counteract.store.port import Appended, EventStore
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -37,7 +37,7 @@ class Decided(Generic[S]):
 
 
 async def decide(
-    store: PostgresEventStore,
+    store: EventStore,
     decider: Decider[S, E],
     aggregate_id: str,
     decision: Callable[[S], Sequence[E]],

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from counteract.decider import Decider
-from counteract.errors import StoreError
 from counteract.messages import Event, StreamId
 from counteract.store.checking import check_stream
+from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
@@ -23,9 +23,9 @@ from counteract.store.reading import read_events
 from counteract.store.recovering import Recovery
 from counteract.store.sealing import MasterKey
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
-from counteract.store.translating import translated
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
+    APPEND_ONE,
     APPEND_PLACEHOLDERS,
     MAX_EVENT_BYTES,
     AppendArguments,
@@ -36,6 +36,7 @@ from counteract.store.wire import (
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
+_APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
 _READ_STREAM = (
     f"select {STORED_COLUMNS} from events "  # noqa: S608
@@ -117,7 +118,9 @@ class PostgresEventStore:
         encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
         async with self.connection() as connection:
             arguments = await self.sealed(connection, changes, encoded)
-            rows = await (await connection.execute(_APPEND, arguments)).fetchall()
+            one = arguments.of_one_event
+            query, parameters = (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
+            rows = await (await connection.execute(query, parameters)).fetchall()
         self.wake_subscribers()
         return [Appended(*row) for row in rows]
 
@@ -148,7 +151,7 @@ class PostgresEventStore:
         """The stream's events after a version, in order."""
         check_stream(stream)
         async with self.connection() as connection:
-            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version))).fetchall()
+            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version), binary=True)).fetchall()
             return await opened_events(self._loading.vault, connection, map(stored_event, rows))
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
@@ -186,18 +189,9 @@ class PostgresEventStore:
         """Tell subscribers, a few milliseconds from now, that there are events. For appends made on `connection()`."""
         self._notifier.notify()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
-        try:
-            with translated():
-                async with self._pool.connection() as connection:
-                    yield connection
-        except StoreError as error:
-            better = await self._recovery.after(error)
-            if better is error:
-                raise
-            raise better from error.__cause__
+        return Checkout(self._pool, self._recovery)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

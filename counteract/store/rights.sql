@@ -1,4 +1,4 @@
--- What the application may do in the database: read, append through append_events, and keep tables of its own in a
+-- What the application may do in the database: read, append through functions, and keep tables of its own in a
 -- schema of its own. Applied after every migration, by the owner: what is taken away by hand comes back, and what a
 -- restored copy of the database lacks as well. docs/decisions/0060.
 do $$
@@ -43,5 +43,7 @@ revoke all on personal_keys from counteract_app, public;
 grant select, insert on personal_keys to counteract_app;
 
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
-revoke all on function append_events, begin_command, record_command, fence_command, forget_subject from public;
-grant execute on function append_events, begin_command, record_command, fence_command, forget_subject to counteract_app;
+revoke all on function
+    append_event, append_events, begin_command, record_command, fence_command, forget_subject from public;
+grant execute on function
+    append_event, append_events, begin_command, record_command, fence_command, forget_subject to counteract_app;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,9 +24,14 @@ from counteract.errors import (
 from counteract.messages import StreamId
 from counteract.store.expect import Expect
 
+EVENT_ID_KEY = "events_event_id_key"
+VERSION_KEY = "events_aggregate_type_aggregate_id_version_key"
+
 _MIGRATE = "run `counteract migrate`"
 _NEVER_CONNECTED = ("connection failed", "connection is bad", "failed to resolve")
 _UNKNOWN = "whether a write took effect is unknown, so repeat it with the same event ids"
+# The values of a key in the server's detail, in whatever language it writes.
+_VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 
 # By SQLSTATE, else by its class (the first two characters).
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
@@ -63,14 +69,19 @@ def translated() -> Iterator[None]:
     """Raises the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
     try:
         yield
-    except (PoolTimeout, PoolClosed) as error:
-        raise StoreUnavailable(f"no connection to the database: {error}; retry") from error
     except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        better = translate(cause) if isinstance(cause, psycopg.Error) else None
-        if better is None:
+        ours = in_our_terms(error)
+        if ours is None:
             raise
-        raise better from cause
+        raise ours from error
+
+
+def in_our_terms(error: BaseException) -> StoreError | None:
+    """The store's error for one that the driver, its pool or SQLAlchemy raised; None for any other."""
+    if isinstance(error, PoolTimeout | PoolClosed):
+        return StoreUnavailable(f"no connection to the database: {error}; retry")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return translate(cause) if isinstance(cause, psycopg.Error) else None
 
 
 def translate(error: psycopg.Error) -> StoreError | None:
@@ -80,8 +91,10 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return _without_state(error)
     if state == "CA001":
         return _wrong_version(error)
-    if state == "CA002" or (state == "23505" and error.diag.constraint_name == "events_event_id_key"):
+    if state == "CA002" or (state == "23505" and error.diag.constraint_name == EVENT_ID_KEY):
         return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
+    if state == "23505" and error.diag.constraint_name == VERSION_KEY:
+        return _version_taken(error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
 
@@ -110,6 +123,15 @@ def _wrong_version(error: psycopg.Error) -> WrongExpectedVersion:
         expected=str(Expect(detail["least"], detail["most"])),
         actual=detail["actual"],
     )
+
+
+def _version_taken(error: psycopg.Error) -> WrongExpectedVersion | None:
+    """An import and an append met in a stream: they take no turns, and the key lets one of them through."""
+    found = _VERSION_KEY_VALUES.search(error.diag.message_detail or "")
+    if found is None:
+        return None
+    version = int(found[3])
+    return WrongExpectedVersion(StreamId(found[1], found[2]), expected=f"version {version - 1}", actual=version)
 
 
 def _primary(error: psycopg.Error) -> str:

@@ -55,6 +55,26 @@ class AppendArguments(NamedTuple):
     data: Sequence[str]
     metadata: Sequence[str]
 
+    @property
+    def of_one_event(self) -> tuple[str, ...] | None:
+        """For `APPEND_ONE`, where a single event of a single stream is all there is."""
+        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
+            return None
+        types, ids, least, most, _, *event = self
+        return types[0], ids[0], str(least[0]), str(most[0]), *(str(column[0]) for column in event)
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """As PostgreSQL writes arrays, which takes a tenth of the time that the driver takes to dump lists."""
+        streams = _quoted(self.aggregate_types), _quoted(self.aggregate_ids), _plain(self.least), _plain(self.most)
+        events = _plain(self.event_streams), _plain(self.event_ids), _quoted(self.event_types)
+        return *streams, *events, _plain(self.schema_versions), _quoted(self.data), _quoted(self.metadata)
+
+
+APPEND_ONE = (
+    "append_event(%s::text, %s::text, %s::integer, %s::integer, %s::uuid, %s::text, %s::smallint, %s::jsonb, %s::jsonb)"
+)
+"""For `AppendArguments.of_one_event`."""
 
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "
@@ -101,6 +121,16 @@ def append_arguments(
         data,
         [about] * len(events),
     )
+
+
+def _plain(values: Sequence[object]) -> str:
+    """Of numbers and ids, which need no quotes."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _quoted(values: Sequence[str]) -> str:
+    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
+    return f"{{{','.join(quoted)}}}"
 
 
 def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:

@@ -14,9 +14,9 @@ from counteract import Outcome, Rejected
 from counteract.errors import CommandFenced, WrongExpectedVersion
 from counteract.participants import Participants, Streams, streams
 from counteract.participants.executing import Executor, Participant
-from counteract.store.deciding import ATTEMPTS
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
+from counteract.store.deciding import ATTEMPTS
 from tests.integration.test_fence import HOLD, Desk, dispatch, undo_of
 from tests.travel import bank, vault
 from tests.travel.bank import Account, Authorize, CardCompany, Deposited, Held, HoldMoney, Reference, accounts

@@ -15,7 +15,7 @@ from counteract.errors import (
     WrongExpectedVersion,
 )
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, PostgresEventStore
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration
@@ -44,13 +44,14 @@ async def test_more_streams_than_the_lock_table_bears_are_refused_by_the_server_
             await connection.execute(f"select append_events({APPEND_PLACEHOLDERS})", arguments)
 
 
-async def test_a_waiting_writer_sees_what_the_one_before_it_committed(store: PostgresEventStore) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_waiting_writer_sees_what_the_one_before_it_committed(store: PostgresEventStore, count: int) -> None:
     """The check must look after it has waited, not before."""
     async with store.connection() as first, first.transaction():
         await first.execute(*append_call(StreamChange(A, 0, 0, [Counted()])))
-        second = asyncio.create_task(store.append(A, [Counted()], expect=ANY))
+        second = asyncio.create_task(store.append(A, [Counted()] * count, expect=ANY))
         await somebody_waits(store, "advisory")
-    assert (await second).version == 2
+    assert (await second).version == 1 + count
 
 
 async def test_a_decision_that_only_read_a_stream_holds_off_its_writers(store: PostgresEventStore) -> None:
@@ -68,15 +69,18 @@ async def test_plans_made_while_the_table_was_empty_stay_on_the_index(store: Pos
     async with store.connection() as connection, connection.transaction():
         await connection.execute("set local plan_cache_mode = force_generic_plan")
         await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()]), StreamChange(B, 0, 0)))
+        await connection.execute(*append_call(StreamChange(A, 1, 1, [Counted(), Counted()])))
+        await connection.execute(*append_call(StreamChange(A, 3, 3, [Counted()])))
         scans = await connection.execute("select seq_scan from pg_stat_xact_user_tables where relname = 'events'")
         assert await scans.fetchone() == (0,)
 
 
-async def test_an_old_snapshot_is_refused(store: PostgresEventStore) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_an_old_snapshot_is_refused(store: PostgresEventStore, count: int) -> None:
     async def append() -> None:
         async with store.connection() as connection, connection.transaction():
             await connection.execute("set transaction isolation level repeatable read")
-            await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()])))
+            await connection.execute(*append_call(StreamChange(A, 0, 0, [Counted()] * count)))
 
     with pytest.raises(StoreError, match="needs READ COMMITTED, not REPEATABLE READ"):
         await append()
@@ -112,8 +116,11 @@ async def test_a_deadlock_of_ones_own_making_asks_for_a_retry(store: PostgresEve
     assert [type(each) for each in outcomes if each] == [StoreUnavailable]
 
 
-def append_call(*changes: StreamChange) -> tuple[str, tuple[object, ...]]:
-    return f"select append_events({APPEND_PLACEHOLDERS})", append_arguments(changes, {})
+def append_call(*changes: StreamChange) -> tuple[str, tuple[str, ...]]:
+    arguments = append_arguments(changes, {})
+    if one := arguments.of_one_event:
+        return f"select {APPEND_ONE}", one
+    return f"select append_events({APPEND_PLACEHOLDERS})", arguments.literals
 
 
 async def somebody_waits(store: PostgresEventStore, kind: str) -> None:

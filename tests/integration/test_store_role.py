@@ -117,6 +117,7 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
             " and pronamespace = 'public'::regnamespace"
         ).fetchall()
     assert {name for name, *_ in found} == {
+        "append_event",
         "append_events",
         "begin_command",
         "record_command",

@@ -25,7 +25,10 @@ begin
     if p_settled is not null then
         update commands c set status = 'done', result = p_settled where c.command_id = p_undoes and c.status = 'fenced';
     end if;
-    if cardinality(p_types) > 0 then
+    if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
+        perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],
+                             p_schema_versions[1], p_data[1], p_metadata[1]);
+    elsif cardinality(p_types) > 0 then
         perform append_events(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
                               p_schema_versions, p_data, p_metadata);
     end if;

@@ -35,22 +35,24 @@ class Appending:
             (2, Expect(1, 2)),
         ],
     )
+    @pytest.mark.parametrize("count", [1, 2])
     async def test_an_append_goes_through_where_its_expectation_holds(
-        self, store: EventStore, existing: int, expect: Expect
+        self, store: EventStore, existing: int, expect: Expect, count: int
     ) -> None:
         await store.append(A, [Counted()] * existing, expect=ANY)
-        assert (await store.append(A, [Counted()], expect=expect)).version == existing + 1
+        assert (await store.append(A, [Counted()] * count, expect=expect)).version == existing + count
 
     @pytest.mark.parametrize(
         ("existing", "expect"),
         [(1, NO_STREAM), (0, STREAM_EXISTS), (2, ExactVersion(1)), (2, ExactVersion(3)), (3, Expect(1, 2))],
     )
+    @pytest.mark.parametrize("count", [1, 2])
     async def test_a_conflict_names_the_stream_and_both_versions_and_appends_nothing(
-        self, store: EventStore, existing: int, expect: Expect
+        self, store: EventStore, existing: int, expect: Expect, count: int
     ) -> None:
         await store.append(A, [Counted()] * existing, expect=ANY)
         with pytest.raises(WrongExpectedVersion) as caught:
-            await store.append(A, [Counted()], expect=expect)
+            await store.append(A, [Counted()] * count, expect=expect)
         assert (caught.value.stream, caught.value.expected, caught.value.actual) == (A, str(expect), existing)
         assert (await store.load(counters, "a")).version == existing
 

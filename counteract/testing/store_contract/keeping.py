@@ -36,6 +36,8 @@ TEXT = [
     "\ufffe\uffff",
     "\U0010ffff",
     "null",
+    "NULL",
+    '{"\\",NULL}',
 ]
 
 

@@ -9,21 +9,25 @@ import pytest
 
 from counteract.errors import EventIdReused
 from counteract.messages import Event, StreamId
-from counteract.store.expect import ANY, NO_STREAM
+from counteract.store.expect import ANY, NO_STREAM, Expect
 from counteract.store.port import EventStore
+from counteract.store.wire import StreamChange
 from counteract.testing.store_contract.counters import A, B, Counted, CountedMore, Noted, change, counters
 
 
 class Repeating:
     pytestmark = pytest.mark.asyncio
 
-    async def test_a_repeat_returns_what_the_first_append_did(self, store: EventStore) -> None:
-        ids = [uuid4(), uuid4()]
-        events = [Counted(), Counted(amount=2)]
-        first = await store.append(A, events, expect=NO_STREAM, event_ids=ids)
+    @pytest.mark.parametrize("expect", [NO_STREAM, ANY])
+    @pytest.mark.parametrize("count", [1, 2])
+    async def test_a_repeat_returns_what_the_first_append_did(
+        self, store: EventStore, expect: Expect, count: int
+    ) -> None:
+        ids = [uuid4() for _ in range(count)]
+        first = await store.append(A, [Counted()] * count, expect=expect, event_ids=ids)
         await store.append(A, [Counted()], expect=ANY)
-        assert await store.append(A, events, expect=NO_STREAM, event_ids=ids) == first
-        assert (await store.load(counters, "a")).version == 3
+        assert await store.append(A, [Counted()] * count, expect=expect, event_ids=ids) == first
+        assert (await store.load(counters, "a")).version == count + 1
 
     async def test_a_repeat_over_many_streams_answers_for_those_that_were_only_checked_too(
         self, store: EventStore
@@ -73,12 +77,13 @@ class Repeating:
         first = await store.append(A, [Noted(note={"a": 1, "b": 2})], expect=ANY, event_ids=ids)
         assert await store.append(A, [Noted(note={"b": 2, "a": 1})], expect=ANY, event_ids=ids) == first
 
-    async def test_old_ids_among_new_ones_are_refused(self, store: EventStore) -> None:
+    @pytest.mark.parametrize("others", [[], [change(B, NO_STREAM)]])
+    async def test_old_ids_among_new_ones_are_refused(self, store: EventStore, others: list[StreamChange]) -> None:
         old, new = uuid4(), uuid4()
         await store.append(A, [Counted()], expect=ANY, event_ids=[old])
         for ids in ([old, new], [new, old]):
             with pytest.raises(EventIdReused, match=str(new)):
-                await store.append(A, [Counted(), Counted()], expect=ANY, event_ids=ids)
+                await store.append_many([change(A, ANY, Counted(), Counted()), *others], event_ids=ids)
         assert len(await store.read()) == 1
 
     async def test_one_id_twice_in_a_call_is_refused(self, store: EventStore) -> None:

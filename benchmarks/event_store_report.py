@@ -1,0 +1,111 @@
+"""The event store's figures as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.delay import Delays
+from benchmarks.racing import Race
+from benchmarks.report import Section
+
+LABELS = {"by-hand": "by hand", "eventsourcing": "eventsourcing"}
+
+METHOD = """\
+# Benchmarks of the event store
+
+Written by `make bench`, which anybody can repeat (`make bench ARGS="append load"` for some of them). What counts are the ratios: they were taken in
+one run on one machine, in pairs that alternate, and each is the median over the pairs. Absolute figures say more about the machine.
+
+**By hand** is the limit: what the same table bears from statements that somebody wrote for this one purpose. An append is one round trip, a prepared
+`INSERT … SELECT` that checks the version; over a pool of
+connections as ours. It takes no turns (two writers of a stream may both fail), does not
+recognise ids that are sent again, checks no JSON, and wakes nobody. Counteract does all that; the goal is 0.85 of it.
+
+**eventsourcing** is the Python library of that name with its PostgreSQL recorder, as it comes, with as many connections as there are writers.
+Appends go straight to its recorder, encoded by hand; loads go through its repository. Its writers take turns at the whole table, so that its
+readers see no gaps; Counteract's readers prove that there are none. The goals are 3 times its appends with 8 writers, and twice its loads and reads.
+
+An event holds about 140 bytes of data and 110 of metadata. Every store is a process of its own on the same PostgreSQL, with `synchronous_commit = on`;
+whether the disk is waited for is said at the end: without it the stores' own work counts for more.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What work costs when the log has so many events."""
+
+    events: int
+    appends: float
+    loads: float
+    bytes: int
+
+
+def append_section(rows: Sequence[tuple[int, int, Sequence[Race]]]) -> Section:
+    first = rows[0][2]
+    section = Section("Appends per second", ("writers", "events each", "ours", *_columns(first)))
+    section.rows = [
+        (str(writers), str(events), f"{races[0].ours:.0f}", *_figures(races)) for writers, events, races in rows
+    ]
+    return section
+
+
+def load_section(rows: Sequence[tuple[int, Sequence[Race], Mapping[str, float]]]) -> Section:
+    _, races, better = rows[0]
+    section = Section("Loads per second", ("events in the stream", "ours, cold", *_columns(races), *better))
+    section.rows = [
+        (f"{events:,}", f"{races[0].ours:.0f}", *_figures(races), *(f"{rate:.0f}" for rate in better.values()))
+        for events, races, better in rows
+    ]
+    section.note = "By hand: one select, `json.loads` and a sum; cold means from the first event, with nothing kept."
+    return section
+
+
+def log_section(races: Sequence[Race]) -> Section:
+    section = Section("Reading the log in order, events per second", ("ours", *_columns(races)))
+    section.rows = [(f"{races[0].ours:.0f}", *_figures(races))]
+    section.note = "In pages of 1000, up to the high water mark. By hand: rows, by position, without that proof."
+    return section
+
+
+def import_section(race: Race) -> Section:
+    columns = ("import", "bare COPY", "ratio", "lowest to highest")
+    section = Section("Import, events per second", columns)
+    section.rows = [(f"{race.ours:.0f}", f"{race.theirs:.0f}", *_ratio(race))]
+    section.note = (
+        "200 000 events a time, new streams of ten. From lines of JSON, which are parsed and checked, against rows that "
+        "are text already, by COPY into the same table with the same batches. The goal is 0.7."
+    )
+    return section
+
+
+def delay_section(found: Delays) -> Section:
+    section = Section("From commit to subscriber", ("writers", "appends per second", "p50 in ms", "p99 in ms"))
+    percentiles = found.percentiles
+    figures = (f"{found.appends_per_second:.0f}", f"{1000 * percentiles[49]:.1f}", f"{1000 * percentiles[98]:.1f}")
+    section.rows = [("16", *figures)]
+    section.note = "From the moment at which the writer knows that its event is stored to that at which a subscription hands it over."
+    return section
+
+
+def growth_section(rows: Sequence[Grown]) -> Section:
+    columns = ("events in the log", "appends per second, 8 writers", "loads per second, 10 events", "table and indexes")
+    section = Section("As the log grows", columns)
+    section.rows = [
+        (f"{each.events:,}", f"{each.appends:.0f}", f"{each.loads:.0f}", f"{each.bytes / 2**20:,.0f} MiB")
+        for each in rows
+    ]
+    section.note = "Cold loads, of streams from all over the log."
+    return section
+
+
+def _columns(races: Sequence[Race]) -> Sequence[str]:
+    return [column for race in races for column in (LABELS[race.peer], "ratio", "lowest to highest")]
+
+
+def _figures(races: Sequence[Race]) -> Sequence[str]:
+    return [figure for race in races for figure in (f"{race.theirs:.0f}", *_ratio(race))]
+
+
+def _ratio(race: Race) -> tuple[str, str]:
+    return f"{race.ratio:.2f}", f"{min(race.ratios):.2f} to {max(race.ratios):.2f}"

@@ -1,0 +1,1 @@
+"""One log of events, kept by three stores."""

@@ -1,0 +1,104 @@
+"""Counteract's store, as an application uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import cycle
+from typing import Any
+from uuid import UUID
+
+from benchmarks.stores.workload import (
+    EVENT,
+    METADATA,
+    PAGE,
+    POOL_SIZE,
+    Answer,
+    accounts,
+    chosen,
+    line,
+    repeated,
+    streams,
+    written,
+)
+from counteract.store import ExactVersion, PostgresEventStore
+from counteract.store.importing import import_events
+
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "cold": {"cached_states": 0, "snapshot_every": 0},
+    "with snapshot": {"cached_states": 0},
+    "cached": {},
+}
+"""A load's: options of the store."""
+
+
+class OnCounteract:
+    def __init__(self, url: str, owner_url: str) -> None:
+        self._url = url
+        self._owner_url = owner_url
+        self._streams: dict[int, list[str]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, env: Any) -> AsyncIterator[OnCounteract]:
+        yield cls(env["DATABASE_URL"], env["OWNER_URL"])
+
+    async def append(self, *, writers: int, events: int, appends: int) -> Answer:
+        async with PostgresEventStore.open(self._url, pool_size=POOL_SIZE) as store:
+
+            async def write(stream: UUID, version: int) -> None:
+                await store.append(
+                    accounts.stream(str(stream)), [EVENT] * events, expect=ExactVersion(version), metadata=METADATA
+                )
+
+            await written(write, writers=writers, events=events, appends=20 * writers)
+            return await written(write, writers=writers, events=events, appends=appends)
+
+    async def stamped(self, *, writers: int, appends: int) -> list[tuple[int, float]]:
+        """The position of each event, and when its writer knew that it was there, by a clock that all processes share."""
+        stamps = []
+        async with PostgresEventStore.open(self._url, pool_size=POOL_SIZE) as store:
+
+            async def write(stream: UUID, version: int) -> None:
+                appended = await store.append(
+                    accounts.stream(str(stream)), [EVENT], expect=ExactVersion(version), metadata=METADATA
+                )
+                stamps.append((appended.position, time.monotonic()))
+
+            await written(write, writers=writers, events=1, appends=appends)
+        return stamps
+
+    async def fill(self, *, number: int, events: int) -> None:
+        """More streams, of so many events each."""
+        await import_events(self._owner_url, (line(stream) for stream, _ in streams(number, events)))
+
+    async def choose(self, *, number: int, events: int) -> None:
+        self._streams[events] = await chosen(self._url, number, events)
+
+    async def load(self, *, events: int, loads: int, condition: str = "cold") -> Answer:
+        """Streams of so many events, of those chosen."""
+        names = cycle(self._streams[events])
+        async with PostgresEventStore.open(self._url, pool_size=1, **CONDITIONS[condition]) as store:
+
+            async def load() -> None:
+                assert (await store.load(accounts, next(names))).version == events
+
+            await repeated(load, len(self._streams[events]))
+            return await repeated(load, loads)
+
+    async def read(self) -> Answer:
+        """The whole log, in its order."""
+        async with PostgresEventStore.open(self._url, pool_size=1) as store:
+            began, count, after = time.perf_counter(), 0, 0
+            end = await store.high_water_mark()
+            while events := await store.read(after=after, up_to=end, limit=PAGE):
+                count += len(events)
+                after = events[-1].position
+            return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
+
+    async def bulk(self, *, number: int, events: int) -> Answer:
+        lines = [line(stream) for stream, _ in streams(number, events)]
+        began = time.perf_counter()
+        done = await import_events(self._owner_url, lines)
+        return {"elapsed": time.perf_counter() - began, "each": [], "count": done.stored}

@@ -1,0 +1,121 @@
+"""`counteract export` and `counteract import`, as a person at a shell uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from counteract.dev.fixtures import fresh_database
+from counteract.dev.postgres import EmbeddedPostgres
+from counteract.store import ANY, PostgresEventStore
+from tests.travel.bank import Deposited, accounts
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def another_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    async with fresh_database(postgres) as url:
+        yield url
+
+
+async def counteract(
+    *arguments: str, database_url: str | None, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "counteract.cli", *arguments],
+        env=environment | ({"DATABASE_URL": database_url} if database_url else {}),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_a_file_of_events_moves_them_to_another_database_once(
+    app_url: str, event_store: PostgresEventStore, another_database_url: str, tmp_path: Path
+) -> None:
+    for name in ("ann", "bob", "ann"):
+        await event_store.append(accounts.stream(name), [Deposited(amount=1)], expect=ANY)
+    file = str(tmp_path / "events.jsonl")
+
+    # The application's role may read, and so it may export.
+    exported = await counteract("export", file, database_url=app_url)
+    first, again = [await counteract("import", file, database_url=another_database_url) for _ in range(2)]
+
+    assert (exported.returncode, exported.stdout, exported.stderr) == (0, "", "3 events exported\n")
+    assert (first.stdout, first.stderr) == ("3 events imported, 0 were in already\n", "")
+    assert again.stdout == "0 events imported, 3 were in already\n"
+    listed = await counteract("events", database_url=another_database_url)
+    assert [row.split()[1:3] for row in listed.stdout.splitlines()] == [
+        ["account/ann", "1"],
+        ["account/bob", "1"],
+        ["account/ann", "2"],
+    ]
+
+
+async def test_a_dash_is_the_standard_output_and_input(
+    app_url: str, event_store: PostgresEventStore, another_database_url: str
+) -> None:
+    await event_store.append(accounts.stream("ann"), [Deposited(amount=1)] * 3, expect=ANY)
+
+    exported = await counteract("export", "-", "--after", "1", database_url=app_url)
+    imported = await counteract("import", "-", database_url=another_database_url, given=exported.stdout)
+
+    assert [json.loads(line)["version"] for line in exported.stdout.splitlines()] == [2, 3]
+    assert imported.stdout == "2 events imported, 0 were in already\n"
+
+
+async def test_a_stream_that_exists_is_refused_and_the_way_out_named(
+    database_url: str, event_store: PostgresEventStore
+) -> None:
+    await event_store.append(accounts.stream("ann"), [Deposited(amount=1)], expect=ANY)
+    named = {"event_id": str(uuid4()), "aggregate_type": "account", "aggregate_id": "ann"}
+    other = json.dumps(named | {"event_type": "Deposited", "event_data": {"amount": 2}})
+
+    refused = await counteract("import", "-", database_url=database_url, given=other)
+    continued = await counteract("import", "-", "--continue", database_url=database_url, given=other)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("account/ann is at version 1, expected version 0: ")
+    assert refused.stderr.endswith("or let the import append after them: --continue\n")
+    assert continued.stdout == "1 events imported, 0 were in already\n"
+
+
+async def test_bad_lines_are_named_in_place_of_a_traceback(database_url: str) -> None:
+    refused = await counteract("import", "-", database_url=database_url, given="\n{}\nnot json\n")
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines() == [
+        "these lines cannot be imported:",
+        "line 2: Object missing required field `event_id`",
+        "line 3: JSON is malformed: invalid character (byte 4)",
+    ]
+
+
+async def test_the_application_is_told_who_may_import(app_url: str) -> None:
+    refused = await counteract("import", "-", database_url=app_url, given="")
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "connect as the owner, who also migrates, not as counteract_app" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+async def test_a_missing_database_is_asked_for(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("kept")
+    refused = await counteract(command, str(file), database_url=None)
+
+    assert (refused.returncode, refused.stderr) == (1, "which database? Give --database-url or set DATABASE_URL\n")
+    assert file.read_text() == "kept"
