@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,11 +118,11 @@ def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
 
 
 def _vault() -> Vault | None:
-    from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+    from counteract.store.sealing import MasterKey
     from counteract.store.vault import Vault
 
-    key = os.environ.get(MASTER_KEY_VARIABLE)
-    return Vault(MasterKey.parse(key)) if key else None
+    key = MasterKey.from_environment()
+    return Vault(key) if key else None
 
 
 def _row(problem: Problem) -> dict[str, Any]:

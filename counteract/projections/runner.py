@@ -14,7 +14,7 @@ from counteract.errors import ConfigurationError
 from counteract.projections.coalescing import coalesce
 from counteract.projections.projection import Projection
 from counteract.projections.writing import TableWriter
-from counteract.store import PostgresEventStore, StoredEvent
+from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.checkpoint import Checkpoint
 
@@ -25,17 +25,25 @@ _LOCK = text("select pg_advisory_xact_lock(7203480153)")
 class ProjectionRunner:
     """Applies events to the tables of its projections, in batches, exactly once, whichever processes run them.
 
-    A table that is missing is created and filled from the first event on.
+    A table that is missing is created and filled from the first event on. `master_key` is for projections of personal data.
     """
 
-    def __init__(self, url: str, projections: Sequence[Projection], *, batch_size: int = 500) -> None:
+    def __init__(
+        self,
+        url: str,
+        projections: Sequence[Projection],
+        *,
+        batch_size: int = 500,
+        master_key: MasterKey | None = None,
+    ) -> None:
         self._url = url
         self._names = [projection.name for projection in projections]
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
         if twice:
             raise ConfigurationError("the projections", twice)
         self._subscriptions = [
-            Subscription(url, ProjectionSubscriber(projection), batch_size=batch_size) for projection in projections
+            Subscription(url, ProjectionSubscriber(projection), batch_size=batch_size, master_key=master_key)
+            for projection in projections
         ]
 
     async def run(self) -> None:

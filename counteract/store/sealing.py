@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from hmac import digest
 from typing import Self
@@ -60,6 +60,12 @@ class MasterKey:
             )
             raise ConfigurationError(f"{MASTER_KEY_VARIABLE} cannot be read", [problem]) from None
         return cls(secrets)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
+        """COUNTERACT_MASTER_KEY, if it is set. Raises ConfigurationError."""
+        text = environment.get(MASTER_KEY_VARIABLE)
+        return cls.parse(text) if text else None
 
     @staticmethod
     def new() -> str:

@@ -17,7 +17,9 @@ from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import CHANNEL
 from counteract.store.reading import read_events
+from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
+from counteract.store.vault import Vault, opened_events
 from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.checkpoint import Checkpoint
 from counteract.subscriptions.subscriber import Subscriber
@@ -43,12 +45,19 @@ class Subscription:
     """
 
     def __init__(
-        self, url: str, subscriber: Subscriber, *, batch_size: int = 500, polling: Polling = Polling()
+        self,
+        url: str,
+        subscriber: Subscriber,
+        *,
+        batch_size: int = 500,
+        polling: Polling = Polling(),
+        master_key: MasterKey | None = None,
     ) -> None:
         self._url = url
         self._subscriber = subscriber
         self._batch_size = batch_size
         self._polling = polling
+        self._vault = Vault(master_key)
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
@@ -73,7 +82,7 @@ class Subscription:
             async with writer.begin():
                 await self._subscriber.prepare(writer)
                 checkpoint = await Checkpoint.load(writer, self._subscriber.name)
-            yield Delivery(self._subscriber, self._batch_size, reader, writer, checkpoint)
+            yield Delivery(self._subscriber, self._batch_size, reader, self._vault, writer, checkpoint)
 
     async def _follow(self, delivery: Delivery, failures: Backoff) -> NoReturn:
         idle = Backoff(shortest=self._polling.shortest, longest=self._polling.longest)
@@ -112,12 +121,14 @@ class Delivery:
         subscriber: Subscriber,
         batch_size: int,
         reader: Connection,
+        vault: Vault,
         writer: AsyncConnection,
         checkpoint: Checkpoint,
     ) -> None:
         self._subscriber = subscriber
         self._batch_size = batch_size
         self._reader = reader
+        self._vault = vault
         self._writer = writer
         self._checkpoint = checkpoint
         self._mark = HighWaterMark(reader)
@@ -137,13 +148,14 @@ class Delivery:
         return True
 
     async def _deliver(self, up_to: int) -> None:
-        events = await read_events(
+        stored = await read_events(
             self._reader,
             after=self._checkpoint.position,
             up_to=up_to,
             limit=self._batch_size,
             event_types=self._subscriber.event_types,
         )
+        events = await opened_events(self._vault, self._reader, stored)
         is_full = len(events) == self._batch_size
         # Moved first: another process with the same batch waits here, and finds it done, instead of doing it as well.
         moved = await self._checkpoint.move(self._writer, events[-1].position if is_full else up_to)

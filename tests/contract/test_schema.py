@@ -72,14 +72,14 @@ def details(url: str) -> list[Any]:
     """Constraints and collations of our tables, as PostgreSQL words them."""
     query = """
         select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
-        where conrelid = any (array['events', 'commands', 'subscriptions']::regclass[])
+        where conrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[])
         union all
         select attrelid::regclass::text, attname, coalesce(attcollation::regcollation::text, '') || attidentity::text
         from pg_attribute
-        where attrelid = any (array['events', 'commands', 'subscriptions']::regclass[]) and attnum > 0
+        where attrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[]) and attnum > 0
         union all
         select indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index
-        where indrelid = any (array['events', 'commands', 'subscriptions']::regclass[])
+        where indrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[])
         order by 1, 2, 3
     """
     with psycopg.connect(url) as connection:
