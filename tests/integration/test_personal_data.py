@@ -35,11 +35,11 @@ class Upgraded(Event):
     plan: str
 
 
-def evolve(state: Any, event: Registered | Upgraded) -> Any:
-    return event.email if isinstance(event, Registered) else state
+def evolve(email: str | Forgotten | None, event: Registered | Upgraded) -> str | Forgotten | None:
+    return event.email if isinstance(event, Registered) else email
 
 
-customers: Decider[Any, Registered | Upgraded] = Decider(
+customers: Decider[str | Forgotten | None, Registered | Upgraded] = Decider(
     "customer", initial=None, evolve=evolve, events=Registered | Upgraded
 )
 ANN, BOB = customers.stream("ann"), customers.stream("bob")
