@@ -22,8 +22,11 @@ LONG = (
 
 
 def pytest_configure() -> None:
-    """Under nohup this signal is ignored, by every process that the tests start as well, and some of them send it."""
+    """Under nohup, and in the background of a script, these are ignored, and by every process that the tests start too."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
