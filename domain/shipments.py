@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, Field, PositiveInt
 
-from counteract import Decider, Event, Retriable
+from counteract import Decider, Event, Forgotten, Personal, Retriable
 from domain.orders import OrderLine
 from domain.values import CustomerId, OrderId, ProductId, SellerId, Text, Value
 
@@ -35,7 +36,7 @@ class ShipmentCreated(Event):
     """An order's packages were handed over."""
 
     customer_id: CustomerId
-    address: Address
+    address: Annotated[Address | Forgotten, Personal("customer_id")]
     packages: tuple[Package, ...]
 
 

@@ -29,6 +29,7 @@ from counteract.dev.runtime import DevOptions, start
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaReport
 from counteract.store import PostgresEventStore
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from domain.checkout import Receipt
 from marketplace import catalogue
 from marketplace.invariants import Facts, Finding, findings, rebuilt_equals_live
@@ -180,6 +181,7 @@ def main() -> int:
     parser.add_argument("--stay", action="store_true", help="keep everything up, with the Web UI, until Ctrl-C")
     parser.add_argument("--ui-port", type=int, help="port of the Web UI (default: a free one)")
     options = parser.parse_args()
+    os.environ.setdefault(MASTER_KEY_VARIABLE, MasterKey.new())
     console = Console(soft_wrap=True)
     try:
         return 0 if asyncio.run(demo(console, stay=options.stay, ui_port=options.ui_port)) else 1

@@ -9,12 +9,11 @@ import sys
 
 from counteract import CounteractError
 from counteract.projections import ProjectionRunner
-from counteract.store import MasterKey
 from projections import order_summary
 
 
 async def run(url: str) -> None:
-    running = asyncio.create_task(ProjectionRunner(url, [order_summary], master_key=MasterKey.from_environment()).run())
+    running = asyncio.create_task(ProjectionRunner(url, [order_summary]).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     print("ready", flush=True)

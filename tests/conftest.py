@@ -1,8 +1,11 @@
 """Real servers for every level above unit."""
 
+import os
 import signal
 
 import pytest
+
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
 
@@ -22,11 +25,13 @@ LONG = (
 
 
 def pytest_configure() -> None:
-    """Under nohup, and in the background of a script, these are ignored, and by every process that the tests start too."""
+    # Under nohup, and in the background of a script, these are ignored, and by every process that the tests start too.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # For the marketplace's addresses, in whatever process.
+    os.environ.setdefault(MASTER_KEY_VARIABLE, MasterKey.new())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

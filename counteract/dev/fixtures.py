@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.temporal import EmbeddedTemporal
-from counteract.store import PostgresEventStore
+from counteract.store import MasterKey, PostgresEventStore
 from counteract.store.connecting import APP_ROLE
 from counteract.store.migrate import migrate
 
@@ -54,7 +54,8 @@ async def app_url(postgres: EmbeddedPostgres, database_url: str) -> str:
 @pytest_asyncio.fixture(loop_scope="session")
 async def event_store(app_url: str) -> AsyncIterator[PostgresEventStore]:
     """An event store for one test alone."""
-    async with PostgresEventStore.open(app_url, pool_size=20) as store:
+    master_key = MasterKey.parse(MasterKey.new())
+    async with PostgresEventStore.open(app_url, pool_size=20, master_key=master_key) as store:
         yield store
 
 

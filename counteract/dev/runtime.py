@@ -18,6 +18,7 @@ from counteract.dev.state import StateFolder
 from counteract.dev.supervisor import Supervisor
 from counteract.dev.temporal import NAMESPACE, EmbeddedTemporal
 from counteract.store.migrate import migrate
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,7 @@ async def start(
     logs = await StateFolder.open("counteract dev", options.state)
     supervisor.afterwards(logs.close)
     variables = await start_servers(supervisor, options)
+    variables |= {MASTER_KEY_VARIABLE: os.environ.get(MASTER_KEY_VARIABLE) or master_key_in(logs.path)}
     variables = with_settings(variables | free_ports(settings), settings.env)
     for part in settings.parts:
         await supervisor.add(CommandPart(part, variables, logs, say=say))
@@ -86,6 +88,15 @@ async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str
         # A part writes to a file, where its `ready` text must arrive when it is printed, and not in the next buffer.
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def master_key_in(folder: Path) -> str:
+    """The key of the personal data that is kept beside it: fit for development, and for nothing else."""
+    file = folder / "master-key"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(MasterKey.new())
+    return file.read_text()
 
 
 def write_environment(file: Path, variables: Mapping[str, str]) -> None:

@@ -25,7 +25,8 @@ _LOCK = text("select pg_advisory_xact_lock(7203480153)")
 class ProjectionRunner:
     """Applies events to the tables of its projections, in batches, exactly once, whichever processes run them.
 
-    A table that is missing is created and filled from the first event on. `master_key` is for projections of personal data.
+    A table that is missing is created and filled from the first event on. `master_key` is for personal data
+    and comes from COUNTERACT_MASTER_KEY by default.
     """
 
     def __init__(

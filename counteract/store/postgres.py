@@ -73,9 +73,9 @@ class PostgresEventStore:
         """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
-        database (0: never). `master_key` is for personal data, and not needed where there is none.
+        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY.
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
-        migration, and ConfigurationError when its encoding is not UTF-8.
+        migration, and ConfigurationError when its encoding is not UTF-8 or the master key is none.
         """
         pool = connection_pool(url, pool_size, pool_timeout)
         try:

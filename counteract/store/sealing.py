@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest
 from typing import Self
@@ -18,6 +18,8 @@ from counteract.errors import ConfigurationError, PersonalDataLocked
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
+# Base64 has two alphabets, and programs that make keys print either.
+_USUAL = str.maketrans("-_", "+/")
 
 
 class SubjectKey:
@@ -51,7 +53,7 @@ class MasterKey:
     def parse(cls, text: str) -> Self:
         """From `MasterKey.new()`, or several of them with commas between, the newest first. Raises ConfigurationError."""
         try:
-            secrets = [urlsafe_b64decode(each.strip()) for each in text.split(",")]
+            secrets = [b64decode(each.strip().translate(_USUAL), validate=True) for each in text.split(",")]
             if any(len(secret) != _KEY_BYTES for secret in secrets):
                 raise ValueError
         except ValueError:
@@ -62,9 +64,9 @@ class MasterKey:
         return cls(secrets)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
+    def from_environment(cls) -> Self | None:
         """COUNTERACT_MASTER_KEY, if it is set. Raises ConfigurationError."""
-        text = environment.get(MASTER_KEY_VARIABLE)
+        text = os.environ.get(MASTER_KEY_VARIABLE)
         return cls.parse(text) if text else None
 
     @staticmethod

@@ -47,10 +47,10 @@ class _Living(NamedTuple):
 
 
 class Vault:
-    """Without a master key nothing can be sealed, and nothing sealed be opened; all else works."""
+    """Without a master key, here or in the environment, nothing is sealed and nothing sealed is opened; all else works."""
 
     def __init__(self, master: MasterKey | None) -> None:
-        self._master = master
+        self._master = master or MasterKey.from_environment()
 
     async def sealed(
         self, connection: Connection, events: Sequence[Event], ids: Sequence[UUID], data: Sequence[str]

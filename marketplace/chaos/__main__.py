@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from counteract import CounteractError
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from marketplace.chaos.run import Plan, run
 
 STORM, PAIRS = 3 / 8, 1 / 4
@@ -38,6 +39,7 @@ def main() -> int:
     options = parser().parse_args()
     # Attempts that fail are what this is about: the SDK need not report them one by one.
     logging.getLogger("temporalio").setLevel(logging.ERROR)
+    os.environ.setdefault(MASTER_KEY_VARIABLE, MasterKey.new())
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - no secret
     try:
         storm = options.seconds * STORM if options.storm is None else options.storm

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import Column, Text, select, text
 
 from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal, Recorded
-from counteract.errors import PersonalDataLocked
+from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.projections import Projection, ProjectionRunner, Put
 from counteract.store import ANY, NO_STREAM, MasterKey, PostgresEventStore
 from counteract.store.connecting import async_engine
+from counteract.store.sealing import MASTER_KEY_VARIABLE
 
 pytestmark = pytest.mark.integration
 
@@ -177,16 +178,18 @@ async def test_processes_that_meet_a_new_subject_at_once_agree_on_a_key(app_url:
         assert await email_of(first) == FORGOTTEN
 
 
-async def test_events_that_hold_none_need_no_key(app_url: str) -> None:
+async def test_events_that_hold_none_need_no_key(app_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MASTER_KEY_VARIABLE)
     async with opened(app_url, None) as store:
         await store.append(ANN, [Upgraded(plan="pro")], expect=ANY)
         assert len(await store.read()) == 1
 
 
 async def test_without_the_master_key_nothing_personal_is_appended_or_read(
-    store: PostgresEventStore, app_url: str
+    store: PostgresEventStore, app_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await register(store)
+    monkeypatch.delenv(MASTER_KEY_VARIABLE)
     async with opened(app_url, None) as other:
         with pytest.raises(PersonalDataLocked, match="needs COUNTERACT_MASTER_KEY: `counteract personal new-key`"):
             await register(other, "bob")
@@ -197,6 +200,21 @@ async def test_without_the_master_key_nothing_personal_is_appended_or_read(
         assert await other.forget("ann") == 1
         assert await email_of(other) == FORGOTTEN
     assert len(await store.read()) == 1
+
+
+async def test_the_master_key_comes_from_the_environment(
+    store: PostgresEventStore, app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = MasterKey.new()
+    async with opened(app_url, MasterKey.parse(key)) as given:
+        await register(given)
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, key)
+    async with opened(app_url, None) as other:
+        assert await email_of(other) == EMAIL
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, key[:-2])
+    with pytest.raises(ConfigurationError, match="COUNTERACT_MASTER_KEY cannot be read"):
+        async with opened(app_url, None):
+            pass
 
 
 async def test_another_master_key_opens_nothing_and_one_put_before_opens_all(

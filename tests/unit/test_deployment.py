@@ -154,7 +154,7 @@ def test_only_what_is_published_has_a_way_out() -> None:
 
 def test_a_secret_comes_from_the_environment_and_has_no_default() -> None:
     values = [item for service in AS_WRITTEN.values() for item in environment(service).items()]
-    secrets = [value for name, value in values if re.search("PASSWORD|PWD|SECRET|TOKEN", name)]
+    secrets = [value for name, value in values if re.search("PASSWORD|PWD|SECRET|TOKEN|_KEY", name)]
     logins = [value for _, value in values if "@" in value]
 
     assert secrets

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from counteract.messages import Command
 from counteract.participants import Participants
 from counteract.saga import SagaWorkflow
-from counteract.store import PostgresEventStore
+from counteract.store import MasterKey, PostgresEventStore
 from counteract.testing.exploration.choosing import Choice, pairs_of
 from counteract.testing.exploration.encounter import Correct, People, unchanged
 from counteract.testing.exploration.explorer import Explorer, Invariant, Limits, Request, objection
@@ -129,7 +129,8 @@ async def _embedded_store() -> AsyncIterator[PostgresEventStore]:
 
     async with EmbeddedPostgres() as postgres:
         await asyncio.to_thread(migrate, postgres.url)
-        async with PostgresEventStore.open(postgres.url, pool_size=20) as store:
+        master_key = MasterKey.parse(MasterKey.new())
+        async with PostgresEventStore.open(postgres.url, pool_size=20, master_key=master_key) as store:
             yield store
 
 
