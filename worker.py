@@ -8,12 +8,12 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic_settings import BaseSettings
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -84,13 +84,24 @@ class PaymentSettings(Settings):
     payment_provider_url: str = Field(description="the payment provider's address, http://host:port")
 
 
+class ShipmentSettings(Settings):
+    """With what only shipments need. The store takes the key from the environment by itself: here it is asked for."""
+
+    counteract_master_key: SecretStr = Field(
+        description="it seals the customers' addresses, and `counteract personal new-key` prints one"
+    )
+
+
+NEEDS: Mapping[str, type[Settings]] = {"payments": PaymentSettings, "shipments": ShipmentSettings}
+
+
 class TemporalUnreachable(CounteractError):
     """No Temporal server answers: start it, or set TEMPORAL_ADDRESS."""
 
 
 async def run(services: Collection[str]) -> None:
     """Work until SIGINT or SIGTERM; then finish what is under way."""
-    settings, ports = read(PaymentSettings if "payments" in services else Settings), []
+    settings, ports = read(settings_for(services)), []
     async with AsyncExitStack() as stack:
         if isinstance(settings, PaymentSettings):
             ports.append(await stack.enter_async_context(HttpPaymentProvider.open(settings.payment_provider_url)))
@@ -175,6 +186,12 @@ def chosen(names: str) -> tuple[str, ...]:
         what = f"unknown: {', '.join(unknown)}" if unknown else "none given"
         raise argparse.ArgumentTypeError(f"{what}; there are {', '.join((SAGAS, *SERVICES))}")
     return services
+
+
+def settings_for(services: Collection[str]) -> type[Settings]:
+    """With what each of them needs."""
+    kinds = tuple(kind for service, kind in NEEDS.items() if service in services)
+    return create_model("WorkerSettings", __base__=kinds) if kinds else Settings
 
 
 def read(kind: type[Settings]) -> Settings:

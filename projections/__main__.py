@@ -9,7 +9,13 @@ import sys
 
 from counteract import CounteractError
 from counteract.projections import ProjectionRunner
+from counteract.store.sealing import MASTER_KEY_VARIABLE
 from projections import order_summary
+
+NEEDED = {
+    "DATABASE_URL": "the database to project from, postgresql://…",
+    MASTER_KEY_VARIABLE: "the key that the customers' addresses are sealed with",
+}
 
 
 async def run(url: str) -> None:
@@ -24,8 +30,8 @@ async def run(url: str) -> None:
 
 
 if __name__ == "__main__":
-    if "DATABASE_URL" not in os.environ:
-        sys.exit("DATABASE_URL is not set: the database to project from, postgresql://…")
+    if missing := [f"{name} is not set: {what}" for name, what in NEEDED.items() if name not in os.environ]:
+        sys.exit("\n".join(missing))
     try:
         asyncio.run(run(os.environ["DATABASE_URL"]))
     except CounteractError as error:

@@ -273,8 +273,8 @@ async def test_an_append_names_the_migration_that_is_missing(database_url: str, 
 
 async def test_a_function_that_is_missing_is_named_too(database_url: str, app_url: str) -> None:
     async with PostgresEventStore.open(app_url) as store:
-        await fetch(database_url, "drop function append_events")
-        with pytest.raises(SchemaOutdated, match="lacks function append_events"):
+        await fetch(database_url, "drop function append_event")
+        with pytest.raises(SchemaOutdated, match="lacks function append_event"):
             await store.append(A, [Counted()], expect=ANY)
 
 

@@ -116,7 +116,7 @@ def test_an_events_stored_name_is_its_class_name_unless_it_says_otherwise() -> N
 
 
 def test_a_decider_whose_events_share_a_stored_name_says_so() -> None:
-    with pytest.raises(ConfigurationError, match="Clash and AskedBefore are both stored as Asked v2"):
+    with pytest.raises(ConfigurationError, match="AskedBefore and Clash both read what is stored as Asked v2"):
         Decider("question", initial=0, evolve=lambda count, _: count + 1, events=Asked | AskedBefore | Clash)
 
 

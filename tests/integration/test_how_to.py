@@ -1,4 +1,4 @@
-"""docs/how-to/change-an-event.md, followed in an empty folder on a database of its own."""
+"""Pages of docs/how-to, followed in an empty folder on a database of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.page import Change, Command, File, Session, missing, parts
 
 pytestmark = pytest.mark.integration
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "change-an-event.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 def run(command: Command, folder: Path, database_url: str) -> None:
@@ -35,8 +35,9 @@ def run(command: Command, folder: Path, database_url: str) -> None:
     assert done.returncode == int("  → " in done.stdout)
 
 
-async def test_the_page_does_what_it_says_and_shows_what_comes_out(tmp_path: Path, app_url: str) -> None:
-    for part in parts(PAGE):
+@pytest.mark.parametrize("page", ["change-an-event", "personal-data", "store-events"])
+async def test_the_page_does_what_it_says_and_shows_what_comes_out(page: str, tmp_path: Path, app_url: str) -> None:
+    for part in parts(PAGES / f"{page}.md"):
         match part:
             case File():
                 (tmp_path / part.name).write_text(part.text)
