@@ -72,6 +72,8 @@ class GuardedProcess:
     @classmethod
     async def _start(cls, launch: Launch) -> GuardedProcess:
         with launch.log.open("ab") as log:
+            # Now: the command writes through the same open file, which has one place for all.
+            begin = log.tell()
             guard = await asyncio.create_subprocess_exec(
                 *launch.guarded(),
                 stdin=asyncio.subprocess.PIPE,
@@ -81,7 +83,7 @@ class GuardedProcess:
                 pass_fds=launch.keep_open,
                 start_new_session=True,
             )
-            process = cls(launch, guard, begin=log.tell())
+            process = cls(launch, guard, begin=begin)
         line = await guard.stdout.readline() if guard.stdout else b""
         kind, _, text = line.decode().strip().partition(" ")
         if kind != "pid":
