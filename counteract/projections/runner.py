@@ -16,7 +16,7 @@ from counteract.projections.projection import Projection
 from counteract.projections.writing import TableWriter
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
-from counteract.subscriptions.checkpoint import Checkpoint
+from counteract.subscriptions.lease import start_over
 
 # Two processes that start at once must not both create a table.
 _LOCK = text("select pg_advisory_xact_lock(7203480153)")
@@ -80,7 +80,7 @@ class ProjectionSubscriber(Subscriber):
         """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
         await connection.execute(_LOCK)
         if await connection.run_sync(_create, self._projection.table):
-            await Checkpoint.start_over(connection, self.name)
+            await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         operations = self._projection.operations_of(events)

@@ -98,7 +98,8 @@ def async_engine(url: str, **options: Any) -> AsyncEngine:
         await connection.set_autocommit(False)
         return connection
 
-    return create_async_engine("postgresql+psycopg://", async_creator=creator, **options)
+    # An error must not quote the row that it is about.
+    return create_async_engine("postgresql+psycopg://", async_creator=creator, hide_parameters=True, **options)
 
 
 def sync_engine(url: str) -> Engine:

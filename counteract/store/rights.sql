@@ -37,7 +37,8 @@ end $$;
 -- No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
 revoke all on events, commands, counteract_version, events_position_seq from counteract_app, public;
 grant select on events, commands, counteract_version, events_position_seq to counteract_app;
-grant select, insert, update on subscriptions, snapshots to counteract_app;
+grant select, insert, update on snapshots to counteract_app;
+grant select, insert, update, delete on subscriptions, subscription_members, parked_events to counteract_app;
 -- A key is destroyed through its function, and never replaced.
 revoke all on personal_keys from counteract_app, public;
 grant select, insert on personal_keys to counteract_app;

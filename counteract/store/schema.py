@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -78,8 +79,40 @@ subscriptions = Table(
     Column("name", Text, primary_key=True),
     Column("shard", Integer, primary_key=True, server_default=text("0")),
     Column("position", BigInteger, nullable=False, server_default=text("0")),
+    # Grows with each owner, and whenever the subscription starts over: what an earlier one would write is refused.
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("owner", Uuid),
+    # Of the owner's connection: where that is gone, the owner is.
+    Column("owner_pid", Integer),
+    Column("leased_until", DateTime(timezone=True)),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+)
+
+subscription_members = Table(
+    "subscription_members",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("member", Uuid, primary_key=True),
+    Column("alive_until", DateTime(timezone=True), nullable=False),
+)
+
+# A stream with a row here, and none that says why it was discarded, is not delivered: its later events are added.
+parked_events = Table(
+    "parked_events",
+    metadata,
+    Column("subscription", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("aggregate_type", Text, nullable=False),
+    Column("aggregate_id", Text(collation="C"), nullable=False),
+    # Null for those that only came after one that failed.
+    Column("error", Text),
+    Column("parked_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("redrive", Boolean, nullable=False, server_default=text("false")),
+    Column("discarded_at", DateTime(timezone=True)),
+    Column("discarded_why", Text),
+    CheckConstraint("(discarded_at is null) = (discarded_why is null)", name="discarded"),
+    Index(None, "subscription", "aggregate_type", "aggregate_id"),
 )
 
 snapshots = Table(

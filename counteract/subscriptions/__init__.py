@@ -9,8 +9,9 @@ class Audit(Subscriber):
 await Subscription(url, Audit()).run()
 """
 
+from counteract.subscriptions.delivery import Polling
 from counteract.subscriptions.reaching import position_of, reached
 from counteract.subscriptions.subscriber import Subscriber
-from counteract.subscriptions.subscription import Polling, Subscription
+from counteract.subscriptions.subscription import Subscription
 
 __all__ = ["Polling", "Subscriber", "Subscription", "position_of", "reached"]

@@ -5,43 +5,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from counteract.errors import ConfigurationError, StoreUnavailable
+from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
-from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.notifying import CHANNEL
-from counteract.store.reading import read_events
 from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
-from counteract.store.vault import Vault, opened_events
-from counteract.subscriptions.backoff import Backoff
-from counteract.subscriptions.checkpoint import Checkpoint
+from counteract.store.vault import Vault
+from counteract.subscriptions import membership, sharding
+from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
+from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.subscriber import Subscriber
 
+_POLLING = Polling()
+
 _logger = logging.getLogger("counteract.subscriptions")
-
-
-@dataclass(frozen=True, slots=True)
-class Polling:
-    """How long a subscription with nothing to do waits before it looks again, in seconds. A notification ends the wait."""
-
-    shortest: float = 0.05
-    longest: float = 0.25
-    unsettled: float = 0.005
-    """The shortest while an append is under way that the next events have to wait for."""
 
 
 class Subscription:
     """Reads the events between the checkpoint and the high water mark, hands them over, and moves the checkpoint.
 
-    Processes that run the same subscription take turns; no batch is applied twice. A database that goes away is waited
-    for, and a batch that fails is delivered again: nothing is skipped.
+    Each of its shards belongs to one process at a time, and the events of one stream to one shard, in order. Another
+    process goes on where one ends, at once where it died, and after `lease` seconds where it stands still.
+
+    A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
+    handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
     """
 
     def __init__(
@@ -49,124 +45,121 @@ class Subscription:
         url: str,
         subscriber: Subscriber,
         *,
+        shards: int = 1,
+        lease: float = 10.0,
         batch_size: int = 500,
-        polling: Polling = Polling(),
+        attempts: int = 5,
+        polling: Polling = _POLLING,
         master_key: MasterKey | None = None,
     ) -> None:
+        if shards < 1:
+            raise ConfigurationError(
+                f"subscription {subscriber.name!r}", [f"it has {shards} shards: give it one or more"]
+            )
         self._url = url
         self._subscriber = subscriber
-        self._batch_size = batch_size
-        self._polling = polling
+        self._shards = shards
+        self._seconds = lease
+        self._terms = Terms(batch_size, attempts, polling)
         self._vault = Vault(master_key)
+        self._health = Health(subscriber.name)
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
-        failures = Backoff(shortest=0.1, longest=5.0)
         while True:
             try:
                 with translated():
-                    async with self.connected() as delivery:
-                        await self._follow(delivery, failures)
+                    await self._take_part()
             except ConfigurationError:
                 raise
             except Exception as error:
-                self._report(error, first=failures.is_fresh)
-                await asyncio.sleep(failures.next())
+                await asyncio.sleep(self._health.failed(error))
+
+    async def _take_part(self) -> NoReturn:
+        async with await connect(self._url) as connection:
+            await connection.execute(f"listen {membership.CHANNEL}")
+            member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
+            await self._set_up(connection, member)
+            serving: dict[Lease, asyncio.Task[None]] = {}
+            try:
+                while True:
+                    await self._take_share(member, serving)
+                    await self._news(connection, serving)
+            finally:
+                await _stopped(*serving.values())
+                # The connection may have been interrupted at anything; and if the database is gone, so are the leases.
+                with suppress(psycopg.Error):
+                    async with await connect(self._url) as last:
+                        await member.leave(last)
+
+    async def _set_up(self, connection: Connection, member: Membership) -> None:
+        name = self._subscriber.name
+        await sharding.set_up(connection, name, self._shards)
+        async with self._writer():
+            pass
+        waits = False
+        while await sharding.number_of_shards(connection, name) != self._shards:
+            uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
+            for lease in uneven or ():
+                await self._serve(lease, up_to=max(each.position for each in uneven or ()))
+            if uneven is None:
+                if not waits:
+                    _logger.warning("subscription %r waits until no process has it in another number of shards", name)
+                waits = True
+                await asyncio.sleep(self._seconds / 10)
+
+    async def _take_share(self, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
+        for lease, task in [(lease, task) for lease, task in serving.items() if task.done()]:
+            del serving[lease]
+            task.result()
+        mine = await member.join()
+        for lease in list(serving)[mine:]:
+            await _stopped(serving.pop(lease))
+            await member.release(lease)
+        if len(serving) < mine:
+            for lease in await member.take(mine - len(serving)):
+                serving[lease] = asyncio.create_task(self._serve(lease))
+
+    async def _news(self, connection: Connection, serving: dict[Lease, asyncio.Task[None]]) -> None:
+        """Until a lease may be free, one of ours is not any more, or it is time to show that we are here."""
+
+        async def notified() -> None:
+            async for _ in connection.notifies(timeout=self._seconds / 3, stop_after=1):
+                pass
+
+        waiting = asyncio.create_task(notified())
+        try:
+            await asyncio.wait([waiting, *serving.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _stopped(waiting)
+
+    async def _serve(self, lease: Lease, *, up_to: int | None = None) -> None:
+        """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
+        tries = Tries()
+        while True:
+            try:
+                with translated():
+                    async with self._writer() as writer, await connect(self._url) as reader:
+                        await reader.execute(f"listen {CHANNEL}")
+                        delivery = Delivery(
+                            self._subscriber, self._terms, lease, reader, writer, self._vault, self._health, tries
+                        )
+                        return await delivery.run(up_to=up_to)
+            except Exception as error:
+                tries.failed += not is_outage(error)
+                await asyncio.sleep(self._health.failed(error))
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[Delivery]:
-        """Connections of one's own, the subscriber prepared."""
+    async def _writer(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of its own, the subscriber prepared."""
         engine = async_engine(self._url, poolclass=NullPool)
-        async with await connect(self._url) as reader, engine.connect() as writer:
-            await reader.execute(f"listen {CHANNEL}")
+        async with engine.connect() as writer:
             async with writer.begin():
                 await self._subscriber.prepare(writer)
-                checkpoint = await Checkpoint.load(writer, self._subscriber.name)
-            yield Delivery(self._subscriber, self._batch_size, reader, self._vault, writer, checkpoint)
-
-    async def _follow(self, delivery: Delivery, failures: Backoff) -> NoReturn:
-        idle = Backoff(shortest=self._polling.shortest, longest=self._polling.longest)
-        unsettled = Backoff(shortest=self._polling.unsettled, longest=self._polling.longest)
-        while True:
-            if await delivery.step():
-                idle.reset()
-            elif not delivery.is_settled:
-                await asyncio.sleep(unsettled.next())
-                continue
-            else:
-                await delivery.notified(timeout=idle.next())
-            unsettled.reset()
-            self._recovered(failures)
-
-    def _recovered(self, failures: Backoff) -> None:
-        if not failures.is_fresh:
-            _logger.info("subscription %r goes on", self._subscriber.name)
-        failures.reset()
-
-    def _report(self, error: Exception, *, first: bool) -> None:
-        name = self._subscriber.name
-        if not first:
-            _logger.debug("subscription %r still fails", name, exc_info=error)
-        elif isinstance(error, StoreUnavailable):
-            _logger.warning("subscription %r waits for the database: %s", name, error)
-        else:
-            _logger.error("subscription %r failed and tries again", name, exc_info=error)
+            yield writer
 
 
-class Delivery:
-    """One subscription over one pair of connections: what it knows holds no longer than they do."""
-
-    def __init__(
-        self,
-        subscriber: Subscriber,
-        batch_size: int,
-        reader: Connection,
-        vault: Vault,
-        writer: AsyncConnection,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self._subscriber = subscriber
-        self._batch_size = batch_size
-        self._reader = reader
-        self._vault = vault
-        self._writer = writer
-        self._checkpoint = checkpoint
-        self._mark = HighWaterMark(reader)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to wait for but new events."""
-        return self._mark.is_settled
-
-    async def step(self) -> bool:
-        """Deliver a batch; whether there was anything to do."""
-        up_to = await self._mark.advance()
-        if up_to <= self._checkpoint.position:
-            return False
-        async with self._writer.begin():
-            await self._deliver(up_to)
-        return True
-
-    async def _deliver(self, up_to: int) -> None:
-        stored = await read_events(
-            self._reader,
-            after=self._checkpoint.position,
-            up_to=up_to,
-            limit=self._batch_size,
-            event_types=self._subscriber.event_types,
-        )
-        events = await opened_events(self._vault, self._reader, stored)
-        is_full = len(events) == self._batch_size
-        # Moved first: another process with the same batch waits here, and finds it done, instead of doing it as well.
-        moved = await self._checkpoint.move(self._writer, events[-1].position if is_full else up_to)
-        if moved is None:
-            self._checkpoint = await Checkpoint.load(self._writer, self._subscriber.name)
-        else:
-            if events:
-                await self._subscriber.handle(events, self._writer)
-            self._checkpoint = moved
-
-    async def notified(self, *, timeout: float) -> None:  # noqa: ASYNC109 - running out is the usual case, no error
-        """Returns when something was appended, or after `timeout` seconds."""
-        async for _ in self._reader.notifies(timeout=timeout, stop_after=1):
-            pass
+async def _stopped(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

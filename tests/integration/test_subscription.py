@@ -18,7 +18,7 @@ from counteract.store import ANY, PostgresEventStore, StoredEvent
 from counteract.store.connecting import async_engine
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached
-from counteract.subscriptions.checkpoint import Checkpoint
+from counteract.subscriptions.lease import start_over
 from tests.counters import Counted, CounterReset, counter
 
 pytestmark = pytest.mark.integration
@@ -192,7 +192,7 @@ async def test_it_outlives_a_restart_of_the_server_and_says_so_once(
 
 
 async def waits_for_the_database(caplog: pytest.LogCaptureFixture) -> None:
-    while "waits for the database" not in caplog.text:  # noqa: ASYNC110 - it happens in another task's log
+    while "subscription 'notebook' waits" not in caplog.text:  # noqa: ASYNC110 - it happens in another task's log
         await asyncio.sleep(0.005)
 
 
@@ -203,19 +203,10 @@ async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
         last = await write(store, 3)
         await reached(store, "notebook", last, timeout=PATIENCE)
         async with engine.begin() as connection:
-            await Checkpoint.start_over(connection, "notebook")
+            await start_over(connection, "notebook")
         last = await write(store, 1)
         await reached(store, "notebook", last, timeout=PATIENCE)
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
-
-
-async def test_an_epoch_that_has_passed_moves_nothing(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        old = await Checkpoint.load(connection, "x")
-        await Checkpoint.start_over(connection, "x")
-        assert await old.move(connection, 5) is None
-        new = await Checkpoint.load(connection, "x")
-        assert await new.move(connection, 5) == Checkpoint("x", 5, 1)
 
 
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:

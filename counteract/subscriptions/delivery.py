@@ -1,0 +1,200 @@
+"""One shard of a subscription, being delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.messages import StreamId
+from counteract.store import StoredEvent
+from counteract.store.connecting import Connection
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.reading import read_events, read_events_at
+from counteract.store.vault import Vault, opened_events
+from counteract.subscriptions.backoff import Backoff
+from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.parking import Parking, reason, streams_to_redrive
+from counteract.subscriptions.subscriber import Subscriber
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How long a subscription with nothing to do waits before it looks again, in seconds. A notification ends the wait."""
+
+    shortest: float = 0.05
+    longest: float = 0.25
+    unsettled: float = 0.005
+    """The shortest while an append is under way that the next events have to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How events are delivered."""
+
+    batch_size: int
+    attempts: int
+    """Of a batch as a whole, before its events are handled one by one and those that fail are parked."""
+    polling: Polling
+
+
+@dataclass(slots=True)
+class Tries:
+    """Of the batch that comes next."""
+
+    failed: int = 0
+
+
+class LeaseLost(Exception):
+    """Another process has it, or it is paused, or has started over."""
+
+
+class Delivery:
+    """A lease over one pair of connections: what is known holds no longer than they do."""
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        terms: Terms,
+        lease: Lease,
+        reader: Connection,
+        writer: AsyncConnection,
+        vault: Vault,
+        health: Health,
+        tries: Tries,
+    ) -> None:
+        self._subscriber = subscriber
+        self._terms = terms
+        self._lease = lease
+        self._reader = reader
+        self._writer = writer
+        self._vault = vault
+        self._health = health
+        self._mark = HighWaterMark(reader)
+        self._parking = Parking(lease.name, writer)
+        self._tries = tries
+        self._renewed_at = monotonic()
+
+    async def run(self, *, up_to: int | None = None) -> None:
+        """Until the lease is somebody else's, or a position is reached. Raises whatever goes wrong."""
+        polling = self._terms.polling
+        idle = Backoff(shortest=polling.shortest, longest=polling.longest)
+        unsettled = Backoff(shortest=polling.unsettled, longest=polling.longest)
+        while up_to is None or self._lease.position < up_to:
+            try:
+                if await self._step():
+                    idle.reset()
+                elif not self._mark.is_settled:
+                    await asyncio.sleep(unsettled.next())
+                    continue
+                else:
+                    await self._notified(timeout=idle.next())
+                unsettled.reset()
+                if monotonic() - self._renewed_at > self._lease.seconds / 3:
+                    await self._renew()
+            except LeaseLost:
+                try:
+                    await self._renew()
+                except LeaseLost:
+                    return
+
+    async def _step(self) -> bool:
+        """Deliver a batch; whether there was anything to do."""
+        end = await self._mark.advance()
+        if is_new := end > self._lease.position:
+            events = await self._read(end)
+            is_full = len(events) == self._terms.batch_size
+            await self._deliver(events, events[-1].position if is_full else end)
+            self._tries.failed = 0
+        if self._tries.failed == 0:
+            self._health.well()
+        return is_new
+
+    async def _read(self, end: int) -> Sequence[StoredEvent]:
+        stored = await read_events(
+            self._reader,
+            after=self._lease.position,
+            up_to=end,
+            limit=self._terms.batch_size,
+            event_types=self._subscriber.event_types,
+            condition=self._lease.condition,
+        )
+        return await opened_events(self._vault, self._reader, stored)
+
+    async def _deliver(self, events: Sequence[StoredEvent], position: int) -> None:
+        async with self._writer.begin():
+            # Moved first: whoever would take the lease over waits here, and finds the batch done, instead of doing it too.
+            moved = await self._move(position)
+            parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
+            if self._tries.failed >= self._terms.attempts:
+                await self._handle_each(events, parked)
+            else:
+                await self._parking.park([event for event in events if event.stream in parked])
+                if others := [event for event in events if event.stream not in parked]:
+                    await self._subscriber.handle(others, self._writer)
+        self._lease = moved
+
+    async def _move(self, position: int) -> Lease:
+        moved = await self._lease.move(self._writer, position)
+        if moved is None:
+            raise LeaseLost
+        self._renewed_at = monotonic()
+        return moved
+
+    async def _handle_each(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> None:
+        """Those that fail are parked, and with them what comes later in their streams."""
+        for event in events:
+            if event.stream in parked:
+                await self._parking.park([event])
+            elif error := await self._handle_alone(event):
+                parked.add(event.stream)
+                await self._parking.park([event], reason(error))
+                self._health.parked(event.stream, event.position, error)
+
+    async def _handle_alone(self, event: StoredEvent) -> Exception | None:
+        """What it failed with, all that it did through the connection undone. Raises what is no fault of the event's."""
+        try:
+            async with self._writer.begin_nested():
+                await self._subscriber.handle([event], self._writer)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            return error
+        return None
+
+    async def _renew(self) -> None:
+        renewed = await self._lease.renewed(self._reader)
+        if renewed is None:
+            raise LeaseLost
+        self._lease = renewed
+        self._renewed_at = monotonic()
+        for stream in await streams_to_redrive(self._reader, renewed):
+            while await self._redrive(stream):
+                pass
+
+    async def _redrive(self, stream: StreamId) -> bool:
+        """Hand over a batch of the stream's parked events; whether there may be more, and none has failed."""
+        async with self._writer.begin():
+            # It moves nothing, but as long as this goes on nobody else delivers the shard.
+            moved = await self._move(self._lease.position)
+            positions = await self._parking.positions(stream, self._terms.batch_size)
+            stored = await read_events_at(self._reader, positions)
+            handled = []
+            for event in await opened_events(self._vault, self._reader, stored):
+                if error := await self._handle_alone(event):
+                    await self._parking.failed_again(stream, event.position, reason(error))
+                    self._health.parked(stream, event.position, error)
+                    break
+                handled.append(event.position)
+            await self._parking.unpark(handled)
+        self._lease = moved
+        return len(handled) == len(positions) == self._terms.batch_size
+
+    async def _notified(self, *, timeout: float) -> None:  # noqa: ASYNC109 - running out is the usual case, no error
+        """Returns when something was appended, or after `timeout` seconds."""
+        async for _ in self._reader.notifies(timeout=timeout, stop_after=1):
+            pass

@@ -1,0 +1,72 @@
+"""The right to move one shard of a subscription, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.store.connecting import Connection
+
+_MOVE = text("""
+    update subscriptions
+    set position = :to, leased_until = clock_timestamp() + :seconds * interval '1 second', updated_at = clock_timestamp()
+    where name = :name and shard = :shard and position = :position and epoch = :epoch and not paused
+    returning exists (select from parked_events where subscription = :name and discarded_at is null)
+""")
+_RENEW = """
+    update subscriptions set leased_until = clock_timestamp() + %s * interval '1 second'
+    where name = %s and shard = %s and owner = %s and not paused
+    returning position, epoch
+"""
+_START_OVER = text("""
+    update subscriptions set position = 0, epoch = epoch + 1, updated_at = clock_timestamp() where name = :name
+""")
+_UNPARK_ALL = text("delete from parked_events where subscription = :name")
+
+# The hash that partitions of tables use, which no version of PostgreSQL may change.
+_OF_SHARD = "(hashtextextended(aggregate_type || '/' || aggregate_id, 0) & 9223372036854775807) %% {shards} = {shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A position, and the epoch in which it is its owner's to move. The next owner begins another epoch."""
+
+    name: str
+    shard: int
+    shards: int
+    position: int
+    epoch: int
+    owner: UUID
+    seconds: float
+    """For how long it holds from each move on, and from each renewal."""
+    has_parked: bool = False
+    """Whether streams of the subscription are parked, as of the last move."""
+
+    @property
+    def condition(self) -> str:
+        """In SQL, on the streams of this shard."""
+        return _OF_SHARD.format(shards=self.shards, shard=self.shard) if self.shards > 1 else "true"
+
+    async def move(self, connection: AsyncConnection, position: int) -> Lease | None:
+        """The lease after it; None if it is somebody else's by now, or paused, or has started over.
+
+        Locks it until the transaction ends: nobody takes it over as long as that goes on.
+        """
+        values = {"to": position, "seconds": self.seconds, "name": self.name, "shard": self.shard}
+        moved = await connection.execute(_MOVE, values | {"position": self.position, "epoch": self.epoch})
+        row = moved.first()
+        return replace(self, position=position, has_parked=row[0]) if row else None
+
+    async def renewed(self, connection: Connection) -> Lease | None:
+        """The lease as it is now, which may have started over; None if it is somebody else's, or paused."""
+        row = await (await connection.execute(_RENEW, (self.seconds, self.name, self.shard, self.owner))).fetchone()
+        return replace(self, position=row[0], epoch=row[1]) if row else None
+
+
+async def start_over(connection: AsyncConnection, name: str) -> None:
+    """Back before the first event, on all shards. The new epoch stops whoever was about to move one on."""
+    await connection.execute(_START_OVER, {"name": name})
+    await connection.execute(_UNPARK_ALL, {"name": name})

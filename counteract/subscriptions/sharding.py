@@ -1,0 +1,61 @@
+"""A subscription that is to have another number of shards than it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from counteract.store.connecting import Connection
+from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.membership import FREE
+
+_COUNT = "select count(*) from subscriptions where name = %s"
+_ALL_FREE = f"""
+    select shard, position, epoch from subscriptions where name = %s and (owner = %s or {FREE}) for update skip locked
+"""  # noqa: S608 - a constant
+_CREATE = """
+    insert into subscriptions (name, shard, position, epoch)
+    select %(name)s, shard, %(position)s, %(epoch)s from generate_series(0, %(shards)s - 1) shard
+    where not exists (select from subscriptions where name = %(name)s)
+    on conflict do nothing
+"""
+_REMOVE = "delete from subscriptions where name = %s"
+_KEEP = """
+    update subscriptions
+    set owner = %s, owner_pid = pg_backend_pid(), epoch = epoch + 1, leased_until = clock_timestamp() + %s * interval '1 second'
+    where name = %s
+    returning shard, position, epoch
+"""
+
+
+async def number_of_shards(connection: Connection, name: str) -> int:
+    """How many it has; 0 for a name that is new."""
+    row = await (await connection.execute(_COUNT, (name,))).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def set_up(connection: Connection, name: str, shards: int) -> None:
+    """Before the first event. What is there stays as it is."""
+    await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
+
+
+async def resharded(
+    connection: Connection, name: str, shards: int, owner: UUID, seconds: float
+) -> Sequence[Lease] | None:
+    """Another number of shards, once all of them are free and at the same position.
+
+    Returns an empty sequence when it is done; where they are at different positions their leases, to bring them to the
+    same; None while another process has one.
+    """
+    async with connection.transaction():
+        before = await number_of_shards(connection, name)
+        rows = await (await connection.execute(_ALL_FREE, (name, owner))).fetchall()
+        if len(rows) < before:
+            return None
+        if len({position for _, position, _ in rows}) == 1:
+            await connection.execute(_REMOVE, (name,))
+            values = {"position": rows[0][1], "epoch": max(epoch for *_, epoch in rows) + 1}
+            await connection.execute(_CREATE, {"name": name, "shards": shards} | values)
+            return ()
+        kept = await (await connection.execute(_KEEP, (owner, seconds, name))).fetchall()
+        return [Lease(name, shard, before, position, epoch, owner, seconds) for shard, position, epoch in kept]
