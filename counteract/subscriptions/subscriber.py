@@ -27,4 +27,8 @@ class Subscriber(ABC):
 
     @abstractmethod
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        """Take a batch, in order, within 30 seconds. Whatever it raises, the batch is delivered again later."""
+        """Take a batch, in order, and whatever it raises, see it again: StoreUnavailable and OSError say that something
+        is down, which is waited for, and anything else, after some attempts, that an event cannot be handled.
+
+        What takes longer than the lease between two statements on `connection` is taken for a process that stands still.
+        """

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
 import psycopg
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
@@ -26,6 +27,7 @@ from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
+_IDLE = text("select set_config('idle_in_transaction_session_timeout', :milliseconds, false)")
 
 _logger = logging.getLogger("counteract.subscriptions")
 
@@ -155,6 +157,8 @@ class Subscription:
         engine = async_engine(self._url, poolclass=NullPool)
         async with engine.connect() as writer:
             async with writer.begin():
+                # A process that stands still in the middle of a batch must not keep the shard for longer than its lease.
+                await writer.execute(_IDLE, {"milliseconds": str(round(self._seconds * 1000))})
                 await self._subscriber.prepare(writer)
             yield writer
 

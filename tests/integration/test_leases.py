@@ -202,6 +202,26 @@ async def test_a_process_that_stood_still_past_its_lease_is_replaced_and_does_no
     assert ("here",) in await diary(store, "who")
 
 
+async def test_a_process_that_stands_still_in_the_middle_of_a_batch_is_replaced_too(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    stands = asyncio.Event()
+
+    class Still(Diary):
+        async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+            await super().handle(events, connection)
+            stands.set()
+            await asyncio.sleep(NEVER)
+
+    async with running(Subscription(app_url, Still("still"), lease=0.3)):
+        last = await write(store, 3)
+        await asyncio.wait_for(stands.wait(), PATIENCE)
+        async with running(Subscription(app_url, Diary("other"), lease=0.3)):
+            await reached(store, "diary", last, timeout=PATIENCE)
+    assert set(await diary(store, "who")) == {("other",)}
+    await all_is_there_once_and_in_order(store)
+
+
 async def test_members_share_the_shards_evenly_as_they_come_and_go(store: PostgresEventStore, app_url: str) -> None:
     def another() -> Subscription:
         return Subscription(app_url, Diary(), shards=4, lease=0.6)
