@@ -30,5 +30,6 @@ class Subscriber(ABC):
         """Take a batch, in order, and whatever it raises, see it again: StoreUnavailable and OSError say that something
         is down, which is waited for, and anything else, after some attempts, that an event cannot be handled.
 
-        What takes longer than the lease between two statements on `connection` is taken for a process that stands still.
+        Who takes longer than the lease between two statements on `connection`, or three times as long in all, is taken for
+        a process that stands still, and replaced.
         """

@@ -27,7 +27,9 @@ from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
-_IDLE = text("select set_config('idle_in_transaction_session_timeout', :milliseconds, false)")
+_LIMITS = text("""
+    select set_config('idle_in_transaction_session_timeout', :idle, false), set_config('transaction_timeout', :whole, false)
+""")
 
 _logger = logging.getLogger("counteract.subscriptions")
 
@@ -158,7 +160,7 @@ class Subscription:
         async with engine.connect() as writer:
             async with writer.begin():
                 # A process that stands still in the middle of a batch must not keep the shard for longer than its lease.
-                await writer.execute(_IDLE, {"milliseconds": str(round(self._seconds * 1000))})
+                await writer.execute(_LIMITS, {"idle": f"{self._seconds:.3f}s", "whole": f"{3 * self._seconds:.3f}s"})
                 await self._subscriber.prepare(writer)
             yield writer
 
