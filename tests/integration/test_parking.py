@@ -1,0 +1,222 @@
+"""What cannot be handled is set aside with all that comes later in its stream; nothing else waits, nothing is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.messages import StreamId
+from counteract.store import ANY, PostgresEventStore, StoredEvent
+from counteract.subscriptions import Subscriber, Subscription, reached
+from counteract.subscriptions.parked import (
+    NothingParked,
+    ParkedStream,
+    discard,
+    parked_events,
+    parked_streams,
+    redrive,
+)
+from tests.counters import Counted, counter
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 20.0
+BAD, GOOD = counter("bad"), counter("good")
+
+
+class Fussy(Subscriber):
+    """Writes down what it gets, and chokes on some of it."""
+
+    name = "fussy"
+
+    def __init__(self, *chokes_on: int) -> None:
+        self.chokes_on = set(chokes_on)
+        self.error: Exception = ValueError("too much")
+        self.calls = 0
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        await connection.execute(text("select pg_advisory_xact_lock(1)"))
+        await connection.execute(
+            text("create table if not exists notes (line serial, position bigint unique, stream text, note text)")
+        )
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        self.calls += 1
+        for event in events:
+            await connection.execute(
+                text("insert into notes (position, stream) values (:position, :stream)"),
+                {"position": event.position, "stream": str(event.stream)},
+            )
+            if event.position in self.chokes_on:
+                raise self.error
+
+
+@pytest.fixture
+async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
+    async with PostgresEventStore.open(app_url) as store:
+        yield store
+
+
+@asynccontextmanager
+async def running(url: str, subscriber: Fussy, *, shards: int = 1, attempts: int = 2) -> AsyncIterator[None]:
+    task = asyncio.create_task(Subscription(url, subscriber, lease=0.6, attempts=attempts, shards=shards).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def write(store: PostgresEventStore, *streams: StreamId) -> int:
+    """One event each, one after the other; the last position."""
+    return [await store.append(stream, [Counted()], expect=ANY) for stream in streams][-1].position
+
+
+async def noted(store: PostgresEventStore, stream: StreamId | None = None) -> list[int]:
+    """In the order in which they were noted down."""
+    async with store.connection() as connection:
+        rows = await connection.execute(
+            "select position from notes where %(s)s::text is null or stream = %(s)s order by line",
+            {"s": str(stream) if stream else None},
+        )
+        return [position for (position,) in await rows.fetchall()]
+
+
+async def parked(store: PostgresEventStore) -> Sequence[ParkedStream]:
+    async with store.connection() as connection:
+        return await parked_streams(connection)
+
+
+async def try_again(store: PostgresEventStore, stream: StreamId | None = None) -> None:
+    """Returns once it was tried."""
+    async with store.connection() as connection:
+        await redrive(connection, "fussy", stream)
+    async with asyncio.timeout(PATIENCE):
+        while any(each.is_redriven for each in await parked(store)):  # noqa: ASYNC110 - it happens in the database
+            await asyncio.sleep(0.02)
+
+
+async def test_what_fails_is_parked_with_the_rest_of_its_stream_and_other_streams_go_on(
+    store: PostgresEventStore, app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await write(store, GOOD, BAD, BAD, GOOD, BAD)
+    async with running(app_url, Fussy(3)):
+        await reached(store, "fussy", await write(store, GOOD), timeout=PATIENCE)
+        await reached(store, "fussy", await write(store, GOOD, BAD, GOOD), timeout=PATIENCE)
+    assert await noted(store) == [1, 2, 4, 6, 7, 9]
+    (stream,) = await parked(store)
+    assert (stream.stream, stream.position, stream.events, stream.error) == (BAD, 3, 3, "ValueError: too much")
+    async with store.connection() as connection:
+        events = await parked_events(connection, "fussy", BAD)
+    assert [(each.position, each.version, each.error) for each in events] == [
+        (3, 2, "ValueError: too much"),
+        (5, 3, None),
+        (8, 4, None),
+    ]
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors[-1].startswith("subscription 'fussy' cannot handle position 3: counter/bad is parked")
+
+
+async def test_redriven_after_a_fix_it_is_handled_in_order_and_followed_by_what_comes_then(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    fussy = Fussy(2)
+    async with running(app_url, fussy):
+        await reached(store, "fussy", await write(store, BAD, BAD, GOOD, BAD), timeout=PATIENCE)
+        fussy.chokes_on.clear()
+        await try_again(store)
+        assert await parked(store) == []
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    assert await noted(store, BAD) == [1, 2, 4, 5]
+
+
+async def test_redriven_without_a_fix_it_stops_at_the_first_that_fails(store: PostgresEventStore, app_url: str) -> None:
+    fussy = Fussy(2)
+    async with running(app_url, fussy):
+        await reached(store, "fussy", await write(store, BAD, BAD, BAD, BAD), timeout=PATIENCE)
+        fussy.chokes_on, fussy.error = {3}, ValueError("still too much")
+        await try_again(store)
+    (stream,) = await parked(store)
+    assert (stream.position, stream.events, stream.error) == (3, 2, "ValueError: still too much")
+    assert await noted(store, BAD) == [1, 2]
+
+
+async def test_one_stream_is_redriven_and_the_others_stay(store: PostgresEventStore, app_url: str) -> None:
+    fussy = Fussy(1, 2)
+    async with running(app_url, fussy):
+        await reached(store, "fussy", await write(store, BAD, GOOD), timeout=PATIENCE)
+        fussy.chokes_on.clear()
+        await try_again(store, GOOD)
+        assert [each.stream for each in await parked(store)] == [BAD]
+        assert await noted(store) == [2]
+
+
+async def test_what_is_discarded_is_never_handled_and_stays_on_record(store: PostgresEventStore, app_url: str) -> None:
+    async with running(app_url, Fussy(2)):
+        await reached(store, "fussy", await write(store, BAD, BAD, BAD), timeout=PATIENCE)
+        async with store.connection() as connection:
+            await discard(connection, "fussy", 2, why="a test of ours")
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+        assert await noted(store, BAD) == [1]
+        await try_again(store)
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    assert await noted(store, BAD) == [1, 3, 4, 5]
+    async with store.connection() as connection:
+        (event,) = await parked_events(connection, "fussy", BAD)
+    assert (event.position, event.discarded_why) == (2, "a test of ours")
+
+
+async def test_where_nothing_is_parked_there_is_nothing_to_do(store: PostgresEventStore) -> None:
+    async with store.connection() as connection:
+        with pytest.raises(NothingParked, match="'fussy' has nothing parked of counter/bad"):
+            await redrive(connection, "fussy", BAD)
+        with pytest.raises(NothingParked, match="'fussy' has nothing parked at position 7"):
+            await discard(connection, "fussy", 7, why="why not")
+
+
+async def test_an_outage_parks_nothing_however_long_it_lasts(store: PostgresEventStore, app_url: str) -> None:
+    fussy = Fussy(2)
+    fussy.error = ConnectionRefusedError("the other side is down")
+    async with running(app_url, fussy, attempts=1):
+        last = await write(store, BAD, BAD, GOOD)
+        async with asyncio.timeout(PATIENCE):
+            while fussy.calls < 4:  # noqa: ASYNC110 - it happens in the subscription
+                await asyncio.sleep(0.02)
+        assert await parked(store) == []
+        fussy.chokes_on.clear()
+        await reached(store, "fussy", last, timeout=PATIENCE)
+    assert await noted(store) == [1, 2, 3]
+
+
+async def test_another_process_with_other_shards_keeps_the_stream_parked(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    async with running(app_url, Fussy(1)):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    async with running(app_url, Fussy(), shards=3):
+        await reached(store, "fussy", await write(store, BAD, GOOD), timeout=PATIENCE)
+        assert await noted(store) == [3]
+        await try_again(store)
+        assert await noted(store) == [3, 1, 2]
+
+
+async def test_a_row_that_the_database_refuses_is_not_quoted(store: PostgresEventStore, app_url: str) -> None:
+    class Refused(Fussy):
+        async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+            await super().handle(events, connection)
+            await connection.execute(
+                text("insert into notes (position, note) values (:position, 'ann@example.com')"),
+                [{"position": event.position} for event in events],
+            )
+
+    async with running(app_url, Refused()):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    (stream,) = await parked(store)
+    assert stream.error == 'UniqueViolation: duplicate key value violates unique constraint "notes_position_key"'
+    assert await noted(store) == []
