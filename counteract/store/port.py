@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -90,16 +90,40 @@ class EventStore(Protocol):
         """
         ...
 
-    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
-        """The stream's events after a version, in order. Raises InvalidEvent for an impossible id."""
+    async def read_stream(
+        self,
+        stream: StreamId,
+        *,
+        after_version: int = 0,
+        before_version: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """The stream's events after one version and before another, at most `limit`, in order or the newest first.
+
+        Raises InvalidEvent for an impossible id.
+        """
         ...
 
-    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+    async def read(
+        self,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        limit: int = 1000,
+        category: str | None = None,
+        event_types: Collection[str] | None = None,
+        correlation_id: str | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
 
         Positions increase, with holes; events of one stream have them in the order of their versions. By default
         everything is there that was committed when the call began, and whoever goes on from the last position that
-        was read misses nothing. `up_to` must be a high water mark that was confirmed.
+        was read misses nothing. `up_to` must be a high water mark that was confirmed, or below one.
+
+        With a `category` (aggregate type), `event_types` or a `correlation_id` (of the metadata) only those for which all
+        of that holds; `backwards` the last of them, the newest first.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -19,10 +19,10 @@ from counteract.store.loading import Fold, Loading, Memory
 from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
 from counteract.store.port import Appended, Loaded
-from counteract.store.reading import read_events
+from counteract.store.reading import Selection, read_one_stream, read_selected
 from counteract.store.recovering import Recovery
 from counteract.store.sealing import MasterKey
-from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.stored import StoredEvent
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
     APPEND_ONE,
@@ -38,10 +38,6 @@ E = TypeVar("E", bound=Event)
 
 _APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
-_READ_STREAM = (
-    f"select {STORED_COLUMNS} from events "  # noqa: S608
-    "where aggregate_type = %s and aggregate_id = %s and version > %s order by version"
-)
 
 
 class PostgresEventStore:
@@ -147,22 +143,57 @@ class PostgresEventStore:
         async with self.connection() as connection:
             return await self._loading.vault.forget(connection, subject)
 
-    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
-        """The stream's events after a version, in order."""
+    async def read_stream(
+        self,
+        stream: StreamId,
+        *,
+        after_version: int = 0,
+        before_version: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """The stream's events after one version and before another, at most `limit`, in order or the newest first.
+
+        The next page is `after_version=events[-1].version`, backwards `before_version=events[-1].version`.
+        """
         check_stream(stream)
         async with self.connection() as connection:
-            rows = await (await connection.execute(_READ_STREAM, (*stream, after_version), binary=True)).fetchall()
-            return await opened_events(self._loading.vault, connection, map(stored_event, rows))
+            events = await read_one_stream(
+                connection,
+                stream,
+                after_version=after_version,
+                before_version=before_version,
+                limit=limit,
+                backwards=backwards,
+            )
+            return await opened_events(self._loading.vault, connection, events)
 
-    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+    async def read(
+        self,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        limit: int = 1000,
+        category: str | None = None,
+        event_types: Collection[str] | None = None,
+        correlation_id: str | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
 
-        `up_to` must be a high water mark that was confirmed. By default it is the one of now: everything that was
-        committed when the call began is there, and the call waits for appends that were under way.
+        With a `category` (aggregate type), `event_types` or a `correlation_id` only those: `Selection` tells what that
+        costs. `backwards` the last of them, the newest first. The next page is `after=events[-1].position`, backwards
+        `up_to=events[-1].position - 1`.
+
+        `up_to` must be a high water mark that was confirmed, or below one. By default it is the one of now: everything
+        that was committed when the call began is there, and the call waits for appends that were under way.
         """
         end = await self.high_water_mark() if up_to is None else up_to
+        selection = Selection(category=category, event_types=event_types, correlation_id=correlation_id)
         async with self.connection() as connection:
-            events = await read_events(connection, after=after, up_to=end, limit=limit)
+            events = await read_selected(
+                connection, selection, after=after, up_to=end, limit=limit, backwards=backwards
+            )
             return await opened_events(self._loading.vault, connection, events)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()

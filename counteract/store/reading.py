@@ -1,9 +1,12 @@
-"""Reading the global order."""
+"""Reading streams and the global order."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from counteract.messages import StreamId
 from counteract.store.connecting import Connection
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 
@@ -11,14 +14,49 @@ from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 # log for a few rows, and fetches and sorts all of it for every page.
 _READ = (
     f"select {STORED_COLUMNS} from ("  # noqa: S608 - a constant
-    "select * from events where position > %s and {condition} order by position limit %s"
-    ") as page where position <= %s order by position"
+    "select * from events where position > %(after)s and {condition} order by position limit %(limit)s"
+    ") as page where position <= %(up_to)s order by position"
 )
-_READ_TYPES = (
-    f"select {STORED_COLUMNS} from events "  # noqa: S608 - a constant
-    "where position > %s and position <= %s and event_type = any(%s) and {condition} order by position limit %s"
+_READ_SELECTED = (
+    f"select {STORED_COLUMNS} from {{source}} "  # noqa: S608 - constants
+    "where position > %(after)s and position <= %(up_to)s and {condition} order by position {order} limit %(limit)s"
 )
+# Few events share a correlation id, whatever the planner thinks: it must not go over the log until it has found them.
+_STORY = "(select * from events where metadata ->> 'correlation_id' = %(correlation_id)s offset 0) as story"
 _READ_AT = f"select {STORED_COLUMNS} from events where position = any (%s) order by position"  # noqa: S608 - a constant
+_READ_STREAM = (
+    f"select {STORED_COLUMNS} from events "  # noqa: S608 - a constant
+    "where aggregate_type = %s and aggregate_id = %s and version > %s and version < %s "
+    "order by version {order} limit %s"
+)
+_NO_VERSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events are wanted: those that all of this holds for.
+
+    The events of a correlation id are found by their index. A category or types have none, for every append would pay
+    for it: to read them is to go over the log until the page is full.
+    """
+
+    category: str | None = None
+    """The aggregate type."""
+    event_types: Collection[str] | None = None
+    """Stored names, whatever their version."""
+    correlation_id: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        types = None if self.event_types is None else sorted(self.event_types)
+        return {"category": self.category, "event_types": types, "correlation_id": self.correlation_id}
+
+    def conditions(self) -> Iterator[str]:
+        """In SQL."""
+        if self.category is not None:
+            yield "aggregate_type = %(category)s"
+        if self.event_types is not None:
+            yield "event_type = any (%(event_types)s)"
 
 
 async def read_events(
@@ -32,17 +70,56 @@ async def read_events(
 ) -> Sequence[StoredEvent]:
     """At most `limit` events after one position and up to another, a confirmed high water mark, in order.
 
-    `condition` is SQL, and not from outside. The connection must be in autocommit mode: an older snapshot would miss events below the mark.
+    `condition` is SQL, and not from outside. The connection must be in autocommit mode: an older snapshot would miss
+    events below the mark.
     """
+    bounds = {"after": after, "up_to": up_to, "limit": limit}
     if event_types is None:
-        cursor = await connection.execute(_READ.format(condition=condition), (after, limit, up_to), binary=True)
-    else:
-        query = _READ_TYPES.format(condition=condition)
-        cursor = await connection.execute(query, (after, up_to, sorted(event_types), limit), binary=True)
-    return [stored_event(row) for row in await cursor.fetchall()]
+        return await _fetched(connection, _READ.format(condition=condition), bounds)
+    selection = Selection(event_types=event_types)
+    where = " and ".join([condition, *selection.conditions()])
+    query = _READ_SELECTED.format(source="events", condition=where, order="asc")
+    return await _fetched(connection, query, bounds | selection.parameters)
+
+
+async def read_selected(
+    connection: Connection, selection: Selection, *, after: int, up_to: int, limit: int, backwards: bool = False
+) -> Sequence[StoredEvent]:
+    """As `read_events`, those that are selected; `backwards` the last of them, the newest first."""
+    if selection == Selection() and not backwards:
+        return await read_events(connection, after=after, up_to=up_to, limit=limit)
+    query = _READ_SELECTED.format(
+        source="events" if selection.correlation_id is None else _STORY,
+        condition=" and ".join(["true", *selection.conditions()]),
+        order="desc" if backwards else "asc",
+    )
+    parameters = {"after": after, "up_to": up_to, "limit": limit, **selection.parameters}
+    # Planned for these values: which way is the short one depends on how much of the log they select.
+    return await _fetched(connection, query, parameters, prepare=False)
 
 
 async def read_events_at(connection: Connection, positions: Sequence[int]) -> Sequence[StoredEvent]:
     """The events at these positions, in order."""
-    cursor = await connection.execute(_READ_AT, (list(positions),), binary=True)
+    return await _fetched(connection, _READ_AT, (list(positions),))
+
+
+async def read_one_stream(
+    connection: Connection,
+    stream: StreamId,
+    *,
+    after_version: int,
+    before_version: int | None,
+    limit: int | None,
+    backwards: bool,
+) -> Sequence[StoredEvent]:
+    """The events between two versions, in order or backwards."""
+    before = _NO_VERSION if before_version is None else before_version
+    query = _READ_STREAM.format(order="desc" if backwards else "asc")
+    return await _fetched(connection, query, (*stream, after_version, before, limit))
+
+
+async def _fetched(
+    connection: Connection, query: str, parameters: Any, *, prepare: bool | None = None
+) -> Sequence[StoredEvent]:
+    cursor = await connection.execute(query, parameters, prepare=prepare, binary=True)
     return [stored_event(row) for row in await cursor.fetchall()]

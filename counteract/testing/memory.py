@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -83,16 +83,46 @@ class InMemoryEventStore:
         state = decider.fold(_decoded(decider, each) for each in events)
         return Loaded(state, len(events), stream)
 
-    async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
+    async def read_stream(
+        self,
+        stream: StreamId,
+        *,
+        after_version: int = 0,
+        before_version: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
         """As `EventStore.read_stream`."""
         check_stream(stream)
         await asyncio.sleep(0)
-        return self._streams.get(stream, [])[after_version:]
+        before = [
+            each
+            for each in self._streams.get(stream, [])[after_version:]
+            if before_version is None or each.version < before_version
+        ]
+        return (before[::-1] if backwards else before)[:limit]
 
-    async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
+    async def read(
+        self,
+        *,
+        after: int = 0,
+        up_to: int | None = None,
+        limit: int = 1000,
+        category: str | None = None,
+        event_types: Collection[str] | None = None,
+        correlation_id: str | None = None,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
         """As `EventStore.read`."""
         end = await self.high_water_mark() if up_to is None else up_to
-        return self._log[after:end][:limit]
+        selected = [
+            each
+            for each in self._log[after:end]
+            if category in (None, each.stream.aggregate_type)
+            and (event_types is None or each.event_type in event_types)
+            and correlation_id in (None, each.metadata.get("correlation_id"))
+        ]
+        return (selected[::-1] if backwards else selected)[:limit]
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
         """As `EventStore.high_water_mark`, without ever having to wait."""

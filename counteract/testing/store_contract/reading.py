@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from counteract.errors import NoSuchVersion, UnknownEventType, UnreadableEvent
+from counteract.messages import StreamId
 from counteract.store.expect import ANY
 from counteract.store.moments import AtPosition, AtVersion
 from counteract.store.port import EventStore
@@ -70,6 +71,35 @@ class Reading:
         await store.append_many([change(A, ANY, Counted(), Counted(), Counted()), change(B, ANY, Counted())])
         assert [each.version for each in await store.read_stream(A, after_version=1)] == [2, 3]
         assert await store.read_stream(A, after_version=3) == []
+
+    async def test_a_stream_is_read_in_pages_both_ways(self, store: EventStore) -> None:
+        await store.append_many([change(A, ANY, *[Counted()] * 5), change(B, ANY, *[Counted()] * 5)])
+        forwards = await store.read_stream(A, after_version=1, before_version=5, limit=2)
+        backwards = await store.read_stream(A, before_version=5, limit=3, backwards=True)
+        assert [(each.stream, each.version) for each in forwards] == [(A, 2), (A, 3)]
+        assert [(each.stream, each.version) for each in backwards] == [(A, 4), (A, 3), (A, 2)]
+
+    async def test_the_log_is_read_backwards_in_pages(self, store: EventStore) -> None:
+        await store.append_many([change(A, ANY, *[Counted()] * 3), change(B, ANY, *[Counted()] * 2)])
+        everything = await store.read()
+        newest = await store.read(limit=2, backwards=True)
+        older = await store.read(limit=9, up_to=newest[-1].position - 1, backwards=True)
+        assert [*newest, *older] == everything[::-1]
+
+    async def test_a_category_types_and_a_correlation_id_select(self, store: EventStore) -> None:
+        other = StreamId("other", "a")
+        await store.append(A, [Counted(), CountedMore(amounts=[1])], expect=ANY, metadata={"correlation_id": "x"})
+        await store.append(other, [Counted()], expect=ANY, metadata={"correlation_id": "x"})
+        await store.append(B, [CountedMore(amounts=[1])], expect=ANY, metadata={"correlation_id": "y"})
+        first, second, third, fourth = await store.read()
+        assert await store.read(category=A.aggregate_type) == [first, second, fourth]
+        assert await store.read(event_types=["Counted", "Unknown"]) == [first, third]
+        assert await store.read(event_types=[]) == []
+        assert await store.read(correlation_id="x") == [first, second, third]
+        assert await store.read(correlation_id="z") == []
+        assert await store.read(correlation_id="x", category=A.aggregate_type, event_types=["Counted"]) == [first]
+        assert await store.read(category=A.aggregate_type, backwards=True, limit=2) == [fourth, second]
+        assert await store.read(correlation_id="x", after=first.position, limit=1) == [second]
 
     async def test_an_event_says_where_it_stands_and_what_it_is(self, store: EventStore) -> None:
         event_id, before = uuid4(), datetime.now(UTC)
