@@ -9,26 +9,22 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli import contracts, personal, sagas, store
+from counteract.cli import contracts, events, personal, sagas, store
 from counteract.cli.dev import dev
-from counteract.cli.events import events
 from counteract.cli.migrate import migrate
 from counteract.cli.personal import forget
 from counteract.cli.record import record
 from counteract.cli.replay import replay
-from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
-app.command()(events)
-app.command()(export)
 app.command()(forget)
-app.command("import")(import_)
 app.command()(migrate)
 app.command()(record)
 app.command()(replay)
 app.add_typer(contracts.app, name="contracts")
+app.add_typer(events.app, name="events")
 app.add_typer(personal.app, name="personal")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(store.app, name="store")

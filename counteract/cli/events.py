@@ -1,12 +1,19 @@
-"""`counteract events`."""
+"""`counteract events …`: what the event store holds, as it is stored: personal data stays sealed."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
+from counteract.cli.application import Modules, deciders
+from counteract.cli.showing import AsJson, one_event, show_events
+from counteract.cli.tracing import trace
+from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
 from counteract.messages import StreamId
 
@@ -14,47 +21,226 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from counteract.store import StoredEvent
+    from counteract.store.moments import Moment
 
-_BATCH = 1000
+app = typer.Typer(no_args_is_help=True, help="What the event store holds.")
+app.command()(trace)
+app.command()(export)
+app.command("import")(import_)
+
+DatabaseUrl = Annotated[
+    str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
+]
+Stream = Annotated[
+    str | None, typer.Argument(metavar="[TYPE/ID]", help="One stream, such as saga/order-1; by default all.")
+]
+Category = Annotated[str | None, typer.Option(metavar="TYPE", help="Only streams of this aggregate type.")]
+Types = Annotated[list[str] | None, typer.Option("--type", metavar="EVENT_TYPE", help="Only these events.")]
+Correlation = Annotated[str | None, typer.Option(metavar="ID", help="Only what belongs to this, such as a saga's id.")]
+_PAGE = 1000
 
 
-def events(
-    stream: Annotated[
-        str | None, typer.Argument(metavar="[TYPE/ID]", help="One stream, such as saga/order-1; by default all.")
-    ] = None,
-    database_url: Annotated[
-        str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")
-    ] = "",
+@app.callback()
+def events() -> None:
+    """What the event store holds."""
+
+
+@app.command()
+def read(
+    database_url: DatabaseUrl,
+    stream: Stream = None,
+    category: Category = None,
+    types: Types = None,
+    correlation: Correlation = None,
     after: Annotated[int, typer.Option(min=0, help="Only events after this position.")] = 0,
+    before: Annotated[int | None, typer.Option(min=1, help="Only events before this position.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    backwards: Annotated[bool, typer.Option("--backwards", help="The newest first.")] = False,
+    as_json: AsJson = None,
 ) -> None:
-    """What the event store holds, in the order in which it happened."""
-    if not database_url:
-        raise CounteractError("which database? Give --database-url or set DATABASE_URL")
-    asyncio.run(_events(database_url, _stream(stream) if stream else None, after))
+    """Events in the order in which they happened, of all streams or of one."""
+    wanted = Wanted(_stream(stream), category, types, correlation, after, before, limit, backwards)
+    asyncio.run(_read(database_url, wanted, as_json))
 
 
-async def _events(url: str, stream: StreamId | None, after: int) -> None:
+@app.command()
+def tail(
+    database_url: DatabaseUrl,
+    category: Category = None,
+    types: Types = None,
+    count: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="And what happens from now on, until Ctrl-C.")] = False,
+    as_json: AsJson = None,
+) -> None:
+    """The last events, and with -f those that come."""
+    wanted = Wanted(category=category, types=types, limit=count, backwards=True)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_tail(database_url, wanted, follow, as_json))
+
+
+@app.command()
+def show(
+    event: Annotated[str, typer.Argument(metavar="POSITION|EVENT_ID", help="Its place in the log, or its id.")],
+    database_url: DatabaseUrl,
+) -> None:
+    """Everything about one event."""
+    asyncio.run(_show(database_url, event))
+
+
+@app.command()
+def state(
+    stream: Annotated[str, typer.Argument(metavar="TYPE/ID")],
+    database_url: DatabaseUrl,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="A version (3), a position of the log (@120), or a time (2026-01-31T12:00+01:00)."
+        ),
+    ] = None,
+    modules: Modules = None,
+) -> None:
+    """What a stream's events lead to, by the application's own decider: now, or as it was."""
+    named = _stream(stream)
+    assert named is not None  # noqa: S101 - it is given, or refused
+    asyncio.run(_state(database_url, named, _moment(at), modules))
+
+
+class Wanted:
+    """What `read` and `tail` are asked for."""
+
+    def __init__(
+        self,
+        stream: StreamId | None = None,
+        category: str | None = None,
+        types: Sequence[str] | None = None,
+        correlation: str | None = None,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> None:
+        from counteract.store.reading import Selection
+
+        self.selection = Selection(stream=stream, category=category, event_types=types, correlation_id=correlation)
+        self.after, self.before = after, before
+        self.limit, self.backwards = limit, backwards
+
+
+async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
+    from counteract.store.connecting import connect
+    from counteract.store.high_water_mark import HighWaterMark
+    from counteract.store.reading import read_selected
+    from counteract.store.translating import translated
+
+    left, after = wanted.limit, wanted.after
+    with translated():
+        async with await connect(url) as connection:
+            end = await HighWaterMark(connection).settled(timeout=30)
+            end = end if wanted.before is None else min(end, wanted.before - 1)
+            while left is None or left > 0:
+                size = _PAGE if left is None else min(_PAGE, left)
+                page = await read_selected(
+                    connection, wanted.selection, after=after, up_to=end, limit=size, backwards=wanted.backwards
+                )
+                show_events(page, as_json)
+                if len(page) < size:
+                    break
+                left = None if left is None else left - len(page)
+                after, end = (after, page[-1].position - 1) if wanted.backwards else (page[-1].position, end)
+
+
+async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) -> None:
+    from counteract.store.connecting import connect
+    from counteract.store.high_water_mark import HighWaterMark
+    from counteract.store.notifying import CHANNEL
+    from counteract.store.reading import read_selected
+    from counteract.store.translating import translated
+
+    with translated():
+        async with await connect(url) as connection:
+            await connection.execute(f"listen {CHANNEL}")
+            mark = HighWaterMark(connection)
+            seen = await mark.settled(timeout=30)
+            last = await read_selected(
+                connection, wanted.selection, after=0, up_to=seen, limit=wanted.limit or 0, backwards=True
+            )
+            show_events(last[::-1], as_json)
+            while follow:
+                async for _ in connection.notifies(timeout=0.5, stop_after=1):
+                    pass
+                end = await mark.advance()
+                while page := await read_selected(connection, wanted.selection, after=seen, up_to=end, limit=_PAGE):
+                    show_events(page, as_json)
+                    seen = page[-1].position
+                seen = max(seen, end)
+
+
+async def _show(url: str, which: str) -> None:
+    from counteract.store.connecting import connect
+    from counteract.store.reading import read_event_of, read_events_at
+    from counteract.store.translating import translated
+
+    with translated():
+        async with await connect(url) as connection:
+            if which.isdecimal():
+                found: Sequence[StoredEvent] = await read_events_at(connection, [int(which)])
+            else:
+                found = await read_event_of(connection, _event_id(which))
+    if not found:
+        raise CounteractError(f"there is no event {which}: `counteract events read` shows positions, and ids as JSON")
+    print(one_event(found[0]))
+
+
+async def _state(url: str, stream: StreamId, at: Moment | None, modules: list[str] | None) -> None:
+    from counteract.lifecycle import sagas
     from counteract.store import PostgresEventStore
 
-    async with PostgresEventStore.open(url, pool_size=1) as store:
-        if stream:
-            _print([each for each in await store.read_stream(stream) if each.position > after])
-            return
-        while batch := await store.read(after=after, limit=_BATCH):
-            _print(batch)
-            after = batch[-1].position
+    known: dict[str, Any] = {each.aggregate_type: each for each in (sagas, *deciders(modules))}
+    if stream.aggregate_type not in known:
+        raise CounteractError(f"no decider is for {stream.aggregate_type!r}; there are {', '.join(sorted(known))}")
+    async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0) as store:
+        loaded = await store.load(known[stream.aggregate_type], stream.aggregate_id, at=at)
+    print(f"{stream}, version {loaded.version}")
+    print(_readable(loaded.state))
 
 
-def _stream(name: str) -> StreamId:
+def _readable(state: Any) -> str:
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(state, indent=2).decode()
+    except PydanticSerializationError:
+        return repr(state)
+
+
+def _stream(name: str | None) -> StreamId | None:
+    if name is None:
+        return None
     aggregate_type, slash, aggregate_id = name.partition("/")
     if not slash:
         raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
     return StreamId(aggregate_type, aggregate_id)
 
 
-def _print(events: Sequence[StoredEvent]) -> None:
-    """One line each: position, stream, version in it, event type and data."""
-    rows = [(str(each.position), str(each.stream), str(each.version), each.event_type, each.data) for each in events]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    for *cells, data in rows:
-        print(*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), data, sep="  ")
+def _event_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise CounteractError(f"{text!r} is neither a position nor an event's id, which is a UUID") from None
+
+
+def _moment(text: str | None) -> Moment | None:
+    from counteract.store.moments import AtPosition, AtVersion, with_zone
+
+    if text is None:
+        return None
+    if text.isdecimal():
+        return AtVersion(int(text))
+    if text.startswith("@") and text[1:].isdecimal():
+        return AtPosition(int(text[1:]))
+    try:
+        return with_zone(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise CounteractError(
+            f"--at {text}: write a version (3), a position (@120) or a time with its zone (2026-01-31T12:00+01:00): {error}"
+        ) from None

@@ -1,4 +1,4 @@
-"""`counteract export` and `counteract import`: events to and from lines of JSON."""
+"""`counteract events export` and `counteract events import`: events to and from lines of JSON."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from counteract.messages import StreamId
 from counteract.store.connecting import Connection
@@ -24,6 +25,7 @@ _READ_SELECTED = (
 # Few events share a correlation id, whatever the planner thinks: it must not go over the log until it has found them.
 _STORY = "(select * from events where metadata ->> 'correlation_id' = %(correlation_id)s offset 0) as story"
 _READ_AT = f"select {STORED_COLUMNS} from events where position = any (%s) order by position"  # noqa: S608 - a constant
+_READ_ID = f"select {STORED_COLUMNS} from events where event_id = %s"  # noqa: S608 - a constant
 _READ_STREAM = (
     f"select {STORED_COLUMNS} from events "  # noqa: S608 - a constant
     "where aggregate_type = %s and aggregate_id = %s and version > %s and version < %s "
@@ -36,10 +38,11 @@ _NO_VERSION = 2**31 - 1
 class Selection:
     """Which events are wanted: those that all of this holds for.
 
-    The events of a correlation id are found by their index. A category or types have none, for every append would pay
+    The events of a stream or of a correlation id are found by their index. A category or types have none, for every append would pay
     for it: to read them is to go over the log until the page is full.
     """
 
+    stream: StreamId | None = None
     category: str | None = None
     """The aggregate type."""
     event_types: Collection[str] | None = None
@@ -49,10 +52,19 @@ class Selection:
     @property
     def parameters(self) -> dict[str, Any]:
         types = None if self.event_types is None else sorted(self.event_types)
-        return {"category": self.category, "event_types": types, "correlation_id": self.correlation_id}
+        kind, name = self.stream or (None, None)
+        return {
+            "stream_type": kind,
+            "stream_id": name,
+            "category": self.category,
+            "event_types": types,
+            "correlation_id": self.correlation_id,
+        }
 
     def conditions(self) -> Iterator[str]:
         """In SQL."""
+        if self.stream is not None:
+            yield "aggregate_type = %(stream_type)s and aggregate_id = %(stream_id)s"
         if self.category is not None:
             yield "aggregate_type = %(category)s"
         if self.event_types is not None:
@@ -101,6 +113,11 @@ async def read_selected(
 async def read_events_at(connection: Connection, positions: Sequence[int]) -> Sequence[StoredEvent]:
     """The events at these positions, in order."""
     return await _fetched(connection, _READ_AT, (list(positions),))
+
+
+async def read_event_of(connection: Connection, event_id: UUID) -> Sequence[StoredEvent]:
+    """The event with this id, if there is one."""
+    return await _fetched(connection, _READ_ID, (event_id,))
 
 
 async def read_one_stream(

@@ -51,13 +51,13 @@ async def test_a_file_of_events_moves_them_to_another_database_once(
     file = str(tmp_path / "events.jsonl")
 
     # The application's role may read, and so it may export.
-    exported = await counteract("export", file, database_url=app_url)
-    first, again = [await counteract("import", file, database_url=another_database_url) for _ in range(2)]
+    exported = await counteract("events", "export", file, database_url=app_url)
+    first, again = [await counteract("events", "import", file, database_url=another_database_url) for _ in range(2)]
 
     assert (exported.returncode, exported.stdout, exported.stderr) == (0, "", "3 events exported\n")
     assert (first.stdout, first.stderr) == ("3 events imported, 0 were in already\n", "")
     assert again.stdout == "0 events imported, 3 were in already\n"
-    listed = await counteract("events", database_url=another_database_url)
+    listed = await counteract("events", "read", "--table", database_url=another_database_url)
     assert [row.split()[1:3] for row in listed.stdout.splitlines()] == [
         ["account/ann", "1"],
         ["account/bob", "1"],
@@ -70,8 +70,8 @@ async def test_a_dash_is_the_standard_output_and_input(
 ) -> None:
     await event_store.append(accounts.stream("ann"), [Deposited(amount=1)] * 3, expect=ANY)
 
-    exported = await counteract("export", "-", "--after", "1", database_url=app_url)
-    imported = await counteract("import", "-", database_url=another_database_url, given=exported.stdout)
+    exported = await counteract("events", "export", "-", "--after", "1", database_url=app_url)
+    imported = await counteract("events", "import", "-", database_url=another_database_url, given=exported.stdout)
 
     assert [json.loads(line)["version"] for line in exported.stdout.splitlines()] == [2, 3]
     assert imported.stdout == "2 events imported, 0 were in already\n"
@@ -84,8 +84,8 @@ async def test_a_stream_that_exists_is_refused_and_the_way_out_named(
     named = {"event_id": str(uuid4()), "aggregate_type": "account", "aggregate_id": "ann"}
     other = json.dumps(named | {"event_type": "Deposited", "event_data": {"amount": 2}})
 
-    refused = await counteract("import", "-", database_url=database_url, given=other)
-    continued = await counteract("import", "-", "--continue", database_url=database_url, given=other)
+    refused = await counteract("events", "import", "-", database_url=database_url, given=other)
+    continued = await counteract("events", "import", "-", "--continue", database_url=database_url, given=other)
 
     assert refused.returncode == 1
     assert refused.stderr.startswith("account/ann is at version 1, expected version 0: ")
@@ -94,7 +94,7 @@ async def test_a_stream_that_exists_is_refused_and_the_way_out_named(
 
 
 async def test_bad_lines_are_named_in_place_of_a_traceback(database_url: str) -> None:
-    refused = await counteract("import", "-", database_url=database_url, given="\n{}\nnot json\n")
+    refused = await counteract("events", "import", "-", database_url=database_url, given="\n{}\nnot json\n")
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.splitlines() == [
@@ -105,7 +105,7 @@ async def test_bad_lines_are_named_in_place_of_a_traceback(database_url: str) ->
 
 
 async def test_the_application_is_told_who_may_import(app_url: str) -> None:
-    refused = await counteract("import", "-", database_url=app_url, given="")
+    refused = await counteract("events", "import", "-", database_url=app_url, given="")
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "connect as the owner, who also migrates, not as counteract_app" in refused.stderr
@@ -115,7 +115,7 @@ async def test_the_application_is_told_who_may_import(app_url: str) -> None:
 async def test_a_missing_database_is_asked_for(command: str, tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text("kept")
-    refused = await counteract(command, str(file), database_url=None)
+    refused = await counteract("events", command, str(file), database_url=None)
 
     assert (refused.returncode, refused.stderr) == (1, "which database? Give --database-url or set DATABASE_URL\n")
     assert file.read_text() == "kept"

@@ -73,6 +73,9 @@ def reader(wheel: Path, tmp_path: Path) -> Iterator[Reader]:
         "PYTHONPATH": str(installed),
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": WIDTH,
+        # A terminal, as the reader has one, without colours.
+        "TTY_COMPATIBLE": "1",
+        "TERM": "dumb",
     }
     with ExitStack() as stack:
         yield Reader(folder, environment, stack)

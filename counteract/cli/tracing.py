@@ -1,0 +1,116 @@
+"""`counteract events trace`: what one saga, or one request, set off, as a tree of causes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counteract.cli.showing import AsJson, document, is_for_programs
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from rich.tree import Tree
+
+    from counteract.store import StoredEvent
+
+_COMMANDS = """
+    select command_id, step, activity_type, status, undoes, coalesce(started_at, recorded_at)
+    from commands where saga_id = %s order by recorded_at, command_id
+"""
+_MOST = 100_000
+
+
+@dataclass(slots=True)
+class Node:
+    """A command or an event, and what it caused."""
+
+    id: str
+    cause: str | None
+    time: datetime
+    title: str
+    facts: dict[str, Any]
+    children: list[Node] = field(default_factory=list)
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
+        yield depth, self
+        for child in self.children:
+            yield from child.walk(depth + 1)
+
+
+def trace(
+    correlation_id: Annotated[str, typer.Argument(metavar="ID", help="A saga's id, or another correlation id.")],
+    database_url: Annotated[
+        str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
+    ],
+    as_json: AsJson = None,
+) -> None:
+    """The whole story of one saga: its commands, the events that each caused, and what undid them."""
+    roots = asyncio.run(_traced(database_url, correlation_id))
+    if not roots:
+        raise CounteractError(f"nothing is known of {correlation_id!r}: neither a command nor an event has it")
+    if is_for_programs(as_json):
+        for depth, node in (step for root in roots for step in root.walk()):
+            print(json.dumps({"depth": depth, "id": node.id, "cause": node.cause, **node.facts}, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.tree import Tree
+
+    tree = Tree(correlation_id, highlight=False)
+    for root in roots:
+        _grow(tree, root)
+    Console(soft_wrap=True, highlight=False).print(tree)
+
+
+async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
+    from counteract.store.connecting import connect
+    from counteract.store.high_water_mark import HighWaterMark
+    from counteract.store.reading import Selection, read_selected
+    from counteract.store.translating import translated
+
+    with translated():
+        async with await connect(url) as connection:
+            end = await HighWaterMark(connection).settled(timeout=30)
+            commands = await (await connection.execute(_COMMANDS, (correlation_id,))).fetchall()
+            selection = Selection(correlation_id=correlation_id)
+            events = await read_selected(connection, selection, after=0, up_to=end, limit=_MOST)
+    return story([*map(_command, commands), *map(_event, events)])
+
+
+def story(nodes: Sequence[Node]) -> Sequence[Node]:
+    """Each beneath its cause, as far as that is among them, in the order of time."""
+    known = {node.id: node for node in nodes}
+    roots: list[Node] = []
+    for node in sorted(nodes, key=lambda each: each.time):
+        cause = known.get(node.cause or "")
+        (roots if cause is None or cause is node else cause.children).append(node)
+    return roots
+
+
+def _command(row: Sequence[Any]) -> Node:
+    command_id, step, activity, status, undoes, time = row
+    title = f"{activity} [{status}]" if undoes is None else f"undone by {activity} [{status}]"
+    facts = {"kind": "command", "step": step, "activity": activity, "status": status, "time": time.isoformat()}
+    return Node(str(command_id), str(undoes) if undoes else None, time, title, facts)
+
+
+def _event(event: StoredEvent) -> Node:
+    cause = event.metadata.get("causation_id")
+    title = f"{event.position}  {event.stream}  {event.version}  {event.event_type}  {event.data}"
+    return Node(
+        str(event.event_id), cause and str(cause), event.recorded_at, title, {"kind": "event"} | document(event)
+    )
+
+
+def _grow(tree: Tree, node: Node) -> None:
+    from rich.text import Text
+
+    branch = tree.add(Text(node.title))
+    for child in node.children:
+        _grow(branch, child)
