@@ -36,7 +36,7 @@ class Holder(NamedTuple):
     pid: int | None
     """None: it is prepared, and belongs to no session."""
     transaction: str
-    """Virtual transaction id, `-1/<xid>` once it is prepared."""
+    """Virtual transaction id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +46,29 @@ class Candidate:
     position: int
     pending: frozenset[Holder]
     prepared: frozenset[Holder]
-    """Those that were prepared when last seen, pending or not."""
+    """Those that were prepared at the last look, pending or not."""
+    prepared_before: frozenset[Holder]
+    """The same of the look before."""
 
     @classmethod
     def of(cls, position: int, holders: AbstractSet[Holder]) -> Candidate:
         """`holders` were read after `position`."""
-        return cls(position, frozenset(holders), _prepared(holders))
+        prepared = _prepared(holders)
+        return cls(position, frozenset(holders), prepared, prepared)
 
     def seen_again(self, holders: AbstractSet[Holder]) -> Candidate:
         """What is still pending, given today's holders.
 
-        PREPARE TRANSACTION gives a lock to another holder, in one step. So when a session's transaction is gone, any
-        prepared one that is new may be its continuation. When none is gone, none is: that is why this comes to an end
-        however many transactions are prepared meanwhile.
+        PREPARE TRANSACTION gives a lock to another holder. So when a session's transaction is gone, any prepared one
+        that is new may be its continuation, and new is also what came with the last look: pg_locks reads the sessions'
+        own locks first and the shared table later, and may show one transaction as both. When no session is gone, none
+        is continued: that is why this comes to an end however many transactions are prepared meanwhile.
         """
         gone = self.pending - holders
         prepared = _prepared(holders)
-        may_continue = prepared - self.prepared if any(holder.pid is not None for holder in gone) else frozenset()
-        return Candidate(self.position, (self.pending & holders) | may_continue, prepared)
+        is_new = prepared - self.prepared_before
+        may_continue = is_new if any(holder.pid is not None for holder in gone) else frozenset[Holder]()
+        return Candidate(self.position, (self.pending & holders) | may_continue, prepared, self.prepared)
 
 
 def _prepared(holders: AbstractSet[Holder]) -> frozenset[Holder]:
