@@ -10,11 +10,14 @@ these positions is committed or dead for ever, whoever else has begun to write s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import monotonic
 from typing import NamedTuple
 
 from counteract.errors import StoreError, StoreUnavailable
+from counteract.observability import observe_delay
 from counteract.store.connecting import Connection
 
 # last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A standby
@@ -75,6 +78,12 @@ def _prepared(holders: AbstractSet[Holder]) -> frozenset[Holder]:
     return frozenset(holder for holder in holders if holder.pid is None)
 
 
+def _seen_since(before: Mapping[Holder, float], holders: AbstractSet[Holder], now: float) -> Mapping[Holder, float]:
+    """When each of the holders was first seen. A prepared one may have been a session's before, the oldest of those gone."""
+    oldest_gone = min((since for holder, since in before.items() if holder not in holders), default=now)
+    return {holder: before.get(holder, oldest_gone if holder.pid is None else now) for holder in holders}
+
+
 class HighWaterMark:
     """The high water mark as seen through one connection, which must be in autocommit mode.
 
@@ -87,6 +96,10 @@ class HighWaterMark:
         self._candidate = Candidate.of(0, frozenset())
         self.position = 0
         """Every position up to this one is committed or dead for ever. Statements that begin from now on see them all."""
+        self.delay = 0.0
+        """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look."""
+        self._seen_since: Mapping[Holder, float] = {}
+        observe_delay(self)
 
     @property
     def is_settled(self) -> bool:
@@ -103,7 +116,13 @@ class HighWaterMark:
             if not candidate.pending:
                 self.position = position
         self._candidate = candidate
+        self._measure(holders)
         return self.position
+
+    def _measure(self, holders: AbstractSet[Holder]) -> None:
+        now = monotonic()
+        self._seen_since = _seen_since(self._seen_since, holders, now)
+        self.delay = now - min((self._seen_since[holder] for holder in self._candidate.pending), default=now)
 
     async def settled(self, *, timeout: float) -> int:  # noqa: ASYNC109 - the error says what was waited for
         """The mark, at or beyond the sequence's value of now. Raises StoreUnavailable after `timeout` seconds."""
