@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
@@ -18,9 +19,6 @@ from counteract.errors import StoreError, StoreUnavailable, WrongExpectedVersion
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _meter = get_meter("counteract")
-_appends = _meter.create_counter(
-    "counteract.store.appends", unit="{append}", description="Appends that have ended, by their outcome."
-)
 _durations = _meter.create_histogram(
     "counteract.store.append.duration",
     unit="s",
@@ -28,11 +26,14 @@ _durations = _meter.create_histogram(
     explicit_bucket_boundaries_advisory=_SECONDS,
 )
 
+_OUTCOMES = ("appended", "conflict", "unavailable", "refused", "cancelled", "failed")
 # Made once: an append should not have to.
-_ATTRIBUTES = {
-    outcome: {"outcome": outcome}
-    for outcome in ("appended", "conflict", "unavailable", "refused", "cancelled", "failed")
-}
+_ATTRIBUTES = {outcome: {"outcome": outcome} for outcome in _OUTCOMES}
+
+# Counted here and told when asked: handing each to an SDK would cost as much again as its time does.
+_appends = Counter[str]()
+# An SDK asks from a thread of its own.
+_lock = Lock()
 
 
 def appending(*, anything: bool) -> AbstractContextManager[None]:
@@ -49,9 +50,10 @@ class _Appending:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        attributes = _ATTRIBUTES[_outcome(error)]
-        _appends.add(1, attributes)
-        _durations.record(perf_counter() - self._began, attributes)
+        outcome = _outcome(error)
+        with _lock:
+            _appends[outcome] += 1
+        _durations.record(perf_counter() - self._began, _ATTRIBUTES[outcome])
 
 
 def _outcome(error: BaseException | None) -> str:
@@ -69,6 +71,19 @@ def _outcome(error: BaseException | None) -> str:
     return "failed"
 
 
+def _appends_so_far(_: CallbackOptions) -> Iterable[Observation]:
+    with _lock:
+        return [Observation(count, _ATTRIBUTES[outcome]) for outcome, count in _appends.items()]
+
+
+_meter.create_observable_counter(
+    "counteract.store.appends",
+    callbacks=[_appends_so_far],
+    unit="{append}",
+    description="Appends that have ended, by their outcome.",
+)
+
+
 class Delayed(Protocol):
     """What knows how long others keep it waiting."""
 
@@ -79,8 +94,6 @@ class Delayed(Protocol):
 
 
 _delayed: WeakSet[Delayed] = WeakSet()
-# An SDK collects in a thread of its own.
-_lock = Lock()
 
 
 def observe_delay(of: Delayed) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from opentelemetry.metrics import set_meter_provider
-from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogramDataPoint,
@@ -45,7 +45,7 @@ Delay = Callable[[], float]
 def sdk() -> InMemoryMetricReader:
     """A process takes one provider, and keeps it."""
     each_time_anew = AggregationTemporality.DELTA
-    reader = InMemoryMetricReader({Counter: each_time_anew, Histogram: each_time_anew})
+    reader = InMemoryMetricReader({ObservableCounter: each_time_anew, Histogram: each_time_anew})
     set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
     return reader
 
@@ -78,7 +78,8 @@ def collect(sdk: InMemoryMetricReader) -> Collect:
 def appends(collect: Collect) -> Appends:
     def counts() -> Mapping[str, float]:
         found = collect("counteract.store.appends")
-        return {outcome: point.value for outcome, point in found.items() if isinstance(point, NumberDataPoint)}
+        values = {outcome: point.value for outcome, point in found.items() if isinstance(point, NumberDataPoint)}
+        return {outcome: value for outcome, value in values.items() if value}
 
     return counts
 
