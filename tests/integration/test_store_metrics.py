@@ -118,7 +118,7 @@ async def test_an_append_is_timed_in_seconds(event_store: PostgresEventStore, co
     assert isinstance(point, HistogramDataPoint)
     assert point.count == 1
     assert 0.00001 < point.sum < 10
-    assert point.explicit_bounds[0] < 0.001, "the usual bounds are meant for milliseconds"
+    assert point.explicit_bounds[-1] < 60, "the usual bounds are meant for milliseconds"
 
 
 async def test_a_conflict_is_counted_as_one(event_store: PostgresEventStore, appends: Appends) -> None:
@@ -219,13 +219,14 @@ async def test_the_longest_delay_of_all_readers_is_reported(app_url: str, delay:
         assert delay() >= 0.05 > late.delay
 
 
-async def test_a_reader_that_is_gone_reports_nothing(app_url: str, collect: Collect) -> None:
-    async with await connect(app_url) as reader:
+async def test_a_reader_that_is_gone_does_not_report_for_ever(app_url: str, collect: Collect) -> None:
+    async with await connect(app_url) as reader, await connect(app_url) as writer, writer.transaction():
+        await append(writer, "a")
         mark = HighWaterMark(reader)
         await mark.advance()
-        assert collect("counteract.store.high_water_mark.delay")
+        assert "None" in collect("counteract.store.high_water_mark.delay")
         del mark
-    assert not collect("counteract.store.high_water_mark.delay")
+        assert "None" not in collect("counteract.store.high_water_mark.delay")
 
 
 def test_an_application_that_measures_nothing_does_not_load_the_sdk() -> None:
