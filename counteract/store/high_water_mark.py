@@ -97,7 +97,10 @@ class HighWaterMark:
         self.position = 0
         """Every position up to this one is committed or dead for ever. Statements that begin from now on see them all."""
         self.delay = 0.0
-        """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look."""
+        """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look.
+
+        0 where nobody waits: after a look that failed, too, for the error's traceback may keep this object alive.
+        """
         self._seen_since: Mapping[Holder, float] = {}
         observe_delay(self)
 
@@ -108,7 +111,11 @@ class HighWaterMark:
 
     async def advance(self) -> int:
         """Look once, without waiting; the mark, moved as far as can be proved now. One round trip."""
-        position, holders = await self._look()
+        try:
+            position, holders = await self._look()
+        except BaseException:
+            self.delay = 0.0
+            raise
         candidate = self._candidate.seen_again(holders)
         if not candidate.pending:
             self.position = candidate.position
@@ -131,6 +138,8 @@ class HighWaterMark:
                 return await self._wait()
         except TimeoutError:
             raise StoreUnavailable(f"an append has been under way for more than {timeout} seconds; retry") from None
+        finally:
+            self.delay = 0.0
 
     async def _wait(self) -> int:
         await self.advance()

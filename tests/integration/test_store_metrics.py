@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import Histogram, MeterProvider, ObservableCounter
@@ -219,14 +220,38 @@ async def test_the_longest_delay_of_all_readers_is_reported(app_url: str, delay:
         assert delay() >= 0.05 > late.delay
 
 
-async def test_a_reader_that_is_gone_does_not_report_for_ever(app_url: str, collect: Collect) -> None:
+async def test_a_reader_that_is_gone_does_not_report_for_ever(app_url: str, delay: Delay) -> None:
+    async with await connect(app_url) as reader, await connect(app_url) as writer, writer.transaction():
+        gone, other = HighWaterMark(reader), HighWaterMark(reader)
+        await append(writer, "a")
+        await gone.advance()
+        await asyncio.sleep(0.05)
+        await gone.advance()
+        await other.advance()
+        del gone
+        assert delay() == other.delay
+
+
+async def test_a_reader_whose_connection_is_lost_waits_for_nothing(app_url: str) -> None:
     async with await connect(app_url) as reader, await connect(app_url) as writer, writer.transaction():
         await append(writer, "a")
         mark = HighWaterMark(reader)
         await mark.advance()
-        assert "None" in collect("counteract.store.high_water_mark.delay")
-        del mark
-        assert "None" not in collect("counteract.store.high_water_mark.delay")
+        await mark.advance()
+        assert mark.delay > 0
+        await writer.execute("select pg_terminate_backend(%s, 5000)", (reader.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError):
+            await mark.advance()
+        assert mark.delay == 0
+
+
+async def test_a_reader_that_has_given_up_waits_for_nothing(app_url: str) -> None:
+    async with await connect(app_url) as reader, await connect(app_url) as writer, writer.transaction():
+        await append(writer, "a")
+        mark = HighWaterMark(reader)
+        with pytest.raises(StoreUnavailable):
+            await mark.settled(timeout=0.05)
+        assert mark.delay == 0
 
 
 def test_an_application_that_measures_nothing_does_not_load_the_sdk() -> None:
