@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected
 from counteract.messages import Command, Dispatch
+from counteract.observability import appending
 from counteract.store import PostgresEventStore
 from counteract.store.connecting import Connection
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
@@ -94,11 +95,12 @@ class Fence:
         Raises WrongExpectedVersion, having recorded nothing, where another writer was faster.
         """
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
-        encoded = append_arguments(changes, dispatch.metadata(), max_event_bytes=self.store.max_event_bytes)
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
-        async with self.store.connection() as connection:
-            appends = await self.store.sealed(connection, changes, encoded)
-            found = Found(*await _fetch(connection, _RECORD, own + appends.literals))
+        with appending(anything=any(change.events for change in changes)):
+            encoded = append_arguments(changes, dispatch.metadata(), max_event_bytes=self.store.max_event_bytes)
+            async with self.store.connection() as connection:
+                appends = await self.store.sealed(connection, changes, encoded)
+                found = Found(*await _fetch(connection, _RECORD, own + appends.literals))
         self.store.wake_subscribers()
         return found
 

@@ -15,7 +15,7 @@ MAX_APPEND_STREAMS = 256
 """Each takes an entry of the lock table, which all sessions share. `append_events` has the same limit."""
 MAX_APPEND_EVENTS = 10_000
 MAX_APPEND_BYTES = 16 * 1024 * 1024
-"""Of data and metadata together. Both measured in docs/decisions/0061: half a second, and 180 MiB of the server's memory."""
+"""Of data and metadata together. As measured, so much takes half a second, and 180 MiB of the server's memory."""
 MAX_ID_BYTES = 1024
 """Of each part of a stream's id, and of a correlation id: both are indexed, and an index takes 2704 bytes a row."""
 

@@ -10,11 +10,14 @@ these positions is committed or dead for ever, whoever else has begun to write s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import monotonic
 from typing import NamedTuple
 
 from counteract.errors import StoreError, StoreUnavailable
+from counteract.observability import observe_delay
 from counteract.store.connecting import Connection
 
 # last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A standby
@@ -36,7 +39,7 @@ class Holder(NamedTuple):
     pid: int | None
     """None: it is prepared, and belongs to no session."""
     transaction: str
-    """Virtual transaction id, `-1/<xid>` once it is prepared."""
+    """Virtual transaction id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,39 @@ class Candidate:
     position: int
     pending: frozenset[Holder]
     prepared: frozenset[Holder]
-    """Those that were prepared when last seen, pending or not."""
+    """Those that were prepared at the last look, pending or not."""
+    prepared_before: frozenset[Holder]
+    """The same of the look before."""
 
     @classmethod
     def of(cls, position: int, holders: AbstractSet[Holder]) -> Candidate:
         """`holders` were read after `position`."""
-        return cls(position, frozenset(holders), _prepared(holders))
+        prepared = _prepared(holders)
+        return cls(position, frozenset(holders), prepared, prepared)
 
     def seen_again(self, holders: AbstractSet[Holder]) -> Candidate:
         """What is still pending, given today's holders.
 
-        PREPARE TRANSACTION gives a lock to another holder, in one step. So when a session's transaction is gone, any
-        prepared one that is new may be its continuation. When none is gone, none is: that is why this comes to an end
-        however many transactions are prepared meanwhile.
+        PREPARE TRANSACTION gives a lock to another holder. So when a session's transaction is gone, any prepared one
+        that is new may be its continuation, and new is also what came with the last look: pg_locks reads the sessions'
+        own locks first and the shared table later, and may show one transaction as both. When no session is gone, none
+        is continued: that is why this comes to an end however many transactions are prepared meanwhile.
         """
         gone = self.pending - holders
         prepared = _prepared(holders)
-        may_continue = prepared - self.prepared if any(holder.pid is not None for holder in gone) else frozenset()
-        return Candidate(self.position, (self.pending & holders) | may_continue, prepared)
+        is_new = prepared - self.prepared_before
+        may_continue = is_new if any(holder.pid is not None for holder in gone) else frozenset[Holder]()
+        return Candidate(self.position, (self.pending & holders) | may_continue, prepared, self.prepared)
 
 
 def _prepared(holders: AbstractSet[Holder]) -> frozenset[Holder]:
     return frozenset(holder for holder in holders if holder.pid is None)
+
+
+def _seen_since(before: Mapping[Holder, float], holders: AbstractSet[Holder], now: float) -> Mapping[Holder, float]:
+    """When each of the holders was first seen. A prepared one may have been a session's before, the oldest of those gone."""
+    oldest_gone = min((since for holder, since in before.items() if holder not in holders), default=now)
+    return {holder: before.get(holder, oldest_gone if holder.pid is None else now) for holder in holders}
 
 
 class HighWaterMark:
@@ -82,6 +96,13 @@ class HighWaterMark:
         self._candidate = Candidate.of(0, frozenset())
         self.position = 0
         """Every position up to this one is committed or dead for ever. Statements that begin from now on see them all."""
+        self.delay = 0.0
+        """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look.
+
+        0 where nobody waits: after a look that failed, too, for the error's traceback may keep this object alive.
+        """
+        self._seen_since: Mapping[Holder, float] = {}
+        observe_delay(self)
 
     @property
     def is_settled(self) -> bool:
@@ -90,7 +111,11 @@ class HighWaterMark:
 
     async def advance(self) -> int:
         """Look once, without waiting; the mark, moved as far as can be proved now. One round trip."""
-        position, holders = await self._look()
+        try:
+            position, holders = await self._look()
+        except BaseException:
+            self.delay = 0.0
+            raise
         candidate = self._candidate.seen_again(holders)
         if not candidate.pending:
             self.position = candidate.position
@@ -98,7 +123,13 @@ class HighWaterMark:
             if not candidate.pending:
                 self.position = position
         self._candidate = candidate
+        self._measure(holders)
         return self.position
+
+    def _measure(self, holders: AbstractSet[Holder]) -> None:
+        now = monotonic()
+        self._seen_since = _seen_since(self._seen_since, holders, now)
+        self.delay = now - min((self._seen_since[holder] for holder in self._candidate.pending), default=now)
 
     async def settled(self, *, timeout: float) -> int:  # noqa: ASYNC109 - the error says what was waited for
         """The mark, at or beyond the sequence's value of now. Raises StoreUnavailable after `timeout` seconds."""
@@ -107,6 +138,8 @@ class HighWaterMark:
                 return await self._wait()
         except TimeoutError:
             raise StoreUnavailable(f"an append has been under way for more than {timeout} seconds; retry") from None
+        finally:
+            self.delay = 0.0
 
     async def _wait(self) -> int:
         await self.advance()

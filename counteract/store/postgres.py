@@ -10,6 +10,7 @@ from uuid import UUID
 
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
+from counteract.observability import appending
 from counteract.store.checking import check_stream
 from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
@@ -111,12 +112,13 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-        encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
-        async with self.connection() as connection:
-            arguments = await self.sealed(connection, changes, encoded)
-            one = arguments.of_one_event
-            query, parameters = (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
-            rows = await (await connection.execute(query, parameters)).fetchall()
+        with appending(anything=any(change.events for change in changes)):
+            encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
+            async with self.connection() as connection:
+                arguments = await self.sealed(connection, changes, encoded)
+                one = arguments.of_one_event
+                query, parameters = (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
+                rows = await (await connection.execute(query, parameters)).fetchall()
         self.wake_subscribers()
         return [Appended(*row) for row in rows]
 

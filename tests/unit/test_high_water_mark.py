@@ -54,8 +54,14 @@ def test_a_prepared_transaction_is_taken_for_the_continuation_of_one_that_vanish
     assert pending({ANN, BOB}, {BOB, PREPARED}) == {BOB, PREPARED}
 
 
+def test_a_transaction_seen_twice_while_it_was_being_prepared_stays_pending() -> None:
+    """One look at pg_locks may show it with its session and as prepared: the parts of that view are read one by one."""
+    assert pending({ANN}, {ANN, PREPARED}, {PREPARED}) == {PREPARED}
+    assert pending({ANN}, {ANN, PREPARED}, {PREPARED}, set()) == set()
+
+
 def test_one_that_was_prepared_while_nobody_vanished_continues_nobody() -> None:
-    assert pending({ANN}, {ANN, PREPARED}, {PREPARED}) == set()
+    assert pending({ANN}, {ANN, PREPARED}, {ANN, PREPARED}, {PREPARED}) == set()
 
 
 def test_the_end_of_a_prepared_transaction_makes_no_other_pending() -> None:
