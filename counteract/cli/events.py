@@ -59,7 +59,9 @@ def read(
     as_json: AsJson = None,
 ) -> None:
     """Events in the order in which they happened, of all streams or of one."""
-    wanted = Wanted(_stream(stream), category, types, correlation, after, before, limit, backwards)
+    wanted = Wanted(
+        named_stream(stream) if stream else None, category, types, correlation, after, before, limit, backwards
+    )
     asyncio.run(_read(database_url, wanted, as_json))
 
 
@@ -100,9 +102,7 @@ def state(
     modules: Modules = None,
 ) -> None:
     """What a stream's events lead to, by the application's own decider: now, or as it was."""
-    named = _stream(stream)
-    assert named is not None  # noqa: S101 - it is given, or refused
-    asyncio.run(_state(database_url, named, _moment(at), modules))
+    asyncio.run(_state(database_url, named_stream(stream), _moment(at), modules))
 
 
 class Wanted:
@@ -213,9 +213,8 @@ def _readable(state: Any) -> str:
         return repr(state)
 
 
-def _stream(name: str | None) -> StreamId | None:
-    if name is None:
-        return None
+def named_stream(name: str) -> StreamId:
+    """Raises CounteractError for what is no stream's name."""
     aggregate_type, slash, aggregate_id = name.partition("/")
     if not slash:
         raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
