@@ -112,7 +112,9 @@ async def log(bench: Bench) -> Section:
         for each in others:
             if each.name == PEER:
                 await each.ask(order="choose", number=events // 100, events=100)
-        return log_section([await bench.race(ours, each, order="read") for each in others])
+        pages = [await bench.race(ours, each, order="read") for each in others]
+        followed = [await bench.race(ours, each, order="subscribe") for each in others if each.name == PEER]
+        return log_section(pages, followed)
 
 
 async def imports(bench: Bench) -> Section:

@@ -61,10 +61,19 @@ def load_section(rows: Sequence[tuple[int, Sequence[Race], Mapping[str, float]]]
     return section
 
 
-def log_section(races: Sequence[Race]) -> Section:
-    section = Section("Reading the log in order, events per second", ("ours", *_columns(races)))
-    section.rows = [(f"{races[0].ours:.0f}", *_figures(races))]
-    section.note = "In pages of 1000, up to the high water mark. By hand: rows, by position, without that proof."
+def log_section(pages: Sequence[Race], followed: Sequence[Race]) -> Section:
+    columns = ("how", "against", "ours", "theirs", "ratio", "lowest to highest")
+    section = Section("Reading the log in order, events per second", columns)
+    section.rows = [
+        (how, LABELS[race.peer], f"{race.ours:.0f}", f"{race.theirs:.0f}", *_ratio(race))
+        for how, races in (("pages", pages), ("subscription", followed))
+        for race in races
+    ]
+    section.note = (
+        "Pages are of 1000. Ours go up to the high water mark; by hand they are rows, by position, without that proof; "
+        "those of eventsourcing are what its recorder selects: five columns, undecoded, where ours are ten, their metadata "
+        "parsed. A subscription hands the same to a handler, and ours keeps its checkpoint. The goal is twice theirs."
+    )
     return section
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.stores.workload import (
     EVENT,
@@ -22,8 +26,9 @@ from benchmarks.stores.workload import (
     streams,
     written,
 )
-from counteract.store import ExactVersion, PostgresEventStore
+from counteract.store import ExactVersion, PostgresEventStore, StoredEvent
 from counteract.store.importing import import_events
+from counteract.subscriptions import Subscriber, Subscription
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "cold": {"cached_states": 0, "snapshot_every": 0},
@@ -31,6 +36,24 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "cached": {},
 }
 """A load's: options of the store."""
+
+
+class _Counting(Subscriber):
+    """Until it has seen the end of the log that was there at its start."""
+
+    def __init__(self) -> None:
+        # A new name each time, which begins with the first event.
+        self.name = f"counting-{uuid4().hex}"
+        self.count, self.end = 0, 0
+        self.stopped = asyncio.Event()
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        self.end = (await connection.execute(text("select max(position) from events"))).scalar_one()
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        self.count += len(events)
+        if events[-1].position >= self.end:
+            self.stopped.set()
 
 
 class OnCounteract:
@@ -96,6 +119,17 @@ class OnCounteract:
                 count += len(events)
                 after = events[-1].position
             return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
+
+    async def subscribe(self) -> Answer:
+        """The whole log, handed to a subscriber, its checkpoint kept."""
+        counting = _Counting()
+        began = time.perf_counter()
+        subscription = asyncio.create_task(Subscription(self._url, counting, batch_size=PAGE).run())
+        await counting.stopped.wait()
+        elapsed = time.perf_counter() - began
+        subscription.cancel()
+        await asyncio.wait([subscription])
+        return {"elapsed": elapsed, "each": [], "count": counting.count}
 
     async def bulk(self, *, number: int, events: int) -> Answer:
         lines = [line(stream) for stream, _ in streams(number, events)]

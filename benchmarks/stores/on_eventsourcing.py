@@ -95,6 +95,23 @@ class OnEventsourcing:
         await repeated(load, len(self._streams[events]))
         return await repeated(load, loads)
 
+    async def subscribe(self) -> Answer:
+        """The whole log, as it hands it to whoever follows it."""
+
+        def follow() -> int:
+            recorder, count = self._application.recorder, 0
+            end = recorder.max_notification_id() or 0
+            with recorder.subscribe(gt=0) as subscription:
+                for notification in subscription:
+                    count += 1
+                    if notification.id >= end:
+                        break
+            return count
+
+        began = time.perf_counter()
+        count = await asyncio.to_thread(follow)
+        return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
+
     async def read(self) -> Answer:
         recorder = self._application.recorder
         began, count, after = time.perf_counter(), 0, 0
