@@ -11,6 +11,7 @@ import typer
 
 from counteract.cli import contracts, personal, sagas, store
 from counteract.cli.dev import dev
+from counteract.cli.doctor import doctor
 from counteract.cli.events import events
 from counteract.cli.migrate import migrate
 from counteract.cli.personal import forget
@@ -21,6 +22,7 @@ from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
+app.command()(doctor)
 app.command()(events)
 app.command()(export)
 app.command()(forget)

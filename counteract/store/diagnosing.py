@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -57,19 +57,7 @@ _KEYS = """
     (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id desc limit 1)
 """
 
-CHECKS = (
-    "database",
-    "version",
-    "writes",
-    "encoding",
-    "schema",
-    "role",
-    "idle timeout",
-    "clock",
-    "appenders",
-    "high water mark",
-    "master key",
-)
+Check = Callable[[], Awaitable[Finding | Sequence[Finding]]]
 
 
 class Role(NamedTuple):
@@ -92,6 +80,21 @@ class Examination:
     now: Callable[[], datetime]
     _stuck: Sequence[Appender] = field(default=())
 
+    def checks(self) -> Mapping[str, Check]:
+        """In an order in which each may build on those before."""
+        return {
+            "version": self.version,
+            "writes": self.writes,
+            "encoding": self.encoding,
+            "schema": self.schema,
+            "role": self.role,
+            "idle timeout": self.idle_timeout,
+            "clock": self.clock,
+            "appenders": self.appenders,
+            "high water mark": self.high_water_mark,
+            "master key": self.master_key,
+        }
+
     async def version(self) -> Finding:
         number = self.connection.info.server_version
         name = (self.connection.info.parameter_status("server_version") or str(number)).split()[0]
@@ -113,7 +116,11 @@ class Examination:
 
     async def encoding(self) -> Finding:
         seen = await look_at(self.connection)
-        refuse_encoding(seen.encoding)
+        try:
+            refuse_encoding(seen.encoding)
+        except ConfigurationError as error:
+            what, _, remedy = error.problems[0].partition(": ")
+            return problem("encoding", what, remedy)
         return ok("encoding", seen.encoding)
 
     async def schema(self) -> Finding:
@@ -149,7 +156,7 @@ class Examination:
         self._stuck = await stuck_appenders(self.connection, self.patience)
         if not self._stuck:
             return [ok("appenders", f"none kept others waiting for {self.patience:g} s")]
-        return [_stuck(each, self.patience) for each in self._stuck]
+        return [examined_appender(each, self.patience) for each in self._stuck]
 
     async def high_water_mark(self) -> Finding:
         name, began = "high water mark", time.monotonic()
@@ -162,7 +169,7 @@ class Examination:
             seconds = max([self.patience, *(each.seconds or 0 for each in known)])
             row = await (await self.connection.execute(_UNSEEN, (seconds,))).fetchone()
             unseen = row[0] if row else 0
-            what = f"it has stood still for {seconds:.0f} s: subscribers do not see the last {unseen} positions"
+            what = f"it has stood still for {seconds:.0f} s: subscribers see none of the last {unseen} positions"
             return problem(name, what, "end the appenders that hold it up", seconds=seconds, unseen=unseen)
         seconds = time.monotonic() - began
         return ok(name, f"at position {position}, {seconds * 1000:.0f} ms behind", position=position, seconds=seconds)
@@ -187,13 +194,52 @@ class Examination:
         return ok(name, "it opens the oldest and the newest key of personal data")
 
 
+def examined_role(role: Role) -> Finding:
+    who = f"{role.name}, a superuser" if role.is_superuser else f"{role.name}, which owns the tables"
+    if role.is_superuser or role.is_owner:
+        what = f"{who}: it could drop what keeps events from being changed"
+        return advice("role", what, f"let the application connect as {APP_ROLE}, and keep this role for migrations")
+    if role.writes:
+        what = f"{role.name} may write past the functions: {', '.join(role.writes)}"
+        remedy = f"run `counteract migrate`, which takes that from {APP_ROLE}; from another role, revoke it"
+        return problem("role", what, remedy, writes=role.writes)
+    if role.cannot_call:
+        what = f"{role.name} may not call {', '.join(role.cannot_call)}"
+        return problem("role", what, f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right")
+    return ok("role", f"{role.name} may append and read, and not change events")
+
+
+def examined_clock(before: datetime, database: datetime, after: datetime) -> Finding:
+    """`database`: its time, read between two times of this machine's."""
+    halfway = (after - before) / 2
+    seconds = (database - (before + halfway)).total_seconds()
+    if abs(seconds) - halfway.total_seconds() <= MOST_CLOCK_SECONDS:
+        return ok("clock", f"{abs(seconds) * 1000:.0f} ms from the database's", seconds=seconds)
+    what = f"the database's clock is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} this machine's"
+    return problem("clock", what, "set both by NTP: events have the database's times", seconds=seconds)
+
+
+def examined_appender(appender: Appender, patience: float) -> Finding:
+    facts = appender.facts
+    waiting = "all subscribers" if appender.holds_up_readers else "writers to a stream"
+    since = f"for {patience:g} s or more" if appender.seconds is None else f"for {appender.seconds:.0f} s"
+    doing = f"{appender.state}: {facts['query']}" if appender.state else "what it does is hidden from this role"
+    if appender.prepared_as is None:
+        who = f"pid {appender.pid} ({appender.role}, {appender.application or 'no application_name'})"
+        what = f"{who} has kept {waiting} waiting {since}; {doing}"
+        remedy = f"end it, which rolls back what it did: select pg_terminate_backend({appender.pid})"
+    else:
+        gid = "'" + appender.prepared_as.replace("'", "''") + "'"
+        what = f"the prepared transaction {gid} of {appender.role} has kept {waiting} waiting {since}"
+        remedy = f"end it as its coordinator decided: commit prepared {gid}, or rollback prepared {gid}"
+    return problem("appenders", what, remedy, **facts)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def diagnose(
-    url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now
-) -> AsyncIterator[Finding]:
+async def diagnose(url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now) -> AsyncIterator[Finding]:
     """Looks at one thing after the other, and goes on whatever it finds. Changes nothing. Raises nothing of ours."""
     try:
         with translated():
@@ -204,12 +250,12 @@ async def diagnose(
     async with connection:
         yield ok("database", f"{connection.info.dbname} answers")
         examination = Examination(connection, patience, now)
-        for name in CHECKS[1:]:
-            for finding in await _findings(name, getattr(examination, name.replace(" ", "_"))):
+        for name, check in examination.checks().items():
+            for finding in await _findings(name, check):
                 yield finding
 
 
-async def _findings(name: str, check: Callable[[], Awaitable[Finding | Sequence[Finding]]]) -> Sequence[Finding]:
+async def _findings(name: str, check: Check) -> Sequence[Finding]:
     try:
         with translated():
             found = await check()
@@ -220,3 +266,7 @@ async def _findings(name: str, check: Callable[[], Awaitable[Finding | Sequence[
     except CounteractError as error:
         return [problem(name, _told(error), f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right")]
     return [found] if isinstance(found, Finding) else found
+
+
+def _told(error: CounteractError) -> str:
+    return "; ".join(error.problems) if isinstance(error, ConfigurationError) else str(error)
