@@ -40,8 +40,8 @@ class Seen(NamedTuple):
         return _after(self.revision) or [f"function {name}" for name in self.missing_functions]
 
 
-async def check_database(connection: Connection) -> str:
-    """The database's revision. Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing.
+async def check_database(connection: Connection) -> None:
+    """Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing.
 
     A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
     """
