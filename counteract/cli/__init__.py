@@ -11,6 +11,7 @@ import typer
 
 from counteract.cli import contracts, events, parked, personal, sagas, store
 from counteract.cli.dev import dev
+from counteract.cli.doctor import doctor
 from counteract.cli.migrate import migrate
 from counteract.cli.personal import forget
 from counteract.cli.record import record
@@ -19,6 +20,7 @@ from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(dev)
+app.command()(doctor)
 app.command()(forget)
 app.command()(migrate)
 app.command()(record)

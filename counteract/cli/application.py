@@ -30,7 +30,7 @@ Modules = Annotated[
 
 def named_modules(setting: str, given: Sequence[str] | None) -> Sequence[str]:
     """Those given, else those that the setting lists. Raises ConfigurationError where there are none."""
-    if names := given or _declared(setting):
+    if names := given or declared(setting):
         return names
     raise ConfigurationError(
         f"no {setting} are named", [f'give --{setting} MODULE, or set [tool.counteract] {setting} = ["…"]']
@@ -91,7 +91,8 @@ def _is_event_of(module: ModuleType, candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, Event) and candidate.__module__ == module.__name__
 
 
-def _declared(setting: str) -> Sequence[str]:
+def declared(setting: str) -> Sequence[str]:
+    """The modules that `[tool.counteract]` of pyproject.toml lists there."""
     file = Path("pyproject.toml")
     tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     names: list[str] = tables.get("tool", {}).get("counteract", {}).get(setting, [])

@@ -25,13 +25,19 @@ _LOOK = f"""
            array(select name from unnest(%s::text[]) as name where to_regproc(name) is null)
 """  # noqa: S608 - a constant
 _REVISION = f"select version_num from {VERSION_TABLE}"  # noqa: S608 - a constant
-_FUNCTIONS = [path.stem for path in FUNCTION_FILES]
+FUNCTIONS = tuple(path.stem for path in FUNCTION_FILES)
 
 
 class Seen(NamedTuple):
     encoding: str
     is_versioned: bool
     missing_functions: Sequence[str]
+    revision: str | None = None
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """The migrations, or else the functions, that this version needs and the database lacks."""
+        return _after(self.revision) or [f"function {name}" for name in self.missing_functions]
 
 
 async def check_database(connection: Connection) -> None:
@@ -39,17 +45,21 @@ async def check_database(connection: Connection) -> None:
 
     A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
     """
-    seen = Seen(*await (await connection.execute(_LOOK, (_FUNCTIONS,))).fetchone() or ())
+    _refuse(await look_at(connection))
+
+
+async def look_at(connection: Connection) -> Seen:
+    seen = Seen(*await (await connection.execute(_LOOK, (list(FUNCTIONS),))).fetchone() or ())
     row = await (await connection.execute(_REVISION)).fetchone() if seen.is_versioned else None
-    _refuse(seen, row[0] if row else None)
+    return seen._replace(revision=row[0] if row else None)
 
 
 def check_schema(url: str) -> None:
     """The same, for one-off work without an event loop."""
     with psycopg.connect(**connect_options(url), autocommit=True) as connection:
-        seen = Seen(*connection.execute(_LOOK, (_FUNCTIONS,)).fetchone() or ())
+        seen = Seen(*connection.execute(_LOOK, (list(FUNCTIONS),)).fetchone() or ())
         row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
-    _refuse(seen, row[0] if row else None)
+    _refuse(seen._replace(revision=row[0] if row else None))
 
 
 def refuse_encoding(encoding: str) -> None:
@@ -59,11 +69,10 @@ def refuse_encoding(encoding: str) -> None:
         raise ConfigurationError("the database cannot hold events", [problem])
 
 
-def _refuse(seen: Seen, revision: str | None) -> None:
+def _refuse(seen: Seen) -> None:
     refuse_encoding(seen.encoding)
-    missing = _after(revision) or [f"function {name}" for name in seen.missing_functions]
-    if missing:
-        raise SchemaOutdated(f"the database lacks {', '.join(missing)}: run `counteract migrate`")
+    if seen.missing:
+        raise SchemaOutdated(f"the database lacks {', '.join(seen.missing)}: run `counteract migrate`")
 
 
 def _after(revision: str | None) -> Sequence[str]:

@@ -1,0 +1,101 @@
+"""`counteract doctor`: what keeps an installation from working, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counteract.cli.temporal import Address, Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from rich.console import Console
+
+    from counteract.store.findings import Finding
+
+_STYLES = {"ok": "green", "advice": "yellow", "problem": "bold red", "skipped": "dim"}
+_VERDICT_WIDTH, _CHECK_WIDTH = 7, 17
+
+
+def doctor(
+    database_url: Annotated[
+        str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")
+    ] = "",
+    temporal: Annotated[bool, typer.Option("--temporal/--no-temporal", help="Look at the Temporal server too.")] = True,
+    task_queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One that workers for sagas must listen on; by default those of the sagas in flight. Can be repeated."
+        ),
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="An append that is under way for longer is stuck.")
+    ] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
+    """Look for what keeps the event store and the sagas from working. Changes nothing. 1 if there is a problem.
+
+    Connect as the application does: its rights and its settings are looked at too.
+    """
+
+    async def examinations() -> AsyncIterator[Finding]:
+        async with aclosing(_of_the_store(database_url, patience)) as findings:
+            async for each in findings:
+                yield each
+        if temporal:
+            from counteract.cli.diagnosing import diagnose
+
+            async with aclosing(diagnose(address, namespace, task_queue or ())) as findings:
+                async for each in findings:
+                    yield each
+
+    found = asyncio.run(_told(examinations(), shown=not as_json))
+    is_well = all(each.verdict != "problem" for each in found)
+    if as_json:
+        print(json.dumps({"ok": is_well, "checks": [asdict(each) for each in found]}))
+    if not is_well:
+        raise typer.Exit(1)
+
+
+async def _of_the_store(url: str, patience: float) -> AsyncIterator[Finding]:
+    from counteract.store.diagnosing import diagnose
+    from counteract.store.findings import problem
+
+    if not url:
+        yield problem("database", "which database?", "give --database-url or set DATABASE_URL")
+        return
+    async with aclosing(diagnose(url, patience=patience)) as findings:
+        async for each in findings:
+            yield each
+
+
+async def _told(findings: AsyncIterator[Finding], *, shown: bool) -> Sequence[Finding]:
+    """All of them, each shown as soon as it is there: some take seconds."""
+    from rich.console import Console
+
+    console, found = Console(highlight=False), []
+    async for each in findings:
+        found.append(each)
+        if shown:
+            _show(console, each)
+    return found
+
+
+def _show(console: Console, finding: Finding) -> None:
+    from rich.text import Text
+
+    line = Text.assemble(
+        (finding.verdict.ljust(_VERDICT_WIDTH), _STYLES[finding.verdict]),
+        f"  {finding.check.ljust(_CHECK_WIDTH)}  {finding.what}",
+    )
+    console.print(line, soft_wrap=True)
+    if finding.remedy:
+        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {finding.remedy}"), soft_wrap=True)

@@ -1,0 +1,272 @@
+"""What keeps an event store from working, or will: looked at from outside, on a connection as the application has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from counteract.errors import ConfigurationError, CounteractError, PersonalDataLocked, SchemaOutdated, StoreUnavailable
+from counteract.store.appenders import Appender, stuck_appenders
+from counteract.store.connecting import APP_ROLE, Connection, connect
+from counteract.store.findings import Finding, advice, ok, problem, skipped
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.inspecting import FUNCTIONS, REVISIONS, look_at, refuse_encoding
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.translating import translated
+
+LEAST_VERSION = 140000
+"""`create or replace trigger` is new in 14."""
+MOST_CLOCK_SECONDS = 1.0
+
+# Rights by themselves, those of the roles that it belongs to included. A superuser has them all.
+_ROLE = """
+    select current_user::text as name,
+           (select rolsuper from pg_roles where rolname = current_user) as is_superuser,
+           pg_has_role(current_user, (select relowner from pg_class where oid = 'events'::regclass), 'usage') as is_owner,
+           array(
+               select privilege || ' ' || name
+               from unnest(array['events', 'commands']) as name,
+                    unnest(array['insert', 'update', 'delete', 'truncate']) as privilege
+               where has_table_privilege(name, privilege)
+                  or case when privilege in ('insert', 'update') then has_any_column_privilege(name, privilege) end
+               order by 1
+           ) as writes,
+           array(
+               select proname::text from pg_proc
+               where prosecdef and proname = any (%s) and pg_function_is_visible(oid)
+                 and not has_function_privilege(oid, 'execute')
+               order by 1
+           ) as cannot_call
+"""
+_TAKES_WRITES = "select current_setting('transaction_read_only') = 'off'"
+# What the session began with, from the server, the database, the role or the URL: our own connections set it anew.
+_IDLE_TIMEOUT = """
+    select current_user::text, reset_val::integer from pg_settings where name = 'idle_in_transaction_session_timeout'
+"""
+_UNSEEN = """
+    select case when is_called then last_value else 0 end - position_at(clock_timestamp() - make_interval(secs => %s))
+    from events_position_seq
+"""
+# The oldest and the newest: if the master key was changed, one of them tells. Ids rise with time.
+_KEYS = """
+    (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id limit 1)
+    union
+    (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id desc limit 1)
+"""
+
+Check = Callable[[], Awaitable[Finding | Sequence[Finding]]]
+
+
+class Role(NamedTuple):
+    """The one that the connection has."""
+
+    name: str
+    is_superuser: bool
+    is_owner: bool
+    writes: Sequence[str]
+    """What it may do to the tables past the functions."""
+    cannot_call: Sequence[str]
+
+
+@dataclass
+class Examination:
+    """Of one database. `patience`: for how many seconds an append may be under way before it counts as stuck."""
+
+    connection: Connection
+    patience: float
+    now: Callable[[], datetime]
+    _stuck: Sequence[Appender] = field(default=())
+
+    def checks(self) -> Mapping[str, Check]:
+        """In an order in which each may build on those before."""
+        return {
+            "version": self.version,
+            "writes": self.writes,
+            "encoding": self.encoding,
+            "schema": self.schema,
+            "role": self.role,
+            "idle timeout": self.idle_timeout,
+            "clock": self.clock,
+            "appenders": self.appenders,
+            "high water mark": self.high_water_mark,
+            "master key": self.master_key,
+        }
+
+    async def version(self) -> Finding:
+        number = self.connection.info.server_version
+        name = (self.connection.info.parameter_status("server_version") or str(number)).split()[0]
+        if number < LEAST_VERSION:
+            return problem(
+                "version", f"PostgreSQL {name} is too old", f"upgrade the server to {LEAST_VERSION // 10000} or later"
+            )
+        return ok("version", f"PostgreSQL {name}", version=number)
+
+    async def writes(self) -> Finding:
+        row = await (await self.connection.execute(_TAKES_WRITES)).fetchone()
+        if row and row[0]:
+            return ok("writes", "the database takes writes")
+        return problem(
+            "writes",
+            "the database takes no writes: it is a standby, or set to read only",
+            "connect to the primary server (several hosts and target_session_attrs=read-write in the URL find it)",
+        )
+
+    async def encoding(self) -> Finding:
+        seen = await look_at(self.connection)
+        try:
+            refuse_encoding(seen.encoding)
+        except ConfigurationError as error:
+            what, _, remedy = error.problems[0].partition(": ")
+            return problem("encoding", what, remedy)
+        return ok("encoding", seen.encoding)
+
+    async def schema(self) -> Finding:
+        seen = await look_at(self.connection)
+        if missing := list(seen.missing):
+            remedy = "run `counteract migrate` as the owner of the database"
+            return problem("schema", f"the database lacks {', '.join(missing)}", remedy, missing=missing)
+        if seen.revision not in REVISIONS:
+            what = f"the database is at {seen.revision}, which this version of Counteract does not know"
+            return advice("schema", what, "upgrade Counteract here once the deployment is through")
+        return ok("schema", f"up to date, at {seen.revision}", revision=seen.revision)
+
+    async def role(self) -> Finding:
+        row = await (await self.connection.execute(_ROLE, (list(FUNCTIONS),))).fetchone()
+        return examined_role(Role(*row or ()))
+
+    async def idle_timeout(self) -> Finding:
+        role, milliseconds = await (await self.connection.execute(_IDLE_TIMEOUT)).fetchone() or ("", 0)
+        if milliseconds:
+            what = f"a transaction of {role} that is idle for {milliseconds / 1000:g} s is ended, whoever opened it"
+            return ok("idle timeout", what, seconds=milliseconds / 1000)
+        what = f"nothing ends an idle transaction that a program without our settings opens as {role}"
+        remedy = f"alter role \"{role}\" set idle_in_transaction_session_timeout = '30s'"
+        return (problem if role == APP_ROLE else advice)("idle timeout", what, remedy)
+
+    async def clock(self) -> Finding:
+        before = self.now()
+        row = await (await self.connection.execute("select clock_timestamp()")).fetchone()
+        after = self.now()
+        return examined_clock(before, row[0] if row else before, after)
+
+    async def appenders(self) -> Sequence[Finding]:
+        self._stuck = await stuck_appenders(self.connection, self.patience)
+        if not self._stuck:
+            return [ok("appenders", f"none kept others waiting for {self.patience:g} s")]
+        return [examined_appender(each, self.patience) for each in self._stuck]
+
+    async def high_water_mark(self) -> Finding:
+        name, began = "high water mark", time.monotonic()
+        mark = HighWaterMark(self.connection)
+        # Who is known to be stuck need not be waited for once more.
+        known = [each for each in self._stuck if each.holds_up_readers]
+        try:
+            position = await mark.settled(timeout=0.1 if known else self.patience)
+        except StoreUnavailable:
+            seconds = max([self.patience, *(each.seconds or 0 for each in known)])
+            row = await (await self.connection.execute(_UNSEEN, (seconds,))).fetchone()
+            unseen = row[0] if row else 0
+            what = f"it has stood still for {seconds:.0f} s: subscribers see none of the last {unseen} positions"
+            return problem(name, what, "end the appenders that hold it up", seconds=seconds, unseen=unseen)
+        seconds = time.monotonic() - began
+        return ok(name, f"at position {position}, {seconds * 1000:.0f} ms behind", position=position, seconds=seconds)
+
+    async def master_key(self) -> Finding:
+        name = "master key"
+        try:
+            master = MasterKey.from_environment()
+        except ConfigurationError as error:
+            return problem(name, f"{MASTER_KEY_VARIABLE} cannot be read", "; ".join(error.problems))
+        keys = await (await self.connection.execute(_KEYS)).fetchall()
+        if not keys:
+            return ok(name, "no personal data is stored")
+        if master is None:
+            what = f"personal data is stored, and {MASTER_KEY_VARIABLE} is not set here"
+            return advice(name, what, "set it for whatever appends or reads personal data, and for this to be checked")
+        try:
+            for key_id, wrapped in keys:
+                master.unwrap(key_id, wrapped)
+        except PersonalDataLocked as error:
+            return problem(name, f"{MASTER_KEY_VARIABLE} does not open what is stored", str(error))
+        return ok(name, "it opens the oldest and the newest key of personal data")
+
+
+def examined_role(role: Role) -> Finding:
+    who = f"{role.name}, a superuser" if role.is_superuser else f"{role.name}, which owns the tables"
+    if role.is_superuser or role.is_owner:
+        what = f"{who}: it could drop what keeps events from being changed"
+        return advice("role", what, f"let the application connect as {APP_ROLE}, and keep this role for migrations")
+    if role.writes:
+        what = f"{role.name} may write past the functions: {', '.join(role.writes)}"
+        remedy = f"run `counteract migrate`, which takes that from {APP_ROLE}; from another role, revoke it"
+        return problem("role", what, remedy, writes=role.writes)
+    if role.cannot_call:
+        what = f"{role.name} may not call {', '.join(role.cannot_call)}"
+        return problem("role", what, f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right")
+    return ok("role", f"{role.name} may append and read, and not change events")
+
+
+def examined_clock(before: datetime, database: datetime, after: datetime) -> Finding:
+    """`database`: its time, read between two times of this machine's."""
+    halfway = (after - before) / 2
+    seconds = (database - (before + halfway)).total_seconds()
+    if abs(seconds) - halfway.total_seconds() <= MOST_CLOCK_SECONDS:
+        return ok("clock", f"{abs(seconds) * 1000:.0f} ms from the database's", seconds=seconds)
+    what = f"the database's clock is {abs(seconds):.1f} s {'ahead of' if seconds > 0 else 'behind'} this machine's"
+    return problem("clock", what, "set both by NTP: events have the database's times", seconds=seconds)
+
+
+def examined_appender(appender: Appender, patience: float) -> Finding:
+    facts = appender.facts
+    waiting = "all subscribers" if appender.holds_up_readers else "writers to a stream"
+    since = f"for {patience:g} s or more" if appender.seconds is None else f"for {appender.seconds:.0f} s"
+    doing = f"{appender.state}: {facts['query']}" if appender.state else "what it does is hidden from this role"
+    if appender.prepared_as is None:
+        who = f"pid {appender.pid} ({appender.role}, {appender.application or 'no application_name'})"
+        what = f"{who} has kept {waiting} waiting {since}; {doing}"
+        remedy = f"end it, which rolls back what it did: select pg_terminate_backend({appender.pid})"
+    else:
+        gid = "'" + appender.prepared_as.replace("'", "''") + "'"
+        what = f"the prepared transaction {gid} of {appender.role} has kept {waiting} waiting {since}"
+        remedy = f"end it as its coordinator decided: commit prepared {gid}, or rollback prepared {gid}"
+    return problem("appenders", what, remedy, **facts)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def diagnose(url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now) -> AsyncIterator[Finding]:
+    """Looks at one thing after the other, and goes on whatever it finds. Changes nothing. Raises nothing of ours."""
+    try:
+        with translated():
+            connection = await connect(url)
+    except CounteractError as error:
+        yield problem("database", _told(error), "start the server, let this role in, or correct DATABASE_URL")
+        return
+    async with connection:
+        yield ok("database", f"{connection.info.dbname} answers")
+        examination = Examination(connection, patience, now)
+        for name, check in examination.checks().items():
+            for finding in await _findings(name, check):
+                yield finding
+
+
+async def _findings(name: str, check: Check) -> Sequence[Finding]:
+    try:
+        with translated():
+            found = await check()
+    except SchemaOutdated:
+        return [skipped(name, "what it looks at is not in the database", "run `counteract migrate`, and this again")]
+    except StoreUnavailable as error:
+        return [problem(name, _told(error), "run this again")]
+    except CounteractError as error:
+        return [problem(name, _told(error), f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right")]
+    return [found] if isinstance(found, Finding) else found
+
+
+def _told(error: CounteractError) -> str:
+    return "; ".join(error.problems) if isinstance(error, ConfigurationError) else str(error)
