@@ -30,7 +30,7 @@ def events(
     """What the event store holds, in the order in which it happened."""
     if not database_url:
         raise CounteractError("which database? Give --database-url or set DATABASE_URL")
-    asyncio.run(_events(database_url, _stream(stream) if stream else None, after))
+    asyncio.run(_events(database_url, stream_id(stream) if stream else None, after))
 
 
 async def _events(url: str, stream: StreamId | None, after: int) -> None:
@@ -45,7 +45,8 @@ async def _events(url: str, stream: StreamId | None, after: int) -> None:
             after = batch[-1].position
 
 
-def _stream(name: str) -> StreamId:
+def stream_id(name: str) -> StreamId:
+    """From its type and id, as in saga/order-1. Raises CounteractError."""
     aggregate_type, slash, aggregate_id = name.partition("/")
     if not slash:
         raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")

@@ -86,12 +86,13 @@ class EventStore(Protocol):
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
         """The stream's events folded: all of them, or up to a version, a position of the log, or a time (with its zone).
 
-        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, and InvalidEvent for an impossible id.
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, StreamArchived where the events are needed that an
+        archive holds, and InvalidEvent for an impossible id.
         """
         ...
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
-        """The stream's events after a version, in order. Raises InvalidEvent for an impossible id."""
+        """The stream's events after a version, in order. Raises StreamArchived, and InvalidEvent for an impossible id."""
         ...
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
+from counteract.store.archives import raise_missing
 from counteract.store.checking import check_stream
 from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
@@ -128,7 +129,7 @@ class PostgresEventStore:
         """The aggregate's state: as of now, or at a version, a position of the log, or a time (with its zone).
 
         A time is that of recording, by the database's clock. Memory is bounded however long the stream is.
-        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked.
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked, StreamArchived.
         """
         async with self.connection() as connection:
             if at is None:
@@ -148,17 +149,21 @@ class PostgresEventStore:
             return await self._loading.vault.forget(connection, subject)
 
     async def read_stream(self, stream: StreamId, *, after_version: int = 0) -> Sequence[StoredEvent]:
-        """The stream's events after a version, in order."""
+        """The stream's events after a version, in order. Raises StreamArchived."""
         check_stream(stream)
         async with self.connection() as connection:
             rows = await (await connection.execute(_READ_STREAM, (*stream, after_version), binary=True)).fetchall()
-            return await opened_events(self._loading.vault, connection, map(stored_event, rows))
+            events = [stored_event(row) for row in rows]
+            if events and events[-1].version != after_version + len(events):
+                await raise_missing(connection, stream, after_version)
+            return await opened_events(self._loading.vault, connection, events)
 
     async def read(self, *, after: int = 0, up_to: int | None = None, limit: int = 1000) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
 
         `up_to` must be a high water mark that was confirmed. By default it is the one of now: everything that was
         committed when the call began is there, and the call waits for appends that were under way.
+        Archived events are not among them.
         """
         end = await self.high_water_mark() if up_to is None else up_to
         async with self.connection() as connection:

@@ -1,0 +1,31 @@
+"""What is on record of archived streams, for readers that meet a hole."""
+
+from __future__ import annotations
+
+from typing import Never
+
+from counteract.errors import StreamArchived, StreamIncomplete
+from counteract.messages import StreamId
+from counteract.store.connecting import Connection
+
+_RECORD = "select last_version, file from archived_streams where aggregate_type = %s and aggregate_id = %s"
+_RECORD_SINCE = f"{_RECORD} and first_position <= %s"
+_AT_ANY = 2**63 - 1
+
+
+async def raise_if_archived(connection: Connection, stream: StreamId, *, position: int = _AT_ANY) -> None:
+    """Raises StreamArchived for a stream with events, at the position, that are archived."""
+    row = await (await connection.execute(_RECORD_SINCE, (*stream, position))).fetchone()
+    if row:
+        raise StreamArchived(stream, version=row[0], file=row[1])
+
+
+async def raise_missing(connection: Connection, stream: StreamId, after_version: int) -> Never:
+    """For events after a version that were wanted and are not there. Raises StreamArchived, else StreamIncomplete."""
+    row = await (await connection.execute(_RECORD, stream)).fetchone()
+    if row and row[0] > after_version:
+        raise StreamArchived(stream, version=row[0], file=row[1])
+    raise StreamIncomplete(
+        f"{stream} lacks events after version {after_version}, and they are not on record as archived: read again, and "
+        "if they stay away, see with `counteract store verify` what else does, and restore a backup"
+    )
