@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counteract.cli.archive import archive, restore
 from counteract.cli.application import Modules, deciders, event_classes
+from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
 
 if TYPE_CHECKING:

@@ -125,8 +125,7 @@ def check_archive(path: Path) -> None:
 def archived_streams(path: Path) -> Iterator[tuple[StreamId, Iterator[bytes]]]:
     """Each stream of a file that was checked, and its lines; these must be taken before the next stream is asked for."""
     lines = (line.rstrip(b"\n") for line, is_last in _lines(path) if not is_last)
-    for stream, group in groupby(lines, key=_stream_of):
-        yield stream, group
+    return groupby(lines, key=_stream_of)
 
 
 def _stream_of(line: bytes) -> StreamId:
