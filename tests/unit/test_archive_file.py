@@ -47,9 +47,12 @@ def test_nothing_but_the_file_is_left_in_its_folder(file: Path) -> None:
 
 
 def test_writing_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="the disk is full"), new_archive(tmp_path / "old") as archive:
-        archive.add(LINES)
+    def lines() -> Iterator[str]:
+        yield from LINES
         raise OSError("the disk is full")
+
+    with new_archive(tmp_path / "old") as archive, pytest.raises(OSError, match="the disk is full"):
+        archive.add(lines())
     assert list(tmp_path.iterdir()) == []
 
 
