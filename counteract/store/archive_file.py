@@ -85,7 +85,7 @@ def new_archive(path: Path) -> Iterator[NewArchive]:
     Raises InvalidArchive for a name that is taken.
     """
     if path.exists():
-        raise InvalidArchive(f"{path.name} exists: give the archive another name")
+        raise InvalidArchive(f"{path.name} exists: give the archive another name, or go on with it: --continue")
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as raw:

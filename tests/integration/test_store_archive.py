@@ -29,7 +29,7 @@ from counteract.store.archiving import (
 from counteract.store.connecting import connect
 from counteract.store.importing import import_events
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
-from tests.counters import Counted, counter, counters
+from tests.counters import Counted, counter
 
 pytestmark = pytest.mark.integration
 

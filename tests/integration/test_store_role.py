@@ -100,7 +100,9 @@ async def test_the_owner_cannot_change_events_either(database_url: str, store: P
             owner.execute("delete from events")
 
 
-_MINE = "create function public.archive_stream() returns void language plpgsql as 'begin {}; end'; select archive_stream()"
+_MINE = (
+    "create function public.archive_stream() returns void language plpgsql as 'begin {}; end'; select archive_stream()"
+)
 _RECORD = (
     "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, last_position, digest, "
     "file) values ('counter', 'a', {0}, 1, {0}, stream_digest('counter', 'a', {1}), 'file');"

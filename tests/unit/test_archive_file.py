@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_writing_that_fails_leaves_no_file(tmp_path: Path) -> None:
         yield from LINES
         raise OSError("the disk is full")
 
-    with new_archive(tmp_path / "old") as archive, pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(OSError, match="the disk is full"), new_archive(tmp_path / "old") as archive:
         archive.add(lines())
     assert list(tmp_path.iterdir()) == []
 
