@@ -93,7 +93,7 @@ async def _restore(url: str, file: Path) -> Restored:
 def _told(done: Archived, file: Path) -> list[str]:
     if not done.streams and not done.left:
         return ["nothing to archive: no stream of more than one event has been idle for so long"]
-    left = f"{counted(done.left, 'stream')} stayed: somebody appended to them since they were written to the file"
+    left = f"{counted(done.left, 'stream')} stayed whole: appended to since the file was written"
     return [f"{_amount(done)} archived in {file.name}: keep it", *([left] if done.left else [])]
 
 
