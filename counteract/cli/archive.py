@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ from counteract.cli.events import stream_id
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from counteract.store.archiving import Archived, Chosen, Restored
 
 Owner = Annotated[
@@ -46,7 +49,9 @@ def archive(
     They leave the store only when the file is on the disk and was read back. See docs/how-to/archive-streams.md first.
     """
     chosen = _chosen(category, idle_for, streams, go_on)
-    print("\n".join(_told(asyncio.run(_archive(database_url, chosen, file)), file)))
+    with _named(file):
+        done = asyncio.run(_archive(database_url, chosen, file))
+    print("\n".join(_told(done, file)))
 
 
 def restore(
@@ -54,9 +59,19 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `counteract store archive` wrote.")],
 ) -> None:
     """Put the events of an archive back where they were. Safe to repeat."""
-    done = asyncio.run(_restore(database_url, file))
+    with _named(file):
+        done = asyncio.run(_restore(database_url, file))
     present = f", {counted(done.present, 'stream')} had never left or {'was' if done.present == 1 else 'were'} back"
     print(f"{_amount(done)} restored from {file.name}" + (present if done.present else ""))
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """What the system says of a file or its disk, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise CounteractError(f"{file}: {error.strerror or error}. Correct that, and run the command again") from error
 
 
 def _chosen(category: str | None, idle_for: str | None, streams: list[str] | None, go_on: bool) -> Chosen | None:

@@ -122,10 +122,14 @@ async def test_a_duration_is_explained(database_url: str, file: str, duration: s
     assert refused.stderr == f"{duration!r} is no duration: write a number and d, h, m or s, as in 365d\n"
 
 
-async def test_a_folder_that_is_missing_is_named_in_place_of_a_traceback(database_url: str, tmp_path: Path) -> None:
-    file = str(tmp_path / "missing" / "old")
-    refused = await counteract("store", "archive", "--stream", "counter/a", "--to", file, database_url=database_url)
-    assert (refused.returncode, refused.stderr) == (1, "nope")
+async def test_a_file_that_cannot_be_is_named_in_place_of_a_traceback(database_url: str, tmp_path: Path) -> None:
+    lost = str(tmp_path / "missing" / "old")
+    refused = await counteract("store", "archive", "--stream", "counter/a", "--to", lost, database_url=database_url)
+    folder = await counteract("store", "restore", str(tmp_path), database_url=database_url)
+
+    assert (refused.returncode, folder.returncode) == (1, 1)
+    assert refused.stderr == f"{lost}: No such file or directory. Correct that, and run the command again\n"
+    assert folder.stderr == f"{tmp_path}: Is a directory. Correct that, and run the command again\n"
 
 
 async def test_the_application_is_told_who_archives(app_url: str, file: str) -> None:
