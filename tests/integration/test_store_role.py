@@ -65,14 +65,6 @@ CHEATS = {
     "a function in the owner's schema": "create function public.coalesce_it(text) returns text language sql as 'select 1'",
     "the owner's rights": "set role postgres",
     "more rights": "alter role counteract_app superuser",
-    "an archive": "select archive_stream('counter', 'a', 0, '', 'f')",
-    "a record of an archive": "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, "
-    "last_position, digest, file) values ('counter', 'a', 1, 1, 1, '', 'f')",
-    "a deletion by a function named like the archive's": "do $$ begin delete from events /* archive_stream( */; end $$",
-    "an archive's record gone": "delete from archived_streams",
-    "an archive's other file": "update archived_streams set file = 'x'",
-    "a restore": f"insert into events (position, {_ROW[1:]} overriding system value values "
-    "(99, gen_random_uuid(), 'counter', 'a', 7, 'Counted', 1, '{}', '{}')",
     "another schema version": "update counteract_version set version_num = 'x'",
     "an archiving": "select archive_stream('counter', 'a', 1, stream_digest('counter', 'a', 1), 'file')",
     "a record of an archive": "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, "
@@ -153,54 +145,6 @@ async def test_archiving_spares_a_streams_last_event(database_url: str, store: P
             call = "select archive_stream('counter', 'a', %s, stream_digest('counter', 'a', %s), 'file')"
             assert owner.execute(call, (last, last)).fetchone() == (answer,)
     assert [each.version for each in await store.read()] == [3]
-
-
-_RECORD = """
-    insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, last_position, digest, file)
-    values ('counter', 'a', {version}, 1, {version}, {digest}, 'f');
-"""
-_DELETE = "do $$ begin delete from events where {which} /* archive_stream( */; end $$"
-_RIGHT = "stream_digest('counter', 'a', {version})"
-OWNERS_CHEATS = {
-    "a deletion": "delete from events",
-    "a deletion of nothing": "delete from events where false",
-    "an update": "update events set version = 2",
-    "a truncation": "truncate events",
-    "triggers that rest": "set session_replication_role = replica; delete from events",
-    "a deletion with a record": _RECORD.format(version=2, digest=_RIGHT.format(version=2))
-    + "delete from events where version <= 2",
-    "a deletion that looks like the archive's": _DELETE.format(which="version <= 2"),
-    "the same with a record of other events": _RECORD.format(version=2, digest=_RIGHT.format(version=1))
-    + _DELETE.format(which="version <= 2"),
-    "the same with a record of fewer events": _RECORD.format(version=1, digest=_RIGHT.format(version=1))
-    + _DELETE.format(which="version <= 2"),
-    "the same with a record of the last event": _RECORD.format(version=3, digest=_RIGHT.format(version=3))
-    + _DELETE.format(which="true"),
-    "the same in the middle": _RECORD.format(version=2, digest=_RIGHT.format(version=2))
-    + _DELETE.format(which="version = 2"),
-    "an archive of events that no file holds": "select archive_stream('counter', 'a', 2, '', 'f')",
-}
-
-
-@pytest.mark.parametrize("cheat", OWNERS_CHEATS.values(), ids=OWNERS_CHEATS)
-async def test_the_owner_lets_no_event_go_but_by_archiving(
-    database_url: str, store: PostgresEventStore, cheat: str
-) -> None:
-    await store.append(A, [Counted()] * 3, expect=ANY)
-    with psycopg.connect(database_url) as owner, pytest.raises(psycopg.Error) as caught:
-        owner.execute(cheat.encode())
-    assert caught.value.sqlstate in {"CA010", "CA012"}
-
-
-async def test_archiving_lets_go_what_the_digest_is_of_and_nothing_after_it_in_the_same_transaction(
-    database_url: str, store: PostgresEventStore
-) -> None:
-    await store.append(A, [Counted()] * 3, expect=ANY)
-    with psycopg.connect(database_url) as owner:
-        owner.execute("select archive_stream('counter', 'a', 2, stream_digest('counter', 'a', 2), 'f')")
-        assert owner.execute("select version from events").fetchall() == [(3,)]
-        with pytest.raises(psycopg.Error, match="append-only"):
-            owner.execute("delete from events")
 
 
 async def test_a_table_of_the_callers_does_not_take_the_place_of_the_events(store: PostgresEventStore) -> None:
