@@ -143,6 +143,28 @@ class NoSuchVersion(StoreError):
     """A stream was asked for at a version that it has not reached."""
 
 
+class StreamArchived(StoreError):
+    """Events of a stream were archived: put them back with `counteract store restore`, and ask again."""
+
+    def __init__(self, stream: object, *, version: int, file: str) -> None:
+        super().__init__(
+            f"{stream} is archived up to version {version}: `counteract store restore {file}` puts it back"
+        )
+        self.stream = stream
+        self.version = version
+        """The last one that is archived."""
+        self.file = file
+        """The name that the file had, without its folder."""
+
+
+class StreamIncomplete(StoreError):
+    """Events are missing from a stream and were not archived: restore a backup."""
+
+
+class InvalidArchive(StoreError):
+    """A file is no archive, or not the one that was written: find the right one. Nothing was changed by it."""
+
+
 class InvalidImport(StoreError):
     """Lines of an import cannot be stored: correct them and import again. Nothing of their batch is stored.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.application import Modules, deciders, event_classes
+from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from counteract.store.verifying import Expected, Problem, Step
 
 app = typer.Typer(no_args_is_help=True, help="Look after the event store.")
+app.command()(archive)
+app.command()(restore)
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Findings:
     events: int = 0
     position: int = 0
     snapshots: int = 0
+    archived: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     shown: list[Problem] = field(default_factory=list)
 
@@ -44,6 +48,7 @@ class Findings:
                 "events": self.events,
                 "position": self.position,
                 "snapshots": self.snapshots,
+                "archived": self.archived,
                 "seconds": round(seconds, 3),
                 "problems": self.counts,
                 "shown": [_row(each) for each in self.shown],
@@ -56,7 +61,8 @@ class Findings:
             yield f"… and {rest} more"
         found = ", ".join(f"{count} {trouble}" for trouble, count in self.counts.items()) or "no problems"
         looked_at = f"{counted(self.events, 'event')} and {counted(self.snapshots, 'snapshot')}"
-        yield f"{looked_at} in {seconds:.1f} s: {found}"
+        archived = f", {counted(self.archived, 'stream')} archived" if self.archived else ""
+        yield f"{looked_at} in {seconds:.1f} s{archived}: {found}"
 
 
 @app.callback()
@@ -103,6 +109,7 @@ async def _verify(url: str, expected: Expected, findings: Findings) -> float:
             async for step in verification.run():
                 findings.add(step)
                 progress.update(task, completed=step.position, total=verification.end)
+        findings.archived = verification.archived
     return monotonic() - began
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from counteract.cli.contracts import counted
 from counteract.errors import CounteractError, WrongExpectedVersion
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ def export(
 
     Personal data stays sealed: to read it elsewhere, the table personal_keys and the master key must be there too.
     """
-    count = asyncio.run(_export(_required(database_url), file, after))
+    count, archived = asyncio.run(_export(_required(database_url), file, after))
     print(f"{count} events exported", file=sys.stderr)
+    if archived:
+        lacking = f"{counted(archived, 'archived stream')}: to have them whole, restore and export again"
+        print(f"without the events of {lacking}", file=sys.stderr)
 
 
 def import_(
@@ -58,8 +62,10 @@ def import_(
     print(f"{done.stored} events imported, {done.present} were in already")
 
 
-async def _export(url: str, output: BinaryIO, after: int) -> int:
+async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:
+    """How many events were exported, and of how many streams events were not, which are archived."""
     from counteract.store import PostgresEventStore
+    from counteract.store.archives import count_archived
     from counteract.store.lines import exported
 
     count = 0
@@ -67,7 +73,8 @@ async def _export(url: str, output: BinaryIO, after: int) -> int:
         async for lines in exported(store, after=after):
             output.writelines(f"{line}\n".encode() for line in lines)
             count += len(lines)
-    return count
+        async with store.connection() as connection:
+            return count, await count_archived(connection, after=after)
 
 
 async def _import(

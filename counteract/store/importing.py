@@ -17,6 +17,7 @@ import psycopg
 from psycopg.errors import UniqueViolation
 
 from counteract.errors import EventIdReused, InvalidImport, StoreError
+from counteract.store.archives import raise_if_any_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.lines import Batch, Row, batches
 from counteract.store.notifying import CHANNEL
@@ -87,7 +88,7 @@ async def import_events(
     appends to meanwhile; with `continue_streams` the import appends after them instead. To refuse, it keeps the name of
     each stream in memory. Data is stored as it stands: personal data is not sealed.
 
-    Raises InvalidImport, EventIdReused, WrongExpectedVersion, StoreUnavailable. The batch that an error is about is not
+    Raises InvalidImport, EventIdReused, WrongExpectedVersion, StreamArchived, StoreUnavailable. The batch that an error is about is not
     stored, and all before it are: correct the cause and run the import again.
     """
     with translated():
@@ -194,6 +195,8 @@ class _Importer:
             versions[keys[place]] = max(versions[keys[place]], version)
         missing = [place for place in range(len(keys)) if place not in stored]
         rows = [batch.rows[place] for place in missing]
+        # An event that an archive holds would be taken for one that was never stored.
+        await raise_if_any_archived(self._connection, dict.fromkeys(keys[place] for place in missing))
         try:
             await self._copy(rows, versions)
         except psycopg.Error as error:

@@ -29,13 +29,9 @@ _PAGE = 1000
 # Lines parsed before others get their turn: while they are, the server must not run out of what it was sent.
 _TURN = 50
 # Written by the database, whose text of a number has every digit that is stored.
-_EXPORT = """
-    select position, json_build_object(
-        'position', position, 'event_id', event_id, 'aggregate_type', aggregate_type, 'aggregate_id', aggregate_id,
-        'version', version, 'event_type', event_type, 'schema_version', schema_version, 'event_data', event_data,
-        'metadata', metadata, 'created_at', created_at)::text
-    from events where position > %s and position <= %s order by position limit %s
-"""
+_EXPORT = (
+    "select position, event_line(e) from events e where position > %s and position <= %s order by position limit %s"
+)
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 

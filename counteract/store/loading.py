@@ -12,6 +12,7 @@ from counteract.decider import Decider
 from counteract.decoding import decode_event
 from counteract.errors import UndecodableEvent
 from counteract.messages import Event, StreamId
+from counteract.store.archives import raise_missing
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
 from counteract.store.port import Loaded
@@ -127,7 +128,7 @@ class Fold(Generic[S, E]):
         }
 
     async def run(self, connection: Connection) -> Loaded[S]:
-        """Fetch everything. Raises UnknownEventType, UnreadableEvent, PersonalDataLocked."""
+        """Fetch everything. Raises UnknownEventType, UnreadableEvent, PersonalDataLocked, StreamArchived."""
         return await self.finish(connection, await self._page(connection))
 
     async def finish(self, connection: Connection, rows: Sequence[Row]) -> Loaded[S]:
@@ -158,6 +159,8 @@ class Fold(Generic[S, E]):
     async def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Fold a page's events; their number."""
         state, version, snapshot_version = self._known
+        if rows and rows[-1][0] != version + len(rows):
+            await raise_missing(connection, self._stream, version)
         data = await self._loading.vault.opened(connection, [row[1] for row in rows], [row[3] for row in rows])
         for (version, event_type, schema_version, _), text in zip(rows, data, strict=True):
             try:

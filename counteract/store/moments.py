@@ -7,6 +7,7 @@ from datetime import datetime
 
 from counteract.errors import NoSuchVersion
 from counteract.messages import StreamId
+from counteract.store.archives import raise_if_archived
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
 
@@ -52,12 +53,17 @@ def with_zone(time: datetime) -> datetime:
 
 
 async def version_at(connection: Connection, stream: StreamId, moment: AtVersion | AtPosition) -> int:
-    """The stream's version then, 0 if it did not exist. Raises NoSuchVersion for one that it has not reached."""
+    """The stream's version then, 0 if it did not exist. Raises NoSuchVersion for one that it has not reached, StreamArchived."""
     check_stream(stream)
     if isinstance(moment, AtPosition):
-        return await _fetch_version(connection, _VERSION_AT_POSITION, (*stream, moment.position))
+        version = await _fetch_version(connection, _VERSION_AT_POSITION, (*stream, moment.position))
+        if not version:
+            await raise_if_archived(connection, stream, position=moment.position)
+        return version
     version = await _fetch_version(connection, _VERSION, (*stream, moment.version))
     if version != moment.version:
+        if not version:
+            await raise_if_archived(connection, stream)
         raise NoSuchVersion(f"{stream} is at version {version}, and was never at {moment.version}")
     return version
 

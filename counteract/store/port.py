@@ -86,7 +86,8 @@ class EventStore(Protocol):
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
         """The stream's events folded: all of them, or up to a version, a position of the log, or a time (with its zone).
 
-        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, and InvalidEvent for an impossible id.
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, StreamArchived where the events are needed that an
+        archive holds, and InvalidEvent for an impossible id.
         """
         ...
 
@@ -101,7 +102,7 @@ class EventStore(Protocol):
     ) -> Sequence[StoredEvent]:
         """The stream's events after one version and before another, at most `limit`, in order or the newest first.
 
-        Raises InvalidEvent for an impossible id.
+        Raises StreamArchived, and InvalidEvent for an impossible id.
         """
         ...
 

@@ -126,7 +126,7 @@ class PostgresEventStore:
         """The aggregate's state: as of now, or at a version, a position of the log, or a time (with its zone).
 
         A time is that of recording, by the database's clock. Memory is bounded however long the stream is.
-        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked.
+        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked, StreamArchived.
         """
         async with self.connection() as connection:
             if at is None:
@@ -157,6 +157,7 @@ class PostgresEventStore:
         """The stream's events after one version and before another, at most `limit`, in order or the newest first.
 
         The next page is `after_version=events[-1].version`, backwards `before_version=events[-1].version`.
+        Raises StreamArchived.
         """
         check_stream(stream)
         async with self.connection() as connection:
@@ -188,7 +189,8 @@ class PostgresEventStore:
         `up_to=events[-1].position - 1`.
 
         `up_to` must be a high water mark that was confirmed, or below one. By default it is the one of now: everything
-        that was committed when the call began is there, and the call waits for appends that were under way.
+        that was committed when the call began is there, and the call waits for appends that were under way. Archived
+        events are not among them.
         """
         end = await self.high_water_mark() if up_to is None else up_to
         selection = Selection(category=category, event_types=event_types, correlation_id=correlation_id)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from counteract.messages import StreamId
+from counteract.store.archives import raise_if_archived_after, raise_missing
 from counteract.store.connecting import Connection
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
 
@@ -129,10 +130,17 @@ async def read_one_stream(
     limit: int | None,
     backwards: bool,
 ) -> Sequence[StoredEvent]:
-    """The events between two versions, in order or backwards."""
+    """The events between two versions, in order or backwards. Raises StreamArchived where some of them are archived."""
     before = _NO_VERSION if before_version is None else before_version
     query = _READ_STREAM.format(order="desc" if backwards else "asc")
-    return await _fetched(connection, query, (*stream, after_version, before, limit))
+    events = await _fetched(connection, query, (*stream, after_version, before, limit))
+    if not events and before_version is not None:
+        # The last event is never archived: without a bound there is none after this version.
+        await raise_if_archived_after(connection, stream, after_version)
+    is_all = not backwards or limit is None or len(events) < limit
+    if events and is_all and max(events[0].version, events[-1].version) != after_version + len(events):
+        await raise_missing(connection, stream, after_version)
+    return events
 
 
 async def _fetched(

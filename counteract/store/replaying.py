@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from counteract.decider import Decider
-from counteract.errors import UndecodableEvent
+from counteract.errors import StreamArchived, StreamIncomplete, UndecodableEvent
 from counteract.messages import StreamId
+from counteract.store.archives import raise_if_archived
 from counteract.store.connecting import Connection
 from counteract.store.loading import Loading, Memory
 from counteract.store.snapshots import SnapshotForm, snapshot_form
@@ -53,8 +54,13 @@ async def _objection(
     loading = Loading(Memory(0), Vault(None), snapshot_every=0)
     try:
         replayed = await loading.begin(decider, id_, up_to=version).run(connection)
-    except UndecodableEvent:
+        if replayed.version != version:
+            await raise_if_archived(connection, decider.stream(id_))
+    except (UndecodableEvent, StreamIncomplete):
         # Said of the event already.
+        return None
+    except StreamArchived:
+        # What it stands for is elsewhere, and nobody goes on from anything else.
         return None
     if replayed.version != version:
         return f"the snapshot is ahead of its stream, which ends with version {replayed.version}: delete the snapshot"

@@ -42,6 +42,10 @@ grant select, insert, update, delete on subscriptions, subscription_members, par
 -- A key is destroyed through its function, and never replaced.
 revoke all on personal_keys from counteract_app, public;
 grant select, insert on personal_keys to counteract_app;
+-- Who archives is the owner; the application is only told where a stream has gone.
+revoke all on archived_streams from counteract_app, public;
+grant select on archived_streams to counteract_app;
+revoke all on function archive_stream from counteract_app, public;
 
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
 revoke all on function

@@ -140,3 +140,18 @@ personal_keys = Table(
     CheckConstraint("(wrapped_key is null) = (forgotten_at is not null)", name="forgotten"),
     Index(None, "subject", unique=True, postgresql_where=text("wrapped_key is not null")),
 )
+
+archived_streams = Table(
+    "archived_streams",
+    metadata,
+    Column("aggregate_type", Text, primary_key=True),
+    Column("aggregate_id", Text(collation="C"), primary_key=True),
+    # Of the events that left: all up to this one.
+    Column("last_version", Integer, nullable=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+    # As stream_digest has it.
+    Column("digest", LargeBinary, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("archived_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)

@@ -61,6 +61,12 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "42883": (SchemaOutdated, _MIGRATE),
     "CA003": (AppendTooLarge, "split it"),
     "CA005": (StoreError, "have a superuser run `create role counteract_app login`, then migrate"),
+    "CA011": (
+        StoreError,
+        "nothing may be archived that a subscription has yet to read: let it read on, or delete its row from `subscriptions` "
+        "if there is no such subscription any more",
+    ),
+    "CA012": (StoreError, "the store does not hold what the archive does: archive to another file"),
     "CA": (StoreError, "refused"),
 }
 

@@ -43,7 +43,15 @@ _STREAMS = """
         from events
         window stream as (partition by aggregate_type, aggregate_id order by version)
     ) as each_event
-    where version <> previous_version + 1 or position <= previous_position
+    left join archived_streams a using (aggregate_type, aggregate_id)
+    where (version <> previous_version + 1 or position <= previous_position)
+      and (previous_version > 0 or version is distinct from a.last_version + 1)
+"""
+_ARCHIVED = """
+    select a.aggregate_type, a.aggregate_id, a.last_version, exists (
+        select from events e
+        where e.aggregate_type = a.aggregate_type and e.aggregate_id = a.aggregate_id and e.version = a.last_version + 1)
+    from archived_streams a
 """
 
 
@@ -115,6 +123,8 @@ class Verification:
         self._vault = vault
         self.end = 0
         """The last position to look at, once `run` has begun."""
+        self.archived = 0
+        """Streams that begin where their archive ends, once `run` has come past the versions."""
 
     @classmethod
     @asynccontextmanager
@@ -147,6 +157,11 @@ class Verification:
             await cursor.execute(_STREAMS)
             while rows := await cursor.fetchmany(PAGE):
                 yield [_stream_problem(*row) for row in rows]
+            await cursor.execute(_ARCHIVED)
+            while rows := await cursor.fetchmany(PAGE):
+                self.archived += len(rows)
+                if headless := [_archive_problem(*row[:3]) for row in rows if not row[3]]:
+                    yield headless
 
     async def _page(self, page: Sequence[StoredEvent]) -> AsyncIterator[Problem]:
         for event in await self._opened(page):
@@ -214,6 +229,11 @@ def _stream_problem(
         return Problem(Trouble.ORDER, stream, version, position, what)
     what = f"after version {before}" if before else "the stream does not begin with version 1"
     return Problem(Trouble.HOLE, stream, version, position, what)
+
+
+def _archive_problem(aggregate_type: str, aggregate_id: str, last_version: int) -> Problem:
+    what = f"it is archived up to version {last_version}, and the event after that is missing"
+    return Problem(Trouble.HOLE, StreamId(aggregate_type, aggregate_id), last_version + 1, None, what)
 
 
 def _problem(trouble: Trouble, event: StoredEvent, what: str) -> Problem:

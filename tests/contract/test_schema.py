@@ -72,18 +72,18 @@ def details(url: str) -> list[Any]:
     """Constraints and collations of our tables, as PostgreSQL words them."""
     query = """
         select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
-        where conrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[])
+        where conrelid = any (%(tables)s::regclass[])
         union all
         select attrelid::regclass::text, attname, coalesce(attcollation::regcollation::text, '') || attidentity::text
         from pg_attribute
-        where attrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[]) and attnum > 0
+        where attrelid = any (%(tables)s::regclass[]) and attnum > 0
         union all
         select indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index
-        where indrelid = any (array['events', 'commands', 'subscriptions', 'snapshots', 'personal_keys']::regclass[])
+        where indrelid = any (%(tables)s::regclass[])
         order by 1, 2, 3
     """
     with psycopg.connect(url) as connection:
-        return connection.execute(query).fetchall()
+        return connection.execute(query, {"tables": list(metadata.tables)}).fetchall()
 
 
 async def test_positions_are_never_cached_by_a_session(database_url: str) -> None:

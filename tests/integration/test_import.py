@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,9 +14,10 @@ import pytest
 
 from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
-from counteract.errors import EventIdReused, InvalidImport, StoreError, WrongExpectedVersion
+from counteract.errors import EventIdReused, InvalidImport, StoreError, StreamArchived, WrongExpectedVersion
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
+from counteract.store.archiving import Named, archive_streams
 from counteract.store.connecting import connect
 from counteract.store.importing import Imported, import_events
 from counteract.store.lines import exported
@@ -276,6 +278,19 @@ async def test_an_append_to_a_stream_that_is_being_imported_is_told_to_load_agai
         with pytest.raises(WrongExpectedVersion) as caught:
             await appending
     assert (caught.value.stream, caught.value.expected, caught.value.actual) == (stream, "version 0", 1)
+
+
+@pytest.mark.parametrize("continue_streams", [False, True])
+async def test_what_is_archived_is_not_imported_a_second_time(
+    database_url: str, event_store: PostgresEventStore, tmp_path: Path, continue_streams: bool
+) -> None:
+    lines = [line(B), *(line(A) for _ in range(3))]
+    await import_events(database_url, lines)
+    await archive_streams(database_url, Named([A]), tmp_path / "old")
+    before = await contents(event_store)
+    with pytest.raises(StreamArchived, match="counter/a is archived up to version 2"):
+        await import_events(database_url, lines, continue_streams=continue_streams)
+    assert await contents(event_store) == before
 
 
 async def test_the_application_is_told_that_only_the_owner_imports(app_url: str) -> None:

@@ -66,6 +66,12 @@ CHEATS = {
     "the owner's rights": "set role postgres",
     "more rights": "alter role counteract_app superuser",
     "another schema version": "update counteract_version set version_num = 'x'",
+    "an archiving": "select archive_stream('counter', 'a', 1, stream_digest('counter', 'a', 1), 'file')",
+    "a record of an archive": "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, "
+    "last_position, digest, file) values ('counter', 'a', 1, 1, 1, stream_digest('counter', 'a', 1), 'file')",
+    "a record withdrawn": "delete from archived_streams",
+    "an archiving function of its own": "do 'begin create function counteract_app.archive_stream() returns void "
+    "language plpgsql as $$begin delete from public.events; end$$; perform counteract_app.archive_stream(); end'",
 }
 
 
@@ -92,6 +98,53 @@ async def test_the_owner_cannot_change_events_either(database_url: str, store: P
         owner.execute("set session_replication_role = replica")
         with pytest.raises(psycopg.Error, match="append-only"):
             owner.execute("delete from events")
+
+
+_MINE = (
+    "create function public.archive_stream() returns void language plpgsql as 'begin {}; end'; select archive_stream()"
+)
+_RECORD = (
+    "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, last_position, digest, "
+    "file) values ('counter', 'a', {0}, 1, {0}, stream_digest('counter', 'a', {1}), 'file');"
+)
+OWNERS_CHEATS = {
+    "the name in a remark": "do 'begin delete /* archive_stream(text) */ from events; end'",
+    "a function of that name": _MINE.format("delete from events"),
+    "its triggers at rest": "set session_replication_role = replica;" + _MINE.format("delete from events"),
+    "an update by it": _MINE.format("update events set version = 9"),
+    "a truncation by it": _MINE.format("truncate events"),
+    "a digest of nothing": "select archive_stream('counter', 'a', 2, '', 'file')",
+    "a digest of less": "select archive_stream('counter', 'a', 2, stream_digest('counter', 'a', 1), 'file')",
+    "a record of less": _RECORD.format(2, 1) + _MINE.format("delete from events where version <= 2"),
+    "less than the record": _RECORD.format(2, 2) + _MINE.format("delete from events where version = 1"),
+    "more than the record": _RECORD.format(1, 1) + _MINE.format("delete from events where version <= 2"),
+    "the last event too": _RECORD.format(3, 3) + _MINE.format("delete from events"),
+    "another stream too": _RECORD.format(2, 2) + _MINE.format("delete from events where version <= 2"),
+}
+
+
+@pytest.mark.parametrize("cheat", OWNERS_CHEATS.values(), ids=OWNERS_CHEATS)
+async def test_the_owner_lets_no_events_go_that_are_not_archived(
+    database_url: str, store: PostgresEventStore, cheat: str
+) -> None:
+    for stream in (A, counter("b")):
+        await store.append(stream, [Counted()] * 3, expect=NO_STREAM)
+    before = await store.read()
+    with (
+        psycopg.connect(database_url) as owner,
+        pytest.raises(psycopg.Error, match=r"append-only|that no archive holds"),
+    ):
+        owner.execute(cheat.encode())
+    assert await store.read() == before
+
+
+async def test_archiving_spares_a_streams_last_event(database_url: str, store: PostgresEventStore) -> None:
+    await store.append(A, [Counted()] * 3, expect=NO_STREAM)
+    with psycopg.connect(database_url) as owner:
+        for last, answer in ((3, False), (1, False), (2, True)):
+            call = "select archive_stream('counter', 'a', %s, stream_digest('counter', 'a', %s), 'file')"
+            assert owner.execute(call, (last, last)).fetchone() == (answer,)
+    assert [each.version for each in await store.read()] == [3]
 
 
 async def test_a_table_of_the_callers_does_not_take_the_place_of_the_events(store: PostgresEventStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from counteract import Decider, Event
 from counteract.messages import StreamId
 from counteract.personal import Forgotten, Personal
 from counteract.store import ANY, PostgresEventStore
+from counteract.store.archiving import Named, archive_streams
 from counteract.store.contracts import contract_of, key_of
 from counteract.store.sealing import MasterKey
 from counteract.store.vault import Vault
@@ -70,6 +72,12 @@ async def insert(
             )
 
 
+async def change(owner: str, statement: str) -> None:
+    async with await psycopg.AsyncConnection.connect(owner, autocommit=True) as connection:
+        changed = await connection.execute(statement.encode())
+        assert changed.rowcount == 1
+
+
 async def test_an_empty_store_is_sound(app_url: str) -> None:
     assert [step async for step in steps(app_url)] == []
 
@@ -107,6 +115,51 @@ async def test_versions_that_are_stored_out_of_order_are_named(app_url: str, dat
     assert await problems(app_url) == [
         Problem(Trouble.ORDER, counter("a"), 3, 2, "it stands before version 2, which has position 3")
     ]
+
+
+@pytest.fixture
+async def archived(database_url: str, event_store: PostgresEventStore, tmp_path: Path) -> StreamId:
+    """Of its three versions only the last is in the store."""
+    stream = counter("archived")
+    await event_store.append(stream, [Counted()] * 3, expect=ANY)
+    await archive_streams(database_url, Named([stream]), tmp_path / "old")
+    return stream
+
+
+@pytest.mark.usefixtures("archived")
+async def test_a_stream_that_is_archived_is_counted_and_has_no_hole(app_url: str) -> None:
+    async with Verification.open(app_url, EXPECTED, None) as verification:
+        assert [step async for step in verification.run()] == [Step(1, 3, 0, [])]
+        assert verification.archived == 1
+
+
+async def test_a_hole_after_the_archived_versions_is_named(app_url: str, database_url: str, archived: StreamId) -> None:
+    await insert(database_url, archived, 5)
+
+    assert await problems(app_url) == [Problem(Trouble.HOLE, archived, 5, 4, "after version 3")]
+
+
+async def test_a_stream_that_does_not_begin_where_its_archive_ends_is_named(
+    app_url: str, database_url: str, archived: StreamId
+) -> None:
+    await change(database_url, "update archived_streams set last_version = 1")
+
+    assert await problems(app_url) == [
+        Problem(Trouble.HOLE, archived, 3, 3, "the stream does not begin with version 1"),
+        Problem(Trouble.HOLE, archived, 2, None, "it is archived up to version 1, and the event after that is missing"),
+    ]
+
+
+async def test_a_snapshot_whose_events_are_archived_is_not_accused(
+    app_url: str, database_url: str, tmp_path: Path
+) -> None:
+    async with PostgresEventStore.open(app_url, snapshot_every=2) as store:
+        await store.append(counter("a"), [Counted()] * 2, expect=ANY)
+        await store.load(counters, "a")
+        await store.append(counter("a"), [Counted()], expect=ANY)
+    await archive_streams(database_url, Named([counter("a")]), tmp_path / "old")
+
+    assert await problems(app_url) == []
 
 
 async def test_more_holes_than_fit_a_page_are_all_found(app_url: str, database_url: str) -> None:
@@ -199,10 +252,8 @@ async def snapshot(app_url: str) -> str:
     return "kept"
 
 
-async def change_snapshots(owner: str, change: str) -> None:
-    async with await psycopg.AsyncConnection.connect(owner, autocommit=True) as connection:
-        changed = await connection.execute(f"update snapshots set {change}".encode())
-        assert changed.rowcount == 1
+async def change_snapshots(owner: str, how: str) -> None:
+    await change(owner, f"update snapshots set {how}")
 
 
 @pytest.mark.usefixtures("snapshot")

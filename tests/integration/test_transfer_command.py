@@ -16,6 +16,7 @@ import pytest
 from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.store import ANY, PostgresEventStore
+from counteract.store.archiving import Named, archive_streams
 from tests.travel.bank import Deposited, accounts
 
 pytestmark = pytest.mark.integration
@@ -63,6 +64,23 @@ async def test_a_file_of_events_moves_them_to_another_database_once(
         ["account/bob", "1"],
         ["account/ann", "2"],
     ]
+
+
+async def test_an_export_says_that_it_lacks_archived_events(
+    app_url: str, database_url: str, event_store: PostgresEventStore, tmp_path: Path
+) -> None:
+    ann = accounts.stream("ann")
+    await event_store.append(ann, [Deposited(amount=1)] * 3, expect=ANY)
+    await archive_streams(database_url, Named([ann]), tmp_path / "old")
+
+    exported = await counteract("export", "-", database_url=app_url)
+    later = await counteract("export", "-", "--after", "2", database_url=app_url)
+
+    assert exported.stderr.splitlines() == [
+        "1 events exported",
+        "without the events of 1 archived stream: to have them whole, restore and export again",
+    ]
+    assert later.stderr == "1 events exported\n"
 
 
 async def test_a_dash_is_the_standard_output_and_input(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0004_leases_and_parked_events"
-down_revision = "0003_snapshots_and_personal_keys"
+revision = "0005_leases_and_parked_events"
+down_revision = "0004_archived_streams"
 
 
 def upgrade() -> None:
