@@ -13,6 +13,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
 from counteract.store import EventDecoder, StoredEvent
+from counteract.store.fingerprint import fingerprint_of
 
 E = TypeVar("E", bound=Event)
 
@@ -51,12 +52,24 @@ class Projection:
 
         return register
 
-    def under(self, name: str) -> Self:
-        """The same read model under another name, with a table and a checkpoint of its own: to fill beside this one."""
+    def under(self, name: str, *, schema: str | None = None) -> Self:
+        """The same read model with a table and a checkpoint of its own, to fill beside this one.
+
+        The table has the other name, or, in a schema of its own, the same.
+        """
         other = copy(self)
         other.name = name
-        other.table = self.table.to_metadata(MetaData(), name=name.replace("-", "_"))
+        if schema is None:
+            other.table = self.table.to_metadata(MetaData(), name=name.replace("-", "_"))
+        else:
+            other.table = self.table.to_metadata(MetaData(), schema=schema)
         return other
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the code that makes rows of events: rows that other code has made may be others."""
+        columns = [(column.name, repr(column.type), repr(column.default)) for column in self.table.columns]
+        return fingerprint_of([*self._handlers, *self._handlers.values()], repr(columns))
 
     @property
     def decoder(self) -> EventDecoder[Event]:

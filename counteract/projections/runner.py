@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from time import monotonic
 
-from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy import Connection, Inspector, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import SetTableComment
 
 from counteract.errors import ConfigurationError
 from counteract.projections.coalescing import coalesce
@@ -17,6 +19,8 @@ from counteract.projections.writing import TableWriter
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
+
+_logger = logging.getLogger("counteract.projections")
 
 # Two processes that start at once must not both create a table.
 _LOCK = text("select pg_advisory_xact_lock(7203480153)")
@@ -70,33 +74,57 @@ class ProjectionRunner:
 class ProjectionSubscriber(Subscriber):
     """Writes what a projection says."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Projection, *, start_over_if_changed: bool = False) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
         self._projection = projection
         self._writer = TableWriter(projection.table)
+        self._starts_over = start_over_if_changed
+        self._has_reported = False
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
         await connection.execute(_LOCK)
-        if await connection.run_sync(_create, self._projection.table):
+        if await connection.run_sync(self._create):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         operations = self._projection.operations_of(events)
         await self._writer.write(connection, coalesce(operations, self._writer.blank))
 
-
-def _create(connection: Connection, table: Table) -> bool:
-    inspector = inspect(connection)
-    # Where it would be created, which for the application's role is a schema of its own. One of that name that the
-    # owner made elsewhere could be read, but not written.
-    schema = inspector.default_schema_name
-    if not inspector.has_table(table.name, schema):
+    def _create(self, connection: Connection) -> bool:
+        table, inspector = self._projection.table, inspect(connection)
+        # Where it would be created, which for the application's role is a schema of its own. One of that name that the
+        # owner made elsewhere could be read, but not written.
+        schema = table.schema or inspector.default_schema_name
+        fingerprint = self._projection.fingerprint
+        if inspector.has_table(table.name, schema):
+            is_changed = inspector.get_table_comment(table.name, schema)["text"] not in (None, fingerprint)
+            if not (is_changed and self._starts_over):
+                self._check(inspector, schema, is_changed=is_changed)
+                return False
+            table.drop(connection)
         table.create(connection)
+        set_comment(connection, table, fingerprint)
         return True
-    actual = {column["name"] for column in inspector.get_columns(table.name, schema)}
-    if actual != set(table.columns.keys()):
-        problem = "the table has other columns than are declared: drop it, and it is built anew"
-        raise ConfigurationError(f"projection table {table.name!r}", [problem])
-    return False
+
+    def _check(self, inspector: Inspector, schema: str | None, *, is_changed: bool) -> None:
+        name = self._projection.table.name
+        actual = {column["name"] for column in inspector.get_columns(name, schema)}
+        if actual != set(self._projection.table.columns.keys()):
+            problem = f"the table has other columns than are declared: `counteract projections rebuild {self.name}`"
+            raise ConfigurationError(f"projection table {name!r}", [problem])
+        if is_changed and not self._has_reported:
+            self._has_reported = True
+            _logger.warning(
+                "projection %r: its code has changed since its rows were made; `counteract projections rebuild %s` "
+                "makes them anew, while the present ones are read",
+                self.name,
+                self.name,
+            )
+
+
+def set_comment(connection: Connection, table: Table, fingerprint: str) -> None:
+    """What made the rows of a table is written on the table itself, and so goes where it goes."""
+    table.comment = fingerprint
+    connection.execute(SetTableComment(table))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from types import ModuleType
@@ -14,15 +14,19 @@ from counteract.decider import Decider
 
 
 def fingerprint(decider: Decider[Any, Any], state_type: Any) -> str:
-    """Of the source of the modules that a decider's `evolve`, state and events come from, and of what these import of
-    their own package.
+    """Of what a decider's `evolve`, state and events are made of."""
+    roots = [decider.evolve, state_type, type(decider.initial), *decider.event_classes]
+    return fingerprint_of(roots, f"{decider.aggregate_type}\n{decider.initial!r}")
+
+
+def fingerprint_of(roots: Iterable[Any], more: str) -> str:
+    """Of the source of the modules that functions and classes come from, and of what these import of their own package.
 
     More than needed, on purpose: an edit that changes nothing costs one replay, and one that is overlooked a wrong state.
     """
-    roots = [decider.evolve, state_type, type(decider.initial), *decider.event_classes]
     modules = _with_imports({name for each in roots if (name := getattr(each, "__module__", None)) in sys.modules})
     text = "\n".join(_source(name) for name in sorted(modules))
-    return sha256(f"{decider.aggregate_type}\n{decider.initial!r}\n{text}".encode()).hexdigest()[:32]
+    return sha256(f"{more}\n{text}".encode()).hexdigest()[:32]
 
 
 def _with_imports(names: set[str]) -> set[str]:

@@ -32,6 +32,11 @@ begin
         create schema counteract_app;
     end if;
     grant usage, create on schema counteract_app to counteract_app;
+    -- Where tables of projections are filled anew, beside the live ones of the same name.
+    if to_regnamespace('counteract_rebuild') is null then
+        create schema counteract_rebuild;
+    end if;
+    grant usage, create on schema counteract_rebuild to counteract_app;
 end $$;
 
 -- No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.

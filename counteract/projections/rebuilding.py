@@ -1,0 +1,120 @@
+"""Fills a projection's table anew beside the live one, and puts it in its place in one step.
+
+The new table has a schema and a subscription of its own, and so a checkpoint: a rebuild that is interrupted goes on where
+it was. Meanwhile the live table is read, and kept up to date by whoever does so. At the end the live subscription is held
+up for the moment that the new one takes to reach its position; then tables and checkpoints change places in one
+transaction. A process that runs the projection notices that its epoch has passed, and goes on with the new table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import NullPool
+
+from counteract.projections.projection import Projection
+from counteract.projections.runner import ProjectionSubscriber
+from counteract.store import MasterKey, PostgresEventStore
+from counteract.store.connecting import async_engine
+from counteract.store.translating import translated
+from counteract.subscriptions import Subscription, position_of, reached
+
+SCHEMA = "counteract_rebuild"
+"""Where tables are filled that are not live yet. `counteract migrate` makes it."""
+_CLOSE = 500
+"""Events behind the live table: from there on the live one is held up until the new one has caught up."""
+_HOLD_SECONDS = 20.0
+
+_LOCK = text(
+    "select coalesce(max(position), 0) from (select position from subscriptions where name = :name for update) locked"
+)
+_TAKE_OVER = text("update subscriptions set position = :position, epoch = epoch + 1 where name = :name")
+# Of a projection that has never been live.
+_BEGIN = text("""
+    insert into subscriptions (name, position)
+    select :name, :position where not exists (select from subscriptions where name = :name)
+""")
+_END = text("delete from subscriptions where name = :name")
+_UNPARK = text("delete from parked_events where subscription = :name")
+_INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of a rebuild: positions of the log."""
+
+    position: int
+    end: int
+
+
+async def rebuild(
+    url: str,
+    projection: Projection,
+    *,
+    batch_size: int = 2000,
+    master_key: MasterKey | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Until the new table is live. Interrupted, it goes on from there when it is called again.
+
+    Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
+    """
+    shadow = projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
+    subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
+    subscription = Subscription(url, subscriber, batch_size=batch_size, master_key=master_key)
+    async with PostgresEventStore.open(url, pool_size=2) as store, _running(subscription) as running:
+        end = await store.high_water_mark()
+        while (position := await position_of(store, shadow.name)) < end - _CLOSE:
+            progress(Progress(position, end))
+            await asyncio.wait([running], timeout=0.2)
+            if running.done():
+                await running
+            end = await store.high_water_mark()
+        await _switch(url, store, projection, shadow)
+        progress(Progress(end, end))
+
+
+@asynccontextmanager
+async def _running(subscription: Subscription) -> AsyncIterator[asyncio.Task[None]]:
+    task: asyncio.Task[None] = asyncio.create_task(subscription.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _switch(url: str, store: PostgresEventStore, live: Projection, shadow: Projection) -> None:
+    engine = async_engine(url, poolclass=NullPool)
+    with translated():
+        async with engine.begin() as connection:
+            position = (await connection.execute(_LOCK, {"name": live.name})).scalar_one()
+            await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
+            # Locked as well, and no batch of it is under way any more: what it has done is committed.
+            position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
+            await _exchange(connection, live, shadow)
+            await connection.execute(_TAKE_OVER, {"name": live.name, "position": position})
+            await connection.execute(_BEGIN, {"name": live.name, "position": position})
+            await connection.execute(_UNPARK, {"name": live.name})
+            await connection.execute(_INHERIT, {"name": live.name, "shadow": shadow.name})
+            await connection.execute(_END, {"name": shadow.name})
+
+
+async def _exchange(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
+    def exchange(connection: SyncConnection) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        schema = inspect(connection).default_schema_name
+        name = quote(live.table.name)
+        connection.execute(text(f"drop table if exists {name}"))
+        connection.execute(
+            text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
+        )
+
+    await connection.run_sync(exchange)
