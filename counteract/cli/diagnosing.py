@@ -28,7 +28,7 @@ ANSWER_LIMIT = timedelta(seconds=10)
 # Workers ask at least once a minute; the server remembers for five minutes who did.
 FRESH = timedelta(minutes=2)
 
-_ATTRIBUTES = {each.name: each.indexed_value_type for each in (SAGA_STATUS, SAGA_STEP)}
+_ATTRIBUTES = {each.name: int(each.indexed_value_type) for each in (SAGA_STATUS, SAGA_STEP)}
 _IN_FLIGHT = f"ExecutionStatus = 'Running' AND {SAGA_STATUS.name} IS NOT NULL"
 _MOST_IN_FLIGHT = 1000
 _HIDDEN = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,19 +44,8 @@ def doctor(
 
     Connect as the application does: its rights and its settings are looked at too.
     """
-
-    async def examinations() -> AsyncIterator[Finding]:
-        async with aclosing(_of_the_store(database_url, patience)) as findings:
-            async for each in findings:
-                yield each
-        if temporal:
-            from counteract.cli.diagnosing import diagnose
-
-            async with aclosing(diagnose(address, namespace, task_queue or ())) as findings:
-                async for each in findings:
-                    yield each
-
-    found = asyncio.run(_told(examinations(), shown=not as_json))
+    findings = _examined(database_url, patience, temporal=temporal, on=(address, namespace, task_queue or ()))
+    found = asyncio.run(_told(findings, shown=not as_json))
     is_well = all(each.verdict != "problem" for each in found)
     if as_json:
         print(json.dumps({"ok": is_well, "checks": [asdict(each) for each in found]}))
@@ -65,15 +53,21 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _of_the_store(url: str, patience: float) -> AsyncIterator[Finding]:
-    from counteract.store.diagnosing import diagnose
+async def _examined(
+    url: str, patience: float, *, temporal: bool, on: tuple[str | None, str | None, Sequence[str]]
+) -> AsyncIterator[Finding]:
+    from counteract.store import diagnosing as database
     from counteract.store.findings import problem
 
-    if not url:
+    if url:
+        async for each in database.diagnose(url, patience=patience):
+            yield each
+    else:
         yield problem("database", "which database?", "give --database-url or set DATABASE_URL")
-        return
-    async with aclosing(diagnose(url, patience=patience)) as findings:
-        async for each in findings:
+    if temporal:
+        from counteract.cli import diagnosing as server
+
+        async for each in server.diagnose(*on):
             yield each
 
 

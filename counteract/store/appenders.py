@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from counteract.store.connecting import Connection
 from counteract.store.statements import without_values
@@ -27,8 +30,9 @@ _OPEN_APPENDS = """
         from contended where granted group by pid, virtualtransaction
     )
     select h.pid, h.virtualtransaction, p.name, coalesce(a.usename, p.owner), a.application_name, a.state,
+           coalesce(a.xact_start, p.prepared),
            extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8,
-           a.query, coalesce(w.number, 0)
+           coalesce(w.number, 0), h.has_appended, a.query
     from holders h
     left join kept_waiting w on w.blocker = coalesce(h.pid, 0)
     left join pg_stat_activity a on a.pid = h.pid
@@ -38,8 +42,10 @@ _OPEN_APPENDS = """
         where l.pid is null and l.virtualtransaction = h.virtualtransaction
     ) p on h.pid is null
     where h.has_appended or w.number > 0
-    order by 7 desc nulls last, h.pid
+    order by 7 nulls last, h.pid
 """
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 
 HIDDEN = "<insufficient privilege>"
 """What the server says in place of a statement that is none of the caller's business."""
@@ -58,18 +64,37 @@ class OpenAppend:
     role: str | None
     application_name: str | None
     state: str | None
+    began: datetime | None
+    """By the database's clock; if it is prepared, when it was. None where the server does not say."""
     age: float | None
-    """Seconds since it began or, if it is prepared, since it was; None where the server does not say."""
-    statement: str | None
-    """The last one, without values; None where the server does not say."""
+    """Seconds since then."""
     keeps_waiting: int
     """How many sessions wait for it before they can append."""
+    has_appended: bool
+    """Then the high water mark waits for it, and with it all subscribers."""
+    statement: str | None
+    """The last one, without values; None where the server does not say."""
 
 
 async def open_appends(connection: Connection) -> list[OpenAppend]:
     """As of now, the oldest first: as a rule they are gone within milliseconds."""
     rows = await (await connection.execute(_OPEN_APPENDS)).fetchall()
-    return [OpenAppend(*before, _statement(query), waiting) for *before, query, waiting in rows]
+    return [OpenAppend(*(*before, _statement(query))) for *before, query in rows]
+
+
+async def stuck_appends(connection: Connection, patience: float) -> list[OpenAppend]:
+    """Those that stood open all the time that this looked: for `patience` seconds, or less if none is left before.
+
+    By watching, and not by their age: the server hides that from a role where the session is another role's.
+    """
+    deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
+    stuck = await open_appends(connection)
+    while stuck and time.monotonic() < deadline:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        still = {(each.pid, each.transaction) for each in stuck}
+        stuck = [each for each in await open_appends(connection) if (each.pid, each.transaction) in still]
+    return stuck
 
 
 def _statement(query: str | None) -> str | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from counteract.errors import ConfigurationError, CounteractError, PersonalDataLocked, SchemaOutdated, StoreUnavailable
-from counteract.store.appenders import Appender, stuck_appenders
+from counteract.store.appenders import OpenAppend, stuck_appends
 from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.findings import Finding, advice, ok, problem, skipped
 from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.inspecting import FUNCTIONS, REVISIONS, look_at, refuse_encoding
+from counteract.store.inspecting import REVISIONS, look_at, refuse_encoding
+from counteract.store.rights import Rights, rights_of
 from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from counteract.store.translating import translated
 
@@ -21,33 +21,14 @@ LEAST_VERSION = 140000
 """`create or replace trigger` is new in 14."""
 MOST_CLOCK_SECONDS = 1.0
 
-# Rights by themselves, those of the roles that it belongs to included. A superuser has them all.
-_ROLE = """
-    select current_user::text as name,
-           (select rolsuper from pg_roles where rolname = current_user) as is_superuser,
-           pg_has_role(current_user, (select relowner from pg_class where oid = 'events'::regclass), 'usage') as is_owner,
-           array(
-               select privilege || ' ' || name
-               from unnest(array['events', 'commands']) as name,
-                    unnest(array['insert', 'update', 'delete', 'truncate']) as privilege
-               where has_table_privilege(name, privilege)
-                  or case when privilege in ('insert', 'update') then has_any_column_privilege(name, privilege) end
-               order by 1
-           ) as writes,
-           array(
-               select proname::text from pg_proc
-               where prosecdef and proname = any (%s) and pg_function_is_visible(oid)
-                 and not has_function_privilege(oid, 'execute')
-               order by 1
-           ) as cannot_call
-"""
 _TAKES_WRITES = "select current_setting('transaction_read_only') = 'off'"
 # What the session began with, from the server, the database, the role or the URL: our own connections set it anew.
 _IDLE_TIMEOUT = """
     select current_user::text, reset_val::integer from pg_settings where name = 'idle_in_transaction_session_timeout'
 """
 _UNSEEN = """
-    select case when is_called then last_value else 0 end - position_at(clock_timestamp() - make_interval(secs => %s))
+    select case when is_called then last_value else 0 end
+           - position_at(coalesce(%s, clock_timestamp() - make_interval(secs => %s)))
     from events_position_seq
 """
 # The oldest and the newest: if the master key was changed, one of them tells. Ids rise with time.
@@ -60,17 +41,6 @@ _KEYS = """
 Check = Callable[[], Awaitable[Finding | Sequence[Finding]]]
 
 
-class Role(NamedTuple):
-    """The one that the connection has."""
-
-    name: str
-    is_superuser: bool
-    is_owner: bool
-    writes: Sequence[str]
-    """What it may do to the tables past the functions."""
-    cannot_call: Sequence[str]
-
-
 @dataclass
 class Examination:
     """Of one database. `patience`: for how many seconds an append may be under way before it counts as stuck."""
@@ -78,7 +48,7 @@ class Examination:
     connection: Connection
     patience: float
     now: Callable[[], datetime]
-    _stuck: Sequence[Appender] = field(default=())
+    _stuck: Sequence[OpenAppend] = field(default=())
 
     def checks(self) -> Mapping[str, Check]:
         """In an order in which each may build on those before."""
@@ -134,8 +104,7 @@ class Examination:
         return ok("schema", f"up to date, at {seen.revision}", revision=seen.revision)
 
     async def role(self) -> Finding:
-        row = await (await self.connection.execute(_ROLE, (list(FUNCTIONS),))).fetchone()
-        return examined_role(Role(*row or ()))
+        return examined_role(await rights_of(self.connection))
 
     async def idle_timeout(self) -> Finding:
         role, milliseconds = await (await self.connection.execute(_IDLE_TIMEOUT)).fetchone() or ("", 0)
@@ -153,25 +122,26 @@ class Examination:
         return examined_clock(before, row[0] if row else before, after)
 
     async def appenders(self) -> Sequence[Finding]:
-        self._stuck = await stuck_appenders(self.connection, self.patience)
+        self._stuck = await stuck_appends(self.connection, self.patience)
         if not self._stuck:
             return [ok("appenders", f"none kept others waiting for {self.patience:g} s")]
-        return [examined_appender(each, self.patience) for each in self._stuck]
+        return [examined_append(each, self.patience) for each in self._stuck]
 
     async def high_water_mark(self) -> Finding:
-        name, began = "high water mark", time.monotonic()
+        name, start = "high water mark", time.monotonic()
         mark = HighWaterMark(self.connection)
         # Who is known to be stuck need not be waited for once more.
-        known = [each for each in self._stuck if each.holds_up_readers]
+        known = [each for each in self._stuck if each.has_appended]
         try:
             position = await mark.settled(timeout=0.1 if known else self.patience)
         except StoreUnavailable:
-            seconds = max([self.patience, *(each.seconds or 0 for each in known)])
-            row = await (await self.connection.execute(_UNSEEN, (seconds,))).fetchone()
+            seconds = max([self.patience, *(each.age or 0 for each in known)])
+            began = min((each.began for each in known if each.began), default=None)
+            row = await (await self.connection.execute(_UNSEEN, (began, seconds))).fetchone()
             unseen = row[0] if row else 0
             what = f"it has stood still for {seconds:.0f} s: subscribers see none of the last {unseen} positions"
             return problem(name, what, "end the appenders that hold it up", seconds=seconds, unseen=unseen)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         return ok(name, f"at position {position}, {seconds * 1000:.0f} ms behind", position=position, seconds=seconds)
 
     async def master_key(self) -> Finding:
@@ -194,19 +164,23 @@ class Examination:
         return ok(name, "it opens the oldest and the newest key of personal data")
 
 
-def examined_role(role: Role) -> Finding:
-    who = f"{role.name}, a superuser" if role.is_superuser else f"{role.name}, which owns the tables"
-    if role.is_superuser or role.is_owner:
-        what = f"{who}: it could drop what keeps events from being changed"
-        return advice("role", what, f"let the application connect as {APP_ROLE}, and keep this role for migrations")
-    if role.writes:
-        what = f"{role.name} may write past the functions: {', '.join(role.writes)}"
-        remedy = f"run `counteract migrate`, which takes that from {APP_ROLE}; from another role, revoke it"
-        return problem("role", what, remedy, writes=role.writes)
-    if role.cannot_call:
-        what = f"{role.name} may not call {', '.join(role.cannot_call)}"
-        return problem("role", what, f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right")
-    return ok("role", f"{role.name} may append and read, and not change events")
+def examined_role(rights: Rights) -> Finding:
+    role, name = rights.role, "role"
+    again = f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right"
+    if rights.is_owner:
+        what = (
+            f"{role} owns the tables, or is as good as their owner: it could drop what keeps events from being changed"
+        )
+        return advice(name, what, f"let the application connect as {APP_ROLE}, and keep {role} for migrations")
+    if rights.forbidden:
+        what = f"{role} may write past the functions: {', '.join(rights.forbidden)}"
+        return problem(name, what, again, forbidden=list(rights.forbidden))
+    if rights.may_create_beside_the_events:
+        what = f"{role} may create functions in the schema {rights.schema}, which the owner's functions could then call"
+        return problem(name, what, f"as the owner: revoke create on schema {rights.schema} from {role}, public")
+    if rights.missing:
+        return problem(name, f"{role} lacks {', '.join(rights.missing)}", again, missing=list(rights.missing))
+    return ok(name, f"{role} may append and read, and not change events")
 
 
 def examined_clock(before: datetime, database: datetime, after: datetime) -> Finding:
@@ -219,20 +193,22 @@ def examined_clock(before: datetime, database: datetime, after: datetime) -> Fin
     return problem("clock", what, "set both by NTP: events have the database's times", seconds=seconds)
 
 
-def examined_appender(appender: Appender, patience: float) -> Finding:
-    facts = appender.facts
-    waiting = "all subscribers" if appender.holds_up_readers else "writers to a stream"
-    since = f"for {patience:g} s or more" if appender.seconds is None else f"for {appender.seconds:.0f} s"
-    doing = f"{appender.state}: {facts['query']}" if appender.state else "what it does is hidden from this role"
-    if appender.prepared_as is None:
-        who = f"pid {appender.pid} ({appender.role}, {appender.application or 'no application_name'})"
-        what = f"{who} has kept {waiting} waiting {since}; {doing}"
-        remedy = f"end it, which rolls back what it did: select pg_terminate_backend({appender.pid})"
+def examined_append(stuck: OpenAppend, patience: float) -> Finding:
+    since = f"for {patience:g} s or more" if stuck.age is None else f"for {stuck.age:.0f} s"
+    waiting = [
+        *(["all subscribers"] if stuck.has_appended else []),
+        *([f"{stuck.keeps_waiting} that would append"] if stuck.keeps_waiting else []),
+    ]
+    if stuck.prepared_as is None:
+        doing = f"{stuck.state}: {stuck.statement}" if stuck.state else "what it does is hidden from this role"
+        who = f"pid {stuck.pid} ({stuck.role}, {stuck.application_name or 'no application_name'})"
+        what = f"{who} has kept {' and '.join(waiting)} waiting {since}; {doing}"
+        remedy = f"end it, which rolls back what it did: select pg_terminate_backend({stuck.pid})"
     else:
-        gid = "'" + appender.prepared_as.replace("'", "''") + "'"
-        what = f"the prepared transaction {gid} of {appender.role} has kept {waiting} waiting {since}"
-        remedy = f"end it as its coordinator decided: commit prepared {gid}, or rollback prepared {gid}"
-    return problem("appenders", what, remedy, **facts)
+        name = stuck.prepared_as
+        what = f"the prepared transaction {name} of {stuck.role} has kept {' and '.join(waiting)} waiting {since}"
+        remedy = f"end it as its coordinator decided: commit prepared {name}, or rollback prepared {name}"
+    return problem("appenders", what, remedy, **asdict(stuck) | {"began": stuck.began and stuck.began.isoformat()})
 
 
 def _now() -> datetime:
