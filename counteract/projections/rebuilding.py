@@ -40,6 +40,7 @@ _BEGIN = text("""
     insert into subscriptions (name, position)
     select :name, :position where not exists (select from subscriptions where name = :name)
 """)
+_LOCK_TIMEOUT = text("select set_config('lock_timeout', :timeout, true)")
 _END = text("delete from subscriptions where name = :name")
 _UNPARK = text("delete from parked_events where subscription = :name")
 _INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
@@ -59,15 +60,18 @@ async def rebuild(
     *,
     batch_size: int = 2000,
     master_key: MasterKey | None = None,
+    lock_timeout: float = 10.0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
     """Until the new table is live. Interrupted, it goes on from there when it is called again.
 
+    `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
     Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     shadow = projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
     subscription = Subscription(url, subscriber, batch_size=batch_size, master_key=master_key)
+    await _prepare(url, subscriber)
     async with PostgresEventStore.open(url, pool_size=2) as store, _running(subscription) as running:
         end = await store.high_water_mark()
         while (position := await position_of(store, shadow.name)) < end - _CLOSE:
@@ -76,8 +80,15 @@ async def rebuild(
             if running.done():
                 await running
             end = await store.high_water_mark()
-        await _switch(url, store, projection, shadow)
+        await reached(store, shadow.name, end, timeout=_HOLD_SECONDS)
+        await _switch(url, store, projection, shadow, lock_timeout)
         progress(Progress(end, end))
+
+
+async def _prepare(url: str, subscriber: ProjectionSubscriber) -> None:
+    with translated():
+        async with async_engine(url, poolclass=NullPool).begin() as connection:
+            await subscriber.prepare(connection)
 
 
 @asynccontextmanager
@@ -91,7 +102,9 @@ async def _running(subscription: Subscription) -> AsyncIterator[asyncio.Task[Non
             await task
 
 
-async def _switch(url: str, store: PostgresEventStore, live: Projection, shadow: Projection) -> None:
+async def _switch(
+    url: str, store: PostgresEventStore, live: Projection, shadow: Projection, lock_timeout: float
+) -> None:
     engine = async_engine(url, poolclass=NullPool)
     with translated():
         async with engine.begin() as connection:
@@ -99,6 +112,7 @@ async def _switch(url: str, store: PostgresEventStore, live: Projection, shadow:
             await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
             # Locked as well, and no batch of it is under way any more: what it has done is committed.
             position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
+            await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout:.3f}s"})
             await _exchange(connection, live, shadow)
             await connection.execute(_TAKE_OVER, {"name": live.name, "position": position})
             await connection.execute(_BEGIN, {"name": live.name, "position": position})

@@ -54,7 +54,7 @@ class ExploringInterceptor(Interceptor):
                 super().init(Outbound(outbound))
 
             async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
-                instance = workflow.instance()
+                instance, workflow_id = workflow.instance(), workflow.info().workflow_id
 
                 def pass_deadline() -> None:
                     if instance._saga is not None:
@@ -65,7 +65,8 @@ class ExploringInterceptor(Interceptor):
                 try:
                     return await super().execute_workflow(call)
                 finally:
-                    run, saga = runs.get(workflow.info().workflow_id), instance._saga
+                    # Also when the coroutine is collected, outside of the workflow.
+                    run, saga = runs.get(workflow_id), instance._saga
                     if run and saga is not None:
                         run.has_deadline = saga._deadline is not None
 

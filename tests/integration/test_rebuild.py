@@ -1,0 +1,245 @@
+"""A projection is filled anew beside the live one, and takes its place in one step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, Column, Index, Text, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from counteract import Recorded
+from counteract.errors import StoreError
+from counteract.projections import Increment, Projection, ProjectionRunner, Put, reached
+from counteract.projections.rebuilding import SCHEMA, Progress, rebuild
+from counteract.store import ANY, PostgresEventStore
+from counteract.store.connecting import async_engine
+from counteract.subscriptions.parked import parked_streams
+from tests.counters import Counted, CounterReset, counter
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 20.0
+
+
+class Stopped(Exception):
+    """As if the process had been."""
+
+
+def totals(*more: Column[Any], by: int = 1) -> Projection:
+    """How much was counted by each; a change of `by` is a change of its code, as far as rows go."""
+    projection = Projection(
+        "totals",
+        Column("counter", Text, primary_key=True),
+        Column("total", BigInteger, nullable=False, default=0),
+        *more,
+        Index("totals_total_idx", "total"),
+    )
+
+    @projection.on(Counted)
+    def counted(recorded: Recorded[Counted]) -> Increment:
+        return Increment(recorded.stream.aggregate_id, "total", by * recorded.event.amount)
+
+    return projection
+
+
+@pytest.fixture
+async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
+    async with PostgresEventStore.open(app_url) as store:
+        yield store
+
+
+@pytest.fixture
+async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = async_engine(app_url)
+    yield engine
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def running(url: str, projection: Projection) -> AsyncIterator[None]:
+    task = asyncio.create_task(ProjectionRunner(url, [projection]).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def write(store: PostgresEventStore, events: int, *, streams: int = 5) -> int:
+    appended = [await store.append(counter(str(each % streams)), [Counted()], expect=ANY) for each in range(events)]
+    return appended[-1].position
+
+
+async def rows(engine: AsyncEngine, projection: Projection) -> dict[str, int]:
+    async with engine.connect() as connection:
+        found = await connection.execute(select(projection.table.c.counter, projection.table.c.total))
+        return {row.counter: row.total for row in found}
+
+
+async def spoil(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("update totals set total = -1000"))
+
+
+async def test_rows_are_made_anew_and_the_live_process_goes_on_with_them(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    projection = totals()
+    async with running(app_url, projection):
+        await reached(store, "totals", await write(store, 50), timeout=PATIENCE)
+        await spoil(engine)
+        await rebuild(app_url, totals())
+        assert await rows(engine, projection) == {str(each): 10 for each in range(5)}
+        await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
+    assert await rows(engine, projection) == {str(each): 11 for each in range(5)}
+
+
+async def test_under_a_steady_load_nothing_is_lost_or_counted_twice(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    projection, stop = totals(), asyncio.Event()
+
+    async def keep_writing() -> int:
+        count = 0
+        while not stop.is_set():
+            await write(store, 5)
+            count += 5
+        return count
+
+    async with running(app_url, projection):
+        writer = asyncio.create_task(keep_writing())
+        for _ in range(3):
+            await rebuild(app_url, totals())
+        stop.set()
+        count = await writer
+        await reached(store, "totals", await store.high_water_mark(), timeout=PATIENCE)
+    assert sum((await rows(engine, projection)).values()) == count
+
+
+async def test_readers_see_the_old_rows_until_they_see_the_new_ones(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    projection, seen = totals(), set[int]()
+    async with running(app_url, projection):
+        await reached(store, "totals", await write(store, 3000), timeout=PATIENCE)
+        await spoil(engine)
+        rebuilding = asyncio.create_task(rebuild(app_url, totals(), batch_size=200))
+        while not rebuilding.done():
+            seen |= set((await rows(engine, projection)).values())
+        await rebuilding
+    assert seen <= {-1000, 600}
+    assert -1000 in seen
+
+
+async def test_one_that_was_interrupted_goes_on_where_it_was(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    last = await write(store, 1500)
+    beginnings = []
+
+    def note(progress: Progress) -> None:
+        beginnings.append(progress.position)
+        if progress.position >= 200 and len(beginnings) > 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        await rebuild(app_url, totals(), batch_size=20, progress=note)
+    began_again: list[Progress] = []
+    await rebuild(app_url, totals(), batch_size=20, progress=began_again.append)
+    assert began_again[0].position >= 200
+    assert sum((await rows(engine, totals())).values()) == 1500
+    async with running(app_url, totals()):
+        await reached(store, "totals", last, timeout=PATIENCE)
+
+
+async def test_one_that_was_begun_with_other_code_begins_anew(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    await write(store, 20)
+
+    def stop(_: Progress) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        await rebuild(app_url, totals(), progress=stop)
+    other = totals(Column("more", Text))
+    await rebuild(app_url, other)
+    assert sum((await rows(engine, other)).values()) == 20
+
+
+async def test_other_columns_take_the_place_of_the_old_ones(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    async with running(app_url, totals()):
+        await reached(store, "totals", await write(store, 10), timeout=PATIENCE)
+    new = totals(Column("note", Text))
+    await rebuild(app_url, new)
+    async with running(app_url, new):
+        await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
+    assert sum((await rows(engine, new)).values()) == 15
+
+
+async def test_a_process_with_old_columns_parks_nothing_and_spoils_nothing(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    new = totals(Column("note", Text))
+    async with running(app_url, totals()):
+        await reached(store, "totals", await write(store, 10), timeout=PATIENCE)
+        await rebuild(app_url, new)
+        await write(store, 5)
+        await asyncio.sleep(1.0)
+    async with store.connection() as connection:
+        assert await parked_streams(connection) == []
+    async with running(app_url, new):
+        await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
+    assert sum((await rows(engine, new)).values()) == 20
+
+
+async def test_a_change_of_its_code_is_noticed_at_the_start(
+    store: PostgresEventStore, app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(app_url, totals()):
+        await reached(store, "totals", await write(store, 1), timeout=PATIENCE)
+    assert "code has changed" not in caplog.text
+    changed = totals()
+
+    @changed.on(CounterReset)
+    def reset(recorded: Recorded[CounterReset]) -> Put:
+        return Put(recorded.stream.aggregate_id, {"total": 0})
+
+    async with running(app_url, changed):
+        await reached(store, "totals", await write(store, 1), timeout=PATIENCE)
+    warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert [each for each in warnings if "its code has changed since its rows were made" in each] == [
+        "projection 'totals': its code has changed since its rows were made; `counteract projections rebuild totals` "
+        "makes them anew, while the present ones are read"
+    ]
+
+
+async def test_nothing_is_left_of_a_rebuild(store: PostgresEventStore, app_url: str) -> None:
+    await write(store, 3)
+    await rebuild(app_url, totals())
+    async with store.connection() as connection:
+        names = await connection.execute("select name from subscriptions")
+        assert await names.fetchall() == [("totals",)]
+        tables = await connection.execute("select count(*) from pg_tables where schemaname = %s", (SCHEMA,))
+        assert await tables.fetchone() == (0,)
+
+
+async def test_while_a_reader_holds_the_live_table_the_rebuild_gives_up_and_can_be_run_again(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    projection = totals()
+    async with running(app_url, projection):
+        await reached(store, "totals", await write(store, 3), timeout=PATIENCE)
+    async with engine.connect() as reader:
+        await reader.execute(select(projection.table))
+        with pytest.raises(StoreError, match="a lock was not free in time"):
+            await rebuild(app_url, totals(), lock_timeout=0.2)
+    await rebuild(app_url, totals())
+    assert sum((await rows(engine, projection)).values()) == 3
