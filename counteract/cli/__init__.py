@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli import contracts, events, parked, personal, sagas, store
+from counteract.cli import contracts, events, parked, personal, projections, sagas, store
 from counteract.cli.dev import dev
 from counteract.cli.doctor import doctor
 from counteract.cli.migrate import migrate
@@ -29,6 +29,7 @@ app.add_typer(contracts.app, name="contracts")
 app.add_typer(events.app, name="events")
 app.add_typer(parked.app, name="parked")
 app.add_typer(personal.app, name="personal")
+app.add_typer(projections.app, name="projections")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(store.app, name="store")
 

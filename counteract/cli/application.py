@@ -10,13 +10,15 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from counteract.decider import Decider
 from counteract.errors import ConfigurationError
 from counteract.messages import Event
+
+T = TypeVar("T")
 
 Modules = Annotated[
     list[str] | None,
@@ -71,6 +73,12 @@ def event_classes(modules: Sequence[str] | None = None) -> Sequence[type[Event]]
 def deciders(modules: Sequence[str] | None = None) -> Sequence[Decider[Any, Any]]:
     """The deciders that the application's modules hold, by aggregate type."""
     return _deciders(_modules(modules))
+
+
+def objects(kind: type[T], setting: str, modules: Sequence[str] | None = None) -> Sequence[T]:
+    """The objects of a kind that the modules hold which are given, or which the setting names."""
+    found = [each for name in named_modules(setting, modules) for each in vars(imported(name)).values()]
+    return [each for each in found if isinstance(each, kind)]
 
 
 def _deciders(modules: Sequence[ModuleType] | Iterator[ModuleType]) -> Sequence[Decider[Any, Any]]:

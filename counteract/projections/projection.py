@@ -68,7 +68,10 @@ class Projection:
     @property
     def fingerprint(self) -> str:
         """Of the code that makes rows of events: rows that other code has made may be others."""
-        columns = [(column.name, repr(column.type), repr(getattr(column.default, "arg", None))) for column in self.table.columns]
+        columns = [
+            (column.name, repr(column.type), repr(getattr(column.default, "arg", None)))
+            for column in self.table.columns
+        ]
         handled = [(each.event_type, each.schema_version, name.__qualname__) for each, name in self._handlers.items()]
         return fingerprint_of([*self._handlers, *self._handlers.values()], f"{columns}\n{handled}")
 

@@ -18,6 +18,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
+from counteract.errors import CounteractError
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import MasterKey, PostgresEventStore
@@ -34,6 +35,12 @@ _HOLD_SECONDS = 20.0
 _LOCK = text(
     "select coalesce(max(position), 0) from (select position from subscriptions where name = :name for update) locked"
 )
+_OWNED = text("""
+    select exists (
+        select from subscriptions
+        where name = :name and leased_until >= clock_timestamp() and exists (select from pg_stat_activity where pid = owner_pid)
+    )
+""")
 _TAKE_OVER = text("update subscriptions set position = :position, epoch = epoch + 1 where name = :name")
 # Of a projection that has never been live.
 _BEGIN = text("""
@@ -44,6 +51,10 @@ _LOCK_TIMEOUT = text("select set_config('lock_timeout', :timeout, true)")
 _END = text("delete from subscriptions where name = :name")
 _UNPARK = text("delete from parked_events where subscription = :name")
 _INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
+
+
+class ProjectionRuns(CounteractError):
+    """A process has it: stop that first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +143,17 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         )
 
     await connection.run_sync(exchange)
+
+
+async def drop(url: str, projection: Projection) -> None:
+    """Remove the table, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
+    engine = async_engine(url, poolclass=NullPool)
+    with translated():
+        async with engine.begin() as connection:
+            if (await connection.execute(_OWNED, {"name": projection.name})).scalar_one():
+                raise ProjectionRuns(
+                    f"a process runs {projection.name!r}: stop it first, for it would make the table anew"
+                )
+            await connection.run_sync(projection.table.drop, checkfirst=True)
+            await connection.execute(_END, {"name": projection.name})
+            await connection.execute(_UNPARK, {"name": projection.name})

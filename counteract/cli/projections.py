@@ -1,0 +1,146 @@
+"""`counteract projections …`: read models, how far behind they are, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from counteract.cli.application import Modules, objects
+from counteract.cli.events import DatabaseUrl
+from counteract.cli.showing import AsJson, is_for_programs
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from counteract.projections import Projection
+    from counteract.subscriptions.managing import Standing
+
+app = typer.Typer(no_args_is_help=True, help="Read models and other subscriptions.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the projection, or of another subscription.")]
+
+
+@app.command("list")
+def list_(database_url: DatabaseUrl, as_json: AsJson = None) -> None:
+    """How far each has come, who has it, and what it could not handle."""
+    asyncio.run(_list(database_url, as_json))
+
+
+@app.command()
+def pause(name: Name, database_url: DatabaseUrl) -> None:
+    """Deliver nothing from the next batch on, until it is resumed."""
+    asyncio.run(_set_paused(database_url, name, paused=True))
+
+
+@app.command()
+def resume(name: Name, database_url: DatabaseUrl) -> None:
+    """Go on where it was paused."""
+    asyncio.run(_set_paused(database_url, name, paused=False))
+
+
+@app.command()
+def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
+    """Fill a projection's table anew beside the live one, which is read meanwhile, and put it in its place in one step.
+
+    Interrupted, it goes on from there when it is run again.
+    """
+    asyncio.run(_rebuild(database_url, _found(name, modules)))
+
+
+@app.command()
+def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
+    """Remove a projection's table and its checkpoint. Not while a process has it, which would make them anew."""
+    asyncio.run(_drop(database_url, _found(name, modules)))
+
+
+async def _list(url: str, as_json: bool | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from counteract.store.connecting import connect
+    from counteract.store.translating import translated
+    from counteract.subscriptions.managing import standings
+
+    with translated():
+        async with await connect(url) as connection:
+            found = await standings(connection)
+    if is_for_programs(as_json):
+        for each in found:
+            print(json.dumps(_document(each), ensure_ascii=False))
+        return
+    table = Table("name", "shards", "status", "position", "behind", "for", "parked")
+    for each in found:
+        behind = f"{each.behind}+" if each.is_more_behind else str(each.behind)
+        waited = f"{each.seconds_behind:.1f} s" if each.behind else ""
+        table.add_row(
+            each.name, str(each.shards), each.status, str(each.position), behind, waited, str(each.parked or "")
+        )
+    Console(soft_wrap=True).print(table if found else "nothing is subscribed", markup=False, highlight=False)
+
+
+async def _set_paused(url: str, name: str, *, paused: bool) -> None:
+    from counteract.store.connecting import connect
+    from counteract.store.translating import translated
+    from counteract.subscriptions.managing import set_paused
+
+    with translated():
+        async with await connect(url) as connection:
+            await set_paused(connection, name, paused=paused)
+
+
+async def _rebuild(url: str, projection: Projection) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from counteract.projections.rebuilding import Progress as Done
+    from counteract.projections.rebuilding import rebuild
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(projection.name, total=None, rate="")
+
+        def show(done: Done) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done.position, total=done.end, rate=f"{speed:,.0f} events/s" if speed else "")
+
+        await rebuild(url, projection, progress=show)
+    print(f"{projection.name} is rebuilt and live")
+
+
+async def _drop(url: str, projection: Projection) -> None:
+    from counteract.projections.rebuilding import drop
+
+    await drop(url, projection)
+
+
+def _found(name: str, modules: list[str] | None) -> Projection:
+    from counteract.projections import Projection
+
+    known: dict[str, Projection] = {each.name: each for each in objects(Projection, "projections", modules)}
+    if name not in known:
+        raise CounteractError(
+            f"there is no projection {name!r} in the code; there are {', '.join(sorted(known)) or 'none'}"
+        )
+    return known[name]
+
+
+def _document(each: Standing) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "shards": each.shards,
+        "status": each.status,
+        "position": each.position,
+        "behind": each.behind,
+        "is_more_behind": each.is_more_behind,
+        "seconds_behind": round(each.seconds_behind, 3),
+        "parked": each.parked,
+    }

@@ -1,0 +1,68 @@
+"""Subscriptions as whoever looks after them sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from counteract.errors import CounteractError
+from counteract.store.connecting import Connection
+
+_MOST = 100_000
+_STANDINGS = """
+    select name, count(*), min(position), bool_or(paused),
+           bool_and(owner is not null and leased_until >= clock_timestamp()
+                    and exists (select from pg_stat_activity where pid = owner_pid)),
+           (select count(*) from (select from events where position > min(s.position) limit %(most)s) as later),
+           coalesce((select extract(epoch from clock_timestamp() - created_at)::float8
+                     from events where position > min(s.position) order by position limit 1), 0),
+           (select count(*) from parked_events where subscription = s.name and discarded_at is null)
+    from subscriptions s group by name order by name
+"""
+_PAUSE = "update subscriptions set paused = %s where name = %s"
+
+
+class NoSuchSubscription(CounteractError):
+    """Nothing of this name has ever run on this database: `counteract projections list` shows what has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a subscription stands, over all of its shards."""
+
+    name: str
+    shards: int
+    position: int
+    """Of the shard that is the furthest behind."""
+    is_paused: bool
+    is_running: bool
+    """Processes have all of its shards."""
+    behind: int
+    """Events of the log after its position, of whatever types and at most 100 000."""
+    seconds_behind: float
+    """Since the first of them was recorded."""
+    parked: int
+    """Events."""
+
+    @property
+    def is_more_behind(self) -> bool:
+        return self.behind == _MOST
+
+    @property
+    def status(self) -> str:
+        return "paused" if self.is_paused else "running" if self.is_running else "no process has it"
+
+
+async def standings(connection: Connection) -> Sequence[Standing]:
+    """Of all subscriptions that ever ran."""
+    rows = await (await connection.execute(_STANDINGS, {"most": _MOST})).fetchall()
+    return [Standing(*row) for row in rows]
+
+
+async def set_paused(connection: Connection, name: str, *, paused: bool) -> None:
+    """A batch that is under way is still delivered. Raises NoSuchSubscription."""
+    done = await connection.execute(_PAUSE, (paused, name))
+    if not done.rowcount:
+        raise NoSuchSubscription(
+            f"there is no subscription {name!r}: `counteract projections list` shows what there is"
+        )
