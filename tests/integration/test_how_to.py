@@ -23,7 +23,7 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     done = subprocess.run(
         ["bash", "-c", command.line],
         cwd=folder,
-        env=os.environ | {"PATH": path} | variables,
+        env={**os.environ, "PATH": path, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
