@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,12 @@ pytestmark = pytest.mark.integration
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
-def run(command: Command, folder: Path, database_url: str) -> None:
+def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command.line],
         cwd=folder,
-        env=os.environ | {"PATH": path, "DATABASE_URL": database_url},
+        env={**os.environ, "PATH": path, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -35,8 +36,11 @@ def run(command: Command, folder: Path, database_url: str) -> None:
     assert done.returncode == int("  → " in done.stdout)
 
 
-@pytest.mark.parametrize("page", ["change-an-event", "personal-data", "store-events"])
-async def test_the_page_does_what_it_says_and_shows_what_comes_out(page: str, tmp_path: Path, app_url: str) -> None:
+@pytest.mark.parametrize("page", ["archive-streams", "change-an-event", "personal-data", "store-events"])
+async def test_the_page_does_what_it_says_and_shows_what_comes_out(
+    page: str, tmp_path: Path, app_url: str, database_url: str
+) -> None:
+    variables = {"DATABASE_URL": app_url, "OWNER_URL": database_url}
     for part in parts(PAGES / f"{page}.md"):
         match part:
             case File():
@@ -46,4 +50,4 @@ async def test_the_page_does_what_it_says_and_shows_what_comes_out(page: str, tm
                 file.write_text(part.applied_to(file.read_text()))
             case Session():
                 for command in part.commands:
-                    await asyncio.to_thread(run, command, tmp_path, app_url)
+                    await asyncio.to_thread(run, command, tmp_path, variables)

@@ -59,6 +59,10 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-9])
 
 
+def rewrite(file: Path, before: bytes, after: bytes) -> None:
+    file.write_bytes(gzip.compress(unpacked(file).replace(before, after)))
+
+
 def unpacked(file: Path) -> bytes:
     return gzip.decompress(file.read_bytes())
 
@@ -245,6 +249,17 @@ async def test_what_broke_off_between_the_streams_is_gone_on_with(
     assert await continue_archiving(database_url, file) == Archived(streams=2, events=4)
     assert await continue_archiving(database_url, file) == Archived(streams=2, events=4)
     assert await positions(store) == [5, 6]
+
+
+async def test_nothing_leaves_for_a_file_that_was_changed_in_between(
+    store: PostgresEventStore, database_url: str, file: Path
+) -> None:
+    await archive_streams(database_url, BOTH, file)
+    await restore_streams(database_url, file)
+    rewrite(file, b'"b"', b'"c"')
+    with pytest.raises(InvalidArchive, match="was changed"):
+        await continue_archiving(database_url, file)
+    assert len(await positions(store)) == 6
 
 
 async def test_a_restore_is_safe_to_repeat(store: PostgresEventStore, database_url: str, file: Path) -> None:

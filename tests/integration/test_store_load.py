@@ -252,12 +252,13 @@ async def test_a_stream_is_seen_as_it_was_at_a_time(store: PostgresEventStore) -
 async def test_every_time_gives_the_position_of_the_last_event_recorded_by_then(
     store: PostgresEventStore, database_url: str
 ) -> None:
-    for _ in range(40):
-        await add(store, 1)
-    with psycopg.connect(database_url) as connection:
-        # Positions that were drawn and never committed leave holes.
-        connection.execute("alter table events disable trigger events_append_only")
-        connection.execute("delete from events where position % 3 = 0 or position in (1, 20)")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for position in range(1, 41):
+            if position % 3 == 0 or position in (1, 20):
+                # As a transaction does that draws one and never commits.
+                connection.execute("select nextval('events_position_seq')")
+            else:
+                await add(store, 1)
     recorded = [(each.recorded_at, each.position) for each in await store.read_stream(A)]
     found = [await store.position_at(time) for time, _ in recorded]
     following = [position for _, position in recorded[1:]] + [41]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_until_it_is_complete_it_has_another_name(tmp_path: Path) -> None:
     with new_archive(tmp_path / "old") as archive:
         archive.add(LINES)
         assert [each.name for each in tmp_path.iterdir()] == ["old.part"]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, [each.name for each in tmp_path.iterdir()]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "old"
+    with new_archive(path) as archive:
+        archive.add(LINES)
+    assert synced == [(path.stat().st_ino, ["old.part"]), (tmp_path.stat().st_ino, ["old"])]
 
 
 def test_what_a_crash_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
