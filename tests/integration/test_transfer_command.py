@@ -73,8 +73,8 @@ async def test_an_export_says_that_it_lacks_archived_events(
     await event_store.append(ann, [Deposited(amount=1)] * 3, expect=ANY)
     await archive_streams(database_url, Named([ann]), tmp_path / "old")
 
-    exported = await counteract("export", "-", database_url=app_url)
-    later = await counteract("export", "-", "--after", "2", database_url=app_url)
+    exported = await counteract("events", "export", "-", database_url=app_url)
+    later = await counteract("events", "export", "-", "--after", "2", database_url=app_url)
 
     assert exported.stderr.splitlines() == [
         "1 events exported",
