@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counteract.cli.application import declared
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ def doctor(
     database_url: Annotated[
         str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")
     ] = "",
-    temporal: Annotated[bool, typer.Option("--temporal/--no-temporal", help="Look at the Temporal server too.")] = True,
+    temporal: Annotated[
+        bool | None,
+        typer.Option(
+            "--temporal/--no-temporal",
+            help="Look at the Temporal server too; by default if there is an address, or sagas are named in pyproject.toml.",
+        ),
+    ] = None,
     task_queue: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,6 +52,8 @@ def doctor(
 
     Connect as the application does: its rights and its settings are looked at too.
     """
+    if temporal is None:
+        temporal = bool(address or task_queue or "TEMPORAL_ADDRESS" in os.environ or declared("sagas"))
     findings = _examined(database_url, patience, temporal=temporal, on=(address, namespace, task_queue or ()))
     found = asyncio.run(_told(findings, shown=not as_json))
     is_well = all(each.verdict != "problem" for each in found)
