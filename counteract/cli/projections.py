@@ -143,4 +143,5 @@ def _document(each: Standing) -> dict[str, Any]:
         "is_more_behind": each.is_more_behind,
         "seconds_behind": round(each.seconds_behind, 3),
         "parked": each.parked,
+        "within_seconds": each.within_seconds,
     }

@@ -1,5 +1,6 @@
 """What the engine tells of itself, through OpenTelemetry: nothing is kept until the application sets up an SDK."""
 
 from counteract.observability.event_store import Delayed, appending, observe_delay
+from counteract.observability.subscriptions import Lagging, count_breach, count_parked, observe_lag
 
-__all__ = ["Delayed", "appending", "observe_delay"]
+__all__ = ["Delayed", "Lagging", "appending", "count_breach", "count_parked", "observe_delay", "observe_lag"]

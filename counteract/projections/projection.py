@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
+from datetime import timedelta
 from typing import Any, Self, TypeVar, assert_never
 
 from sqlalchemy import Column, MetaData, Table
@@ -25,12 +26,14 @@ class Projection:
     """A read model in one table, as a function of events.
 
     `name` names its checkpoint. `items` are the columns, and indexes if it has any; the table is named like the
-    projection, with underscores. A column's default must be a plain value: a row comes from events and nothing else.
+    projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. A column's
+    default must be a plain value: a row comes from events and nothing else.
     Raises ConfigurationError.
     """
 
-    def __init__(self, name: str, *items: SchemaItem) -> None:
+    def __init__(self, name: str, *items: SchemaItem, within: timedelta | None = None) -> None:
         self.name = name
+        self.within = within
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
         self._handlers: dict[type[Event], Handler[Any]] = {}

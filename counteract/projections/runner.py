@@ -47,7 +47,13 @@ class ProjectionRunner:
         if twice:
             raise ConfigurationError("the projections", twice)
         self._subscriptions = [
-            Subscription(url, ProjectionSubscriber(projection), batch_size=batch_size, master_key=master_key)
+            Subscription(
+                url,
+                ProjectionSubscriber(projection),
+                batch_size=batch_size,
+                master_key=master_key,
+                within=projection.within,
+            )
             for projection in projections
         ]
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -87,6 +88,8 @@ subscriptions = Table(
     Column("owner_pid", Integer),
     Column("leased_until", DateTime(timezone=True)),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
+    # How far behind it may be, as declared.
+    Column("within_seconds", Double),
 )
 
 subscription_members = Table(

@@ -17,6 +17,7 @@ from counteract.store.reading import read_events, read_events_at
 from counteract.store.vault import Vault, opened_events
 from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.parking import Parking, reason, streams_to_redrive
 from counteract.subscriptions.subscriber import Subscriber
@@ -65,6 +66,7 @@ class Delivery:
         writer: AsyncConnection,
         vault: Vault,
         health: Health,
+        lag: Lag,
         tries: Tries,
     ) -> None:
         self._subscriber = subscriber
@@ -74,6 +76,7 @@ class Delivery:
         self._writer = writer
         self._vault = vault
         self._health = health
+        self._lag = lag
         self._mark = HighWaterMark(reader)
         self._parking = Parking(lease.name, writer)
         self._tries = tries
@@ -107,11 +110,15 @@ class Delivery:
         end = await self._mark.advance()
         if is_new := end > self._lease.position:
             events = await self._read(end)
+            if events:
+                self._lag.waits(self._lease.shard, events[0].recorded_at, end - self._lease.position)
             is_full = len(events) == self._terms.batch_size
             await self._deliver(events, events[-1].position if is_full else end)
             self._tries.failed = 0
         if self._tries.failed == 0:
             self._health.well()
+        if self._lease.position >= end:
+            self._lag.is_done(self._lease.shard)
         return is_new
 
     async def _read(self, end: int) -> Sequence[StoredEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from counteract.errors import StoreUnavailable
+from counteract.observability import count_parked
 from counteract.store.translating import in_our_terms
 from counteract.subscriptions.backoff import Backoff
 
@@ -37,6 +38,7 @@ class Health:
         self._pauses.reset()
 
     def parked(self, stream: object, position: int, error: Exception) -> None:
+        count_parked(self._name)
         _logger.error(
             "subscription %r cannot handle position %d: %s is parked; `counteract parked show %s` has more",
             self._name,

@@ -16,7 +16,8 @@ _STANDINGS = """
            (select count(*) from (select from events where position > min(s.position) limit %(most)s) as later),
            coalesce((select extract(epoch from clock_timestamp() - created_at)::float8
                      from events where position > min(s.position) order by position limit 1), 0),
-           (select count(*) from parked_events where subscription = s.name and discarded_at is null)
+           (select count(*) from parked_events where subscription = s.name and discarded_at is null),
+           max(within_seconds)
     from subscriptions s group by name order by name
 """
 _PAUSE = "update subscriptions set paused = %s where name = %s"
@@ -43,14 +44,25 @@ class Standing:
     """Since the first of them was recorded."""
     parked: int
     """Events."""
+    within_seconds: float | None
+    """How far behind it may be, as declared."""
 
     @property
     def is_more_behind(self) -> bool:
         return self.behind == _MOST
 
     @property
+    def is_late(self) -> bool:
+        """Further behind than was declared."""
+        return self.within_seconds is not None and self.seconds_behind > self.within_seconds
+
+    @property
     def status(self) -> str:
-        return "paused" if self.is_paused else "running" if self.is_running else "no process has it"
+        if self.is_paused:
+            return "paused"
+        if not self.is_running:
+            return "no process has it"
+        return "late" if self.is_late else "running"
 
 
 async def standings(connection: Connection) -> Sequence[Standing]:

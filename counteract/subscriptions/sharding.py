@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from counteract.store.connecting import Connection
@@ -19,6 +20,7 @@ _CREATE = """
     where not exists (select from subscriptions where name = %(name)s)
     on conflict do nothing
 """
+_BOUND = "update subscriptions set within_seconds = %s where name = %s"
 _REMOVE = "delete from subscriptions where name = %s"
 _KEEP = """
     update subscriptions
@@ -37,6 +39,11 @@ async def number_of_shards(connection: Connection, name: str) -> int:
 async def set_up(connection: Connection, name: str, shards: int) -> None:
     """Before the first event. What is there stays as it is."""
     await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
+
+
+async def declare(connection: Connection, name: str, within: timedelta | None) -> None:
+    """How far behind it may be, for whoever looks at it."""
+    await connection.execute(_BOUND, (within and within.total_seconds(), name))
 
 
 async def resharded(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import NoReturn
 
 import psycopg
@@ -22,6 +23,7 @@ from counteract.store.vault import Vault
 from counteract.subscriptions import membership, sharding
 from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
 from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.subscriber import Subscriber
@@ -42,6 +44,7 @@ class Subscription:
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
     handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
+    It says so when it is further behind than `within`.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Subscription:
         batch_size: int = 500,
         attempts: int = 5,
         polling: Polling = _POLLING,
+        within: timedelta | None = None,
         master_key: MasterKey | None = None,
     ) -> None:
         if shards < 1:
@@ -67,6 +71,8 @@ class Subscription:
         self._terms = Terms(batch_size, attempts, polling)
         self._vault = Vault(master_key)
         self._health = Health(subscriber.name)
+        self._lag = Lag(subscriber.name, within)
+        self._within = within
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
@@ -111,6 +117,7 @@ class Subscription:
                     _logger.warning("subscription %r waits until no process has it in another number of shards", name)
                 waits = True
                 await asyncio.sleep(self._seconds / 10)
+        await sharding.declare(connection, name, self._within)
 
     async def _take_share(self, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
         for lease, task in [(lease, task) for lease, task in serving.items() if task.done()]:
@@ -140,13 +147,27 @@ class Subscription:
     async def _serve(self, lease: Lease, *, up_to: int | None = None) -> None:
         """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
         tries = Tries()
+        try:
+            await self._deliver(lease, tries, up_to)
+        finally:
+            self._lag.is_done(lease.shard)
+
+    async def _deliver(self, lease: Lease, tries: Tries, up_to: int | None) -> None:
         while True:
             try:
                 with translated():
                     async with self._writer() as writer, await connect(self._url) as reader:
                         await reader.execute(f"listen {CHANNEL}")
                         delivery = Delivery(
-                            self._subscriber, self._terms, lease, reader, writer, self._vault, self._health, tries
+                            self._subscriber,
+                            self._terms,
+                            lease,
+                            reader,
+                            writer,
+                            self._vault,
+                            self._health,
+                            self._lag,
+                            tries,
                         )
                         return await delivery.run(up_to=up_to)
             except Exception as error:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +28,9 @@ from counteract.participants.fence import Fence
 from counteract.store import ANY, NO_STREAM, ExactVersion, PostgresEventStore, StreamChange
 from counteract.store.connecting import connect
 from counteract.store.high_water_mark import HighWaterMark
+from counteract.subscriptions import Subscription, reached
 from tests.counters import Counted, counter
+from tests.integration.test_parking import Fussy, write
 from tests.relay import MARK, Cut, Relay
 from tests.travel.bank import HoldMoney
 from tests.writers import append
@@ -259,3 +262,40 @@ def test_an_application_that_measures_nothing_does_not_load_the_sdk() -> None:
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
     )
+
+
+async def test_how_far_a_subscription_is_behind_and_what_it_parks_is_told(
+    sdk: InMemoryMetricReader, event_store: PostgresEventStore, app_url: str
+) -> None:
+    def told(name: str) -> float:
+        data = sdk.get_metrics_data()
+        points = [
+            point
+            for resource in (data.resource_metrics if data else [])
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == f"counteract.subscription.{name}"
+            for point in metric.data.data_points
+            if (point.attributes or {}).get("subscription") == "fussy" and isinstance(point, NumberDataPoint)
+        ]
+        return max((point.value for point in points), default=0)
+
+    fussy = Fussy(1)
+    fussy.error = ConnectionRefusedError("the other side is down")
+    running = asyncio.create_task(Subscription(app_url, fussy, within=timedelta(milliseconds=1), attempts=1).run())
+    try:
+        last = await write(event_store, A, A)
+        async with asyncio.timeout(20):
+            while not told("breaches"):  # noqa: ASYNC110 - it happens in the subscription
+                await asyncio.sleep(0.05)
+        assert told("lag") > 0
+        assert told("behind") in {1, 2}
+        fussy.error = ValueError("too much")
+        await reached(event_store, "fussy", last, timeout=20)
+        async with asyncio.timeout(20):
+            while told("lag"):  # noqa: ASYNC110 - it happens in the subscription
+                await asyncio.sleep(0.05)
+        assert told("parked") == 1
+    finally:
+        running.cancel()
+        await asyncio.wait([running])

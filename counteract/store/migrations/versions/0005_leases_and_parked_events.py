@@ -14,7 +14,8 @@ def upgrade() -> None:
             add column owner         uuid,
             add column owner_pid     integer,
             add column leased_until  timestamptz,
-            add column paused        boolean not null default false
+            add column paused        boolean not null default false,
+            add column within_seconds  double precision
     """)
     op.execute("""
         create table subscription_members (
