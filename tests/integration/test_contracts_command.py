@@ -101,6 +101,7 @@ async def test_a_machine_gets_one_document(app_url: str) -> None:
         "events": 3,
         "position": 3,
         "snapshots": 0,
+        "archived": 0,
         "problems": {"unreadable": 3, "contract": 3},
         "shown": [
             {
