@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -249,6 +250,26 @@ async def test_what_broke_off_between_the_streams_is_gone_on_with(
     assert await continue_archiving(database_url, file) == Archived(streams=2, events=4)
     assert await continue_archiving(database_url, file) == Archived(streams=2, events=4)
     assert await positions(store) == [5, 6]
+
+
+async def test_a_process_that_is_killed_leaves_each_stream_here_or_in_the_file(
+    store: PostgresEventStore, database_url: str, file: Path
+) -> None:
+    options = ["--category", "counter", "--idle-for", "0s", "--to", str(file), "--database-url", database_url]
+    async with await connect(database_url) as other, other.transaction():
+        await other.execute("select pg_advisory_xact_lock(hashtextextended('b', hashtextextended('counter', 0)))")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "counteract.cli", "store", "archive", *options
+        )
+        await somebody_waits(database_url)
+        process.kill()
+        await process.wait()
+        assert await positions(store) == [2, 4, 5, 6]
+
+    # The server may go through with what the process had asked of it, or not.
+    await continue_archiving(database_url, file)
+    assert await positions(store) == [5, 6]
+    assert await restore_streams(database_url, file) == Restored(streams=2, events=4)
 
 
 async def test_nothing_leaves_for_a_file_that_was_changed_in_between(

@@ -105,8 +105,10 @@ _MINE = (
 )
 _RECORD = (
     "insert into archived_streams (aggregate_type, aggregate_id, last_version, first_position, last_position, digest, "
-    "file) values ('counter', 'a', {0}, 1, {0}, stream_digest('counter', 'a', {1}), 'file');"
+    "file) select 'counter', 'a', {0}, 1, {0}, sha256(string_agg(sha256(convert_to(event_line(e), 'UTF8')), '' "
+    "order by version)), 'file' from events e where aggregate_id = 'a' and {1};"
 )
+_OF_A = "delete from events where aggregate_id = ''a'' and "
 OWNERS_CHEATS = {
     "the name in a remark": "do 'begin delete /* archive_stream(text) */ from events; end'",
     "a function of that name": _MINE.format("delete from events"),
@@ -115,11 +117,12 @@ OWNERS_CHEATS = {
     "a truncation by it": _MINE.format("truncate events"),
     "a digest of nothing": "select archive_stream('counter', 'a', 2, '', 'file')",
     "a digest of less": "select archive_stream('counter', 'a', 2, stream_digest('counter', 'a', 1), 'file')",
-    "a record of less": _RECORD.format(2, 1) + _MINE.format("delete from events where version <= 2"),
-    "less than the record": _RECORD.format(2, 2) + _MINE.format("delete from events where version = 1"),
-    "more than the record": _RECORD.format(1, 1) + _MINE.format("delete from events where version <= 2"),
-    "the last event too": _RECORD.format(3, 3) + _MINE.format("delete from events"),
-    "another stream too": _RECORD.format(2, 2) + _MINE.format("delete from events where version <= 2"),
+    "a record of less": _RECORD.format(2, "version = 1") + _MINE.format(_OF_A + "version <= 2"),
+    "less than the record": _RECORD.format(2, "version <= 2") + _MINE.format(_OF_A + "version = 1"),
+    "more than the record": _RECORD.format(1, "version = 1") + _MINE.format(_OF_A + "version <= 2"),
+    "the middle": _RECORD.format(2, "version = 2") + _MINE.format(_OF_A + "version = 2"),
+    "the last event too": _RECORD.format(3, "true") + _MINE.format(_OF_A + "true"),
+    "another stream too": _RECORD.format(2, "version <= 2") + _MINE.format("delete from events where version <= 2"),
 }
 
 
