@@ -22,7 +22,7 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -m "not long" $(ARGS)
 
 explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
 	@$(PYTEST) -m explore --explore $(ARGS)

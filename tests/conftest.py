@@ -10,15 +10,24 @@ from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
 
 LONG = (
+    "test_explore",
     "test_chaos",
     "test_explore_checkout",
-    "test_explore",
     "test_demo",
     "test_dev_command",
+    "test_tutorial",
+    "test_how_to",
+    "test_worker_versions",
     "test_it_finds_bugs",
     "test_checkout",
     "test_checkout_in_doubt",
+    "test_checkout_worker",
     "test_embedded_postgres",
+    "test_change_a_saga",
+    "test_events_command",
+    "test_high_water_mark_stress",
+    "test_archive_command",
+    "test_projections_command",
     "test_saga_races",
 )
 """Test files that take more than ten seconds."""

@@ -69,7 +69,7 @@ async def temporal() -> AsyncIterator[EmbeddedTemporal]:
 @contextlib.asynccontextmanager
 async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
     name = f"test_{next(_numbers)}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     try:
         yield server.url_of(name)
     finally:

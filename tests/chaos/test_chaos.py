@@ -23,7 +23,7 @@ LIMIT = ("--seconds", "150")
 @pytest.fixture
 def storm() -> Iterator[subprocess.Popen[str]]:
     """A run in a process group of its own, as in a terminal."""
-    size = ("--seed", "7", *LIMIT, "--storm", "20", "--pairs", "8", "--checkouts", "60")
+    size = ("--seed", "7", *LIMIT, "--storm", "14", "--pairs", "5", "--checkouts", "45")
     with subprocess.Popen(
         [sys.executable, "-m", "marketplace.chaos", *size],
         cwd=ROOT,

@@ -32,6 +32,7 @@ async def store(database_url: str) -> AsyncIterator[PostgresEventStore]:
         yield store
 
 
+@pytest.mark.long
 async def test_a_trip_with_scripted_services_survives_every_single_fault_and_some_pairs(
     client: Client, store: PostgresEventStore
 ) -> None:
@@ -51,6 +52,7 @@ async def test_a_trip_with_scripted_services_survives_every_single_fault_and_som
     assert {run.fault.target for run in exploration.runs} >= {"BookFlight#2", "undo BookHotel", "settle ChargeCard"}
 
 
+@pytest.mark.long
 async def test_an_outing_with_real_handlers_survives_every_single_fault(
     client: Client, store: PostgresEventStore
 ) -> None:
