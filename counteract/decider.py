@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Generic, TypeVar, get_args
+from weakref import WeakSet
 
 from counteract.decoding import Readers, readers_of
 from counteract.errors import ConfigurationError
@@ -35,6 +36,7 @@ class Decider(Generic[S, E]):
         if problems := [*problems, *unreadable]:
             raise ConfigurationError(f"decider {self.aggregate_type!r} is declared wrongly", problems)
         object.__setattr__(self, "readers", readers)
+        _deciders.add(self)
 
     @property
     def event_classes(self) -> Sequence[type[E]]:
@@ -48,6 +50,15 @@ class Decider(Generic[S, E]):
     def fold(self, events: Iterable[E], state: S | None = None) -> S:
         """The state after `events`, from the initial one or from `state`."""
         return reduce(self.evolve, events, self.initial if state is None else state)
+
+
+_deciders: WeakSet[Decider[Any, Any]] = WeakSet()
+
+
+def event_classes_beside(event_class: type[Event]) -> frozenset[type[Event]]:
+    """All that the deciders of this process declare which declare this one."""
+    declared = [decider.event_classes for decider in _deciders]
+    return frozenset(each for classes in declared if event_class in classes for each in classes)
 
 
 def _is_event(candidate: object) -> bool:

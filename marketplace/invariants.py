@@ -15,6 +15,7 @@ from psycopg import sql
 from counteract import Decider, Event
 from counteract.lifecycle import sagas
 from counteract.projections import Projection, ProjectionRunner, reached
+from counteract.projections.rebuilding import SCHEMA
 from counteract.store import EventDecoder, PostgresEventStore, StoredEvent
 from domain.orders import OrderStatus, orders
 from domain.payments import PaymentStatus, payments
@@ -146,7 +147,7 @@ async def rebuilt_equals_live(url: str, store: PostgresEventStore, projection: P
     """Fills a second table from position 0 and compares it with the live one."""
     position = await store.high_water_mark()
     await reached(store, projection.name, position, timeout=30)
-    second = projection.under(f"{projection.name}-rebuilt")
+    second = projection.under(f"{projection.name}-rebuilt", schema=SCHEMA)
     runner = ProjectionRunner(url, [second])
     running = asyncio.create_task(runner.run())
     try:
@@ -154,18 +155,18 @@ async def rebuilt_equals_live(url: str, store: PostgresEventStore, projection: P
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    rows, different = await _compare(store, projection.table.name, second.table.name)
+    rows, different = await _compare(store, projection.table.name)
     name = f"projection {projection.name}, rebuilt from position 0, equals the live one"
     return Finding(name, f"{rows} rows, {different} different", different == 0)
 
 
-async def _compare(store: PostgresEventStore, live: str, rebuilt: str) -> tuple[int, int]:
+async def _compare(store: PostgresEventStore, table: str) -> tuple[int, int]:
     query = sql.SQL(
         "select (select count(*) from {0}),"
         " (select count(*) from ((table {0} except table {1}) union all (table {1} except table {0})) as difference)"
     )
     async with store.connection() as connection:
-        names = sql.Identifier(live), sql.Identifier(rebuilt)
+        names = sql.Identifier(table), sql.Identifier(SCHEMA, table)
         row = await (await connection.execute(query.format(*names))).fetchone()
         await connection.execute(sql.SQL("drop table {}").format(names[1]))
     if row is None:

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Column, Integer, Text
 from counteract import Recorded
 from counteract.projections import Patch, Projection, Put
 from domain.orders import OrderCancelled, OrderCompleted, OrderPlaced, OrderStatus
-from domain.payments import PaymentCaptured
+from domain.payments import PaymentAuthorized, PaymentCaptured, PaymentVoided
 from domain.shipments import ShipmentCreated
 
 order_summary = Projection(
@@ -22,6 +22,8 @@ order_summary = Projection(
     Column("paid", BigInteger, default=0),
     Column("packages", Integer, default=0),
 )
+# An order is paid once its payment is captured.
+order_summary.ignores(PaymentAuthorized, PaymentVoided)
 
 
 @order_summary.on(OrderPlaced)

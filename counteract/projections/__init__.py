@@ -27,18 +27,26 @@
         for package in recorded.event.packages:
             yield Increment(package.order_id, "packages")
 
+    order_summary.ignores(OrderNumbered)                    # what is neither handled nor ignored is an error at the start
+
+    @order_summary.on(CustomersMerged)
+    def merged(recorded: Recorded[CustomersMerged]) -> UpdateBase:      # where operations do not suffice
+        rows = order_summary.table
+        return update(rows).where(rows.c.customer_id == recorded.stream.aggregate_id).values(customer_id=recorded.event.into)
+
 `order_summary.table` is an ordinary SQLAlchemy table to query. `ProjectionRunner(url, [order_summary]).run()` creates
 it and keeps it up to date; the rows and the checkpoint move in one transaction, so each event counts once. After an
 append, `await reached(store, "order-summary", appended.position, timeout=5)` waits until the projection shows it.
 """
 
-from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
+from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionRunner
 from counteract.subscriptions import reached
 
 __all__ = [
     "Delete",
+    "Effect",
     "Increment",
     "Operation",
     "Patch",

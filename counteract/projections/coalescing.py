@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
+from sqlalchemy.sql.dml import UpdateBase
+
+from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
 
 Row = Mapping[str, Any]
 
@@ -36,6 +38,21 @@ class Adjusted:
 
 
 Change = Replaced | Removed | Adjusted
+
+
+def runs(effects: Iterable[Effect]) -> Iterator[Sequence[Operation] | UpdateBase]:
+    """In order: a statement sees what came before it, so operations are coalesced between statements only."""
+    operations: list[Operation] = []
+    for effect in effects:
+        if not isinstance(effect, UpdateBase):
+            operations.append(effect)
+            continue
+        if operations:
+            yield operations
+            operations = []
+        yield effect
+    if operations:
+        yield operations
 
 
 def coalesce(operations: Iterable[Operation], blank: Row) -> dict[Any, Change]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.sql.dml import UpdateBase
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -43,3 +45,7 @@ class Increment:
 
 
 Operation = Put | Patch | Delete | Increment
+
+Effect = Operation | UpdateBase
+"""An operation; or, where those do not suffice and the rows are in PostgreSQL, SQLAlchemy's insert, update or delete on the
+projection's table, which may read that table and no other. Each takes a round trip of its own."""

@@ -9,16 +9,18 @@ from typing import Any, Self, TypeVar, assert_never
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.schema import SchemaItem
+from sqlalchemy.sql.dml import UpdateBase
 
+from counteract.decider import event_classes_beside
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
-from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
+from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
 
 E = TypeVar("E", bound=Event)
 
-Handler = Callable[[Recorded[E]], Operation | Iterable[Operation]]
+Handler = Callable[[Recorded[E]], Effect | Iterable[Effect]]
 """Pure: the same event always gives the same operations, so that a rebuild gives the same rows."""
 
 
@@ -36,7 +38,9 @@ class Projection:
         self.within = within
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
+        self._declared = self.table
         self._handlers: dict[type[Event], Handler[Any]] = {}
+        self._ignored: set[type[Event]] = set()
         problems = [problem for column in self.table.columns for problem in _problems(column)]
         if not self._key:
             problems.append("no column is the primary key")
@@ -48,24 +52,40 @@ class Projection:
 
         def register(handler: Handler[E]) -> Handler[E]:
             if event_class in self._handlers:
-                problem = f"{event_class.__name__} has two handlers"
-                raise ConfigurationError(f"projection {self.name!r}", [problem])
+                raise self._error(f"{event_class.__name__} has two handlers")
+            if event_class in self._ignored:
+                raise self._error(f"{event_class.__name__} is declared ignored, and has a handler")
             self._handlers[event_class] = handler
             return handler
 
         return register
 
-    def under(self, name: str, *, schema: str | None = None) -> Self:
-        """The same read model with a table and a checkpoint of its own, to fill beside this one.
+    def ignores(self, *event_classes: type[Event]) -> None:
+        """Declare that these events change nothing. See `check`."""
+        for event_class in event_classes:
+            if event_class in self._handlers:
+                raise self._error(f"{event_class.__name__} has a handler, and is declared ignored")
+        self._ignored.update(event_classes)
 
-        The table has the other name, or, in a schema of its own, the same.
+    def check(self) -> None:
+        """Raises ConfigurationError for events that were forgotten: a decider that declares an event with a handler declares
+        them as well, and they have none and are not ignored.
         """
+        named = self._handlers.keys() | self._ignored
+        forgotten = {other for each in self._handlers for other in event_classes_beside(each)} - named
+        if forgotten:
+            raise self._error(
+                *(
+                    f"{name} has no handler: write one, or declare that it changes nothing with ignores({name})"
+                    for name in sorted(each.__name__ for each in forgotten)
+                )
+            )
+
+    def under(self, name: str, *, schema: str) -> Self:
+        """The same read model with a checkpoint of its own, and its table in another schema, to fill beside this one."""
         other = copy(self)
         other.name = name
-        if schema is None:
-            other.table = self.table.to_metadata(MetaData(), name=name.replace("-", "_"))
-        else:
-            other.table = self.table.to_metadata(MetaData(), schema=schema)
+        other.table = self.table.to_metadata(MetaData(), schema=schema)
         return other
 
     @property
@@ -83,25 +103,35 @@ class Projection:
         """Of the events that have handlers. Events of other types are skipped."""
         return EventDecoder(self._handlers)
 
-    def operations(self, recorded: Recorded[Any]) -> Sequence[Operation]:
+    def operations(self, recorded: Recorded[Any]) -> Sequence[Effect]:
         """What the event does to the rows; nothing if it has no handler.
 
         Raises ConfigurationError for operations that do not fit the table.
         """
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
-        operations = [result] if isinstance(result, Put | Patch | Delete | Increment) else list(result)
+        operations = [result] if isinstance(result, _EFFECTS) else list(result)
         if problems := [problem for operation in operations for problem in self._misfits(operation)]:
             raise ConfigurationError(f"projection {self.name!r}, handler of {recorded.event.event_type}", problems)
         return operations
 
-    def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Operation]:
+    def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
         """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
         decoder = self.decoder
         for stored in events:
             yield from self.operations(decoder.decode(stored))
 
-    def _misfits(self, operation: Operation) -> Iterable[str]:
+    def _error(self, *problems: str) -> ConfigurationError:
+        return ConfigurationError(f"projection {self.name!r}", problems)
+
+    def _misfits(self, operation: Effect) -> Iterable[str]:
+        if isinstance(operation, UpdateBase):
+            if operation.table is not self._declared:
+                yield f"a statement changes {operation.table}, which is not its table"
+            return
+        if not isinstance(operation, _EFFECTS):
+            yield f"{operation!r} is no operation"
+            return
         parts = len(operation.key) if isinstance(operation.key, tuple) else 1
         if parts != len(self._key):
             yield f"{operation} needs a key of {', '.join(self._key)}"
@@ -110,6 +140,9 @@ class Projection:
                 yield f"{operation} names {name!r}, which is no column"
             elif name in self._key:
                 yield f"{operation} names {name!r}, which is part of the key"
+
+
+_EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)
 
 
 def _fields(operation: Operation) -> Iterable[str]:

@@ -79,6 +79,7 @@ async def rebuild(
     `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
     Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
+    projection.check()
     shadow = projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
     subscription = Subscription(url, subscriber, batch_size=batch_size, master_key=master_key)

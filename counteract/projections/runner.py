@@ -11,9 +11,10 @@ from time import monotonic
 from sqlalchemy import Connection, Inspector, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SetTableComment
+from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError
-from counteract.projections.coalescing import coalesce
+from counteract.projections.coalescing import coalesce, runs
 from counteract.projections.projection import Projection
 from counteract.projections.writing import TableWriter
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
@@ -46,6 +47,8 @@ class ProjectionRunner:
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
         if twice:
             raise ConfigurationError("the projections", twice)
+        for projection in projections:
+            projection.check()
         self._subscriptions = [
             Subscription(
                 url,
@@ -85,6 +88,8 @@ class ProjectionSubscriber(Subscriber):
         self.event_types = projection.decoder.event_types
         self._projection = projection
         self._writer = TableWriter(projection.table)
+        # Statements name the table as it is declared, this one may be in another schema.
+        self._where = {"schema_translate_map": {None: projection.table.schema}}
         self._starts_over = start_over_if_changed
         self._has_reported = False
 
@@ -95,8 +100,12 @@ class ProjectionSubscriber(Subscriber):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        operations = self._projection.operations_of(events)
-        await self._writer.write(connection, coalesce(operations, self._writer.blank))
+        effects = self._projection.operations_of(events)
+        for run in runs(effects):
+            if isinstance(run, UpdateBase):
+                await connection.execute(run, execution_options=self._where)
+            else:
+                await self._writer.write(connection, coalesce(run, self._writer.blank))
 
     def _create(self, connection: Connection) -> bool:
         table, inspector = self._projection.table, inspect(connection)

@@ -242,6 +242,7 @@ async def test_a_projection_shows_it_and_built_anew_shows_it_as_forgotten(
     store: PostgresEventStore, database_url: str
 ) -> None:
     emails = Projection("emails", Column("customer", Text, primary_key=True), Column("email", Text))
+    emails.ignores(Upgraded)
 
     @emails.on(Registered)
     def registered(recorded: Recorded[Registered]) -> Put:

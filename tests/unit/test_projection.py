@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import BigInteger, Column, Integer, Text, func
+from sqlalchemy import BigInteger, Column, Integer, Text, delete, func, text, update
 
 from counteract import Event, Recorded
 from counteract.errors import ConfigurationError, UnknownEventType
 from counteract.messages import StreamId
-from counteract.projections import Delete, Increment, Operation, Patch, Projection, Put
-from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesce, increased
+from counteract.projections import Delete, Increment, Operation, Patch, Projection, ProjectionRunner, Put
+from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesce, increased, runs
 from counteract.store import StoredEvent
-from tests.counters import Counted, CounterReset
+from tests.counters import Counted, CounterReset, Renamed
 
 pytestmark = pytest.mark.unit
 
@@ -175,3 +175,58 @@ def together(row: Row | None, change: Change) -> Row | None:
 def test_keys_are_kept_apart() -> None:
     operations: Sequence[Operation] = [Put("a", {"count": 1}), Delete("b"), Increment("a", "count")]
     assert coalesce(operations, BLANK) == {"a": Replaced({**BLANK, "count": 2}), "b": Removed()}
+
+
+def test_an_event_that_was_forgotten_is_an_error_that_names_it() -> None:
+    per_counter = projection()
+    per_counter.on(Counted)(lambda recorded: Increment(recorded.stream.aggregate_id, "count"))
+
+    with pytest.raises(ConfigurationError, match="CounterReset has no handler"):
+        per_counter.check()
+    with pytest.raises(ConfigurationError, match="CounterReset has no handler"):
+        ProjectionRunner("postgresql://nowhere", [per_counter])
+
+    per_counter.ignores(CounterReset)
+    per_counter.check()
+
+
+def test_an_event_of_no_decider_asks_for_no_other() -> None:
+    per_counter = projection()
+    per_counter.on(Renamed)(lambda recorded: Delete(recorded.stream.aggregate_id))
+
+    per_counter.check()
+
+
+def test_an_event_cannot_be_both_handled_and_ignored() -> None:
+    handled, ignored = projection(), projection()
+    handled.on(Counted)(lambda recorded: Delete("a"))
+    ignored.ignores(Counted)
+
+    with pytest.raises(ConfigurationError, match="Counted has a handler"):
+        handled.ignores(Counted)
+    with pytest.raises(ConfigurationError, match="Counted is declared ignored"):
+        ignored.on(Counted)(lambda recorded: Delete("a"))
+
+
+def test_operations_are_coalesced_between_statements_only() -> None:
+    table = projection().table
+    first, second = update(table).values(count=1), delete(table)
+    a, b, c = Increment("a", "count"), Increment("b", "count"), Increment("c", "count")
+
+    assert list(runs([a, b, first, second, c])) == [[a, b], first, second, [c]]
+    assert list(runs([])) == []
+
+
+@pytest.mark.parametrize(
+    ("effect", "problem"),
+    [
+        (update(projection().table), "per_counter, which is not its table"),
+        (text("truncate counters"), "is no operation"),
+    ],
+)
+def test_a_statement_must_change_the_projections_own_table(effect: Any, problem: str) -> None:
+    per_counter = projection()
+    per_counter.on(Counted)(lambda recorded: [effect])
+
+    with pytest.raises(ConfigurationError, match=problem):
+        per_counter.operations(recorded(Counted()))
