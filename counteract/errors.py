@@ -198,6 +198,32 @@ class SchemaOutdated(StoreError):
     """The database lacks what this version of Counteract needs: run `counteract migrate`."""
 
 
+class InlineProjectionMissing(StoreError):
+    """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended:
+    open the store with `inline=[…]`, or run `counteract projections drop`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the projection {name!r} is kept up to date by whoever appends such events, and this process does not keep it: open "
+            f"the store with inline=[…], or end it with `counteract projections drop {name}`. Nothing was appended"
+        )
+        self.name = name
+
+
+class InlineProjectionGone(StoreError):
+    """A projection that this process keeps up to date was dropped, or is no longer inline. Nothing was appended: open the
+    store again, with the code of today.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the projection {name!r} was dropped, or is no longer inline: open the store again, with the code of today. "
+            "Nothing was appended"
+        )
+        self.name = name
+
+
 class ProjectionBehind(CounteractError):
     """A projection did not reach a position in time: answer without it, or ask again."""
 

@@ -11,10 +11,8 @@ from pydantic_core import to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected
 from counteract.messages import Command, Dispatch
-from counteract.observability import appending
 from counteract.store import PostgresEventStore
-from counteract.store.connecting import Connection
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
 
 FIND_COMMAND = "select status, result, activity_type from commands where command_id = %s"
 
@@ -96,13 +94,10 @@ class Fence:
         """
         identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
         own = (dispatch.command_id, status, result, *identity, _json(command), settled)
-        with appending(anything=any(change.events for change in changes)):
-            encoded = append_arguments(changes, dispatch.metadata(), max_event_bytes=self.store.max_event_bytes)
-            async with self.store.connection() as connection:
-                appends = await self.store.sealed(connection, changes, encoded)
-                found = Found(*await _fetch(connection, _RECORD, own + appends.literals))
-        self.store.wake_subscribers()
-        return found
+        rows = await self.store.append_by(
+            lambda appends: (_RECORD, own + appends.literals), changes, metadata=dispatch.metadata()
+        )
+        return Found(*rows[0])
 
     async def fence(
         self, activity: str, task_queue: str, command: Command[Any], dispatch: Dispatch, *, if_never: str
@@ -118,11 +113,7 @@ class Fence:
 
     async def _call(self, query: str, arguments: tuple[Any, ...]) -> Any:
         async with self.store.connection() as connection:
-            return await _fetch(connection, query, arguments)
-
-
-async def _fetch(connection: Connection, query: str, arguments: tuple[Any, ...]) -> Any:
-    return await (await connection.execute(query, arguments)).fetchone()
+            return await (await connection.execute(query, arguments)).fetchone()
 
 
 def _json(value: Any) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract.decider import event_classes_beside
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
+from counteract.projections.inline import InlineProjection
 from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
@@ -28,14 +29,17 @@ class Projection:
     """A read model in one table, as a function of events.
 
     `name` names its checkpoint. `items` are the columns, and indexes if it has any; the table is named like the
-    projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. A column's
-    default must be a plain value: a row comes from events and nothing else.
+    projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. With `inline` it
+    is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction of each append, and
+    whoever does not is refused such events. A column's default must be a plain value: a row comes from events and
+    nothing else.
     Raises ConfigurationError.
     """
 
-    def __init__(self, name: str, *items: SchemaItem, within: timedelta | None = None) -> None:
+    def __init__(self, name: str, *items: SchemaItem, within: timedelta | None = None, inline: bool = False) -> None:
         self.name = name
         self.within = within
+        self.is_inline = inline
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
         self._declared = self.table
@@ -44,6 +48,8 @@ class Projection:
         problems = [problem for column in self.table.columns for problem in _problems(column)]
         if not self._key:
             problems.append("no column is the primary key")
+        if inline and within is not None:
+            problems.append("it is inline, and so never behind: leave within= out")
         if problems:
             raise ConfigurationError(f"projection {name!r}", problems)
 
@@ -87,6 +93,13 @@ class Projection:
         other.name = name
         other.table = self.table.to_metadata(MetaData(), schema=schema)
         return other
+
+    def inlined(self) -> InlineProjection:
+        """For `PostgresEventStore.open`. Raises ConfigurationError where it is not inline, and as `check`."""
+        if not self.is_inline:
+            raise self._error("it is not inline: declare it with inline=True, or give it to a ProjectionRunner")
+        self.check()
+        return InlineProjection(self)
 
     @property
     def fingerprint(self) -> str:

@@ -18,7 +18,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from counteract.errors import CounteractError
+from counteract.errors import ConfigurationError, CounteractError
+from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import MasterKey, PostgresEventStore
@@ -50,6 +51,7 @@ _BEGIN = text("""
 _LOCK_TIMEOUT = text("select set_config('lock_timeout', :timeout, true)")
 _END = text("delete from subscriptions where name = :name")
 _UNPARK = text("delete from parked_events where subscription = :name")
+_PARKED = text("select count(*) from parked_events where subscription = :name and discarded_at is null")
 _INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
 
 
@@ -120,17 +122,41 @@ async def _switch(
     engine = async_engine(url, poolclass=NullPool)
     with translated():
         async with engine.begin() as connection:
-            position = (await connection.execute(_LOCK, {"name": live.name})).scalar_one()
+            position = await _held_up(connection, store, live)
             await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
             # Locked as well, and no batch of it is under way any more: what it has done is committed.
             position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
             await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout:.3f}s"})
             await _exchange(connection, live, shadow)
-            await connection.execute(_TAKE_OVER, {"name": live.name, "position": position})
-            await connection.execute(_BEGIN, {"name": live.name, "position": position})
             await connection.execute(_UNPARK, {"name": live.name})
-            await connection.execute(_INHERIT, {"name": live.name, "shadow": shadow.name})
+            if live.is_inline:
+                await _refuse_parked(connection, live, shadow)
+                await connection.execute(_END, {"name": live.name})
+            else:
+                await connection.execute(_TAKE_OVER, {"name": live.name, "position": position})
+                await connection.execute(_BEGIN, {"name": live.name, "position": position})
+                await connection.execute(_INHERIT, {"name": live.name, "shadow": shadow.name})
             await connection.execute(_END, {"name": shadow.name})
+
+
+async def _held_up(connection: AsyncConnection, store: PostgresEventStore, live: Projection) -> int:
+    """The position that the live table is at, and stays at until the transaction ends."""
+    if not live.is_inline and not await is_inline(connection, live.name):
+        return int((await connection.execute(_LOCK, {"name": live.name})).scalar_one())
+    if live.is_inline:
+        await keep_inline(connection, live.inlined())
+    else:
+        await leave_inline(connection, live.name)
+    return await store.high_water_mark()
+
+
+async def _refuse_parked(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
+    parked = (await connection.execute(_PARKED, {"name": shadow.name})).scalar_one()
+    if parked:
+        problem = (
+            f"{parked} events cannot be handled: see `counteract parked show '{shadow.name}'`, and correct the code"
+        )
+        raise ConfigurationError(f"inline projection {live.name!r}", [problem])
 
 
 async def _exchange(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
@@ -155,6 +181,8 @@ async def drop(url: str, projection: Projection) -> None:
                 raise ProjectionRuns(
                     f"a process runs {projection.name!r}: stop it first, for it would make the table anew"
                 )
+            if await is_inline(connection, projection.name):
+                await leave_inline(connection, projection.name)
             await connection.run_sync(projection.table.drop, checkfirst=True)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})

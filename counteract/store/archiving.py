@@ -45,6 +45,8 @@ _LINES = """
 _REQUIRE_PAST = "select require_past(%s, %s, %s)"
 _ARCHIVE = "select archive_stream(%s, %s, %s, %s, %s)"
 
+# These events have been through the projections of then.
+_NOT_PROJECTED_AGAIN = "select set_config('counteract.inline', '{*}', true)"
 _TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(%s, 0)))"
 _FORGET_RECORD = "delete from archived_streams where aggregate_type = %s and aggregate_id = %s returning digest, file"
 _DIGEST = "select stream_digest(%s, %s, %s)"
@@ -208,6 +210,7 @@ async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[by
     """How many events the file has of the stream, and whether they were archived."""
     digest = Digest()
     async with connection.transaction():
+        await connection.execute(_NOT_PROJECTED_AGAIN)
         await connection.execute(_TAKE_TURN, (stream.aggregate_id, stream.aggregate_type))
         record = await (await connection.execute(_FORGET_RECORD, stream)).fetchone()
         while page := list(islice(lines, _PAGE)):

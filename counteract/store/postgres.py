@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
+
+from psycopg.rows import TupleRow
 
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
@@ -16,6 +18,7 @@ from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.inline import Inlinable, InlineAppends
 from counteract.store.loading import Fold, Loading, Memory
 from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
@@ -47,11 +50,14 @@ class PostgresEventStore:
     Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
     """
 
-    def __init__(self, recovery: Recovery, notifier: Notifier, loading: Loading, max_event_bytes: int) -> None:
+    def __init__(
+        self, recovery: Recovery, notifier: Notifier, loading: Loading, inline: InlineAppends, max_event_bytes: int
+    ) -> None:
         self._recovery = recovery
         self._pool = recovery.pool
         self._notifier = notifier
         self._loading = loading
+        self._inline = inline
         self.max_event_bytes = max_event_bytes
 
     @classmethod
@@ -66,21 +72,27 @@ class PostgresEventStore:
         cached_states: int = 1000,
         snapshot_every: int = 100,
         master_key: MasterKey | None = None,
+        inline: Sequence[Inlinable] = (),
     ) -> AsyncIterator[Self]:
         """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
         database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY.
+        `inline` are projections to keep up to date in the transaction of each append; they take as many connections again.
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
-        migration, and ConfigurationError when its encoding is not UTF-8 or the master key is none.
+        migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
         """
         pool = connection_pool(url, pool_size, pool_timeout)
         try:
             recovery = Recovery(pool, url)
             await recovery.open()
-            async with Notifier.running(url) as notifier:
-                loading = Loading(Memory(cached_states), Vault(master_key), snapshot_every)
-                yield cls(recovery, notifier, loading, max_event_bytes)
+            vault = Vault(master_key)
+            loading = Loading(Memory(cached_states), vault, snapshot_every)
+            async with (
+                Notifier.running(url) as notifier,
+                InlineAppends.open(url, inline, vault, pool_size, pool_timeout) as inlined,
+            ):
+                yield cls(recovery, notifier, loading, inlined, max_event_bytes)
         finally:
             await pool.close()
 
@@ -112,15 +124,34 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
+
+        def statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
+            one = arguments.of_one_event
+            return (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
+
+        rows = await self.append_by(statement, changes, metadata=metadata, event_ids=event_ids)
+        return [Appended(*row) for row in rows]
+
+    async def append_by(
+        self,
+        statement: Callable[[AppendArguments], tuple[str, Sequence[Any]]],
+        changes: Sequence[StreamChange],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        event_ids: Sequence[UUID] | None = None,
+    ) -> Sequence[TupleRow]:
+        """As `append_many`, by a statement that appends them, and may do more in the same transaction: its rows."""
         with appending(anything=any(change.events for change in changes)):
             encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
             async with self.connection() as connection:
-                arguments = await self.sealed(connection, changes, encoded)
-                one = arguments.of_one_event
-                query, parameters = (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
-                rows = await (await connection.execute(query, parameters)).fetchall()
-        self.wake_subscribers()
-        return [Appended(*row) for row in rows]
+                arguments = await self._sealed(connection, changes, encoded)
+                query, parameters = statement(arguments)
+                if not self._inline.concern(changes):
+                    rows: Sequence[TupleRow] = await (await connection.execute(query, parameters)).fetchall()
+                else:
+                    rows = await self._inline.execute(query, parameters, arguments.event_ids)
+        self._notifier.notify()
+        return rows
 
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
         """The aggregate's state: as of now, or at a version, a position of the log, or a time (with its zone).
@@ -212,21 +243,16 @@ class PostgresEventStore:
         """A load whose first page the caller fetches, with more in the same round trip."""
         return self._loading.begin(decider, aggregate_id)
 
-    async def sealed(
-        self, connection: Connection, changes: Sequence[StreamChange], encoded: AppendArguments
-    ) -> AppendArguments:
-        """The arguments with personal data sealed, for appends made on `connection()`."""
-        events = [event for change in changes for event in change.events]
-        data = await self._loading.vault.sealed(connection, events, encoded.event_ids, encoded.data)
-        return encoded._replace(data=data)
-
-    def wake_subscribers(self) -> None:
-        """Tell subscribers, a few milliseconds from now, that there are events. For appends made on `connection()`."""
-        self._notifier.notify()
-
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
         return Checkout(self._pool, self._recovery)
+
+    async def _sealed(
+        self, connection: Connection, changes: Sequence[StreamChange], encoded: AppendArguments
+    ) -> AppendArguments:
+        events = [event for change in changes for event in change.events]
+        data = await self._loading.vault.sealed(connection, events, encoded.event_ids, encoded.data)
+        return encoded._replace(data=data)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

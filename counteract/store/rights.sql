@@ -50,10 +50,14 @@ grant select, insert on personal_keys to counteract_app;
 -- Who archives is the owner; the application is only told where a stream has gone.
 revoke all on archived_streams from counteract_app, public;
 grant select on archived_streams to counteract_app;
+revoke all on inline_projections from counteract_app, public;
+grant select on inline_projections to counteract_app;
 revoke all on function archive_stream from counteract_app, public;
 
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
 revoke all on function
-    append_event, append_events, begin_command, record_command, fence_command, forget_subject from public;
+    append_event, append_events, begin_command, record_command, fence_command, forget_subject, keep_inline, leave_inline
+    from public;
 grant execute on function
-    append_event, append_events, begin_command, record_command, fence_command, forget_subject to counteract_app;
+    append_event, append_events, begin_command, record_command, fence_command, forget_subject, keep_inline, leave_inline
+    to counteract_app;

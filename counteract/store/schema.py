@@ -21,7 +21,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 # Names in the style that PostgreSQL itself gives, so that an error names the same thing wherever the table came from.
 metadata = MetaData(
@@ -116,6 +116,15 @@ parked_events = Table(
     Column("discarded_why", Text),
     CheckConstraint("(discarded_at is null) = (discarded_why is null)", name="discarded"),
     Index(None, "subscription", "aggregate_type", "aggregate_id"),
+)
+
+# Projections that whoever appends such events keeps up to date: anybody else is refused (refuse_unprojected).
+inline_projections = Table(
+    "inline_projections",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=_now),
 )
 
 snapshots = Table(

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as EngineTimeout
 
 from counteract.errors import (
     AppendTooLarge,
     EventIdReused,
+    InlineProjectionMissing,
     InvalidEvent,
     SchemaOutdated,
     StoreError,
@@ -76,7 +78,7 @@ def translated() -> Iterator[None]:
     """Raises the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
     try:
         yield
-    except (psycopg.Error, DBAPIError) as error:
+    except (psycopg.Error, DBAPIError, EngineTimeout) as error:
         ours = in_our_terms(error)
         if ours is None:
             raise
@@ -85,7 +87,7 @@ def translated() -> Iterator[None]:
 
 def in_our_terms(error: BaseException) -> StoreError | None:
     """The store's error for one that the driver, its pool or SQLAlchemy raised; None for any other."""
-    if isinstance(error, PoolTimeout | PoolClosed):
+    if isinstance(error, PoolTimeout | PoolClosed | EngineTimeout):
         return StoreUnavailable(f"no connection to the database: {error}; retry")
     cause = error.orig if isinstance(error, DBAPIError) else error
     return translate(cause) if isinstance(cause, psycopg.Error) else None
@@ -102,6 +104,8 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
     if state == "23505" and error.diag.constraint_name == VERSION_KEY:
         return _version_taken(error)
+    if state == "CA013":
+        return InlineProjectionMissing(json.loads(error.diag.message_detail or "{}")["name"])
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
 

@@ -20,6 +20,11 @@ _STANDINGS = """
            max(within_seconds)
     from subscriptions s group by name order by name
 """
+_INLINE = """
+    select name, 0, (select coalesce(max(position), 0) from events), false, true, 0, 0, 0, null::float8, true
+    from inline_projections
+"""
+_IS_INLINE = "select exists (select from inline_projections where name = %s)"
 _PAUSE = "update subscriptions set paused = %s where name = %s"
 
 
@@ -46,6 +51,8 @@ class Standing:
     """Events."""
     within_seconds: float | None
     """How far behind it may be, as declared."""
+    is_inline: bool = False
+    """Kept by whoever appends: no process has it, and it is never behind."""
 
     @property
     def is_more_behind(self) -> bool:
@@ -58,6 +65,8 @@ class Standing:
 
     @property
     def status(self) -> str:
+        if self.is_inline:
+            return "inline"
         if self.is_paused:
             return "paused"
         if not self.is_running:
@@ -66,15 +75,17 @@ class Standing:
 
 
 async def standings(connection: Connection) -> Sequence[Standing]:
-    """Of all subscriptions that ever ran."""
+    """Of all subscriptions that ever ran, and all inline projections, by name."""
     rows = await (await connection.execute(_STANDINGS, {"most": _MOST})).fetchall()
-    return [Standing(*row) for row in rows]
+    rows += await (await connection.execute(_INLINE)).fetchall()
+    return sorted((Standing(*row) for row in rows), key=lambda each: each.name)
 
 
 async def set_paused(connection: Connection, name: str, *, paused: bool) -> None:
     """A batch that is under way is still delivered. Raises NoSuchSubscription."""
     done = await connection.execute(_PAUSE, (paused, name))
-    if not done.rowcount:
-        raise NoSuchSubscription(
-            f"there is no subscription {name!r}: `counteract projections list` shows what there is"
-        )
+    if done.rowcount:
+        return
+    if await (await connection.execute(_IS_INLINE, (name,))).fetchone() == (True,):
+        raise NoSuchSubscription(f"{name!r} is inline: it is part of each append, and has no pause")
+    raise NoSuchSubscription(f"there is no subscription {name!r}: `counteract projections list` shows what there is")

@@ -9,7 +9,11 @@ from counteract.errors import ProjectionBehind
 from counteract.store import PostgresEventStore
 from counteract.subscriptions.backoff import Backoff
 
-_POSITION = "select coalesce(min(position), 0) from subscriptions where name = %s"
+# What is inline has come as far as whatever was appended.
+_POSITION = """
+    select coalesce((select min(position) from subscriptions where name = %(name)s),
+                    (select %(wanted)s from inline_projections where name = %(name)s), 0)
+"""
 
 
 async def reached(
@@ -25,14 +29,14 @@ async def reached(
     """
     pauses = Backoff(shortest=0.002, longest=0.05)
     deadline = monotonic() + timeout
-    while (current := await position_of(store, name)) < position:
+    while (current := await position_of(store, name, wanted=position)) < position:
         if monotonic() > deadline:
             raise ProjectionBehind(name, position=current, wanted=position)
         await asyncio.sleep(pauses.next())
 
 
-async def position_of(store: PostgresEventStore, name: str) -> int:
-    """The last position that the subscription is done with; 0 before its first event."""
+async def position_of(store: PostgresEventStore, name: str, *, wanted: int = 0) -> int:
+    """The last position that the subscription is done with; 0 before its first event, `wanted` for what is inline."""
     async with store.connection() as connection:
-        row = await (await connection.execute(_POSITION, (name,))).fetchone()
+        row = await (await connection.execute(_POSITION, {"name": name, "wanted": wanted})).fetchone()
     return int(row[0]) if row else 0

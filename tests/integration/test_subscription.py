@@ -16,6 +16,7 @@ from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError, ProjectionBehind
 from counteract.store import ANY, PostgresEventStore, StoredEvent
 from counteract.store.connecting import async_engine
+from counteract.store.notifying import Notifier
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached
 from counteract.subscriptions.lease import start_over
@@ -166,8 +167,10 @@ async def test_a_notification_ends_the_wait(store: PostgresEventStore, database_
             await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)
 
 
-async def test_without_notifications_it_polls(store: PostgresEventStore, database_url: str) -> None:
-    store.wake_subscribers = lambda: None  # type: ignore[method-assign]
+async def test_without_notifications_it_polls(
+    store: PostgresEventStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Notifier, "notify", lambda _: None)
     async with running(Subscription(database_url, Notebook())):
         for _ in range(3):
             await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)

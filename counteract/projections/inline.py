@@ -1,0 +1,63 @@
+"""Projections that are part of each append, and the change from one way of keeping a projection to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.errors import ConfigurationError
+from counteract.projections.table import ProjectionTable
+from counteract.store import StoredEvent
+
+if TYPE_CHECKING:
+    from counteract.projections.projection import Projection
+
+_IS_INLINE = text("select exists (select from inline_projections where name = :name)")
+_KEEP = text("select keep_inline(:name, :event_types)")
+_LEAVE = text("select leave_inline(:name)")
+_HAS_EVENTS = text("select exists (select from events)")
+
+
+class InlineProjection:
+    """Writes what a projection says in the transaction that appends the events."""
+
+    def __init__(self, projection: Projection) -> None:
+        self.name = projection.name
+        self.event_types = projection.decoder.event_types
+        self._table = ProjectionTable(projection)
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """In an empty store it begins here. Raises ConfigurationError where rows are missing that only a rebuild can make."""
+        if await is_inline(connection, self.name):
+            is_new = await self._table.create(connection)
+        else:
+            await keep_inline(connection, self)
+            is_new = (await connection.execute(_HAS_EVENTS)).scalar_one()
+            await self._table.create(connection)
+        if is_new:
+            problem = (
+                "it is not kept by whoever appends so far, and the store holds events: "
+                f"`counteract projections rebuild {self.name}` makes it so"
+            )
+            raise ConfigurationError(f"inline projection {self.name!r}", [problem])
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        await self._table.write(events, connection)
+
+
+async def is_inline(connection: AsyncConnection, name: str) -> bool:
+    """Whether whoever appends keeps the projection, by what the database says."""
+    return bool((await connection.execute(_IS_INLINE, {"name": name})).scalar_one())
+
+
+async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> None:
+    """From the end of this transaction on whoever appends must keep it. No append goes on meanwhile."""
+    await connection.execute(_KEEP, {"name": projection.name, "event_types": sorted(projection.event_types)})
+
+
+async def leave_inline(connection: AsyncConnection, name: str) -> None:
+    """From the end of this transaction on nobody who appends may keep it. No append goes on meanwhile."""
+    await connection.execute(_LEAVE, {"name": name})

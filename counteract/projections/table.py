@@ -1,0 +1,83 @@
+"""The PostgreSQL table of a projection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Inspector, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import SetTableComment
+from sqlalchemy.sql.dml import UpdateBase
+
+from counteract.errors import ConfigurationError
+from counteract.projections.coalescing import coalesce, runs
+from counteract.projections.writing import TableWriter
+from counteract.store import StoredEvent
+
+if TYPE_CHECKING:
+    from counteract.projections.projection import Projection
+
+_logger = logging.getLogger("counteract.projections")
+
+# Two processes that start at once must not both create a table.
+_LOCK = text("select pg_advisory_xact_lock(7203480153)")
+
+
+class ProjectionTable:
+    """Made, looked at and written."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self._writer = TableWriter(projection.table)
+        # Statements name the table as it is declared, this one may be in another schema.
+        self._where = {"schema_translate_map": {None: projection.table.schema}}
+        self._has_reported = False
+
+    async def create(self, connection: AsyncConnection, *, anew_if_changed: bool = False) -> bool:
+        """Whether it was made now. One that is there is looked at.
+
+        It is where it would be made, which for the application's role is a schema of its own: one of that name that the
+        owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns.
+        """
+        await connection.execute(_LOCK)
+        return await connection.run_sync(self._create, anew_if_changed)
+
+    async def write(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        for run in runs(self._projection.operations_of(events)):
+            if isinstance(run, UpdateBase):
+                await connection.execute(run, execution_options=self._where)
+            else:
+                await self._writer.write(connection, coalesce(run, self._writer.blank))
+
+    def _create(self, connection: Connection, anew_if_changed: bool) -> bool:
+        table, inspector = self._projection.table, inspect(connection)
+        schema = table.schema or inspector.default_schema_name
+        fingerprint = self._projection.fingerprint
+        if inspector.has_table(table.name, schema):
+            is_changed = inspector.get_table_comment(table.name, schema)["text"] not in (None, fingerprint)
+            if not (is_changed and anew_if_changed):
+                self._check(inspector, schema, is_changed=is_changed)
+                return False
+            table.drop(connection)
+        table.create(connection)
+        # What made its rows is written on the table itself, and so goes where it goes.
+        table.comment = fingerprint
+        connection.execute(SetTableComment(table))
+        return True
+
+    def _check(self, inspector: Inspector, schema: str | None, *, is_changed: bool) -> None:
+        name = self._projection.table.name
+        actual = {column["name"] for column in inspector.get_columns(name, schema)}
+        if actual != set(self._projection.table.columns.keys()):
+            problem = f"the table has other columns than are declared: `counteract projections rebuild {self._projection.name}`"
+            raise ConfigurationError(f"projection table {name!r}", [problem])
+        if is_changed and not self._has_reported:
+            self._has_reported = True
+            _logger.warning(
+                "projection %r: its code has changed since its rows were made; `counteract projections rebuild %s` "
+                "makes them anew, while the present ones are read",
+                self._projection.name,
+                self._projection.name,
+            )
