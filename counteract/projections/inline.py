@@ -31,15 +31,11 @@ class InlineProjection:
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """In an empty store it begins here. Raises ConfigurationError where rows are missing that only a rebuild can make."""
-        if await is_inline(connection, self.name):
-            is_new = await self._table.create(connection)
-        else:
-            await keep_inline(connection, self)
-            is_new = (await connection.execute(_HAS_EVENTS)).scalar_one()
-            await self._table.create(connection)
-        if is_new:
+        is_new = not await is_inline(connection, self.name) and await keep_inline(connection, self)
+        has_no_table = await self._table.create(connection)
+        if (is_new or has_no_table) and (await connection.execute(_HAS_EVENTS)).scalar_one():
             problem = (
-                "it is not kept by whoever appends so far, and the store holds events: "
+                "rows are missing, for the store holds events that it was not there for: "
                 f"`counteract projections rebuild {self.name}` makes it so"
             )
             raise ConfigurationError(f"inline projection {self.name!r}", [problem])
@@ -53,9 +49,10 @@ async def is_inline(connection: AsyncConnection, name: str) -> bool:
     return bool((await connection.execute(_IS_INLINE, {"name": name})).scalar_one())
 
 
-async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> None:
-    """From the end of this transaction on whoever appends must keep it. No append goes on meanwhile."""
-    await connection.execute(_KEEP, {"name": projection.name, "event_types": sorted(projection.event_types)})
+async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> bool:
+    """From the end of this transaction on whoever appends must keep it. No append goes on meanwhile. Whether it is new."""
+    values = {"name": projection.name, "event_types": sorted(projection.event_types)}
+    return bool((await connection.execute(_KEEP, values)).scalar_one())
 
 
 async def leave_inline(connection: AsyncConnection, name: str) -> None:

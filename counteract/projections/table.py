@@ -32,7 +32,8 @@ class ProjectionTable:
         self._projection = projection
         self._writer = TableWriter(projection.table)
         # Statements name the table as it is declared, this one may be in another schema.
-        self._where = {"schema_translate_map": {None: projection.table.schema}}
+        schema = projection.table.schema
+        self._where = {"schema_translate_map": {None: schema}} if schema else {}
         self._has_reported = False
 
     async def create(self, connection: AsyncConnection, *, anew_if_changed: bool = False) -> bool:

@@ -33,6 +33,8 @@ class TableWriter:
 
     def bulks(self, changes: Mapping[Any, Change]) -> Iterable[Bulk]:
         """One for each kind of change and set of fields. Each row has one change, so between rows the order is free."""
+        # In one order, so that two who write the same rows seldom wait for each other in a circle.
+        changes = {key: changes[key] for key in sorted(changes, key=repr)}
         adjusted = {key: each for key, each in changes.items() if isinstance(each, Adjusted)}
         yield from self._deletes([key for key, each in changes.items() if isinstance(each, Removed)])
         yield from self._replacements({key: each.row for key, each in changes.items() if isinstance(each, Replaced)})

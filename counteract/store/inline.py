@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+import psycopg
 from psycopg.errors import DeadlockDetected
 from psycopg.rows import TupleRow
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from counteract.errors import InlineProjectionGone, StoreUnavailable
+from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
 from counteract.store.connecting import Connection, async_engine
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
-from counteract.store.translating import translated
+from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import StreamChange
 
@@ -29,7 +30,7 @@ _STORED = f"""
 """  # noqa: S608 - a constant
 # After the append, whose lock keeps the answer as it is until the end.
 _KEPT = "select name from inline_projections where name = any (%s)"
-_ATTEMPTS = 5
+_ATTEMPTS = 8
 
 
 class Inline(Protocol):
@@ -118,6 +119,8 @@ class InlineAppends:
             try:
                 await each.handle(concerned, connection)
             except Exception as error:
+                if isinstance(error, DBAPIError) and in_our_terms(error) is None:
+                    raise _refusal(each.name, error) from None
                 error.add_note(f"in the inline projection {each.name!r}: nothing was appended")
                 raise
 
@@ -132,6 +135,12 @@ class InlineAppends:
                 # A server that restarts, or becomes a standby, breaks all connections at once.
                 await self._engine.dispose()
             raise
+
+
+def _refusal(name: str, error: DBAPIError) -> StoreError:
+    # Without the server's detail, which quotes the row.
+    why = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else type(error.orig).__name__
+    return StoreError(f"the inline projection {name!r} cannot write its rows: {why}. Nothing was appended")
 
 
 def _is_deadlock(error: BaseException | None) -> bool:
