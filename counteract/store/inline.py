@@ -126,15 +126,9 @@ class InlineAppends:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            with translated():
-                async with self._engine.begin() as connection:
-                    yield connection
-        except StoreUnavailable as error:
-            if not _is_deadlock(error.__cause__):
-                # A server that restarts, or becomes a standby, breaks all connections at once.
-                await self._engine.dispose()
-            raise
+        with translated():
+            async with self._engine.begin() as connection:
+                yield connection
 
 
 def _refusal(name: str, error: DBAPIError) -> StoreError:
