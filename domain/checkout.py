@@ -52,3 +52,5 @@ class Receipt(BaseModel):
     products: tuple[str, ...]
     """What was bought: with `partial`, less than was asked for."""
     packages: int
+    position: int
+    """Read models that have come this far in the log show the checkout."""

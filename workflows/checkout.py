@@ -38,14 +38,15 @@ class Checkout(SagaWorkflow):
                 CreateShipment(order_id=order_id, customer_id=customer_id, address=request.address, lines=lines)
             )
             await saga.execute(CompleteOrder(order_id=order_id))
-            return Receipt(
-                order_id=order_id,
-                number=order.number,
-                invoice=order.invoice,
-                totals=order.totals,
-                products=tuple(line.product_id for line in cart),
-                packages=shipment.packages,
-            )
+        return Receipt(
+            order_id=order_id,
+            number=order.number,
+            invoice=order.invoice,
+            totals=order.totals,
+            products=tuple(line.product_id for line in cart),
+            packages=shipment.packages,
+            position=saga.position,
+        )
 
 
 async def reserve(saga: Saga, request: CheckoutRequest) -> list[CartLine]:

@@ -38,11 +38,11 @@ class Lifecycle:
         return [self.record, self.find_lost, self.find_undone, self.find_sent, self.settle_child]
 
     @activity.defn(name=RECORD_LIFECYCLE)
-    async def record(self, record: LifecycleRecord) -> None:
-        """Append it. What has the same event id and came before stands: a saga ends once, whoever ends it."""
+    async def record(self, record: LifecycleRecord) -> int | None:
+        """Append it; its position. What has the same event id and came before stands: a saga ends once, whoever ends it."""
         event = sagas.readers[record.event_type, 1].event_class.model_validate(record.data)
         try:
-            await self.store.append(
+            appended = await self.store.append(
                 sagas.stream(record.saga_id),
                 [event],
                 expect=ANY,
@@ -51,6 +51,8 @@ class Lifecycle:
             )
         except EventIdReused:
             activity.logger.warning("%s is not recorded: %s has ended before", record.event_type, record.saga_id)
+            return None
+        return appended.position
 
     @activity.defn(name=FIND_LOST_SAGAS)
     async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:

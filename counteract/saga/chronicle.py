@@ -27,11 +27,11 @@ class Chronicle:
     _dispatcher: Dispatcher
     written: Counter[str] = field(default_factory=Counter)
 
-    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
-        """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
+    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> int:
+        """Append one event; its position. A replayed or repeated write has the same event id, and so does nothing."""
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
         name = self._name(kind)
-        await workflow.execute_local_activity(
+        position: int | None = await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(
                 event_id=self._dispatcher.id_of(name),
@@ -39,12 +39,15 @@ class Chronicle:
                 event_type=kind.event_type,
                 data=event.model_dump(mode="json"),
             ),
+            result_type=int,
             start_to_close_timeout=timedelta(seconds=10),
             activity_id=name,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10)
             ),
         )
+        # Workers of earlier releases answered nothing.
+        return position or 0
 
     def _name(self, kind: type[LifecycleEvent]) -> str:
         """What the event id is made of: all ends share one, so that the store itself keeps a saga from ending twice."""

@@ -57,6 +57,8 @@ class Saga:
         self._paused = carried.paused
         self._closing = False
         self._over = False
+        self.position = 0
+        """Once it has completed, a position of the log that all its events are at or below: for who waits for projections."""
         self._display = Display(self.report)
         self._body: asyncio.Task[Any] | None = None
         # In start order: a set's order differs from replay to replay.
@@ -242,8 +244,6 @@ class Saga:
             raise
         return None
 
-    # Forward.
-
     async def _run(
         self, commands: Sequence[Command[Any]], options: Options, *, tolerate_refusals: bool = False
     ) -> list[Any]:
@@ -353,7 +353,8 @@ class Saga:
 
     async def _complete(self) -> None:
         self._phase = SagaStatus.COMPLETED
-        await self._chronicle.record(SagaCompleted, steps=tuple(step.key for step in self._ledger.steps))
+        steps = tuple(step.key for step in self._ledger.steps)
+        self.position = await self._chronicle.record(SagaCompleted, steps=steps)
         self.changed()
 
     async def _incomplete(self, failure: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from counteract.dev.temporal import find_program
+from counteract.lifecycle import sagas
 from counteract.projections import reached
 from counteract.saga import SagaReport
 from domain.checkout import CheckoutRequest, Receipt
@@ -59,11 +60,13 @@ async def test_a_checkout_sells_ships_and_closes(market: Market) -> None:
     assert await market.lifecycle(f"checkout-{what.order_id}") == ["SagaStarted", "SagaCompleted"]
 
 
-async def test_the_read_model_shows_the_order_once_it_has_reached_it(market: Market) -> None:
+async def test_the_read_model_shows_the_order_once_it_has_reached_the_receipts_position(market: Market) -> None:
     what = request(market.catalogue.plain[1])
     receipt = await (await start(market, what)).result()
 
-    await reached(market.store, order_summary.name, await market.store.high_water_mark(), timeout=10)
+    await reached(market.store, order_summary.name, receipt.position, timeout=10)
+    last = (await market.store.read_stream(sagas.stream(f"checkout-{what.order_id}")))[-1]
+    assert receipt.position == last.position
 
     async with market.store.connection() as connection:
         query = "select status, invoice, total, paid, packages from order_summary where order_id = %s"
