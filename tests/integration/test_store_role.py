@@ -179,6 +179,8 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "record_command",
         "fence_command",
         "forget_subject",
+        "keep_inline",
+        "leave_inline",
     }
     assert {(tuple(config), everybody) for _, config, everybody in found} == {(("search_path=public, pg_temp",), False)}
 
