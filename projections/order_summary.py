@@ -21,6 +21,7 @@ order_summary = Projection(
     Column("total", BigInteger),
     Column("paid", BigInteger, default=0),
     Column("packages", Integer, default=0),
+    shards=2,
 )
 # An order is paid once its payment is captured.
 order_summary.ignores(PaymentAuthorized, PaymentVoided)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,11 +21,15 @@ from counteract.cli.showing import AsJson, is_for_programs
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
+    from counteract.dev.process import GuardedProcess
     from counteract.projections import Projection
     from counteract.subscriptions.managing import Standing
 
 app = typer.Typer(no_args_is_help=True, help="Read models and other subscriptions.")
 
+Processes = Annotated[
+    int, typer.Option(min=1, help="How many processes share the work. No more than the projection has shards.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the projection, or of another subscription.")]
 
 
@@ -41,12 +52,20 @@ def resume(name: Name, database_url: DatabaseUrl) -> None:
 
 
 @app.command()
-def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
+def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None, processes: Processes = 1) -> None:
     """Fill a projection's table anew beside the live one, which is read meanwhile, and put it in its place in one step.
 
     Interrupted, it goes on from there when it is run again.
     """
-    asyncio.run(_rebuild(database_url, _found(name, modules)))
+    asyncio.run(_rebuild(database_url, _found(name, modules), modules or (), processes))
+
+
+@app.command(hidden=True)
+def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modules: Modules = None) -> None:
+    """In a rebuild among several processes: the command that begins it starts the others so."""
+    from counteract.projections.rebuilding import take_part
+
+    asyncio.run(take_part(database_url, _found(name, modules), processes))
 
 
 @app.command()
@@ -90,7 +109,7 @@ async def _set_paused(url: str, name: str, *, paused: bool) -> None:
             await set_paused(connection, name, paused=paused)
 
 
-async def _rebuild(url: str, projection: Projection) -> None:
+async def _rebuild(url: str, projection: Projection, modules: Sequence[str], processes: int) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -112,8 +131,31 @@ async def _rebuild(url: str, projection: Projection) -> None:
             speed = bar.tasks[0].speed
             bar.update(task, completed=done.position, total=done.end, rate=f"{speed:,.0f} events/s" if speed else "")
 
-        await rebuild(url, projection, progress=show)
+        helpers = _helpers(url, projection.name, modules, processes)
+        await rebuild(url, projection, shards=processes, helpers=helpers, progress=show)
     print(f"{projection.name} is rebuilt and live")
+
+
+@asynccontextmanager
+async def _helpers(url: str, name: str, modules: Sequence[str], processes: int) -> AsyncIterator[None]:
+    """The other processes of a rebuild. Where one ends, what it had to do is the others'."""
+    from counteract.dev.process import GuardedProcess, Launch
+
+    named = [option for module in modules for option in ("--modules", module)]
+    command = [sys.executable, "-m", "counteract.cli", "projections", "take-part", name, "--processes", str(processes)]
+    launch = partial(Launch, command=[*command, *named], env=os.environ | {"DATABASE_URL": url}, stop_signal="SIGINT")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        for number in range(1, processes):
+            helper = await GuardedProcess.start(launch(name=f"helper {number}", log=folder / str(number)))
+            stack.push_async_callback(_stop, helper)
+        yield
+
+
+async def _stop(helper: GuardedProcess) -> None:
+    if helper.has_ended:
+        print(f"a process ended early, and the others did its work: {helper.reason()}", file=sys.stderr)
+    await helper.stop()
 
 
 async def _drop(url: str, projection: Projection) -> None:

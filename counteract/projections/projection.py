@@ -31,14 +31,18 @@ class Projection:
     `name` names its checkpoint. `items` are the columns, and indexes if it has any; the table is named like the
     projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. With `inline` it
     is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction of each append, and
-    whoever does not is refused such events. A column's default must be a plain value: a row comes from events and
-    nothing else.
+    whoever does not is refused such events. With several `shards` as many processes share its work; then the rows of an
+    event are those whose key is, or begins with, the id of its stream. A column's default must be a plain value: a row
+    comes from events and nothing else.
     Raises ConfigurationError.
     """
 
-    def __init__(self, name: str, *items: SchemaItem, within: timedelta | None = None, inline: bool = False) -> None:
+    def __init__(
+        self, name: str, *items: SchemaItem, within: timedelta | None = None, inline: bool = False, shards: int = 1
+    ) -> None:
         self.name = name
         self.within = within
+        self.shards = shards
         self.is_inline = inline
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
@@ -50,6 +54,10 @@ class Projection:
             problems.append("no column is the primary key")
         if inline and within is not None:
             problems.append("it is inline, and so never behind: leave within= out")
+        if shards < 1:
+            problems.append(f"it has {shards} shards: give it one or more")
+        if inline and shards > 1:
+            problems.append("it is inline, and so kept by whoever appends: leave shards= out")
         if problems:
             raise ConfigurationError(f"projection {name!r}", problems)
 
@@ -124,7 +132,10 @@ class Projection:
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
         operations = [result] if isinstance(result, _EFFECTS) else list(result)
-        if problems := [problem for operation in operations for problem in self._misfits(operation)]:
+        problems = [problem for operation in operations for problem in self._misfits(operation)]
+        if self.shards > 1:
+            problems += self._strays(operations, recorded.stream.aggregate_id)
+        if problems:
             raise ConfigurationError(f"projection {self.name!r}, handler of {recorded.event.event_type}", problems)
         return operations
 
@@ -145,14 +156,24 @@ class Projection:
         if not isinstance(operation, _EFFECTS):
             yield f"{operation!r} is no operation"
             return
-        parts = len(operation.key) if isinstance(operation.key, tuple) else 1
-        if parts != len(self._key):
+        if len(_parts(operation.key)) != len(self._key):
             yield f"{operation} needs a key of {', '.join(self._key)}"
         for name in _fields(operation):
             if name not in self.table.columns:
                 yield f"{operation} names {name!r}, which is no column"
             elif name in self._key:
                 yield f"{operation} names {name!r}, which is part of the key"
+
+    def _strays(self, operations: Iterable[Effect], own: str) -> Iterable[str]:
+        for operation in operations:
+            if isinstance(operation, UpdateBase):
+                yield f"a statement may reach the rows of other shards: there are {self.shards}"
+            elif str(_parts(operation.key)[0]) != own:
+                yield f"{operation} is of a row that may be another shard's: with {self.shards} it must be {own!r}"
+
+
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
 _EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)

@@ -1,7 +1,7 @@
 """Fills a projection's table anew beside the live one, and puts it in its place in one step.
 
 The new table has a schema and a subscription of its own, and so a checkpoint: a rebuild that is interrupted goes on where
-it was. Meanwhile the live table is read, and kept up to date by whoever does so. At the end the live subscription is held
+it was. Several processes may share the work until it is nearly done. Meanwhile the live table is read, and kept up to date by whoever does so. At the end the live subscription is held
 up for the moment that the new one takes to reach its position; then tables and checkpoints change places in one
 transaction. A process that runs the projection notices that its epoch has passed, and goes on with the new table.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
 
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import inspect, text
@@ -71,6 +73,8 @@ async def rebuild(
     url: str,
     projection: Projection,
     *,
+    shards: int = 1,
+    helpers: AbstractAsyncContextManager[object] | None = None,
     batch_size: int = 2000,
     master_key: MasterKey | None = None,
     lock_timeout: float = 10.0,
@@ -78,25 +82,58 @@ async def rebuild(
 ) -> None:
     """Until the new table is live. Interrupted, it goes on from there when it is called again.
 
-    `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
+    With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the new
+    table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
     Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
-    shadow = projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
+    _check_shards(projection, shards)
+    shadow = _shadow(projection)
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
-    subscription = Subscription(url, subscriber, batch_size=batch_size, master_key=master_key)
+    filling = partial(Subscription, url, subscriber, batch_size=batch_size, master_key=master_key)
     await _prepare(url, subscriber)
-    async with PostgresEventStore.open(url, pool_size=2) as store, _running(subscription) as running:
+    async with PostgresEventStore.open(url, pool_size=2) as store:
+        if shards > 1:
+            async with helpers or nullcontext(), _running(filling(shards=shards)) as running:
+                await _nearly_there(store, shadow.name, running, progress)
+        async with _running(filling()) as running:
+            end = await _nearly_there(store, shadow.name, running, progress)
+            await reached(store, shadow.name, end, timeout=_HOLD_SECONDS)
+            await _switch(url, store, projection, shadow, lock_timeout)
+            progress(Progress(end, end))
+
+
+async def take_part(
+    url: str, projection: Projection, shards: int, *, batch_size: int = 2000, master_key: MasterKey | None = None
+) -> NoReturn:
+    """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
+    _check_shards(projection, shards)
+    subscriber = ProjectionSubscriber(_shadow(projection))
+    await Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key).run()
+
+
+def _shadow(projection: Projection) -> Projection:
+    return projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
+
+
+def _check_shards(projection: Projection, shards: int) -> None:
+    if not 1 <= shards <= projection.shards:
+        problem = f"{shards} processes cannot share it: it has shards={projection.shards}"
+        raise ConfigurationError(f"projection {projection.name!r}", [problem])
+
+
+async def _nearly_there(
+    store: PostgresEventStore, name: str, running: asyncio.Task[None], progress: Callable[[Progress], None]
+) -> int:
+    """The end of the log, once the new table is close to it."""
+    end = await store.high_water_mark()
+    while (position := await position_of(store, name)) < end - _CLOSE:
+        progress(Progress(position, end))
+        await asyncio.wait([running], timeout=0.2)
+        if running.done():
+            await running
         end = await store.high_water_mark()
-        while (position := await position_of(store, shadow.name)) < end - _CLOSE:
-            progress(Progress(position, end))
-            await asyncio.wait([running], timeout=0.2)
-            if running.done():
-                await running
-            end = await store.high_water_mark()
-        await reached(store, shadow.name, end, timeout=_HOLD_SECONDS)
-        await _switch(url, store, projection, shadow, lock_timeout)
-        progress(Progress(end, end))
+    return end
 
 
 async def _prepare(url: str, subscriber: ProjectionSubscriber) -> None:

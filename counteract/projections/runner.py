@@ -48,6 +48,7 @@ class ProjectionRunner:
             Subscription(
                 url,
                 ProjectionSubscriber(projection),
+                shards=projection.shards,
                 batch_size=batch_size,
                 master_key=master_key,
                 within=projection.within,

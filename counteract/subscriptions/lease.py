@@ -26,8 +26,8 @@ _START_OVER = text("""
 """)
 _UNPARK_ALL = text("delete from parked_events where subscription = :name")
 
-# The hash that partitions of tables use, which no version of PostgreSQL may change.
-_OF_SHARD = "(hashtextextended(aggregate_type || '/' || aggregate_id, 0) & 9223372036854775807) %% {shards} = {shard}"
+# By the hash that partitions of tables use, which no version of PostgreSQL may change. The aggregates of one id stay together.
+_OF_SHARD = "(hashtextextended(aggregate_id, 0) & 9223372036854775807) %% {shards} = {shard}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from counteract.store.connecting import Connection
 from counteract.subscriptions.lease import Lease
 
 CHANNEL = "counteract_leases"
-"""A notification says that a lease may be free."""
+"""A notification says that a lease may be free, or wanted."""
 
 _JOIN = """
     with gone as (
@@ -61,11 +61,16 @@ class Membership:
         self._seconds = seconds
         # In the order of time: those who joined first come first.
         self.me = uuid7()
+        self._is_new = True
 
     async def join(self) -> int:
         """How many of the shards are this process's share. To be called every third of a lease."""
         values = {"name": self._name, "me": self.me, "alive": self._seconds}
         rows = await (await self._connection.execute(_JOIN, values)).fetchall()
+        if self._is_new:
+            # Those before it have shards to give it.
+            await self._connection.execute(f"notify {CHANNEL}")
+            self._is_new = False
         return share(self._shards, self.me, [member for (member,) in rows])
 
     async def take(self, count: int) -> Sequence[Lease]:

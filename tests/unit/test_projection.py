@@ -117,6 +117,34 @@ def test_an_operation_that_does_not_fit_the_table_is_refused(operation: Operatio
         per_counter.operations(recorded(Counted()))
 
 
+@pytest.mark.parametrize("key", ["a", ("a", 1)])
+def test_with_several_shards_the_rows_are_those_of_the_streams_own_id(key: object) -> None:
+    days = [Column("day", Integer, primary_key=True)] if isinstance(key, tuple) else []
+    sharded = Projection("sharded", Column("counter", Text, primary_key=True), *days, shards=2)
+    sharded.on(Counted)(lambda recorded: Delete(key))
+    assert sharded.operations(recorded(Counted())) == [Delete(key)]
+
+
+def test_with_several_shards_the_rows_of_others_are_refused() -> None:
+    sharded = Projection("sharded", Column("counter", Text, primary_key=True), shards=2)
+    sharded.on(Counted)(lambda recorded: Delete("b"))
+    with pytest.raises(ConfigurationError, match="row that may be another shard's: with 2 it must be 'a'"):
+        sharded.operations(recorded(Counted()))
+
+
+def test_with_several_shards_statements_are_refused() -> None:
+    sharded = Projection("sharded", Column("counter", Text, primary_key=True), shards=2)
+    sharded.on(Counted)(lambda recorded: delete(sharded.table))
+    with pytest.raises(ConfigurationError, match="a statement may reach the rows of other shards: there are 2"):
+        sharded.operations(recorded(Counted()))
+
+
+@pytest.mark.parametrize(("inline", "shards", "why"), [(True, 2, "leave shards= out"), (False, 0, "one or more")])
+def test_a_number_of_shards_that_cannot_be_is_refused(inline: bool, shards: int, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        Projection("sharded", Column("counter", Text, primary_key=True), inline=inline, shards=shards)
+
+
 NAMES = st.sampled_from(["name", "count", "sum"])
 VALUES = st.integers(-5, 5)
 ROWS = st.dictionaries(NAMES, VALUES)
