@@ -27,10 +27,14 @@ _CONTENT = EVENT.model_dump() | METADATA
 
 
 class Account(Aggregate):
+    class Deposited(Aggregate.Event):
+        amount: int
+        note: str
+
     def __init__(self) -> None:
         self.balance = 0
 
-    @event("Deposited")
+    @event(Deposited)
     def deposit(self, amount: int, note: str) -> None:
         self.balance += amount
 
