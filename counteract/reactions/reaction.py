@@ -54,15 +54,14 @@ class Reaction:
         if inspect.isawaitable(answer):
             answer = await answer
         actions = [answer] if isinstance(answer, Action) else list(answer or ())
-        if wrong := [type(each).__name__ for each in actions if not isinstance(each, Action)]:
+        given: Sequence[object] = actions
+        if wrong := [type(each).__name__ for each in given if not isinstance(each, Action)]:
             problems = [f"it returned {each}: return StartSaga(…), Send(…), several of them, or None" for each in wrong]
             raise ConfigurationError(f"reaction {self.name!r}", problems)
         return actions
 
 
-def reacts_to(
-    *events: type[Event], name: str | None = None, from_: Begin = "now"
-) -> Callable[[Function], Reaction]:
+def reacts_to(*events: type[Event], name: str | None = None, from_: Begin = "now") -> Callable[[Function], Reaction]:
     """A function of an event, or of a `Recorded` one, sync or async, that returns what is to be done. It is asked again
     for the same event after a failure, and must give the same answer in the same order.
 
