@@ -119,6 +119,11 @@ class ReactionSubscriber(Subscriber):
             return
         except TimeoutError:
             raise ConnectionError(f"Temporal does not answer within {_PATIENCE:.0f} seconds") from None
+        except RuntimeError as error:
+            # So a client that was made with lazy=True says that it cannot connect; it has no type of its own for it.
+            if not str(error).startswith("Failed client connect"):
+                raise
+            raise ConnectionError("Temporal cannot be reached") from error
         except RPCError as error:
             # Of all that a server may answer, only this is about what was asked of it.
             if error.status is RPCStatusCode.INVALID_ARGUMENT:
