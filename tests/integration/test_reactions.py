@@ -147,6 +147,42 @@ async def test_a_saga_is_started_with_an_id_of_its_own_choice(world: World, app_
     assert await world.account() == Account(95, {trip: 5}), "the first one stands"
 
 
+async def test_events_of_one_stream_are_answered_in_order(world: World, app_url: str) -> None:
+    asked: list[int] = []
+
+    @reacts_to(Counted, name=f"order-{uuid4().hex[:8]}", from_="start")
+    async def note(counted: Counted) -> None:
+        await asyncio.sleep(0.05 if counted.amount == 1 else 0)
+        asked.append(counted.amount)
+
+    for amount in range(1, 6):
+        await count(world, amount=amount)
+    await count(world, stream="another", amount=9)
+    async with running(app_url, world.client, note):
+        await caught_up(world, note)
+
+    assert asked == [9, 1, 2, 3, 4, 5], "and the other stream has not waited"
+
+
+async def test_a_connection_that_is_lost_is_waited_for(
+    world: World, app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reaction, port = hold(world), free_port()
+    address = world.client.service_client.config.target_host
+    async with forwarding(port, address):
+        client = await Client.connect(f"127.0.0.1:{port}", plugins=[CounteractPlugin()])
+    event_id = await count(world, amount=7)
+
+    async with running(app_url, client, reaction):
+        await asyncio.sleep(7)
+        assert await position_of(world.store, f"reaction {reaction.name}") == 0
+        async with forwarding(port, address):
+            await caught_up(world, reaction)
+            await answered(world, reaction, event_id)
+
+    assert [each.levelname for each in caplog.records if each.name == "counteract.subscriptions"] == ["WARNING"]
+
+
 async def test_while_temporal_cannot_be_reached_it_waits_and_says_so_once(
     world: World, app_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,10 +234,14 @@ async def forwarding(port: int, address: str) -> AsyncIterator[None]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(host, int(target))
+        open_.update((writer, to_server))
         await asyncio.gather(copy(reader, to_server), copy(from_server, writer))
 
+    open_: set[asyncio.StreamWriter] = set()
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield
     finally:
         server.close()
+        for writer in open_:
+            writer.close()
