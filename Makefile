@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test explore check bench chaos record lock clean
+.PHONY: help setup demo dev test explore check bench chaos marketplace record lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Build .venv (every other target does it by itself)
 	@$(PYTHON) scripts/setup_venv.py $(VENV)
@@ -44,6 +44,9 @@ bench: setup ## Measure against others, side by side (ARGS="append load" for som
 
 chaos: setup ## Kill parts under load and check that every invariant holds (ARGS="--seed 7 --seconds 60")
 	@$(BIN)/python -m marketplace.chaos $(ARGS)
+
+marketplace: setup ## Run the benchmark's standard mix, and check its criteria (ARGS="--seconds 60 --concurrency 16 --seed 7")
+	@$(BIN)/python -m marketplace.workload $(ARGS)
 
 record: setup ## Record today's workflow histories for the replay tests
 	@$(BIN)/python -m tests.replay.record

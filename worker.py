@@ -20,7 +20,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.envconfig import ClientConfig
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from activities import orders, payments, shipments, stock
+from activities import orders, payments, products, shipments, stock
 from activities.payment_port import HttpPaymentProvider
 from counteract import CounteractError
 from counteract.errors import ConfigurationError
@@ -28,10 +28,12 @@ from counteract.participants import Lifecycle, Participants
 from counteract.plugin import CounteractPlugin
 from counteract.store import PostgresEventStore
 from workflows.checkout import Checkout
+from workflows.delivery import Delivery
+from workflows.replacement import ProductReplacement
 
 SAGAS = "sagas"
 """The orchestrator's task queue."""
-SERVICES = ("orders", "payments", "shipments", "stock")
+SERVICES = ("orders", "payments", "products", "shipments", "stock")
 GRACE = timedelta(seconds=5)
 """How long activities may go on after the worker was asked to stop."""
 
@@ -109,7 +111,7 @@ async def run(services: Collection[str]) -> None:
             PostgresEventStore.open(settings.database_url, pool_size=settings.pool_size)
         )
         client = await connected(CounteractPlugin(Lifecycle(store)))
-        participants = Participants(store, orders, payments, shipments, stock, resources=ports)
+        participants = Participants(store, orders, payments, products, shipments, stock, resources=ports)
         workers = participants.workers(
             client, [service for service in services if service != SAGAS], graceful_shutdown_timeout=GRACE
         )
@@ -128,7 +130,7 @@ def sagas_worker(client: Client, version: WorkerDeploymentVersion | None) -> Wor
     return Worker(
         client,
         task_queue=SAGAS,
-        workflows=[Checkout],
+        workflows=[Checkout, Delivery, ProductReplacement],
         deployment_config=pinned_to(version) if version else None,
         graceful_shutdown_timeout=GRACE,
     )

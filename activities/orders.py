@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from counteract.participants import Streams, Undo, compensates, handles
 from domain import orders
-from domain.orders import CompleteOrder, OrderNumbered, PlacedOrder, PlaceOrder, order_numbers
+from domain.orders import CompleteOrder, DeliverOrder, OrderNumbered, PlacedOrder, PlaceOrder, order_numbers
 
 
 @handles(PlaceOrder)
@@ -27,3 +27,9 @@ async def cancel_order(undo: Undo[PlaceOrder, PlacedOrder], streams: Streams) ->
 async def complete_order(command: CompleteOrder, streams: Streams) -> None:
     order = await streams.load(orders.orders, command.order_id)
     order.append(*orders.complete(order.state))
+
+
+@handles(DeliverOrder)
+async def deliver_order(command: DeliverOrder, streams: Streams) -> None:
+    order = await streams.load(orders.orders, command.order_id)
+    order.append(*orders.deliver(order.state))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from counteract.participants import Streams, handles
 from domain import shipments
-from domain.shipments import CreateShipment, ShipmentPlan
+from domain.shipments import CreateShipment, Delivered, DeliverPackages, PackagesDelivered, ShipmentPlan
 
 
 @handles(CreateShipment)
@@ -12,3 +12,12 @@ async def create_shipment(command: CreateShipment, streams: Streams) -> Shipment
     shipment = await streams.load(shipments.shipments, command.order_id)
     shipment.append(*shipments.create(shipment.state, command))
     return ShipmentPlan(packages=len(shipment.state.packages))
+
+
+@handles(DeliverPackages)
+async def deliver_packages(command: DeliverPackages, streams: Streams) -> Delivered:
+    shipment = await streams.load(shipments.shipments, command.order_id)
+    events = shipments.deliver(shipment.state, command)
+    shipment.append(*events)
+    arrived = sum(len(event.packages) for event in events if isinstance(event, PackagesDelivered))
+    return Delivered(packages=arrived, is_concluded=not shipment.state.on_the_way)

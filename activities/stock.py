@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from counteract.participants import Streams, Undo, compensates, handles
 from domain import stock
-from domain.stock import ConfirmStock, ReserveStock, StockReservation, stock_item
+from domain.stock import ConfirmStock, RenewStockItem, ReserveStock, StockReservation, stock_item
 
 
 @handles(ReserveStock)
@@ -25,3 +25,9 @@ async def release_stock(undo: Undo[ReserveStock, StockReservation], streams: Str
 async def confirm_stock(command: ConfirmStock, streams: Streams) -> None:
     item = await streams.load(stock_item, command.product_id)
     item.append(*stock.confirm(item.state, command.order_id))
+
+
+@handles(RenewStockItem)
+async def renew_stock_item(command: RenewStockItem, streams: Streams) -> None:
+    item = await streams.load(stock_item, command.product_id)
+    item.append(*stock.renew(item.state, command.product_version))

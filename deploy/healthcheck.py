@@ -31,7 +31,7 @@ SEEN_WITHIN = 90
 BEHIND_AT_MOST = 60
 
 _BEHIND = """
-select wanted.name
+select distinct wanted.name
 from unnest(%(names)s::text[]) as wanted (name)
 left join subscriptions on subscriptions.name = wanted.name
 where subscriptions.name is null or exists (

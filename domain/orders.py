@@ -69,13 +69,17 @@ class OrderCompleted(Event):
     """It was paid and is on its way."""
 
 
+class OrderDelivered(Event):
+    """All of its packages have arrived."""
+
+
 class OrderNumbered(Event):
     """One more order of a customer, in the stream of the customer's numbers."""
 
     order_id: OrderId
 
 
-OrderEvent = OrderPlaced | OrderCancelled | OrderCompleted
+OrderEvent = OrderPlaced | OrderCancelled | OrderCompleted | OrderDelivered
 
 
 class PlacedOrder(BaseModel):
@@ -101,11 +105,18 @@ class CompleteOrder(Retriable[None], service="orders"):
     order_id: OrderId
 
 
+class DeliverOrder(Retriable[None], service="orders"):
+    """All packages of an order have arrived."""
+
+    order_id: OrderId
+
+
 class OrderStatus(StrEnum):
     UNKNOWN = "unknown"
     PLACED = "placed"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
+    DELIVERED = "delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +146,25 @@ def cancel(order: Order) -> list[OrderEvent]:
 
 def complete(order: Order) -> list[OrderEvent]:
     match order.status:
-        case OrderStatus.COMPLETED:
+        case OrderStatus.COMPLETED | OrderStatus.DELIVERED:
             return []
         case OrderStatus.PLACED:
             return [OrderCompleted()]
         case _:
             raise Rejected("order is not open", status=order.status)
+
+
+def deliver(order: Order) -> list[OrderEvent]:
+    """Its last package may arrive before its checkout has closed it."""
+    match order.status:
+        case OrderStatus.DELIVERED:
+            return []
+        case OrderStatus.PLACED:
+            return [OrderCompleted(), OrderDelivered()]
+        case OrderStatus.COMPLETED:
+            return [OrderDelivered()]
+        case _:
+            raise Rejected("order was never sent", status=order.status)
 
 
 def evolve(order: Order, event: OrderEvent) -> Order:
@@ -151,6 +175,8 @@ def evolve(order: Order, event: OrderEvent) -> Order:
             return replace(order, status=OrderStatus.CANCELLED)
         case OrderCompleted():
             return replace(order, status=OrderStatus.COMPLETED)
+        case OrderDelivered():
+            return replace(order, status=OrderStatus.DELIVERED)
         case _:
             assert_never(event)
 

@@ -80,6 +80,13 @@ class ConfirmStock(Retriable[None], service="stock"):
         return self.product_id
 
 
+class RenewStockItem(Retriable[None], service="stock"):
+    """Follow a product to its new version."""
+
+    product_id: ProductId
+    product_version: Identifier
+
+
 @dataclass(frozen=True, slots=True)
 class StockItem:
     """One product's units: `initial` = `available` + held + `sold`."""
@@ -119,6 +126,10 @@ def confirm(item: StockItem, order_id: str) -> list[StockEvent]:
     if order_id not in item.held:
         raise Rejected("nothing is held for this order", order=order_id)
     return [StockSold(order_id=order_id)]
+
+
+def renew(item: StockItem, product_version: str) -> list[StockEvent]:
+    return [] if item.version in (None, product_version) else [ProductReplaced(product_version=product_version)]
 
 
 def evolve(item: StockItem, event: StockEvent) -> StockItem:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from counteract.store import NO_STREAM, STREAM_EXISTS, PostgresEventStore
+from domain.products import ProductListed, VersionListed, products
 from domain.stock import ProductReplaced, StockItemAdded, stock_item
 
 SELLERS = 6
@@ -53,9 +54,19 @@ def catalogue() -> Catalogue:
 async def load(store: PostgresEventStore, catalogue: Catalogue) -> None:
     """Offer every product, with its units; then replace those that were replaced since."""
     for product in catalogue.products:
+        listed = ProductListed(
+            seller_id=product.seller_id,
+            name=product.name,
+            product_version=FIRST_VERSION,
+            unit_price=product.unit_price,
+            freight=product.freight,
+        )
+        await store.append(products.stream(product.product_id), [listed], expect=NO_STREAM)
         added = StockItemAdded(seller_id=product.seller_id, product_version=FIRST_VERSION, quantity=product.quantity)
         await store.append(stock_item.stream(product.product_id), [added], expect=NO_STREAM)
     for product in catalogue.replaced:
+        renewed = VersionListed(product_version=NEXT_VERSION, unit_price=product.unit_price)
+        await store.append(products.stream(product.product_id), [renewed], expect=STREAM_EXISTS)
         replaced = ProductReplaced(product_version=NEXT_VERSION)
         await store.append(stock_item.stream(product.product_id), [replaced], expect=STREAM_EXISTS)
 

@@ -34,7 +34,7 @@ from domain.checkout import Receipt
 from marketplace import catalogue
 from marketplace.invariants import Facts, Finding, findings, rebuilt_equals_live
 from marketplace.scenarios import Ending, Scenario, scenarios
-from projections import order_summary
+from projections import READ_MODELS
 from workflows.checkout import Checkout
 
 AT_ONCE = 12
@@ -75,7 +75,8 @@ async def act(console: Console, variables: Mapping[str, str]) -> bool:
         console.print(f"{'Catalogue':<18} {len(goods.products)} products of {catalogue.SELLERS} sellers")
         outcomes = await check_out(console, client, scenarios(goods))
         facts = await Facts.gathered(store, variables["PAYMENT_PROVIDER_URL"])
-        found = [*findings(facts), await rebuilt_equals_live(variables["DATABASE_URL"], store, order_summary)]
+        url = variables["DATABASE_URL"]
+        found = [*findings(facts), *[await rebuilt_equals_live(url, store, each) for each in READ_MODELS]]
         console.print(outcome_table(outcomes), await totals_table(store), finding_table(found))
     show_where_to_look(console, variables["TEMPORAL_UI_URL"], outcomes)
     return all(outcome.as_expected for outcome in outcomes) and all(finding.holds for finding in found)
@@ -156,8 +157,8 @@ async def totals_table(store: PostgresEventStore) -> Table:
     return table
 
 
-def finding_table(found: Sequence[Finding]) -> Table:
-    table = Table("invariant", "figure", "", title="What must hold, whatever happened")
+def finding_table(found: Sequence[Finding], title: str = "What must hold, whatever happened") -> Table:
+    table = Table("invariant", "figure", "", title=title)
     for finding in found:
         table.add_row(finding.invariant, finding.figure, mark(finding.holds))
     return table

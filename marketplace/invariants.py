@@ -22,6 +22,7 @@ from domain.payments import PaymentStatus, payments
 from domain.stock import stock_item
 
 ENDED = (PaymentStatus.CAPTURED, PaymentStatus.VOIDED)
+PAID = (OrderStatus.COMPLETED, OrderStatus.DELIVERED)
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -99,7 +100,7 @@ def each_authorisation_ends_once(facts: Facts) -> Finding:
 
 def captured_equals_invoiced(facts: Facts) -> Finding:
     captured = sum(each["amount"] for each in facts.provider if each["state"] == "captured")
-    completed = {key: each for key, each in facts.states(orders).items() if each.status is OrderStatus.COMPLETED}
+    completed = {key: each for key, each in facts.states(orders).items() if each.status in PAID}
     invoiced = {key: order.totals.invoice for key, order in completed.items() if order.totals}
     paid = {key: each.amount for key, each in facts.states(payments).items() if each.status is PaymentStatus.CAPTURED}
     total = sum(invoiced.values())

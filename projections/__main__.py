@@ -10,7 +10,7 @@ import sys
 from counteract import CounteractError
 from counteract.projections import ProjectionRunner
 from counteract.store.sealing import MASTER_KEY_VARIABLE
-from projections import order_summary
+from projections import READ_MODELS
 
 NEEDED = {
     "DATABASE_URL": "the database to project from, postgresql://…",
@@ -19,7 +19,7 @@ NEEDED = {
 
 
 async def run(url: str) -> None:
-    running = asyncio.create_task(ProjectionRunner(url, [order_summary]).run())
+    running = asyncio.create_task(ProjectionRunner(url, READ_MODELS).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     print("ready", flush=True)

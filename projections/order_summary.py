@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Integer, Text
 
 from counteract import Recorded
-from counteract.projections import Patch, Projection, Put
-from domain.orders import OrderCancelled, OrderCompleted, OrderPlaced, OrderStatus
+from counteract.projections import Increment, Patch, Projection, Put
+from domain.orders import OrderCancelled, OrderCompleted, OrderDelivered, OrderPlaced, OrderStatus
 from domain.payments import PaymentAuthorized, PaymentCaptured, PaymentVoided
-from domain.shipments import ShipmentCreated
+from domain.shipments import PackagesDelivered, ShipmentConcluded, ShipmentCreated
 
 order_summary = Projection(
     "order-summary",
@@ -21,10 +21,11 @@ order_summary = Projection(
     Column("total", BigInteger),
     Column("paid", BigInteger, default=0),
     Column("packages", Integer, default=0),
+    Column("delivered", Integer, default=0),
     shards=2,
 )
-# An order is paid once its payment is captured.
-order_summary.ignores(PaymentAuthorized, PaymentVoided)
+# An order is paid once its payment is captured, and delivered when it says so itself.
+order_summary.ignores(PaymentAuthorized, PaymentVoided, ShipmentConcluded)
 
 
 @order_summary.on(OrderPlaced)
@@ -60,3 +61,13 @@ def shipped(recorded: Recorded[ShipmentCreated]) -> Patch:
 @order_summary.on(OrderCompleted)
 def completed(recorded: Recorded[OrderCompleted]) -> Patch:
     return Patch(recorded.stream.aggregate_id, {"status": OrderStatus.COMPLETED})
+
+
+@order_summary.on(PackagesDelivered)
+def arrived(recorded: Recorded[PackagesDelivered]) -> Increment:
+    return Increment(recorded.stream.aggregate_id, "delivered", len(recorded.event.packages))
+
+
+@order_summary.on(OrderDelivered)
+def delivered(recorded: Recorded[OrderDelivered]) -> Patch:
+    return Patch(recorded.stream.aggregate_id, {"status": OrderStatus.DELIVERED})

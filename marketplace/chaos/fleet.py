@@ -134,6 +134,9 @@ class Fleet:
         """Those with one of these roles that are up."""
         return [member for member in self._members if member.job.role in roles and member.is_ready]
 
+    def named(self, name: str) -> Member:
+        return next(member for member in self._members if member.job.name == name)
+
     async def all_up(self) -> None:
         """Return when every member is ready again."""
         await asyncio.gather(*(member.up() for member in self._members))

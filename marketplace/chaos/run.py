@@ -33,7 +33,7 @@ from marketplace.chaos.load import Load, mix
 from marketplace.chaos.pairs import Stage, pairs_hold
 from marketplace.scenarios import Scenario
 
-SERVICE_NAMES = "orders,payments,shipments,stock"
+SERVICE_NAMES = "orders,payments,products,shipments,stock"
 MOODS = (
     (),
     ("--latency", "0.3"),

@@ -14,7 +14,7 @@ from marketplace.chaos.load import TERMINATED, Load
 from marketplace.demo import finding_table
 from marketplace.invariants import Facts, Finding, findings, rebuilt_equals_live
 from marketplace.scenarios import Ending
-from projections import order_summary
+from projections import READ_MODELS
 
 ENDINGS = (Ending.COMPLETED, Ending.COMPENSATED, Ending.CANCELLED, TERMINATED)
 
@@ -30,7 +30,8 @@ async def judged(console: Console, load: Load, url: str, provider_url: str) -> b
     async with PostgresEventStore.open(url) as store:
         facts = await Facts.gathered(store, provider_url)
         found = [every_saga_ended(load), nothing_impossible(load), ends_agree(load, facts), *findings(facts)]
-        found += [await every_saga_is_on_record(store), await rebuilt_equals_live(url, store, order_summary)]
+        found += [await every_saga_is_on_record(store)]
+        found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
         console.print(await fence_table(store), finding_table(found))
     return all(finding.holds for finding in found)
 

@@ -21,7 +21,7 @@ from domain.checkout import CheckoutRequest, Receipt
 from domain.orders import OrderStatus, orders
 from marketplace.demo import begun
 from marketplace.invariants import Facts, findings, rebuilt_equals_live
-from projections import order_summary
+from projections import READ_MODELS, order_summary
 from tests.market import Market, line, request
 from workflows.checkout import Checkout
 
@@ -189,7 +189,7 @@ async def test_checkouts_survive_a_worker_that_is_killed(market: Market) -> None
     assert [receipt.order_id for receipt in receipts] == [what.order_id for what in wanted]
     # The rest of the market's tests leave nothing under way either, so everything must add up now.
     found = findings(await Facts.gathered(market.store, market.provider_url))
-    found.append(await rebuilt_equals_live(market.database_url, market.store, order_summary))
+    found += [await rebuilt_equals_live(market.database_url, market.store, each) for each in READ_MODELS]
     assert [finding for finding in found if not finding.holds] == []
 
 

@@ -71,7 +71,9 @@ def test_only_the_payment_service_needs_the_provider() -> None:
 def test_a_service_that_does_not_exist_is_told_beside_those_that_do(services: str, said: str) -> None:
     run = worker("--services", services)
     assert run.returncode == 2
-    assert run.stderr.splitlines()[-1].endswith(f"{said}; there are sagas, orders, payments, shipments, stock")
+    assert run.stderr.splitlines()[-1].endswith(
+        f"{said}; there are sagas, orders, payments, products, shipments, stock"
+    )
 
 
 def test_a_temporal_server_that_is_not_there_is_one_clear_line(market: Market) -> None:

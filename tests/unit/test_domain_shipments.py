@@ -6,7 +6,7 @@ import pytest
 
 from domain import shipments
 from domain.orders import OrderLine
-from domain.shipments import Address, CreateShipment, Shipment
+from domain.shipments import Address, CreateShipment, Shipment, ShipmentCreated
 
 pytestmark = pytest.mark.unit
 
@@ -27,6 +27,7 @@ COMMAND = CreateShipment(
 
 def test_each_line_is_a_package_and_those_of_a_seller_stand_together() -> None:
     (created,) = shipments.create(Shipment(), COMMAND)
+    assert isinstance(created, ShipmentCreated)
     packages = [(each.number, each.seller_id, each.product_id) for each in created.packages]
     assert packages == [(1, "s-1", "p-2"), (2, "s-2", "p-1"), (3, "s-2", "p-3")]
 

@@ -1,0 +1,108 @@
+"""One run: everything up, customers for a while, one service killed halfway; and what must hold afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from temporalio.client import Client
+
+from counteract.dev import EmbeddedTemporal, Supervisor
+from counteract.dev.ports import free_port
+from counteract.dev.state import StateFolder
+from counteract.plugin import CounteractPlugin
+from counteract.projections import reached
+from counteract.store import PostgresEventStore
+from counteract.store.connecting import async_engine
+from counteract.store.migrate import migrate
+from marketplace import catalogue
+from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES
+from marketplace.chaos.fleet import Fleet, Job, MortalPostgres
+from marketplace.chaos.run import ROOT, SERVICE_NAMES, environment
+from marketplace.invariants import Facts, Finding
+from marketplace.workload.criteria import criteria, standing
+from marketplace.workload.customers import Customers
+from projections import READ_MODELS
+
+UNITS = 1_000_000
+"""Of each product: the mix has no transaction that brings more."""
+KILLED = "stock"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it."""
+
+    seed: int
+    seconds: float
+    concurrency: int
+    logs: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What customers were told, and what was found afterwards."""
+
+    customers: Customers
+    criteria: Sequence[Finding]
+    invariants: Sequence[Finding]
+
+
+async def run(plan: Plan) -> Outcome:
+    async with Supervisor() as supervisor:
+        logs = await StateFolder.open("workload", plan.logs)
+        supervisor.afterwards(logs.close)
+        postgres = await supervisor.add(MortalPostgres())
+        await asyncio.to_thread(migrate, postgres.url)
+        temporal = await supervisor.add(EmbeddedTemporal(ui=False))
+        port = free_port()
+        env = environment(postgres, temporal, port)
+        goods = [replace(each, quantity=UNITS) for each in catalogue.catalogue().plain]
+        async with PostgresEventStore.open(postgres.app_url, pool_size=plan.concurrency) as store:
+            await catalogue.load(store, catalogue.Catalogue(goods, [], []))
+            fleet = await supervisor.add(Fleet(jobs(port, logs.path), env, logs.path, plan.seed))
+            client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
+            engine = async_engine(postgres.app_url, pool_size=plan.concurrency)
+            try:
+                customers = Customers(client, store, engine, goods, plan.seed)
+                await _shown(store)
+                killing = asyncio.create_task(_kill(fleet, plan.seconds / 2))
+                await customers.ask(plan.seconds, plan.concurrency)
+                await killing
+                await _shown(store)
+            finally:
+                await engine.dispose()
+            facts = await Facts.gathered(store, env["PAYMENT_PROVIDER_URL"])
+            processes = [job.name for job in jobs(port, logs.path)]
+            asked = await criteria(customers, facts, KILLED, processes)
+            return Outcome(customers, asked, await standing(postgres.app_url, store, facts))
+
+
+async def _shown(store: PostgresEventStore) -> None:
+    """Every read model has come as far as the log."""
+    end = await store.high_water_mark()
+    for each in READ_MODELS:
+        await reached(store, each.name, end, timeout=60)
+
+
+async def _kill(fleet: Fleet, after: float) -> None:
+    await asyncio.sleep(after)
+    fleet.named(KILLED).kill()
+
+
+def jobs(port: int, folder: Path) -> list[Job]:
+    """Each service is a process of its own."""
+    worker = str(ROOT / "worker.py")
+    provider = ("-m", "payment_provider", "--port", str(port), "--state", str(folder / "provider.jsonl"))
+
+    def job(name: str, role: str, *command: str) -> Job:
+        return Job(name, role, lambda _: command)
+
+    return [
+        job("provider", PROVIDER, *provider),
+        *(job(service, SERVICES, worker, "--services", service) for service in SERVICE_NAMES.split(",")),
+        job("sagas", ORCHESTRATOR, worker, "--services", "sagas"),
+        job("projections", PROJECTIONS, "-m", "projections"),
+    ]
