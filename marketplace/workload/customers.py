@@ -17,7 +17,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from counteract.store import PostgresEventStore
+from counteract.store import PostgresEventStore, decide
 from domain.checkout import CartLine, CheckoutRequest
 from domain.payments import Card, Method, PaymentMethod
 from domain.products import ReplacementRequest, products, set_price
@@ -138,7 +138,7 @@ class Customers:
     async def _update_price(self, dice: random.Random) -> None:
         """One aggregate, one decision: no saga."""
         product, price = dice.choice(self.goods), dice.randrange(500, 20_000, 5)
-        await self.store.decide(products, product.product_id, partial(set_price, unit_price=price))
+        await decide(self.store, products, product.product_id, partial(set_price, unit_price=price))
 
     async def _replace_product(self, dice: random.Random) -> None:
         """A saga: stock follows the product. One at a time for each, by its id."""

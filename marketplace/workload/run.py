@@ -77,7 +77,8 @@ async def run(plan: Plan) -> Outcome:
             facts = await Facts.gathered(store, env["PAYMENT_PROVIDER_URL"])
             processes = [job.name for job in jobs(port, logs.path)]
             asked = await criteria(customers, facts, KILLED, processes)
-            return Outcome(customers, asked, await standing(postgres.app_url, store, facts))
+            outcome = Outcome(customers, asked, await standing(postgres.app_url, store, facts))
+    return outcome
 
 
 async def _shown(store: PostgresEventStore) -> None:
