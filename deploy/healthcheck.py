@@ -39,6 +39,7 @@ where subscriptions.name is null or exists (
     where events.position > subscriptions.position
     and events.created_at < clock_timestamp() - make_interval(secs => %(seconds)s)
 )
+order by wanted.name
 """
 
 

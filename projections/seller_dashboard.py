@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Text, delete, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import Delete as DeleteStatement
 
@@ -102,7 +103,7 @@ async def due_deliveries(engine: AsyncEngine, *, sellers: int = 10) -> Sequence[
     oldest = (
         select(_rows.c.order_id, _rows.c.seller_id)
         .where(_rows.c.sent.is_not(None))
-        .distinct(_rows.c.seller_id)
+        .ext(distinct_on(_rows.c.seller_id))
         .order_by(_rows.c.seller_id, _rows.c.sent)
         .limit(sellers)
     )

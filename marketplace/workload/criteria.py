@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from counteract.store import EventDecoder, PostgresEventStore
@@ -19,12 +19,12 @@ _WRITERS = """
 """
 
 
-async def criteria(customers: Customers, facts: Facts, killed: str, processes: Sequence[str]) -> list[Finding]:
-    """`processes` are the names of those that ran; `killed` is the one that was, halfway."""
+async def criteria(customers: Customers, facts: Facts, killed: str, own_ends: Counter[str]) -> list[Finding]:
+    """`killed` is the process that was, halfway; `own_ends` says which others ended, and how often."""
     sound = findings(facts)
     return [
         await functional_decomposition(customers.store),
-        resource_isolation(killed, processes),
+        resource_isolation(killed, own_ends),
         all_or_nothing(sound, killed),
         referential_integrity(facts),
         causal_replication(customers, facts),
@@ -51,10 +51,9 @@ async def functional_decomposition(store: PostgresEventStore) -> Finding:
     )
 
 
-def resource_isolation(killed: str, processes: Sequence[str]) -> Finding:
-    others = [name for name in processes if name != killed]
-    figure = f"{killed} was killed, and {', '.join(others)} went on"
-    return Finding("resource isolation: each service is a process of its own", figure, len(others) < len(processes))
+def resource_isolation(killed: str, own_ends: Counter[str]) -> Finding:
+    figure = f"{killed} was killed, {', '.join(own_ends) or 'no other process'} ended with it"
+    return Finding("resource isolation: each service is a process of its own", figure, not own_ends)
 
 
 def all_or_nothing(sound: Sequence[Finding], killed: str) -> Finding:

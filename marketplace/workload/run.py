@@ -75,8 +75,7 @@ async def run(plan: Plan) -> Outcome:
             finally:
                 await engine.dispose()
             facts = await Facts.gathered(store, env["PAYMENT_PROVIDER_URL"])
-            processes = [job.name for job in jobs(port, logs.path)]
-            asked = await criteria(customers, facts, KILLED, processes)
+            asked = await criteria(customers, facts, KILLED, fleet.own_ends())
             outcome = Outcome(customers, asked, await standing(postgres.app_url, store, facts))
     return outcome
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from counteract import Rejected
 from domain import shipments
 from domain.orders import OrderLine
-from domain.shipments import Address, CreateShipment, Shipment, ShipmentCreated
+from domain.shipments import (
+    Address,
+    CreateShipment,
+    DeliverPackages,
+    PackagesDelivered,
+    Shipment,
+    ShipmentConcluded,
+    ShipmentCreated,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -40,3 +49,19 @@ def test_a_shipment_is_created_once() -> None:
 def test_a_command_shown_in_a_log_says_nothing_of_who_lives_where() -> None:
     shown = f"{COMMAND!r} {COMMAND}"
     assert not any(part in shown for part in ("Ann", "Market", "Rio", "20000"))
+
+
+def test_the_packages_of_one_seller_arrive_together_and_the_last_ones_conclude_the_shipment() -> None:
+    sent = shipments.shipments.fold(shipments.create(Shipment(), COMMAND))
+    first = shipments.deliver(sent, DeliverPackages(order_id="o-1", seller_id="s-2"))
+    assert [type(each) for each in first] == [PackagesDelivered]
+    half = shipments.shipments.fold(first, sent)
+    assert shipments.deliver(half, DeliverPackages(order_id="o-1", seller_id="s-2")) == []
+    last = shipments.deliver(half, DeliverPackages(order_id="o-1", seller_id="s-1"))
+    assert [type(each) for each in last] == [PackagesDelivered, ShipmentConcluded]
+    assert shipments.shipments.fold(last, half).on_the_way == ()
+
+
+def test_what_was_never_sent_does_not_arrive() -> None:
+    with pytest.raises(Rejected, match="nothing was sent"):
+        shipments.deliver(Shipment(), DeliverPackages(order_id="o-1", seller_id="s-1"))
