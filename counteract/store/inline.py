@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
 from counteract.store.connecting import Connection, async_engine
-from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import StreamChange
@@ -104,7 +104,7 @@ class InlineAppends:
                 stored = await appending.execute(_STORED, (list(event_ids),), binary=True)
                 kept = await appending.execute(_KEPT, (self._names,))
             rows = await answer.fetchall()
-            events = [stored_event(row) for row in await stored.fetchall()]
+            events = stored_events(await stored.fetchall())
             still = {name for (name,) in await kept.fetchall()}
             await self._handle(await opened_events(self._vault, appending, events), still, connection)
         return rows

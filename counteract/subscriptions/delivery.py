@@ -139,11 +139,15 @@ class Delivery:
             parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
             if self._tries.failed >= self._terms.attempts:
                 await self._handle_each(events, parked)
-            else:
-                await self._parking.park([event for event in events if event.stream in parked])
-                if others := [event for event in events if event.stream not in parked]:
-                    await self._subscriber.handle(others, self._writer)
+            elif others := await self._without_parked(events, parked):
+                await self._subscriber.handle(others, self._writer)
         self._lease = moved
+
+    async def _without_parked(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
+        if not parked:
+            return events
+        await self._parking.park([event for event in events if event.stream in parked])
+        return [event for event in events if event.stream not in parked]
 
     async def _move(self, position: int) -> Lease:
         moved = await self._lease.move(self._writer, position)
