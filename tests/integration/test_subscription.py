@@ -212,6 +212,47 @@ async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
 
 
+class Watchful(Notebook):
+    """Does not end its first batch before another session has read more of the log."""
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        await super().handle(events, connection)
+        if self.calls == 1:
+            async with asyncio.timeout(PATIENCE):
+                await log_is_read(connection)
+
+
+async def log_is_read(connection: AsyncConnection) -> None:
+    """Since this transaction began."""
+    reads = text("""
+        select from pg_stat_activity
+        where query like '%from events where position >%' and query_start > now() and pid <> pg_backend_pid()
+    """)
+    while not (await connection.execute(reads)).all():  # noqa: ASYNC110 - it happens in another session
+        await asyncio.sleep(0.005)
+
+
+async def test_the_next_events_are_read_while_others_are_handled(store: PostgresEventStore, database_url: str) -> None:
+    last = await write(store, 6)
+    async with running(Subscription(database_url, Watchful(), batch_size=2)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_was_read_ahead_is_void_once_it_has_started_over(
+    store: PostgresEventStore, engine: AsyncEngine, database_url: str
+) -> None:
+    last = await write(store, 6)
+    watchful = Watchful(pause=0.1)
+    async with running(Subscription(database_url, watchful, batch_size=2)):
+        while watchful.calls == 0:  # noqa: ASYNC110 - it happens in another task
+            await asyncio.sleep(0.005)
+        async with engine.begin() as connection:
+            await start_over(connection, "notebook")
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 1, 2, 3, 4, 5, 6]
+
+
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:
     with pytest.raises(ProjectionBehind, match="'nobody' is at position 0, not yet at 7"):
         await reached(store, "nobody", 7, timeout=0.01)
