@@ -31,6 +31,7 @@ from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
     APPEND_ONE,
     APPEND_PLACEHOLDERS,
+    APPEND_TO_STREAM,
     MAX_EVENT_BYTES,
     AppendArguments,
     StreamChange,
@@ -41,7 +42,16 @@ S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
 _APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
+_APPEND_TO_STREAM = f"select stream_version, coalesce(last_position, 0) from {APPEND_TO_STREAM}"  # noqa: S608 - a constant
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+
+
+def _statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
+    if one := arguments.of_one_event:
+        return _APPEND_ONE, one
+    if some := arguments.of_one_stream:
+        return _APPEND_TO_STREAM, some
+    return _APPEND, arguments.literals
 
 
 class PostgresEventStore:
@@ -124,12 +134,7 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-
-        def statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
-            one = arguments.of_one_event
-            return (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
-
-        rows = await self.append_by(statement, changes, metadata=metadata, event_ids=event_ids)
+        rows = await self.append_by(_statement, changes, metadata=metadata, event_ids=event_ids)
         return [Appended(*row) for row in rows]
 
     async def append_by(
