@@ -146,12 +146,15 @@ class PostgresEventStore:
         event_ids: Sequence[UUID] | None = None,
     ) -> Sequence[TupleRow]:
         """As `append_many`, by a statement that appends them, and may do more in the same transaction: its rows."""
-        with appending(anything=any(change.events for change in changes)):
-            encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
+        events = [event for change in changes for event in change.events]
+        with appending(anything=bool(events)):
+            arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
             async with self.connection() as connection:
-                arguments = await self._sealed(connection, changes, encoded)
+                if any(event.personal for event in events):
+                    data = await self._loading.vault.sealed(connection, events, arguments.event_ids, arguments.data)
+                    arguments = arguments._replace(data=data)
                 query, parameters = statement(arguments)
-                if not self._inline.concern(changes):
+                if not self._inline.concern(events):
                     rows: Sequence[TupleRow] = await (await connection.execute(query, parameters)).fetchall()
                 else:
                     rows = await self._inline.execute(query, parameters, arguments.event_ids)
@@ -251,13 +254,6 @@ class PostgresEventStore:
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
         return Checkout(self._pool, self._recovery)
-
-    async def _sealed(
-        self, connection: Connection, changes: Sequence[StreamChange], encoded: AppendArguments
-    ) -> AppendArguments:
-        events = [event for change in changes for event in change.events]
-        data = await self._loading.vault.sealed(connection, events, encoded.event_ids, encoded.data)
-        return encoded._replace(data=data)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.
