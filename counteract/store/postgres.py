@@ -155,7 +155,7 @@ class PostgresEventStore:
                     arguments = arguments._replace(data=data)
                 query, parameters = statement(arguments)
                 if not self._inline.concern(events):
-                    rows: Sequence[TupleRow] = await (await connection.execute(query, parameters)).fetchall()
+                    rows: Sequence[TupleRow] = await (await connection.again.execute(query, parameters)).fetchall()
                 else:
                     rows = await self._inline.execute(query, parameters, arguments.event_ids)
         self._notifier.notify()
