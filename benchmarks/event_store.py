@@ -28,6 +28,7 @@ from benchmarks.event_store_report import (
     import_section,
     load_section,
     log_section,
+    projection_section,
 )
 from benchmarks.racing import Race, race
 from benchmarks.report import Section, machine_section, markdown, show
@@ -123,6 +124,17 @@ async def imports(bench: Bench) -> Section:
         return import_section(await bench.race(ours, theirs, **order))
 
 
+async def project(bench: Bench) -> Section:
+    events = 100_000
+    async with bench.all_stores() as (ours, others):
+        await ours.ask(order="spread", number=events // 10, events=10)
+        for each in others:
+            if each.name == PEER:
+                # What it has to do grows with them, its pace does not.
+                await each.ask(order="spread", number=1000, events=5)
+        return projection_section([await bench.race(ours, each, order="project") for each in others])
+
+
 async def delay(bench: Bench) -> Section:
     async with bench.store("counteract", database="delay") as ours:
         url = bench.postgres.url_of("delay", role=APP_ROLE)
@@ -149,6 +161,7 @@ PARTS: Mapping[str, Callable[[Bench], Awaitable[Section]]] = {
     "load": loads,
     "log": log,
     "import": imports,
+    "project": project,
     "delay": delay,
     "growth": growth,
 }

@@ -22,6 +22,7 @@ from counteract.saga.recovery import (
     RecoverSagaWithCurrentVersion,
 )
 from counteract.saga.sandbox import lean
+from counteract.saga.sending import SendCommand, SendCommandWithCurrentVersion
 from counteract.saga.workflow import SagaWorkflow
 
 ENGINE_MODULES = (
@@ -33,8 +34,12 @@ ENGINE_MODULES = (
     "typing_inspection",
 )
 
-RECOVERY = (RecoverSagas, RecoverSaga)
-RECOVERY_WITH_VERSIONS = (RecoverSagasWithCurrentVersion, RecoverSagaWithCurrentVersion)
+BUILT_IN = (RecoverSagas, RecoverSaga, SendCommand)
+BUILT_IN_WITH_VERSIONS = (
+    RecoverSagasWithCurrentVersion,
+    RecoverSagaWithCurrentVersion,
+    SendCommandWithCurrentVersion,
+)
 
 
 class LifecycleRecorder(Protocol):
@@ -76,7 +81,7 @@ class CounteractPlugin(SimplePlugin):
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning
-        recovery = RECOVERY_WITH_VERSIONS if versioned else RECOVERY
+        recovery = BUILT_IN_WITH_VERSIONS if versioned else BUILT_IN
         config["workflows"] = [*config.get("workflows", ()), *recovery]
         runner = self._passing_through(config.get("workflow_runner"), workflows)
         if "client" in config:
@@ -88,7 +93,7 @@ class CounteractPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         workflows = config.get("workflows", ())
         config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
-        config["workflows"] = [*workflows, *(each for each in RECOVERY if each not in workflows)]
+        config["workflows"] = [*workflows, *(each for each in BUILT_IN if each not in workflows)]
         return config
 
     def _passing_through(self, runner: WorkflowRunner | None, workflows: Iterable[type]) -> WorkflowRunner:

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from uuid_utils.compat import uuid7
 
+from benchmarks.stores.projection_by_hand import project
 from benchmarks.stores.workload import (
     CATEGORY,
     EVENT,
@@ -84,6 +85,9 @@ class ByHand:
 
             await written(write, writers=writers, events=events, appends=20 * writers)
             return await written(write, writers=writers, events=events, appends=appends)
+
+    async def project(self) -> Answer:
+        return await project(self._owner_url)
 
     async def choose(self, *, number: int, events: int) -> None:
         self._streams[events] = await chosen(self._url, number, events)

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from benchmarks.stores.projection_on_counteract import project
 from benchmarks.stores.workload import (
     EVENT,
     METADATA,
@@ -23,6 +24,7 @@ from benchmarks.stores.workload import (
     chosen,
     line,
     repeated,
+    spread,
     streams,
     written,
 )
@@ -95,6 +97,12 @@ class OnCounteract:
     async def fill(self, *, number: int, events: int) -> None:
         """More streams, of so many events each."""
         await import_events(self._owner_url, (line(stream) for stream, _ in streams(number, events)))
+
+    async def spread(self, *, number: int, events: int) -> None:
+        await import_events(self._owner_url, (line(stream) for stream in spread(number, events)))
+
+    async def project(self) -> Answer:
+        return await project(self._url)
 
     async def choose(self, *, number: int, events: int) -> None:
         self._streams[events] = await chosen(self._url, number, events)

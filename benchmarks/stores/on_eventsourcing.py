@@ -19,6 +19,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import StoredEvent
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.stores.projection_on_eventsourcing import project
 from benchmarks.stores.workload import EVENT, METADATA, PAGE, POOL_SIZE, Answer, repeated, written_by_threads
 
 _TOPIC = "benchmarks.stores.on_eventsourcing:Deposited"
@@ -26,29 +27,37 @@ _CONTENT = EVENT.model_dump() | METADATA
 
 
 class Account(Aggregate):
+    class Deposited(Aggregate.Event):
+        amount: int
+        note: str
+
     def __init__(self) -> None:
         self.balance = 0
 
-    @event("Deposited")
+    @event(Deposited)
     def deposit(self, amount: int, note: str) -> None:
         self.balance += amount
+
+
+class Accounts(Application[UUID]):
+    pass
 
 
 class OnEventsourcing:
     def __init__(self, url: str, *, functions: bool) -> None:
         found = conninfo_to_dict(url)
         self._streams: dict[int, list[UUID]] = {}
-        self._application: Application[UUID] = Application(
-            {
-                "PERSISTENCE_MODULE": "eventsourcing.postgres",
-                "POSTGRES_DBNAME": str(found["dbname"]),
-                "POSTGRES_HOST": str(found["host"]),
-                "POSTGRES_USER": str(found["user"]),
-                "POSTGRES_PASSWORD": "",
-                "POSTGRES_POOL_SIZE": str(POOL_SIZE),
-                "POSTGRES_ENABLE_DB_FUNCTIONS": "yes" if functions else "no",
-            }
-        )
+        self._url = url
+        self._env = {
+            "PERSISTENCE_MODULE": "eventsourcing.postgres",
+            "POSTGRES_DBNAME": str(found["dbname"]),
+            "POSTGRES_HOST": str(found["host"]),
+            "POSTGRES_USER": str(found["user"]),
+            "POSTGRES_PASSWORD": "",
+            "POSTGRES_POOL_SIZE": str(POOL_SIZE),
+            "POSTGRES_ENABLE_DB_FUNCTIONS": "yes" if functions else "no",
+        }
+        self._application = Accounts(self._env)
 
     @classmethod
     @asynccontextmanager
@@ -73,6 +82,19 @@ class OnEventsourcing:
 
         await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=20 * writers)
         return await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=appends)
+
+    async def spread(self, *, number: int, events: int) -> None:
+        accounts = [Account() for _ in range(number)]
+        for _ in range(events):
+            # A few at a time: its recorder sends many in one go, and can wait forever for a server that waits for it.
+            for first in range(0, number, 100):
+                some = accounts[first : first + 100]
+                for account in some:
+                    account.deposit(EVENT.amount, EVENT.note)
+                self._application.save(*some)
+
+    async def project(self) -> Answer:
+        return await asyncio.to_thread(project, Accounts, Account.Deposited, self._env, self._url)
 
     async def choose(self, *, number: int, events: int) -> None:
         """They are made for it."""

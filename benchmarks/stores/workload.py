@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 from uuid_utils.compat import uuid7
 
 from counteract import Decider, Event
@@ -107,6 +108,24 @@ def streams(number: int, events: int) -> Iterator[tuple[UUID, int]]:
         stream = uuid7()
         for version in range(1, events + 1):
             yield stream, version
+
+
+def spread(number: int, events: int) -> Iterator[UUID]:
+    """A stream for each event of so many new streams: a thousand streams in turn, as if all of them were in use at once."""
+    for first in range(0, number, 1000):
+        names = [uuid7() for _ in range(min(1000, number - first))]
+        for _ in range(events):
+            yield from names
+
+
+async def balances_of(url: str, table: str) -> int:
+    """How many deposits the rows show. Raises AssertionError where their sum is another."""
+    async with await AsyncConnection.connect(url) as connection:
+        query = SQL("select sum(deposits)::bigint, sum(balance)::bigint from {}").format(Identifier(table))
+        row = await (await connection.execute(query)).fetchone()
+    deposits, balance = row or (0, 0)
+    assert balance == EVENT.amount * deposits
+    return int(deposits)
 
 
 async def chosen(url: str, number: int, events: int) -> list[str]:

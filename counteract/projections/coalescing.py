@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from sqlalchemy.sql.dml import UpdateBase
@@ -25,15 +25,18 @@ class Removed:
     """The row is gone, if it was there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Adjusted:
-    """The row changes from what it was. First it is patched if it is there; then, if `creates`, it is made if it is not."""
+    """The row changes from what it was. First it is patched if it is there; then, if `creates`, it is made if it is not.
 
-    patched: Row = field(default_factory=dict)
+    It grows in place: an operation more is the usual case, and must cost little.
+    """
+
+    patched: dict[str, Any] = field(default_factory=dict)
     creates: bool = False
-    added: Row = field(default_factory=dict)
+    added: dict[str, Any] = field(default_factory=dict)
     """Numbers to add."""
-    fields: Row = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     """What changes after the row is sure to be there."""
 
 
@@ -59,7 +62,8 @@ def coalesce(operations: Iterable[Operation], blank: Row) -> dict[Any, Change]:
     """What the operations come to, by key. `blank` is a row of the columns' defaults, without the key."""
     changes: dict[Any, Change] = {}
     for operation in operations:
-        changes[operation.key] = _then(changes.get(operation.key, Adjusted()), operation, blank)
+        key = operation.key
+        changes[key] = _then(changes[key] if key in changes else Adjusted(), operation, blank)
     return changes
 
 
@@ -84,12 +88,14 @@ def _patch(change: Change, fields: Row) -> Change:
         case Removed():
             return change
         case Adjusted(creates=False):
-            return replace(change, patched={**change.patched, **fields})
+            change.patched |= fields
         case Adjusted():
-            added = {name: by for name, by in change.added.items() if name not in fields}
-            return replace(change, added=added, fields={**change.fields, **fields})
+            for name in fields:
+                change.added.pop(name, None)
+            change.fields |= fields
         case _:
             assert_never(change)
+    return change
 
 
 def _increment(change: Change, name: str, by: Any, blank: Row) -> Change:
@@ -99,11 +105,13 @@ def _increment(change: Change, name: str, by: Any, blank: Row) -> Change:
         case Removed():
             return Replaced(increased(blank, {name: by}))
         case Adjusted(fields=fields) if name in fields:
-            return replace(change, fields=increased(fields, {name: by}))
+            fields[name] = by if fields[name] is None else fields[name] + by
         case Adjusted(added=added):
-            return replace(change, creates=True, added={**added, name: added[name] + by if name in added else by})
+            change.creates = True
+            added[name] = added[name] + by if name in added else by
         case _:
             assert_never(change)
+    return change
 
 
 def increased(row: Row, added: Row) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import copy
 from datetime import timedelta
 from typing import Any, Self, TypeVar, assert_never
@@ -49,6 +49,7 @@ class Projection:
         self._declared = self.table
         self._handlers: dict[type[Event], Handler[Any]] = {}
         self._ignored: set[type[Event]] = set()
+        self._fitting: set[Hashable] = set()
         problems = [problem for column in self.table.columns for problem in _problems(column)]
         if not self._key:
             problems.append("no column is the primary key")
@@ -132,10 +133,7 @@ class Projection:
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
         operations = [result] if isinstance(result, _EFFECTS) else list(result)
-        problems = [problem for operation in operations for problem in self._misfits(operation)]
-        if self.shards > 1:
-            problems += self._strays(operations, recorded.stream.aggregate_id)
-        if problems:
+        if problems := list(self._problems(operations, recorded.stream.aggregate_id)):
             raise ConfigurationError(f"projection {self.name!r}, handler of {recorded.event.event_type}", problems)
         return operations
 
@@ -147,6 +145,18 @@ class Projection:
 
     def _error(self, *problems: str) -> ConfigurationError:
         return ConfigurationError(f"projection {self.name!r}", problems)
+
+    def _problems(self, operations: Iterable[Effect], own: str) -> Iterable[str]:
+        for operation in operations:
+            # Looked at once for each shape, of which there are few.
+            if (shape := _shape(operation)) not in self._fitting:
+                if misfits := list(self._misfits(operation)):
+                    yield from misfits
+                    continue
+                if shape is not None:
+                    self._fitting.add(shape)
+            if self.shards > 1:
+                yield from self._strays(operation, own)
 
     def _misfits(self, operation: Effect) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
@@ -164,12 +174,11 @@ class Projection:
             elif name in self._key:
                 yield f"{operation} names {name!r}, which is part of the key"
 
-    def _strays(self, operations: Iterable[Effect], own: str) -> Iterable[str]:
-        for operation in operations:
-            if isinstance(operation, UpdateBase):
-                yield f"a statement may reach the rows of other shards: there are {self.shards}"
-            elif str(_parts(operation.key)[0]) != own:
-                yield f"{operation} is of a row that may be another shard's: with {self.shards} it must be {own!r}"
+    def _strays(self, operation: Effect, own: str) -> Iterable[str]:
+        if isinstance(operation, UpdateBase):
+            yield f"a statement may reach the rows of other shards: there are {self.shards}"
+        elif str(_parts(operation.key)[0]) != own:
+            yield f"{operation} is of a row that may be another shard's: with {self.shards} it must be {own!r}"
 
 
 def _parts(key: Any) -> tuple[Any, ...]:
@@ -177,6 +186,13 @@ def _parts(key: Any) -> tuple[Any, ...]:
 
 
 _EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)
+
+
+def _shape(operation: Effect) -> Hashable:
+    """What two operations have in common that both fit a table, or both do not; None for what is no operation."""
+    if not isinstance(operation, Put | Patch | Delete | Increment):
+        return None
+    return (type(operation), isinstance(operation.key, tuple) and len(operation.key), *_fields(operation))
 
 
 def _fields(operation: Operation) -> Iterable[str]:

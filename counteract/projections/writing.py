@@ -6,14 +6,30 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    VARCHAR,
+    Column,
+    FromClause,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
+from sqlalchemy.types import TypeEngine
 
 from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, Row, increased
 
-# A statement, and the parameters of each time that it is executed: the driver sends all of them in one go.
+# A statement, and what it is executed with.
 Bulk = tuple[Executable, list[dict[str, Any]]]
 
 
@@ -26,6 +42,8 @@ class TableWriter:
         self.blank: Row = {
             column.name: getattr(column.default, "arg", None) for column in table.columns if not column.primary_key
         }
+        # An array of arrays would come out of unnest() as one row for each element.
+        self._at_once = not any(isinstance(column.type, ARRAY) for column in table.columns)
 
     async def write(self, connection: AsyncConnection, changes: Mapping[Any, Change]) -> None:
         for statement, parameters in self.bulks(changes):
@@ -43,55 +61,87 @@ class TableWriter:
 
     def _deletes(self, keys: Sequence[Any]) -> Iterable[Bulk]:
         if keys:
-            yield delete(self._table).where(*self._has_key()), [self._key_parameters(key) for key in keys]
+            given = self._given(())
+            yield delete(self._table).where(*self._same_key(given)), self._parameters({key: {} for key in keys}, ())
 
     def _replacements(self, rows: Mapping[Any, Row]) -> Iterable[Bulk]:
         if not rows:
             return
-        statement = insert(self._table)
-        excluded = {name: statement.excluded[name] for name in self.blank}
+        names = tuple(self.blank)
+        statement = self._insert(names)
+        new = {name: statement.excluded[name] for name in names}
         yield (
-            statement.on_conflict_do_update(index_elements=self._key, set_=excluded)
-            if excluded
+            statement.on_conflict_do_update(index_elements=self._key, set_=new)
+            if new
             else statement.on_conflict_do_nothing(),
-            [{**self._key_values(key), **row} for key, row in rows.items()],
+            self._parameters(rows, names),
         )
 
     def _patches(self, patches: Mapping[Any, Row]) -> Iterable[Bulk]:
-        by_fields = defaultdict(list)
+        by_fields = defaultdict[tuple[str, ...], dict[Any, Row]](dict)
         for key, fields in patches.items():
-            new = {f"new_{name}": value for name, value in fields.items()}
-            by_fields[tuple(sorted(fields))].append(self._key_parameters(key) | new)
-        for names, parameters in by_fields.items():
-            values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
-            yield update(self._table).where(*self._has_key()).values(values), parameters
+            by_fields[tuple(sorted(fields))][key] = fields
+        for names, rows in by_fields.items():
+            given = self._given(names)
+            new = {name: given.c[name] for name in names}
+            yield update(self._table).where(*self._same_key(given)).values(new), self._parameters(rows, names)
 
     def _increments(self, adjusted: Mapping[Any, Adjusted]) -> Iterable[Bulk]:
-        by_fields = defaultdict(list)
+        by_fields = defaultdict[tuple[tuple[str, ...], tuple[str, ...]], dict[Any, Row]](dict)
         for key, change in adjusted.items():
-            row = {**increased(self.blank, change.added), **change.fields}
-            added = {f"by_{name}": by for name, by in change.added.items()}
             shape = (tuple(sorted(change.added)), tuple(sorted(change.fields)))
-            by_fields[shape].append({**self._key_values(key), **row, **added})
-        for (added_names, names), parameters in by_fields.items():
-            yield self._increment(added_names, names), parameters
+            by_fields[shape][key] = {**increased(self.blank, change.added), **change.fields}
+        for (added, fields), rows in by_fields.items():
+            yield self._increment(added, fields), self._parameters(rows, tuple(self.blank))
 
     def _increment(self, added: Sequence[str], fields: Sequence[str]) -> Executable:
-        statement = insert(self._table)
-        # Added by the database to what is there: right even when another shard adds to the same row.
-        sums = {
-            name: func.coalesce(self._table.c[name], 0) + bindparam(f"by_{name}", type_=self._table.c[name].type)
-            for name in added
-        }
+        statement = self._insert(tuple(self.blank))
+        # Added by the database to what is there: right even when others add to the same row.
+        new = {name: func.coalesce(self._table.c[name], 0) + self._by(statement, name) for name in added}
         return statement.on_conflict_do_update(
-            index_elements=self._key, set_=sums | {name: statement.excluded[name] for name in fields}
+            index_elements=self._key, set_=new | {name: statement.excluded[name] for name in fields}
         )
 
-    def _has_key(self) -> list[Any]:
-        return [self._table.c[name] == bindparam(f"key_{name}") for name in self._key]
+    def _by(self, statement: Insert, name: str) -> Any:
+        """What a new row would have in the column, without what it would begin with."""
+        return statement.excluded[name] - self.blank[name] if self.blank[name] else statement.excluded[name]
 
-    def _key_parameters(self, key: Any) -> dict[str, Any]:
-        return {f"key_{name}": value for name, value in self._key_values(key).items()}
+    def _insert(self, names: Sequence[str]) -> Insert:
+        given = self._given(names)
+        columns = [*self._key, *names]
+        return insert(self._table).from_select(columns, select(*(given.c[name] for name in columns)))
 
-    def _key_values(self, key: Any) -> dict[str, Any]:
-        return dict(zip(self._key, key if isinstance(key, tuple) else (key,), strict=True))
+    def _same_key(self, given: FromClause) -> list[Any]:
+        return [self._table.c[name] == given.c[name] for name in self._key]
+
+    def _given(self, names: Sequence[str]) -> FromClause:
+        """The rows that a statement is given, as a table: all of them, or one, with which it is executed for each."""
+        columns = [self._table.c[name] for name in (*self._key, *names)]
+        if self._at_once:
+            arrays = [bindparam(f"given_{column.name}", type_=ARRAY(_uncut(column))) for column in columns]
+            return func.unnest(*arrays).table_valued(*map(_named, columns), name="given").render_derived()
+        values = [cast(bindparam(f"given_{column.name}", type_=column.type), _uncut(column)) for column in columns]
+        return select(*(value.label(column.name) for value, column in zip(values, columns, strict=True))).subquery(
+            "given"
+        )
+
+    def _parameters(self, rows: Mapping[Any, Row], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Of `_given`."""
+        given = [f"given_{name}" for name in (*self._key, *names)]
+        values = ((*_parts(key), *(row[name] for name in names)) for key, row in rows.items())
+        if self._at_once:
+            return [dict(zip(given, map(list, zip(*values, strict=True)), strict=True))]
+        return [dict(zip(given, each, strict=True)) for each in values]
+
+
+def _named(column: Column[Any]) -> Column[Any]:
+    return Column(column.name, column.type)
+
+
+def _uncut(column: Column[Any]) -> TypeEngine[Any]:
+    """A cast to a text of limited length cuts what is longer, where the column refuses it."""
+    return Text() if type(column.type) in {String, VARCHAR, CHAR} else column.type
+
+
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)

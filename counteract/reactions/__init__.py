@@ -1,0 +1,13 @@
+"""Reactions: choreography beside orchestration. An event starts sagas, or sends commands.
+
+@reacts_to(PaymentCaptured)
+def ship(captured: PaymentCaptured) -> Send:
+    return Send(CreateShipment(order_id=captured.order_id), task_queue="sagas")
+
+await ReactionRunner(url, client, [ship]).run()
+"""
+
+from counteract.reactions.reaction import Reaction, Send, StartSaga, reacts_to
+from counteract.reactions.runner import ReactionRunner
+
+__all__ = ["Reaction", "ReactionRunner", "Send", "StartSaga", "reacts_to"]
