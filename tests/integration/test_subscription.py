@@ -212,29 +212,29 @@ async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
 
 
-class Watchful(Notebook):
-    """Does not end its first batch before another session has read more of the log."""
+class Slow(Notebook):
+    """Takes its time for the first batch, and begins it with `begun`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         await super().handle(events, connection)
         if self.calls == 1:
-            async with asyncio.timeout(PATIENCE):
-                await log_is_read(connection)
-
-
-async def log_is_read(connection: AsyncConnection) -> None:
-    """Since this transaction began."""
-    reads = text("""
-        select from pg_stat_activity
-        where query like '%from events where position >%' and query_start > now() and pid <> pg_backend_pid()
-    """)
-    while not (await connection.execute(reads)).all():  # noqa: ASYNC110 - it happens in another session
-        await asyncio.sleep(0.005)
+            self.begun.set()
+            await asyncio.sleep(1)
 
 
 async def test_the_next_events_are_read_while_others_are_handled(store: PostgresEventStore, database_url: str) -> None:
     last = await write(store, 6)
-    async with running(Subscription(database_url, Watchful(), batch_size=2)):
+    slow = Slow()
+    async with running(Subscription(database_url, slow, batch_size=2)):
+        await slow.begun.wait()
+        await asyncio.sleep(0.5)
+        async with store.connection() as nobody_reads, nobody_reads.transaction():
+            await nobody_reads.execute("lock table events in access exclusive mode")
+            await reached(store, "notebook", 4, timeout=PATIENCE)
         await reached(store, "notebook", last, timeout=PATIENCE)
     assert await lines(store) == [1, 2, 3, 4, 5, 6]
 
@@ -243,10 +243,9 @@ async def test_what_was_read_ahead_is_void_once_it_has_started_over(
     store: PostgresEventStore, engine: AsyncEngine, database_url: str
 ) -> None:
     last = await write(store, 6)
-    watchful = Watchful(pause=0.1)
-    async with running(Subscription(database_url, watchful, batch_size=2)):
-        while watchful.calls == 0:  # noqa: ASYNC110 - it happens in another task
-            await asyncio.sleep(0.005)
+    slow = Slow()
+    async with running(Subscription(database_url, slow, batch_size=2)):
+        await slow.begun.wait()
         async with engine.begin() as connection:
             await start_over(connection, "notebook")
         await reached(store, "notebook", last, timeout=PATIENCE)
