@@ -71,8 +71,8 @@ def log_section(pages: Sequence[Race], followed: Sequence[Race]) -> Section:
     ]
     section.note = (
         "Pages are of 1000. Ours go up to the high water mark; by hand they are rows, by position, without that proof; "
-        "those of eventsourcing are what its recorder selects: five columns, undecoded, where ours are ten, their metadata "
-        "parsed. A subscription hands the same to a handler, and ours keeps its checkpoint. The goal is twice theirs."
+        "those of eventsourcing are what its recorder selects: five columns, where ours are ten. JSON is text to all of "
+        "them, to be decoded by whoever wants it. A subscription hands the same to a handler, and ours keeps its checkpoint. The goal is twice theirs."
     )
     return section
 

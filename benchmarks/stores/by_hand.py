@@ -55,7 +55,11 @@ _INSERT_MANY = f"""
 _SELECT = (
     "select version, event_data::text from events where aggregate_type = %s and aggregate_id = %s order by version"
 )
-_PAGE = f"select {_COLUMNS}, position, created_at from events where position > %s order by position limit {PAGE}"
+_PAGE = f"""
+    select event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data::text, metadata::text,
+           position, created_at
+    from events where position > %s order by position limit {PAGE}
+"""
 
 _OPTIONS: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
 _DATA = EVENT.model_dump()

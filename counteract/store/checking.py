@@ -29,8 +29,8 @@ _DEEPEST = 199
 
 def check_stream(stream: StreamId) -> None:
     """Raises InvalidEvent for a stream that can have no events."""
-    for what, text in zip(("aggregate type", "aggregate id"), stream, strict=True):
-        _check_text(text, f"the {what} of a stream")
+    _check_text(stream.aggregate_type, "the aggregate type of a stream")
+    _check_text(stream.aggregate_id, "the aggregate id of a stream")
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -73,6 +73,8 @@ def check_readable(data: str, name: str) -> None:
 
 
 def _check_text(text: str, name: str) -> None:
+    if len(text) <= MAX_ID_BYTES and text.isascii() and "\x00" not in text:
+        return
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

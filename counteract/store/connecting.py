@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -15,7 +16,15 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
 
-Connection = psycopg.AsyncConnection[TupleRow]
+
+class Connection(psycopg.AsyncConnection[TupleRow]):
+    """The driver's, and what it knows of the statement that it runs most."""
+
+    @cached_property
+    def again(self) -> psycopg.AsyncCursor[TupleRow]:
+        """For one statement after another, as a rule the same: what a new cursor has to find out first, this one has kept."""
+        return self.cursor()
+
 
 APP_ROLE = "counteract_app"
 """What the application should connect as: `migrate` creates it, without a password (docs/decisions/0060)."""
@@ -64,7 +73,7 @@ def connect_options(url: str) -> dict[str, Any]:
 async def connect(url: str) -> Connection:
     """One connection, in autocommit mode."""
     options = connect_options(url) | _IN_USE
-    connection = await psycopg.AsyncConnection.connect(**options)
+    connection = await Connection.connect(**options)
     try:
         await configure(connection)
     except BaseException:
@@ -80,6 +89,7 @@ async def configure(connection: Connection) -> None:
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
     """A pool that is not open yet."""
     return AsyncConnectionPool(
+        connection_class=Connection,
         kwargs=connect_options(url) | _IN_USE,
         min_size=1,
         max_size=size,

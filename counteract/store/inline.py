@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
+from counteract.messages import Event
 from counteract.store.connecting import Connection, async_engine
-from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
-from counteract.store.wire import StreamChange
 
 _ANNOUNCE = "select set_config('counteract.inline', %s::text[]::text, true)"
 # Those that this transaction has stored: an append that was a repeat has stored none.
@@ -78,8 +78,8 @@ class InlineAppends:
         finally:
             await appends._engine.dispose()
 
-    def concern(self, changes: Iterable[StreamChange]) -> bool:
-        return any(event.event_type in self._event_types for change in changes for event in change.events)
+    def concern(self, events: Iterable[Event]) -> bool:
+        return bool(self._event_types) and any(event.event_type in self._event_types for event in events)
 
     async def execute(self, query: str, parameters: Sequence[Any], event_ids: Sequence[UUID]) -> Sequence[TupleRow]:
         """The rows of a statement that appends these events, or finds them appended.
@@ -104,7 +104,7 @@ class InlineAppends:
                 stored = await appending.execute(_STORED, (list(event_ids),), binary=True)
                 kept = await appending.execute(_KEPT, (self._names,))
             rows = await answer.fetchall()
-            events = [stored_event(row) for row in await stored.fetchall()]
+            events = stored_events(await stored.fetchall())
             still = {name for (name,) in await kept.fetchall()}
             await self._handle(await opened_events(self._vault, appending, events), still, connection)
         return rows

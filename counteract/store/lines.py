@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 
@@ -51,8 +51,11 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     version: int | None = None
 
 
-class Row(NamedTuple):
-    """An event as it goes into the table; its version comes last."""
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An event as it goes into the table.
+
+    Batches of objects that the garbage collector looks after make it go over all of the process, again and again.
+    """
 
     event_id: str
     aggregate_type: str
@@ -63,9 +66,18 @@ class Row(NamedTuple):
     metadata: str
 
     @property
+    def stream(self) -> tuple[str, str]:
+        return self.aggregate_type, self.aggregate_id
+
+    @property
+    def columns(self) -> tuple[str, str, str, str, int, str]:
+        """All but its metadata."""
+        return self.event_id, *self.stream, self.event_type, self.schema_version, self.event_data
+
+    @property
     def content(self) -> tuple[Any, ...]:
         """What makes it the same event as another one with its id, as for an append: metadata may differ."""
-        return (*self[1:5], msgspec.json.decode(self.event_data))
+        return *self.stream, self.event_type, self.schema_version, msgspec.json.decode(self.event_data)
 
 
 @dataclass(slots=True)
@@ -141,7 +153,7 @@ _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 def _row(text: bytes) -> Row:
     """Raises ValueError, without the values: they may be personal."""
     # What stays text is not looked into any further, so that it must be UTF-8 from the outset.
-    line = _decoder.decode(text.decode())
+    line = _decoder.decode(text if text.isascii() else text.decode())
     row = Row(
         line.event_id.lower(),
         line.aggregate_type,

@@ -31,6 +31,7 @@ from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
     APPEND_ONE,
     APPEND_PLACEHOLDERS,
+    APPEND_TO_STREAM,
     MAX_EVENT_BYTES,
     AppendArguments,
     StreamChange,
@@ -41,7 +42,16 @@ S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
 _APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
+_APPEND_TO_STREAM = f"select stream_version, coalesce(last_position, 0) from {APPEND_TO_STREAM}"  # noqa: S608 - a constant
 _APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+
+
+def _statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
+    if one := arguments.of_one_event:
+        return _APPEND_ONE, one
+    if some := arguments.of_one_stream:
+        return _APPEND_TO_STREAM, some
+    return _APPEND, arguments.literals
 
 
 class PostgresEventStore:
@@ -124,12 +134,7 @@ class PostgresEventStore:
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-
-        def statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
-            one = arguments.of_one_event
-            return (_APPEND_ONE, one) if one else (_APPEND, arguments.literals)
-
-        rows = await self.append_by(statement, changes, metadata=metadata, event_ids=event_ids)
+        rows = await self.append_by(_statement, changes, metadata=metadata, event_ids=event_ids)
         return [Appended(*row) for row in rows]
 
     async def append_by(
@@ -141,13 +146,16 @@ class PostgresEventStore:
         event_ids: Sequence[UUID] | None = None,
     ) -> Sequence[TupleRow]:
         """As `append_many`, by a statement that appends them, and may do more in the same transaction: its rows."""
-        with appending(anything=any(change.events for change in changes)):
-            encoded = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
+        events = [event for change in changes for event in change.events]
+        with appending(anything=bool(events)):
+            arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
             async with self.connection() as connection:
-                arguments = await self._sealed(connection, changes, encoded)
+                if any(event.personal for event in events):
+                    data = await self._loading.vault.sealed(connection, events, arguments.event_ids, arguments.data)
+                    arguments = arguments._replace(data=data)
                 query, parameters = statement(arguments)
-                if not self._inline.concern(changes):
-                    rows: Sequence[TupleRow] = await (await connection.execute(query, parameters)).fetchall()
+                if not self._inline.concern(events):
+                    rows: Sequence[TupleRow] = await (await connection.again.execute(query, parameters)).fetchall()
                 else:
                     rows = await self._inline.execute(query, parameters, arguments.event_ids)
         self._notifier.notify()
@@ -246,13 +254,6 @@ class PostgresEventStore:
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
         return Checkout(self._pool, self._recovery)
-
-    async def _sealed(
-        self, connection: Connection, changes: Sequence[StreamChange], encoded: AppendArguments
-    ) -> AppendArguments:
-        events = [event for change in changes for event in change.events]
-        data = await self._loading.vault.sealed(connection, events, encoded.event_ids, encoded.data)
-        return encoded._replace(data=data)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

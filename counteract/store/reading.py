@@ -10,7 +10,7 @@ from uuid import UUID
 from counteract.messages import StreamId
 from counteract.store.archives import raise_if_archived_after, raise_missing
 from counteract.store.connecting import Connection
-from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_event
+from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 
 # The end is looked at last. As a part of the search, a planner whose statistics are behind the log takes the rest of the
 # log for a few rows, and fetches and sorts all of it for every page.
@@ -147,4 +147,4 @@ async def _fetched(
     connection: Connection, query: str, parameters: Any, *, prepare: bool | None = None
 ) -> Sequence[StoredEvent]:
     cursor = await connection.execute(query, parameters, prepare=prepare, binary=True)
-    return [stored_event(row) for row in await cursor.fetchall()]
+    return stored_events(await cursor.fetchall())

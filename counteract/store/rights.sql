@@ -56,8 +56,10 @@ revoke all on function archive_stream from counteract_app, public;
 
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
 revoke all on function
-    append_event, append_events, begin_command, record_command, fence_command, forget_subject, keep_inline, leave_inline
+    append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
+    keep_inline, leave_inline
     from public;
 grant execute on function
-    append_event, append_events, begin_command, record_command, fence_command, forget_subject, keep_inline, leave_inline
+    append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
+    keep_inline, leave_inline
     to counteract_app;

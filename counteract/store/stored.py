@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from itertools import starmap
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from pydantic_core import from_json
+import msgspec
+from pydantic_core import from_json, to_json
 
 from counteract.decoding import decode_event, readers_of
 from counteract.errors import ConfigurationError, UnknownEventType, UnreadableEvent
@@ -17,34 +18,66 @@ from counteract.messages import Event, Recorded, StreamId
 E = TypeVar("E", bound=Event)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """One row of `events`; the event itself still as JSON."""
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
+    """One row of `events`; the event itself still as JSON.
+
+    Who reads a log looks at a few of these parts, so what takes time to make is made when it is asked for.
+    """
 
     position: int
-    event_id: UUID
-    stream: StreamId
+    id_bytes: bytes
+    aggregate_type: str
+    aggregate_id: str
     version: int
     event_type: str
     schema_version: int
     data: str
     """JSON text."""
-    metadata: Mapping[str, Any]
+    metadata_json: str
     recorded_at: datetime
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        position: int,
+        event_id: UUID,
+        stream: StreamId,
+        version: int,
+        event_type: str,
+        schema_version: int,
+        data: str,
+        metadata: Mapping[str, Any],
+        recorded_at: datetime,
+    ) -> Self:
+        """One that comes from no table."""
+        about = to_json(metadata).decode()
+        return cls(position, event_id.bytes, *stream, version, event_type, schema_version, data, about, recorded_at)
 
-# JSON travels as text: pydantic reads it in a fifth of the time that the driver takes.
+    @property
+    def event_id(self) -> UUID:
+        return UUID(bytes=self.id_bytes)
+
+    @property
+    def stream(self) -> StreamId:
+        return StreamId(self.aggregate_type, self.aggregate_id)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        metadata: Mapping[str, Any] = from_json(self.metadata_json)
+        return metadata
+
+
+# In the order of the fields. JSON travels as text and an id as bytes: what the driver makes of them takes longer than all the rest.
 STORED_COLUMNS = (
-    "position, event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data::text, "
+    "position, uuid_send(event_id), aggregate_type, aggregate_id, version, event_type, schema_version, event_data::text, "
     "metadata::text, created_at"
 )
 
 
-def stored_event(row: Sequence[Any]) -> StoredEvent:
-    """From a row of `STORED_COLUMNS`, which is read fastest in binary form."""
-    position, event_id, aggregate_type, aggregate_id, version, event_type, schema_version, data, metadata, at = row
-    stream = StreamId(aggregate_type, aggregate_id)
-    return StoredEvent(position, event_id, stream, version, event_type, schema_version, data, from_json(metadata), at)
+def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:
+    """From rows of `STORED_COLUMNS`, which are read fastest in binary form."""
+    return list(starmap(StoredEvent, rows))
 
 
 class EventDecoder(Generic[E]):

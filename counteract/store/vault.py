@@ -8,12 +8,12 @@ append and every read: what was forgotten a moment ago, through whatever process
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 from uuid_utils.compat import uuid7
 
@@ -112,11 +112,16 @@ class Vault:
         return self._master
 
 
-async def opened_events(vault: Vault, connection: Connection, events: Iterable[StoredEvent]) -> Sequence[StoredEvent]:
+async def opened_events(vault: Vault, connection: Connection, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
     """The same events, with personal data opened. Raises PersonalDataLocked."""
-    events = list(events)
-    data = await vault.opened(connection, [each.event_type for each in events], [each.data for each in events])
-    return [each if each.data is text else replace(each, data=text) for each, text in zip(events, data, strict=True)]
+    boxed = [place for place, each in enumerate(events) if _MARK in each.data]
+    if not boxed:
+        return events
+    names, sealed = zip(*((events[place].event_type, events[place].data) for place in boxed), strict=True)
+    opened = list(events)
+    for place, data in zip(boxed, await vault.opened(connection, names, sealed), strict=True):
+        opened[place] = replace(events[place], data=data)
+    return opened
 
 
 def holds_boxes(data: str) -> bool:

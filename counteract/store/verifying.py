@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
 from jsonschema_rs import Draft202012Validator
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from counteract.decider import Decider

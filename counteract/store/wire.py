@@ -60,8 +60,20 @@ class AppendArguments(NamedTuple):
         """For `APPEND_ONE`, where a single event of a single stream is all there is."""
         if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
             return None
-        types, ids, least, most, _, *event = self
-        return types[0], ids[0], str(least[0]), str(most[0]), *(str(column[0]) for column in event)
+        event = str(self.event_ids[0]), self.event_types[0], str(self.schema_versions[0]), self.data[0]
+        return *self._first_stream, *event, self.metadata[0]
+
+    @property
+    def of_one_stream(self) -> tuple[str, ...] | None:
+        """For `APPEND_TO_STREAM`, where some events of a single stream are all there is."""
+        if not self.event_ids or len(self.aggregate_types) != 1:
+            return None
+        events = _plain(self.event_ids), _quoted(self.event_types), _plain(self.schema_versions), _quoted(self.data)
+        return *self._first_stream, *events, self.metadata[0]
+
+    @property
+    def _first_stream(self) -> tuple[str, str, str, str]:
+        return self.aggregate_types[0], self.aggregate_ids[0], str(self.least[0]), str(self.most[0])
 
     @property
     def literals(self) -> tuple[str, ...]:
@@ -75,6 +87,12 @@ APPEND_ONE = (
     "append_event(%s::text, %s::text, %s::integer, %s::integer, %s::uuid, %s::text, %s::smallint, %s::jsonb, %s::jsonb)"
 )
 """For `AppendArguments.of_one_event`."""
+
+APPEND_TO_STREAM = (
+    "append_events_to_stream(%s::text, %s::text, %s::integer, %s::integer, "
+    "%s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb)"
+)
+"""For `AppendArguments.of_one_stream`."""
 
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "

@@ -12,14 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.messages import StreamId
 from counteract.store import StoredEvent
 from counteract.store.connecting import Connection
-from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.reading import read_events, read_events_at
+from counteract.store.reading import read_events_at
 from counteract.store.vault import Vault, opened_events
 from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.health import Health, is_outage
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.parking import Parking, reason, streams_to_redrive
+from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber
 
 
@@ -77,13 +77,19 @@ class Delivery:
         self._vault = vault
         self._health = health
         self._lag = lag
-        self._mark = HighWaterMark(reader)
+        self._log = ReadingAhead(
+            reader, size=terms.batch_size, event_types=subscriber.event_types, condition=lease.condition
+        )
         self._parking = Parking(lease.name, writer)
         self._tries = tries
         self._renewed_at = monotonic()
 
     async def run(self, *, up_to: int | None = None) -> None:
         """Until the lease is somebody else's, or a position is reached. Raises whatever goes wrong."""
+        async with self._log.until_done():
+            await self._run(up_to)
+
+    async def _run(self, up_to: int | None) -> None:
         polling = self._terms.polling
         idle = Backoff(shortest=polling.shortest, longest=polling.longest)
         unsettled = Backoff(shortest=polling.unsettled, longest=polling.longest)
@@ -91,7 +97,7 @@ class Delivery:
             try:
                 if await self._step():
                     idle.reset()
-                elif not self._mark.is_settled:
+                elif not self._log.mark.is_settled:
                     await asyncio.sleep(unsettled.next())
                     continue
                 else:
@@ -107,30 +113,17 @@ class Delivery:
 
     async def _step(self) -> bool:
         """Deliver a batch; whether there was anything to do."""
-        end = await self._mark.advance()
-        if is_new := end > self._lease.position:
-            events = await self._read(end)
-            if events:
-                self._lag.waits(self._lease.shard, events[0].recorded_at, end - self._lease.position)
-            is_full = len(events) == self._terms.batch_size
-            await self._deliver(events, events[-1].position if is_full else end)
+        page = await self._log.page(self._lease.position)
+        if is_new := page.position > page.after:
+            if page.events:
+                self._lag.waits(self._lease.shard, page.events[0].recorded_at, page.end - page.after)
+            await self._deliver(await opened_events(self._vault, self._reader, page.events), page.position)
             self._tries.failed = 0
         if self._tries.failed == 0:
             self._health.well()
-        if self._lease.position >= end:
+        if page.is_last:
             self._lag.is_done(self._lease.shard)
         return is_new
-
-    async def _read(self, end: int) -> Sequence[StoredEvent]:
-        stored = await read_events(
-            self._reader,
-            after=self._lease.position,
-            up_to=end,
-            limit=self._terms.batch_size,
-            event_types=self._subscriber.event_types,
-            condition=self._lease.condition,
-        )
-        return await opened_events(self._vault, self._reader, stored)
 
     async def _deliver(self, events: Sequence[StoredEvent], position: int) -> None:
         async with self._writer.begin():
@@ -139,11 +132,15 @@ class Delivery:
             parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
             if self._tries.failed >= self._terms.attempts:
                 await self._handle_each(events, parked)
-            else:
-                await self._parking.park([event for event in events if event.stream in parked])
-                if others := [event for event in events if event.stream not in parked]:
-                    await self._subscriber.handle(others, self._writer)
+            elif others := await self._without_parked(events, parked):
+                await self._subscriber.handle(others, self._writer)
         self._lease = moved
+
+    async def _without_parked(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
+        if not parked:
+            return events
+        await self._parking.park([event for event in events if event.stream in parked])
+        return [event for event in events if event.stream not in parked]
 
     async def _move(self, position: int) -> Lease:
         moved = await self._lease.move(self._writer, position)

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from counteract.decider import Decider
 from counteract.decoding import decode_event
@@ -171,7 +172,17 @@ def _events(changes: Sequence[StreamChange], arguments: Sequence[Any]) -> list[S
     """Not stored yet: without version and position."""
     never = datetime.min.replace(tzinfo=UTC)
     return [
-        StoredEvent(0, event_id, changes[index - 1].stream, 0, event_type, version, data, json.loads(metadata), never)
+        StoredEvent.of(
+            position=0,
+            event_id=event_id,
+            stream=changes[index - 1].stream,
+            version=0,
+            event_type=event_type,
+            schema_version=version,
+            data=data,
+            metadata=json.loads(metadata),
+            recorded_at=never,
+        )
         for index, event_id, event_type, version, data, metadata in zip(*arguments[4:], strict=True)
     ]
 

@@ -85,6 +85,26 @@ async def test_numbers_keep_every_digit(database_url: str, event_store: Postgres
     assert text.encode() in (await all_lines(event_store))[0]
 
 
+@pytest.mark.parametrize("character", ["\t", "\n", "\r", "\\", "\\N", "\\."])
+async def test_what_means_something_to_copy_is_text_like_any_other(
+    database_url: str, event_store: PostgresEventStore, character: str
+) -> None:
+    odd = StreamId("counter", f"a{character}b")
+    await import_events(
+        database_url, [line(odd, event_data={"note": character}), line(odd), line(StreamId("\\N", "a"))]
+    )
+
+    events = await event_store.read()
+    assert [each.stream for each in events] == [odd, odd, StreamId("\\N", "a")]
+    assert json.loads(events[0].data) == {"note": character}
+
+
+async def test_data_may_be_written_with_any_white_space(database_url: str, event_store: PostgresEventStore) -> None:
+    await import_events(database_url, [line().replace(b'{"amount": 1}', b'{\t"amount":\r\n1}'), line()])
+
+    assert [each.data for each in await event_store.read()] == ['{"amount": 1}'] * 2
+
+
 async def test_the_time_of_origin_is_metadata_and_the_time_of_recording_the_databases(
     database_url: str, event_store: PostgresEventStore
 ) -> None:

@@ -11,13 +11,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from sqlalchemy import Column, Text, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal, Recorded
 from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.projections import Projection, ProjectionRunner, Put
-from counteract.store import ANY, NO_STREAM, MasterKey, PostgresEventStore
+from counteract.store import ANY, NO_STREAM, MasterKey, PostgresEventStore, StoredEvent
 from counteract.store.connecting import async_engine
 from counteract.store.sealing import MASTER_KEY_VARIABLE
+from counteract.subscriptions import Subscriber, Subscription, reached
 
 pytestmark = pytest.mark.integration
 
@@ -236,6 +238,37 @@ async def test_a_key_that_is_lost_is_not_called_forgotten(store: PostgresEventSt
         connection.execute("delete from personal_keys")
     with pytest.raises(PersonalDataLocked, match=r"of Registered.email is not in personal_keys: restore the table"):
         await email_of(store)
+
+
+class Forgetful(Subscriber):
+    """Has seen the first, and makes the store forget the others."""
+
+    name = "forgetful"
+
+    def __init__(self, store: PostgresEventStore) -> None:
+        self.store = store
+        self.seen: list[str | Forgotten] = []
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        if not self.seen:
+            # Time enough to read what comes next.
+            await asyncio.sleep(0.2)
+            await self.store.forget("ann")
+        self.seen += [Registered.model_validate_json(each.data).email for each in events]
+
+
+async def test_what_a_subscription_had_read_but_not_handed_over_is_forgotten_too(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    await register(store)
+    last = await register(store)
+    forgetful = Forgetful(store)
+    subscription = Subscription(app_url, forgetful, batch_size=1, master_key=MASTER_KEY)
+    running = asyncio.create_task(subscription.run())
+    await reached(store, forgetful.name, last, timeout=20)
+    running.cancel()
+    await asyncio.wait([running])
+    assert forgetful.seen == [EMAIL, FORGOTTEN]
 
 
 async def test_a_projection_shows_it_and_built_anew_shows_it_as_forgotten(

@@ -17,7 +17,7 @@ import pytest
 from counteract import Decider, Event
 from counteract.errors import NoSuchVersion, UnknownEventType, WrongExpectedVersion
 from counteract.store import ANY, AtPosition, AtVersion, PostgresEventStore, decide
-from counteract.store.connecting import Connection
+from counteract.store.connecting import Connection, connect
 from tests.counters import Counted, CounterReset, Renamed, counter, counters
 
 pytestmark = pytest.mark.integration
@@ -288,7 +288,7 @@ async def test_a_time_waits_for_what_may_still_come_in_before_it(
 
 @pytest.fixture
 async def session(database_url: str) -> AsyncIterator[Connection]:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+    async with await connect(database_url) as connection:
         yield connection
 
 

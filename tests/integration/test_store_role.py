@@ -175,6 +175,7 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
     assert {name for name, *_ in found} == {
         "append_event",
         "append_events",
+        "append_events_to_stream",
         "begin_command",
         "record_command",
         "fence_command",

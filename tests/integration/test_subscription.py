@@ -212,6 +212,46 @@ async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
 
 
+class Slow(Notebook):
+    """Takes its time for the first batch, and begins it with `begun`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        await super().handle(events, connection)
+        if self.calls == 1:
+            self.begun.set()
+            await asyncio.sleep(1)
+
+
+async def test_the_next_events_are_read_while_others_are_handled(store: PostgresEventStore, database_url: str) -> None:
+    last = await write(store, 6)
+    slow = Slow()
+    async with running(Subscription(database_url, slow, batch_size=2)):
+        await slow.begun.wait()
+        await asyncio.sleep(0.5)
+        async with store.connection() as nobody_reads, nobody_reads.transaction():
+            await nobody_reads.execute("lock table events in access exclusive mode")
+            await reached(store, "notebook", 4, timeout=PATIENCE)
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_was_read_ahead_is_void_once_it_has_started_over(
+    store: PostgresEventStore, engine: AsyncEngine, database_url: str
+) -> None:
+    last = await write(store, 6)
+    slow = Slow()
+    async with running(Subscription(database_url, slow, batch_size=2)):
+        await slow.begun.wait()
+        async with engine.begin() as connection:
+            await start_over(connection, "notebook")
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 1, 2, 3, 4, 5, 6]
+
+
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:
     with pytest.raises(ProjectionBehind, match="'nobody' is at position 0, not yet at 7"):
         await reached(store, "nobody", 7, timeout=0.01)

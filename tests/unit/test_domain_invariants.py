@@ -27,7 +27,7 @@ AUTHORIZED = PaymentAuthorized(customer_id="ann", amount=200, method=Method.BOLE
 
 
 def stored(number: int, stream: StreamId, event: Event) -> StoredEvent:
-    return StoredEvent(
+    return StoredEvent.of(
         position=number,
         event_id=UUID(int=number),
         stream=stream,

@@ -41,8 +41,17 @@ def recorded(event: Event) -> Recorded[Any]:
 
 
 def stored(event_type: str, schema_version: int = 1, data: str = "{}") -> StoredEvent:
-    now = datetime.now(UTC)
-    return StoredEvent(1, UUID(int=1), StreamId("counter", "a"), 1, event_type, schema_version, data, {}, now)
+    return StoredEvent.of(
+        position=1,
+        event_id=UUID(int=1),
+        stream=StreamId("counter", "a"),
+        version=1,
+        event_type=event_type,
+        schema_version=schema_version,
+        data=data,
+        metadata={},
+        recorded_at=datetime.now(UTC),
+    )
 
 
 def test_a_handler_may_return_one_operation_or_many_or_none() -> None:

@@ -26,7 +26,6 @@ declare
     actual integer[];
     stored bigint[];
     stream integer;
-    appended record;
 begin
     -- Each stream takes an entry of the lock table, which all sessions share.
     if streams > max_streams then
@@ -36,40 +35,6 @@ begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'append_events needs READ COMMITTED, not %', upper(current_setting('transaction_isolation'))
             using errcode = 'CA004';
-    end if;
-
-    -- One stream, as a rule: the same in fewer and simpler statements, as in append_event for a single event.
-    -- What this does not settle, a repeat or a conflict, goes on below as if nothing had been tried.
-    if streams = 1 and p_event_ids <> '{}' then
-        perform pg_advisory_xact_lock(hashtextextended(p_ids[1], hashtextextended(p_types[1], 0)));
-        stream_version := coalesce((
-            select e.version from events e
-            where e.aggregate_type = p_types[1] and e.aggregate_id = p_ids[1]
-            order by e.version desc limit 1), 0);
-        if stream_version between p_least[1] and p_most[1] then
-            with inserted as (
-                insert into events as e (
-                    event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)
-                select g.event_id, p_types[1], p_ids[1], stream_version + g.number::integer,
-                       g.event_type, g.schema_version, g.data, g.metadata
-                from unnest(p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata)
-                     with ordinality as g (event_id, event_type, schema_version, data, metadata, number)
-                order by g.number
-                on conflict (event_id) do nothing
-                returning e.event_id, e.position
-            )
-            select count(*) as number, max(i.position) as position, (array_agg(i.event_id))[1] as event_id
-            into appended from inserted i;
-            if appended.number = cardinality(p_event_ids) then
-                stream_version := stream_version + appended.number;
-                last_position := appended.position;
-                return next;
-                return;
-            elsif appended.number > 0 then
-                raise exception 'event ids are stored already, but not % with this content', appended.event_id
-                    using errcode = 'CA002', detail = jsonb_build_object('event_id', appended.event_id);
-            end if;
-        end if;
     end if;
 
     -- Writers take turns per stream before anything is checked, and those that only read share theirs. In the order of

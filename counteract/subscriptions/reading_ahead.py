@@ -1,0 +1,87 @@
+"""The log as one shard of a subscription reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Self
+
+from counteract.store import StoredEvent
+from counteract.store.connecting import Connection
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.reading import read_events
+
+# In seconds. A mark holds for good; but how far behind it a long way leaves a subscription should be known.
+_LOOK_AGAIN = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything after one position, and up to another."""
+
+    after: int
+    events: Sequence[StoredEvent]
+    """As they are stored: personal data is opened when its turn has come, and not before."""
+    position: int
+    end: int
+    """The high water mark when it was read."""
+
+    @property
+    def is_last(self) -> bool:
+        return self.position == self.end
+
+
+class ReadingAhead:
+    """Pages of a shard. While one is handled, the server is at work on the next."""
+
+    def __init__(
+        self, connection: Connection, *, size: int, event_types: Collection[str] | None, condition: str
+    ) -> None:
+        self.mark = HighWaterMark(connection)
+        self._connection = connection
+        self._size = size
+        self._event_types = event_types
+        self._condition = condition
+        self._looked_at = 0.0
+        self._upcoming: asyncio.Task[Page] | None = None
+
+    @asynccontextmanager
+    async def until_done(self) -> AsyncIterator[Self]:
+        """Nothing is being read any more when it ends."""
+        try:
+            yield self
+        finally:
+            if self._upcoming:
+                self._upcoming.cancel()
+                await asyncio.gather(self._upcoming, return_exceptions=True)
+
+    async def page(self, after: int) -> Page:
+        """The next one, without events where there are none yet."""
+        upcoming, self._upcoming = self._upcoming, None
+        page = await upcoming if upcoming else None
+        # Another process may have moved the shard, or somebody may have started it over.
+        if page is None or page.after != after:
+            page = await self._read(after)
+        if not page.is_last:
+            self._upcoming = asyncio.create_task(self._read(page.position))
+        return page
+
+    async def _read(self, after: int) -> Page:
+        if self.mark.position <= after or monotonic() - self._looked_at > _LOOK_AGAIN:
+            self._looked_at = monotonic()
+            await self.mark.advance()
+        end = self.mark.position
+        if end <= after:
+            return Page(after, (), after, after)
+        events = await read_events(
+            self._connection,
+            after=after,
+            up_to=end,
+            limit=self._size,
+            event_types=self._event_types,
+            condition=self._condition,
+        )
+        return Page(after, events, events[-1].position if len(events) == self._size else end, end)
