@@ -16,6 +16,8 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.inline import InlineProjection
 from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
+from counteract.projections.sinks.layout import Layout
+from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
 
@@ -32,15 +34,23 @@ class Projection:
     projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. With `inline` it
     is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction of each append, and
     whoever does not is refused such events. With several `shards` as many processes share its work; then the rows of an
-    event are those whose key is, or begins with, the id of its stream. A column's default must be a plain value: a row
+    event are those whose key is, or begins with, the id of its stream. With a `sink` its rows are there, and not in a table
+    (`counteract.projections.sinks`). A column's default must be a plain value: a row
     comes from events and nothing else.
     Raises ConfigurationError.
     """
 
     def __init__(
-        self, name: str, *items: SchemaItem, within: timedelta | None = None, inline: bool = False, shards: int = 1
+        self,
+        name: str,
+        *items: SchemaItem,
+        within: timedelta | None = None,
+        inline: bool = False,
+        shards: int = 1,
+        sink: Sink | None = None,
     ) -> None:
         self.name = name
+        self.sink = sink
         self.within = within
         self.shards = shards
         self.is_inline = inline
@@ -57,6 +67,8 @@ class Projection:
             problems.append("it is inline, and so never behind: leave within= out")
         if shards < 1:
             problems.append(f"it has {shards} shards: give it one or more")
+        if sink and (inline or shards > 1):
+            problems.append("its rows are not in PostgreSQL, and so it is neither inline nor in several shards")
         if inline and shards > 1:
             problems.append("it is inline, and so kept by whoever appends: leave shards= out")
         if problems:
@@ -121,6 +133,11 @@ class Projection:
         return fingerprint_of([*self._handlers, *self._handlers.values()], f"{columns}\n{handled}")
 
     @property
+    def layout(self) -> Layout:
+        """Of its rows, for a sink."""
+        return Layout(self.name, self.table, self.fingerprint)
+
+    @property
     def decoder(self) -> EventDecoder[Event]:
         """Of the events that have handlers. Events of other types are skipped."""
         return EventDecoder(self._handlers)
@@ -160,7 +177,9 @@ class Projection:
 
     def _misfits(self, operation: Effect) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
-            if operation.table is not self._declared:
+            if self.sink:
+                yield f"a statement changes tables of PostgreSQL, and its rows are in {self.sink}"
+            elif operation.table is not self._declared:
                 yield f"a statement changes {operation.table}, which is not its table"
             return
         if not isinstance(operation, _EFFECTS):

@@ -24,6 +24,7 @@ from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
+from counteract.projections.sinks.sink import Sink
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.translating import translated
@@ -87,6 +88,12 @@ async def rebuild(
     Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
+    if projection.sink:
+        problem = (
+            f"its rows are in {projection.sink}: give the new code a second name and place, and change the readers over when "
+            f"it is there; or stop it and `counteract projections drop {projection.name}`, and it is filled anew"
+        )
+        raise ConfigurationError(f"projection {projection.name!r} has no rebuild", [problem])
     _check_shards(projection, shards)
     shadow = _shadow(projection)
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
@@ -220,6 +227,16 @@ async def drop(url: str, projection: Projection) -> None:
                 )
             if await is_inline(connection, projection.name):
                 await leave_inline(connection, projection.name)
-            await connection.run_sync(projection.table.drop, checkfirst=True)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
+            if projection.sink:
+                await _erase(projection.sink)
+            else:
+                await connection.run_sync(projection.table.drop, checkfirst=True)
+
+
+async def _erase(sink: Sink) -> None:
+    try:
+        await sink.erase()
+    finally:
+        await sink.close()

@@ -13,6 +13,7 @@ from counteract.errors import ConfigurationError
 from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
 from counteract.projections.table import ProjectionTable
+from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
@@ -34,6 +35,7 @@ class ProjectionRunner:
         master_key: MasterKey | None = None,
     ) -> None:
         self._url = url
+        self._sinks = [projection.sink for projection in projections if projection.sink]
         self._names = [projection.name for projection in projections]
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
         if twice:
@@ -47,7 +49,7 @@ class ProjectionRunner:
         self._subscriptions = [
             Subscription(
                 url,
-                ProjectionSubscriber(projection),
+                SinkSubscriber(projection, projection.sink) if projection.sink else ProjectionSubscriber(projection),
                 shards=projection.shards,
                 batch_size=batch_size,
                 master_key=master_key,
@@ -64,6 +66,9 @@ class ProjectionRunner:
                     tasks.create_task(subscription.run())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        finally:
+            for sink in self._sinks:
+                await sink.close()
 
     async def reached(self, position: int, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - as in reached()
         """Return once all its projections show every event up to `position`.

@@ -22,6 +22,10 @@ class Subscriber(ABC):
     event_types: frozenset[str] | None = None
     """The stored names that it wants; None: all."""
 
+    is_elsewhere: bool = False
+    """What it does is not undone with the transaction. So events of a parked stream get batches of their own, and those of a
+    batch that fails too, one by one."""
+
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
         """Called before the first event, and again after each reconnection. Runs in a transaction."""
 
@@ -33,3 +37,7 @@ class Subscriber(ABC):
         Who takes longer than the lease between two statements on `connection`, or three times as long in all, is taken for
         a process that stands still, and replaced.
         """
+
+    async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        """Take an event that was parked. Later ones of other streams have been handled."""
+        await self.handle([event], connection)
