@@ -177,10 +177,7 @@ class Projection:
 
     def _misfits(self, operation: Effect) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
-            if self.sink:
-                yield f"a statement changes tables of PostgreSQL, and its rows are in {self.sink}"
-            elif operation.table is not self._declared:
-                yield f"a statement changes {operation.table}, which is not its table"
+            yield from self._statement_misfits(operation)
             return
         if not isinstance(operation, _EFFECTS):
             yield f"{operation!r} is no operation"
@@ -192,6 +189,12 @@ class Projection:
                 yield f"{operation} names {name!r}, which is no column"
             elif name in self._key:
                 yield f"{operation} names {name!r}, which is part of the key"
+
+    def _statement_misfits(self, statement: UpdateBase) -> Iterable[str]:
+        if self.sink:
+            yield f"a statement changes tables of PostgreSQL, and its rows are in {self.sink}"
+        elif statement.table is not self._declared:
+            yield f"a statement changes {statement.table}, which is not its table"
 
     def _strays(self, operation: Effect, own: str) -> Iterable[str]:
         if isinstance(operation, UpdateBase):

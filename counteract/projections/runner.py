@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import ConfigurationError
 from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
-from counteract.projections.table import ProjectionTable
 from counteract.projections.sinks.subscriber import SinkSubscriber
+from counteract.projections.table import ProjectionTable
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over

@@ -88,7 +88,7 @@ def _adapter(column: Column[Any]) -> TypeAdapter[Any]:
     if isinstance(column.type, JSON | JSONB):
         return _ANY
     try:
-        python_type = column.type.python_type
+        python_type: Any = column.type.python_type
     except NotImplementedError:
         return _ANY
     return TypeAdapter(python_type | None)

@@ -156,7 +156,9 @@ class OpenSearchIndex:
             if is_late:
                 self._refuse_later(by_row, found)
             lines = [
-                line for row, each in by_row.items() for line in self._lines(layout, row, _later(each, found[row]), found[row])
+                line
+                for row, each in by_row.items()
+                for line in self._lines(layout, row, _later(each, found[row]), found[row])
             ]
             if asyncio.get_running_loop().time() - begun > _LONGEST_PAUSE:
                 raise SinkUnavailable("this process stood still for too long: it begins its batch anew")

@@ -81,7 +81,9 @@ class RedisHashes:
         with _translated():
             made, projection, position = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name)
         if _text(projection) != layout.name:
-            problem = f"the prefix {self._prefix!r} is that of {_text(projection)!r}: give each projection one of its own"
+            problem = (
+                f"the prefix {self._prefix!r} is that of {_text(projection)!r}: give each projection one of its own"
+            )
             raise ConfigurationError(f"projection {layout.name!r}", [problem])
         self._incarnation, self._shown = _text(made), int(position)
         return self._shown
@@ -118,7 +120,9 @@ class RedisHashes:
         if not isinstance(self._server, str):
             return self._server
         if self._made is None:
-            self._made = _library().asyncio.Redis.from_url(self._server, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+            self._made = _library().asyncio.Redis.from_url(
+                self._server, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+            )
         return self._made
 
     async def _write(self, operations: Sequence[Positioned], last: int, *, is_late: bool) -> None:

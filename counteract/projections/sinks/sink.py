@@ -54,6 +54,6 @@ class Sink(Protocol):
 
 def missing_extra(extra: str, error: ModuleNotFoundError) -> ConfigurationError:
     """The error of a client that is not installed."""
-    return ConfigurationError(f"projections in {extra}", [f"{error.name} is missing: pip install 'counteract[{extra}]'"])
-
-
+    return ConfigurationError(
+        f"projections in {extra}", [f"{error.name} is missing: pip install 'counteract[{extra}]'"]
+    )
