@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from opensearchpy import AsyncOpenSearch
 from redis.asyncio import Redis
@@ -16,8 +16,9 @@ from counteract.projections import Projection
 from counteract.projections.sinks import OpenSearchIndex, RedisHashes, Sink
 from tests.servers import RedisServer, SearchServer
 
-SHORT = 0.3
-"""Seconds for one whose server is down to find that out again."""
+T = TypeVar("T")
+
+_TRIES = 400
 
 
 class Place(Protocol):
@@ -27,6 +28,8 @@ class Place(Protocol):
 
     async def rows(self, projection: Projection, name: str) -> dict[str, dict[str, Any]]: ...
 
+    async def is_there(self, name: str) -> bool: ...
+
     def kill(self) -> None: ...
 
     async def start(self) -> None: ...
@@ -34,7 +37,7 @@ class Place(Protocol):
 
 class InRedis:
     def __init__(self, server: RedisServer) -> None:
-        self._server = server
+        self.url = server.url
         self.kill, self.start = server.kill, server.start
 
     @classmethod
@@ -45,17 +48,20 @@ class InRedis:
                 yield cls(server)
 
     def sink(self, name: str) -> RedisHashes:
-        return RedisHashes(self._server.url, prefix=f"{name}:")
+        return RedisHashes(self.url, prefix=f"{name}:")
 
     async def rows(self, projection: Projection, name: str) -> dict[str, dict[str, Any]]:
-        async with Redis.from_url(self._server.url, decode_responses=True) as client:
+        async with Redis.from_url(self.url, decode_responses=True) as client:
             keys = [key async for key in client.scan_iter(f"{name}:*") if "@counteract" not in key]
-            found = {key: await client.hgetall(key) for key in keys}
+            found: dict[str, Any] = {str(key): await client.hgetall(key) for key in keys}
         return {key.removeprefix(f"{name}:"): dict(projection.layout.from_json(row)) for key, row in found.items()}
 
+    async def is_there(self, name: str) -> bool:
+        return any(key.startswith(f"{name}:") for key in await self.keys())
+
     async def keys(self) -> set[str]:
-        async with Redis.from_url(self._server.url, decode_responses=True) as client:
-            return set(await client.keys())
+        async with Redis.from_url(self.url, decode_responses=True) as client:
+            return {str(key) for key in await client.keys()}
 
 
 class InOpenSearch:
@@ -65,8 +71,7 @@ class InOpenSearch:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, *, forgetful: bool = True) -> AsyncIterator[Self]:
-        assert forgetful, "it has no files"
+    async def open(cls) -> AsyncIterator[Self]:
         async with SearchServer.running() as server:
             yield cls(server)
 
@@ -79,12 +84,17 @@ class InOpenSearch:
             found = await client.search(index=name, body={"query": {"match_all": {}}}, size=1000)
         return {each["_id"]: dict(projection.layout.from_document(each["_source"])) for each in found["hits"]["hits"]}
 
-    async def indices(self) -> set[str]:
+    async def is_there(self, name: str) -> bool:
         async with AsyncOpenSearch(hosts=[self._server.url]) as client:
-            return set(await client.indices.get(index="*"))
+            return bool(await client.indices.exists(index=f"{name}-1"))
 
 
-PLACES = {"redis": InRedis, "opensearch": InOpenSearch}
+def place_of(kind: str) -> AbstractAsyncContextManager[Place]:
+    """Of one of KINDS, that forgets all that it has when it is killed."""
+    return InRedis.open(forgetful=True) if kind == "redis" else InOpenSearch.open()
+
+
+KINDS = ("opensearch", "redis")
 
 
 @asynccontextmanager
@@ -95,8 +105,11 @@ async def opened(sink: Sink) -> AsyncIterator[Sink]:
         yield sink
 
 
-async def soon(condition: Any, *, seconds: float = 20.0) -> None:
-    """Return when the condition, a coroutine function, holds."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
+async def soon(look: Callable[[], Awaitable[T]], expected: T) -> None:
+    """Return once that is what is there."""
+    for _ in range(_TRIES):
+        with suppress(Exception):
+            if await look() == expected:
+                return
+        await asyncio.sleep(0.05)
+    assert await look() == expected

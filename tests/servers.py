@@ -43,7 +43,9 @@ class RedisServer:
         options = {"port": "0", "unixsocket": str(self._socket), "dir": str(self._folder), "save": ""}
         options |= {"appendonly": keeps, "appendfsync": "always"}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([get_binary_path(), *words], stdout=subprocess.DEVNULL)
+        self._process = await asyncio.to_thread(
+            subprocess.Popen, [get_binary_path(), *words], stdout=subprocess.DEVNULL
+        )
         async with Redis.from_url(self.url) as client:
             for _ in range(_TRIES):
                 try:

@@ -8,8 +8,11 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import BigInteger, Column, Text, update
@@ -23,10 +26,10 @@ from counteract.projections.rebuilding import drop, rebuild
 from counteract.projections.sinks import Positioned, RedisHashes, Sink
 from counteract.projections.sinks.sink import RowRefused
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import connect
-from counteract.subscriptions.parked import parked_streams, redrive
+from counteract.store.connecting import Connection, connect
+from counteract.subscriptions.parked import discard, parked_streams, redrive
 from tests.integration.test_projections_command import projections
-from tests.places import PLACES, InRedis, Place, opened
+from tests.places import KINDS, InRedis, Place, opened, place_of, soon
 
 pytestmark = pytest.mark.integration
 
@@ -43,13 +46,17 @@ class Left(Event):
     pass
 
 
+class Idle(Event):
+    pass
+
+
 class Troubling(Event):
     team: str
 
 
-@pytest.fixture(scope="module", params=sorted(PLACES))
+@pytest.fixture(scope="module", params=KINDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    async with PLACES[request.param].open(forgetful=True) as place:
+    async with place_of(request.param) as place:
         yield place
 
 
@@ -73,11 +80,18 @@ def scores(name: str, sink: Sink | None, troubles: set[str] | None = None) -> Pr
     @projection.on(Scored)
     def scored(recorded: Recorded[Scored]) -> Sequence[Operation]:
         event = recorded.event
-        return [Increment(recorded.stream.aggregate_id, "points", event.points), Increment(event.team, "points", event.points)]
+        return [
+            Increment(recorded.stream.aggregate_id, "points", event.points),
+            Increment(event.team, "points", event.points),
+        ]
 
     @projection.on(Left)
     def left(recorded: Recorded[Left]) -> Delete:
         return Delete(recorded.stream.aggregate_id)
+
+    @projection.on(Idle)
+    def idle(recorded: Recorded[Idle]) -> Sequence[Operation]:
+        return []
 
     @projection.on(Troubling)
     def troubling(recorded: Recorded[Troubling]) -> Increment:
@@ -137,7 +151,12 @@ async def test_a_process_that_ends_anywhere_is_followed_by_one_that_counts_each_
         """Written, and then the process is gone before its checkpoint is committed."""
 
         def __init__(self, sink: Sink) -> None:
-            self.prepare, self.erase, self.close, self.write_late = sink.prepare, sink.erase, sink.close, sink.write_late
+            self.prepare, self.erase, self.close, self.write_late = (
+                sink.prepare,
+                sink.erase,
+                sink.close,
+                sink.write_late,
+            )
             self._sink = sink
             self.failures = 3
 
@@ -174,11 +193,11 @@ async def test_a_server_that_is_down_is_waited_for_without_holding_up_others(
     assert len([each for each in said if each.startswith(f"subscription '{name}' waits: Redis: ")]) == 1
 
 
-@pytest.mark.parametrize("kind", sorted(PLACES))
+@pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_that_comes_back_empty_is_filled_anew(
     kind: str, name: str, event_store: PostgresEventStore, app_url: str
 ) -> None:
-    async with PLACES[kind].open(forgetful=True) as place:
+    async with place_of(kind) as place:
         projection = scores(name, place.sink(name))
         async with running(app_url, projection):
             await reached(event_store, name, await play(event_store, 3), timeout=PATIENCE)
@@ -190,16 +209,7 @@ async def test_a_server_that_comes_back_empty_is_filled_anew(
         place.kill()
         await place.start()
         async with running(app_url, projection):
-            async with asyncio.timeout(PATIENCE):
-                while not await points_if_any(place, projection) == after(4):
-                    await asyncio.sleep(0.05)
-
-
-async def points_if_any(place: Place, projection: Projection) -> dict[str, int]:
-    try:
-        return await points(place, projection)
-    except Exception:
-        return {}
+            await soon(partial(points, place, projection), after(4))
 
 
 async def test_one_that_starts_again_has_nothing_to_do_again(
@@ -212,14 +222,12 @@ async def test_one_that_starts_again_has_nothing_to_do_again(
             self.batches += 1
             await super().write(operations, up_to=up_to)
 
-    sink = Counting(redis._server.url, prefix=f"{name}:")
+    sink = Counting(redis.url, prefix=f"{name}:")
     projection = scores(name, sink)
     async with running(app_url, projection):
         await play(event_store, 2)
         # Of an event without operations, too, it is known that it is shown.
-        quiet = scores(f"{name}-quiet", None)
-        assert quiet
-        last = await event_store.append(player("0"), [Left()], expect=ANY)
+        last = await event_store.append(player("0"), [Idle()], expect=ANY)
         await reached(event_store, name, last.position, timeout=PATIENCE)
     before = sink.batches
     async with running(app_url, projection):
@@ -243,17 +251,19 @@ async def test_an_event_that_cannot_be_handled_is_parked_and_later_counts_once(
         assert await points(redis, projection) == {"0": 3, "1": 2, "2": 2, "3": 2, "all": 1009}
 
 
+async def number_parked(connection: Connection) -> int:
+    return len(await parked_streams(connection))
+
+
 async def redriven(url: str, name: str) -> None:
     async with await connect(url) as connection:
         await redrive(connection, name)
-        async with asyncio.timeout(PATIENCE):
-            while await parked_streams(connection):
-                await asyncio.sleep(0.05)
+        await soon(partial(number_parked, connection), 0)
 
 
 async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name: str) -> None:
     projection = scores(name, None)
-    async with PLACES["opensearch"].open(forgetful=True) as place, opened(place.sink(name)) as sink:
+    async with place_of("opensearch") as place, opened(place.sink(name)) as sink:
         await sink.prepare(projection.layout)
         await sink.write([Positioned(5, Increment("all", "points"))], up_to=5)
         with pytest.raises(RowRefused, match="later"):
@@ -262,24 +272,54 @@ async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name:
         assert await points(place, projection) == {"all": 1, "own": 1}
 
 
-async def test_statements_shards_and_inline_are_refused(
-    redis: InRedis, name: str, event_store: PostgresEventStore, app_url: str
-) -> None:
-    projection = Projection(name, Column("who", Text, primary_key=True), Column("points", Text), sink=redis.sink(name))
+def test_statements_shards_and_inline_are_refused(name: str) -> None:
+    sink = RedisHashes("redis://nowhere", prefix=f"{name}:")
+    projection = Projection(name, Column("who", Text, primary_key=True), Column("points", Text), sink=sink)
 
-    @projection.on(Scored)
-    def scored(recorded: Recorded[Scored]) -> UpdateBase:
+    @projection.on(Left)
+    def left(recorded: Recorded[Left]) -> UpdateBase:
         return update(projection.table).values(points="0")
 
-    async with running(app_url, projection):
-        last = await event_store.append(player("0"), [Scored(points=1)], expect=ANY)
-        await reached(event_store, name, last.position, timeout=PATIENCE)
-    async with event_store.connection() as connection:
-        (parked,) = await parked_streams(connection)
-    assert f"a statement changes tables of PostgreSQL, and its rows are in Redis, '{name}:'" in str(parked)
-    for wrong in ({"shards": 2}, {"inline": True}):
+    recorded = Recorded(Left(), UUID(int=0), player("0"), 1, 1, datetime.now(UTC), {})
+    with pytest.raises(ConfigurationError, match="a statement changes tables of PostgreSQL, and its rows are in Redis"):
+        projection.operations(recorded)
+    for inline, shards in ((True, 1), (False, 2)):
         with pytest.raises(ConfigurationError, match="neither inline nor in several shards"):
-            Projection(name, Column("who", Text, primary_key=True), sink=redis.sink(name), **wrong)  # type: ignore[arg-type]
+            Projection(name, Column("who", Text, primary_key=True), sink=sink, inline=inline, shards=shards)
+
+
+async def test_what_was_to_be_parked_is_not_passed_over_when_a_process_ends_before_it_is(
+    redis: InRedis, name: str, event_store: PostgresEventStore, app_url: str
+) -> None:
+    class Breaking(RedisHashes):
+        async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+            await super().write(operations, up_to=up_to)
+            written.set()
+            raise ConnectionError("gone")
+
+    written = asyncio.Event()
+    sound, breaking = redis.sink(name), Breaking(redis.url, prefix=f"{name}:")
+    first = await event_store.append(player("0"), [Troubling(team="all")], expect=ANY)
+    async with running(app_url, scores(name, sound)), await connect(app_url) as connection:
+        await connection.execute(
+            "insert into parked_events (subscription, position, aggregate_type, aggregate_id, error)"
+            " values (%s, %s, 'player', '0', 'it fails')",
+            (name, first.position),
+        )
+        await reached(event_store, name, first.position, timeout=PATIENCE)
+    await play(event_store, 1)
+    last = await event_store.append(player("1"), [Scored(points=1)], expect=ANY)
+    async with running(app_url, scores(name, breaking)):
+        await asyncio.wait_for(written.wait(), PATIENCE)
+    async with await connect(app_url) as connection:
+        await discard(connection, name, first.position, why="a test")
+    projection = scores(name, sound)
+    async with running(app_url, projection):
+        await reached(event_store, name, last.position, timeout=PATIENCE)
+    assert await points(redis, projection) == {"1": 2, "2": 1, "3": 1, "all": 4}
+    async with await connect(app_url) as connection:
+        (parked,) = await parked_streams(connection)
+    assert (parked.stream, parked.events) == (player("0"), 1)
 
 
 async def test_a_rebuild_is_refused_and_says_what_to_do_instead(redis: InRedis, name: str, app_url: str) -> None:
@@ -297,11 +337,9 @@ async def test_it_is_dropped_with_its_rows_once_no_process_has_it(
         with pytest.raises(CounteractError, match="a process runs"):
             await drop(app_url, projection)
     await drop(app_url, projection)
-    assert await points_if_any(place, projection) == {}
+    assert not await place.is_there(name)
     async with running(app_url, projection):
-        async with asyncio.timeout(PATIENCE):
-            while await points_if_any(place, projection) != after(2):
-                await asyncio.sleep(0.05)
+        await soon(partial(points, place, projection), after(2))
 
 
 MODULE = """
@@ -315,7 +353,7 @@ read_model = scores({name!r}, RedisHashes({url!r}, prefix={prefix!r}))
 async def test_the_commands_work_with_it(
     redis: InRedis, name: str, event_store: PostgresEventStore, app_url: str, tmp_path: Path
 ) -> None:
-    module = MODULE.format(name=name, url=redis._server.url, prefix=f"{name}:")
+    module = MODULE.format(name=name, url=redis.url, prefix=f"{name}:")
     (tmp_path / "read_models.py").write_text(module)
     (tmp_path / "pyproject.toml").write_text('[tool.counteract]\nprojections = ["read_models"]\n')
 
@@ -331,10 +369,6 @@ async def test_the_commands_work_with_it(
     projection = scores(name, redis.sink(name))
     async with running(app_url, projection):
         await reached(event_store, name, await play(event_store, 1), timeout=PATIENCE)
-        await command("pause", name)
-        last = await play(event_store, 1)
-        assert await standing() == {"name": name, "status": "paused", "behind": 4}
-        await command("resume", name)
-        await reached(event_store, name, last, timeout=PATIENCE)
+        assert await standing() == {"name": name, "status": "running", "behind": 0}
     await command("drop", name)
     assert await points(redis, projection) == {}

@@ -17,16 +17,16 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Numeric, Tex
 from counteract.errors import ConfigurationError
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, Put
 from counteract.projections.sinks import Positioned, RowRefused, SinkUnavailable
-from tests.places import PLACES, InOpenSearch, InRedis, Place, opened
+from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of
 
 pytestmark = pytest.mark.integration
 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=sorted(PLACES))
+@pytest.fixture(scope="module", params=KINDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    async with PLACES[request.param].open(forgetful=True) as place:
+    async with place_of(request.param) as place:
         yield place
 
 
@@ -154,7 +154,9 @@ async def test_values_of_all_types_come_back_as_they_were(place: Place, name: st
     }
     async with opened(place.sink(name)) as sink:
         await sink.prepare(projection.layout)
-        await sink.write([Positioned(1, Put(key, row)), Positioned(2, Increment(key, "price", Decimal("0.20")))], up_to=2)
+        await sink.write(
+            [Positioned(1, Put(key, row)), Positioned(2, Increment(key, "price", Decimal("0.20")))], up_to=2
+        )
     assert await place.rows(projection, name) == {str(key): {"id": key, **row, "price": Decimal("0.30")}}
 
 
