@@ -25,6 +25,7 @@ from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
+from counteract.projections.views import MaterializedView, drop_view
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.translating import translated
@@ -216,8 +217,8 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
     await connection.run_sync(exchange)
 
 
-async def drop(url: str, projection: Projection) -> None:
-    """Remove the table, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
+async def drop(url: str, projection: Projection | MaterializedView) -> None:
+    """Remove the rows, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
     engine = async_engine(url, poolclass=NullPool)
     with translated():
         async with engine.begin() as connection:
@@ -229,7 +230,9 @@ async def drop(url: str, projection: Projection) -> None:
                 await leave_inline(connection, projection.name)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
-            if projection.sink:
+            if isinstance(projection, MaterializedView):
+                await drop_view(connection, projection)
+            elif projection.sink:
                 await _erase(projection.sink)
             else:
                 await connection.run_sync(projection.table.drop, checkfirst=True)

@@ -14,6 +14,7 @@ from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
+from counteract.projections.views import BATCH_SIZE, LEASE, MaterializedView, ViewSubscriber
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
@@ -29,23 +30,25 @@ class ProjectionRunner:
     def __init__(
         self,
         url: str,
-        projections: Sequence[Projection],
+        projections: Sequence[Projection | MaterializedView],
         *,
         batch_size: int = 500,
         master_key: MasterKey | None = None,
     ) -> None:
         self._url = url
-        self._sinks = [projection.sink for projection in projections if projection.sink]
         self._names = [projection.name for projection in projections]
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
         if twice:
             raise ConfigurationError("the projections", twice)
+        views = [each for each in projections if isinstance(each, MaterializedView)]
+        tables = [each for each in projections if isinstance(each, Projection)]
         if inline := [
-            f"{each.name!r} is inline: give it to PostgresEventStore.open" for each in projections if each.is_inline
+            f"{each.name!r} is inline: give it to PostgresEventStore.open" for each in tables if each.is_inline
         ]:
             raise ConfigurationError("the projections", inline)
-        for projection in projections:
+        for projection in tables:
             projection.check()
+        self._sinks = [projection.sink for projection in tables if projection.sink]
         self._subscriptions = [
             Subscription(
                 url,
@@ -55,7 +58,18 @@ class ProjectionRunner:
                 master_key=master_key,
                 within=projection.within,
             )
-            for projection in projections
+            for projection in tables
+        ]
+        self._subscriptions += [
+            Subscription(
+                url,
+                ViewSubscriber(url, view),
+                lease=LEASE,
+                batch_size=BATCH_SIZE,
+                master_key=master_key,
+                within=view.within,
+            )
+            for view in views
         ]
 
     async def run(self) -> None:
