@@ -25,7 +25,7 @@ from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
-from counteract.projections.views import MaterializedView, drop_view
+from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.translating import translated
@@ -209,10 +209,11 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         quote = connection.dialect.identifier_preparer.quote
         schema = inspect(connection).default_schema_name
         name = quote(live.table.name)
-        connection.execute(text(f"drop table if exists {name}"))
-        connection.execute(
-            text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
-        )
+        with views_made_anew(connection, name):
+            connection.execute(text(f"drop table if exists {name}"))
+            connection.execute(
+                text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
+            )
 
     await connection.run_sync(exchange)
 

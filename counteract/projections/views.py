@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic
@@ -11,8 +12,8 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import ColumnElement, Select, TableClause, column, table, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, Dialect, Select, TableClause, column, create_mock_engine, table, text
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import ConfigurationError, StoreUnavailable
@@ -27,6 +28,8 @@ LEASE = 600.0
 """Seconds that a refresh may take, three times over. A process that dies is followed at once all the same."""
 BATCH_SIZE = 2000
 _MARK = "counteract view "
+# Without %-signs of the driver's own.
+_DIALECT: Dialect = create_mock_engine("postgresql+psycopg://", lambda *_: None, paramstyle="named").dialect
 # Two processes that start at once must not both create it.
 _LOCK = text("select pg_advisory_xact_lock(7203480154)")
 _DEFINED_AS = text("""
@@ -59,7 +62,7 @@ class MaterializedView:
     def __init__(
         self,
         name: str,
-        query: Select[Any] | str,
+        query: Select[*tuple[Any, ...]] | str,
         *,
         of: Sequence[Projection | type[Event]],
         unique: Sequence[str],
@@ -86,6 +89,8 @@ class MaterializedView:
             )
         if not of:
             problems.append("it needs of=, the projections or events that it reads")
+        if self.every > LEASE / 2:
+            problems.append(f"every= is {every}: {LEASE / 2:.0f} seconds are the most")
         if problems:
             raise ConfigurationError(f"materialized view {name!r}", problems)
 
@@ -95,10 +100,10 @@ class MaterializedView:
         return _MARK + sha256(words.encode()).hexdigest()[:16]
 
 
-def _sql(query: Select[Any] | str) -> str:
+def _sql(query: Select[*tuple[Any, ...]] | str) -> str:
     if isinstance(query, str):
         return query
-    return str(query.compile(dialect=postgresql.dialect(paramstyle="named"), compile_kwargs={"literal_binds": True}))
+    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 class ViewSubscriber(Subscriber):
@@ -149,13 +154,9 @@ class ViewSubscriber(Subscriber):
 
     async def _refresh(self, connection: Connection) -> None:
         name = sql.Identifier(self._view.table.name)
-        try:
+        with self._translated("refreshed"):
+            await connection.execute("set statement_timeout = 0")
             await connection.execute(sql.SQL("refresh materialized view concurrently {}").format(name))
-        except psycopg.errors.UndefinedTable:
-            raise ViewStale(f"the view {self.name!r} is not there: it is made anew") from None
-        except psycopg.Error as error:
-            # No event is to blame. The details may quote a row.
-            raise ViewStale(f"the view {self.name!r} cannot be refreshed: {error.diag.message_primary}") from error
 
     async def _make(self, connection: AsyncConnection) -> None:
         self._is_made = True
@@ -169,15 +170,52 @@ class ViewSubscriber(Subscriber):
             await connection.execute(text(f"drop materialized view {name}"))
         columns = ", ".join(map(quote, self._view.unique))
         # Past SQLAlchemy and without parameters: a query may have any characters.
-        driver = (await connection.get_raw_connection()).driver_connection
+        driver = cast(Connection, (await connection.get_raw_connection()).driver_connection)
         for statement in (
+            "set local statement_timeout = 0",
             f"create materialized view {name} as {self._view.definition}",
             f"create unique index {quote(f'{self._view.table.name}_key')} on {name} ({columns})",
             f"comment on materialized view {name} is '{self._view.fingerprint}'",
         ):
-            await cast(Connection, driver).execute(statement.encode())
+            with self._translated("made"):
+                await driver.execute(statement.encode())
+
+    @contextmanager
+    def _translated(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            # No event is to blame. The details may quote a row.
+            raise ViewStale(
+                f"the view {self.name!r} cannot be {done}: {error.diag.message_primary or error}"
+            ) from error
 
 
 async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None:
     quote = connection.dialect.identifier_preparer.quote
     await connection.execute(text(f"drop materialized view if exists {quote(view.table.name)}"))
+
+
+_DEPENDENTS = text("""
+    select distinct view.oid::regclass::text as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
+           array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
+    from pg_depend
+    join pg_rewrite rule on rule.oid = pg_depend.objid and pg_depend.classid = 'pg_rewrite'::regclass
+    join pg_class view on view.oid = rule.ev_class and view.relkind = 'm'
+    join pg_namespace space on space.oid = view.relnamespace
+    where pg_depend.refobjid = to_regclass(:table) and obj_description(view.oid, 'pg_class') like :mark
+""")
+
+
+@contextmanager
+def views_made_anew(connection: SyncConnection, table: str) -> Iterator[None]:
+    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction."""
+    views = connection.execute(_DEPENDENTS, {"table": table, "mark": f"{_MARK}%"}).all()
+    for view in views:
+        connection.execute(text(f"drop materialized view {view.name}"))
+    yield
+    for view in views:
+        query = view.query.rstrip().removesuffix(";")
+        comment = f"comment on materialized view {view.name} is '{view.mark}'"
+        for statement in (f"create materialized view {view.name} as {query}", *view.indexes, comment):
+            connection.exec_driver_sql(statement.replace("%", "%%"))

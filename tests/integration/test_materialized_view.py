@@ -11,15 +11,16 @@ from functools import partial
 from time import monotonic
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Column, Integer, Text, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from counteract import Recorded
 from counteract.errors import ConfigurationError
-from counteract.projections import MaterializedView, Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import drop
+from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
+from counteract.projections.rebuilding import drop, rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import async_engine
-from tests.counters import Counted, counter
+from tests.counters import Counted, Renamed, counter
 from tests.integration.test_rebuild import totals, write
 from tests.places import soon
 
@@ -72,7 +73,8 @@ async def test_it_is_refreshed_at_most_once_in_a_while_and_after_the_last_event(
 ) -> None:
     every, last = timedelta(seconds=0.4), 0
     view = sums(totals(), every)
-    changes, seen = 0, {}
+    changes = 0
+    seen: dict[int, int] = {}
     async with running(app_url, totals(), view):
         await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
         begun = monotonic()
@@ -127,14 +129,47 @@ async def test_one_that_cannot_be_refreshed_says_so_once_and_loses_nothing(
     view = MaterializedView("each", query, of=[totals()], unique=["total"], every=OFTEN)
     async with running(app_url, totals(), view):
         await reached(event_store, "each", await write(event_store, 1), timeout=PATIENCE)
-        last = await write(event_store, 2, streams=2)
-        await reached(event_store, "totals", last, timeout=PATIENCE)
-        await soon(partial(warnings, caplog, "'each' cannot be refreshed"), 0)
         # Two rows of one total, until one of them goes on.
-        both = await write(event_store, 4, streams=2)
-        await reached(event_store, "totals", both, timeout=PATIENCE)
-        last = (await event_store.append(counter("0"), [Counted()], expect=ANY)).position
-        await reached(event_store, "each", last, timeout=PATIENCE)
+        await event_store.append(counter("1"), [Counted()], expect=ANY)
+        await soon(partial(warnings, caplog, "'each' cannot be refreshed"), 1)
+        last = await event_store.append(counter("1"), [Counted()], expect=ANY)
+        await reached(event_store, "each", last.position, timeout=PATIENCE)
+    assert await warnings(caplog, "subscription 'each' waits") == 1
+    async with engine.connect() as connection:
+        found = await connection.execute(text("select total, counter from each order by total"))
+        assert [tuple(row) for row in found] == [(1, "0"), (2, "1")]
+
+
+async def test_a_rebuild_of_what_it_reads_takes_it_along(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    view = sums(totals())
+    async with running(app_url, totals(), view):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+        await rebuild(app_url, totals(by=7))
+        assert await shown(engine, view) == {7: 5}
+    async with running(app_url, totals(by=7), view):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+        assert await shown(engine, view) == {14: 5}
+
+
+async def test_a_view_of_an_inline_projection_shows_what_was_reached(engine: AsyncEngine, app_url: str) -> None:
+    inline = Projection(
+        "counts", Column("counter", Text, primary_key=True), Column("events", Integer, default=0), inline=True
+    )
+
+    @inline.on(Renamed)
+    def renamed(recorded: Recorded[Renamed]) -> Increment:
+        return Increment(recorded.stream.aggregate_id, "events")
+
+    rows = inline.table
+    query = select(func.sum(rows.c.events).label("total"), func.count().label("counters"))
+    view = MaterializedView("all_counts", query, of=[inline], unique=["total"], every=OFTEN)
+    async with PostgresEventStore.open(app_url, inline=[inline]) as store, running(app_url, view):
+        for count in range(1, 4):
+            appended = await store.append(counter("a"), [Renamed(name="b")], expect=ANY)
+            await reached(store, "all_counts", appended.position, timeout=PATIENCE)
+            assert await shown(engine, view) == {count: 1}
 
 
 async def warnings(caplog: pytest.LogCaptureFixture, words: str) -> int:
