@@ -79,9 +79,7 @@ class MaterializedView:
             name.replace("-", "_"), *(column(each.key or "", each.type) for each in columns)
         )
         self.projections = [each for each in of if isinstance(each, Projection)]
-        classes = [each for each in of if not isinstance(each, Projection)]
-        types = [each.decoder.event_types for each in self.projections] + [EventDecoder(classes).event_types]
-        self.event_types = frozenset[str]().union(*types)
+        self._decoder = EventDecoder([each for each in of if not isinstance(each, Projection)])
         problems = [f"{each.name!r} has its rows in {each.sink}" for each in self.projections if each.sink]
         if not unique:
             problems.append(
@@ -93,6 +91,11 @@ class MaterializedView:
             problems.append(f"every= is {every}: {LEASE / 2:.0f} seconds are the most")
         if problems:
             raise ConfigurationError(f"materialized view {name!r}", problems)
+
+    @property
+    def event_types(self) -> frozenset[str]:
+        """Stored names. Handlers may be declared after the view that follows from them."""
+        return self._decoder.event_types.union(*(each.decoder.event_types for each in self.projections))
 
     @property
     def fingerprint(self) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Integer, Text, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
-from counteract.errors import ConfigurationError
+from counteract.errors import ConfigurationError, ProjectionBehind
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
 from counteract.projections.rebuilding import drop, rebuild
 from counteract.store import ANY, PostgresEventStore
@@ -88,6 +88,34 @@ async def test_it_is_refreshed_at_most_once_in_a_while_and_after_the_last_event(
             row = await (await connection.execute("select count(*) from events")).fetchone()
         assert row is not None
         assert await shown(engine, view) == {row[0] // 5: 5}
+
+
+async def test_it_waits_for_what_it_reads(event_store: PostgresEventStore, engine: AsyncEngine, app_url: str) -> None:
+    projection = totals()
+    view = sums(projection)
+    async with running(app_url, projection, view):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+    async with running(app_url, view):
+        last = await write(event_store, 5)
+        with pytest.raises(ProjectionBehind):
+            await reached(event_store, "sums", last, timeout=0.5)
+        async with running(app_url, projection):
+            await reached(event_store, "sums", last, timeout=PATIENCE)
+            assert await shown(engine, view) == {2: 5}
+
+
+async def test_handlers_may_come_after_it(event_store: PostgresEventStore, engine: AsyncEngine, app_url: str) -> None:
+    projection = Projection("totals", Column("counter", Text, primary_key=True), Column("total", Integer, default=0))
+    view = sums(projection)
+
+    @projection.on(Renamed)
+    def renamed(recorded: Recorded[Renamed]) -> Increment:
+        return Increment(recorded.stream.aggregate_id, "total")
+
+    async with running(app_url, projection, view):
+        appended = await event_store.append(counter("a"), [Renamed(name="b")], expect=ANY)
+        await reached(event_store, "sums", appended.position, timeout=PATIENCE)
+        assert await shown(engine, view) == {1: 1}
 
 
 async def test_readers_are_not_held_up(event_store: PostgresEventStore, engine: AsyncEngine, app_url: str) -> None:
