@@ -57,6 +57,7 @@ class Projection:
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
         self._declared = self.table
+        self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
         self._ignored: set[type[Event]] = set()
         self._fitting: set[Hashable] = set()
@@ -131,11 +132,6 @@ class Projection:
         ]
         handled = [(each.event_type, each.schema_version, name.__qualname__) for each, name in self._handlers.items()]
         return fingerprint_of([*self._handlers, *self._handlers.values()], f"{columns}\n{handled}")
-
-    @property
-    def layout(self) -> Layout:
-        """Of its rows, for a sink."""
-        return Layout(self.name, self.table, self.fingerprint)
 
     @property
     def decoder(self) -> EventDecoder[Event]:

@@ -264,7 +264,7 @@ async def redriven(url: str, name: str) -> None:
 async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name: str) -> None:
     projection = scores(name, None)
     async with place_of("opensearch") as place, opened(place.sink(name)) as sink:
-        await sink.prepare(projection.layout)
+        await sink.prepare(projection.layout, "code")
         await sink.write([Positioned(5, Increment("all", "points"))], up_to=5)
         with pytest.raises(RowRefused, match="later"):
             await sink.write_late([Positioned(3, Increment("all", "points"))])

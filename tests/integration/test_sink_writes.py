@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Numeric, Tex
 
 from counteract.errors import ConfigurationError
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, Put
-from counteract.projections.sinks import Positioned, RowRefused, SinkUnavailable
+from counteract.projections.sinks import OpenSearchIndex, Positioned, RedisHashes, RowRefused, Sink, SinkUnavailable
 from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of
 
 pytestmark = pytest.mark.integration
@@ -106,7 +107,7 @@ async def test_whatever_comes_again_and_from_whom_the_rows_are_those_of_each_ope
 
     async def writer(chance: random.Random) -> None:
         async with opened(place.sink(name)) as sink:
-            await sink.prepare(projection.layout)
+            await sink.prepare(projection.layout, "code")
             done = 0
             while done < 120:
                 end = min(done + chance.randint(1, 25), 120)
@@ -125,8 +126,8 @@ async def test_what_comes_late_does_not_bring_back_a_row_that_was_deleted(place:
     projection = many(name)
     first = [Positioned(1, Put(("a", 1), {})), Positioned(2, Increment(("a", 1), "count"))]
     async with opened(place.sink(name)) as zombie, opened(place.sink(name)) as sink:
-        await zombie.prepare(projection.layout)
-        await sink.prepare(projection.layout)
+        await zombie.prepare(projection.layout, "code")
+        await sink.prepare(projection.layout, "code")
         await sink.write([*first, Positioned(3, Delete(("a", 1)))], up_to=3)
         await zombie.write(first, up_to=2)
         assert await place.rows(projection, name) == {}
@@ -153,7 +154,7 @@ async def test_values_of_all_types_come_back_as_they_were(place: Place, name: st
         "title": 'a "quoted" ünïcode : title',
     }
     async with opened(place.sink(name)) as sink:
-        await sink.prepare(projection.layout)
+        await sink.prepare(projection.layout, "code")
         await sink.write(
             [Positioned(1, Put(key, row)), Positioned(2, Increment(key, "price", Decimal("0.20")))], up_to=2
         )
@@ -164,7 +165,7 @@ async def test_a_row_is_read_by_its_key(redis: InRedis, search: InOpenSearch, na
     projection = many(name)
     for sink in (redis.sink(name), search.sink(name)):
         async with opened(sink):
-            await sink.prepare(projection.layout)
+            await sink.prepare(projection.layout, "code")
             await sink.write([Positioned(1, Put(("a:b", 1), {"name": "x"}))], up_to=1)
             row = {"left": "a:b", "right": 1, "name": "x", "count": 3, "sum": None}
             assert await sink.read(projection, ("a:b", 1)) == row
@@ -173,15 +174,15 @@ async def test_a_row_is_read_by_its_key(redis: InRedis, search: InOpenSearch, na
 
 async def test_the_rows_of_two_projections_are_not_mixed(place: Place, name: str) -> None:
     async with opened(place.sink(name)) as first, opened(place.sink(name)) as second:
-        await first.prepare(many(name).layout)
+        await first.prepare(many(name).layout, "code")
         with pytest.raises(ConfigurationError, match=f"is that of '{name}': give each projection one of its own"):
-            await second.prepare(many("another").layout)
+            await second.prepare(many("another").layout, "code")
 
 
 async def test_what_is_erased_is_gone_and_nothing_else(redis: InRedis, name: str) -> None:
     async with opened(redis.sink(name)) as sink, opened(redis.sink(f"{name}*")) as like_it:
         for each in (sink, like_it):
-            await each.prepare(many(name).layout)
+            await each.prepare(many(name).layout, "code")
             await each.write([Positioned(1, Put(("a", 1), {}))], up_to=1)
         await like_it.erase()
         assert {key for key in await redis.keys() if key.startswith(name)} == {f"{name}:a:1", f"{name}:@counteract"}
@@ -192,9 +193,9 @@ async def test_what_is_erased_is_gone_and_nothing_else(redis: InRedis, name: str
 async def test_a_writer_from_before_the_rows_were_erased_is_refused(redis: InRedis, name: str) -> None:
     layout = many(name).layout
     async with opened(redis.sink(name)) as zombie, opened(redis.sink(name)) as sink:
-        await zombie.prepare(layout)
+        await zombie.prepare(layout, "code")
         await sink.erase()
-        await sink.prepare(layout)
+        await sink.prepare(layout, "code")
         with pytest.raises(SinkUnavailable, match="lost rows"):
             await zombie.write([Positioned(1, Put(("a", 1), {}))], up_to=1)
 
@@ -204,7 +205,7 @@ async def test_a_row_that_does_not_fit_its_index_is_refused_without_its_value(se
     sink = search.sink(name)
     sink._fields = {"count": {"type": "long"}}
     async with opened(sink):
-        await sink.prepare(projection.layout)
+        await sink.prepare(projection.layout, "code")
         with pytest.raises(RowRefused, match="for the field 'count', which is long") as refused:
             await sink.write([Positioned(1, Put("a", {"count": "secret"}))], up_to=1)
     assert "secret" not in str(refused.value)
@@ -214,6 +215,33 @@ async def test_an_index_that_lacks_a_column_is_refused(search: InOpenSearch, nam
     few = Projection(name, Column("id", Text, primary_key=True))
     more = Projection(name, Column("id", Text, primary_key=True), Column("title", Text))
     async with opened(search.sink(name)) as sink:
-        await sink.prepare(few.layout)
+        await sink.prepare(few.layout, "code")
         with pytest.raises(ConfigurationError, match="has no field title: fill another one, under a second name"):
-            await sink.prepare(more.layout)
+            await sink.prepare(more.layout, "code")
+
+
+async def test_that_other_code_made_the_rows_is_said_once(
+    place: Place, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = many(name).layout
+    for code in ("old", "old", "new"):
+        async with opened(place.sink(name)) as sink:
+            for _ in range(2):
+                await sink.prepare(layout, code)
+    (said,) = [each.getMessage() for each in caplog.records if "its code has changed" in each.getMessage()]
+    assert f"`counteract projections drop {name}`" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "sink", "extra"),
+    [
+        ("redis.asyncio", RedisHashes("redis://nowhere", prefix="x:"), "redis"),
+        ("opensearchpy", OpenSearchIndex("http://nowhere", name="x"), "opensearch"),
+    ],
+)
+async def test_a_client_that_is_not_installed_is_named_with_its_extra(
+    module: str, sink: Sink, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf"pip install 'counteract\[{extra}\]'"):
+        await sink.prepare(many("rows").layout, "code")

@@ -17,11 +17,10 @@ Row = Mapping[str, Any]
 
 
 class Layout:
-    """A projection's name, columns and code."""
+    """A projection's name and columns."""
 
-    def __init__(self, name: str, table: Table, fingerprint: str) -> None:
+    def __init__(self, name: str, table: Table) -> None:
         self.name = name
-        self.fingerprint = fingerprint
         self.columns: Mapping[str, Column[Any]] = dict(table.columns)
         self._key = [column.name for column in table.primary_key.columns]
         self._blank: Row = {

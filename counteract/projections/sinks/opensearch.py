@@ -16,7 +16,7 @@ from sqlalchemy import JSON, Column
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, RowRefused, SinkUnavailable, missing_extra
+from counteract.projections.sinks.sink import Positioned, RowRefused, SinkUnavailable, missing_extra, report_change
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -64,17 +64,18 @@ class OpenSearchIndex:
         self._refresh = str(refresh).lower()
         self._made: AsyncOpenSearch | None = None
         self._layout: Layout | None = None
+        self._has_reported = False
 
     def __repr__(self) -> str:
         return f"OpenSearch, {self._name!r}"
 
-    async def prepare(self, layout: Layout) -> int | None:
+    async def prepare(self, layout: Layout, code: str) -> int | None:
         self._layout = layout
         with _translated():
             if await self._client.indices.exists_alias(name=self._name):
-                await self._check(layout)
+                await self._check(layout, code)
                 return None
-            await self._create(layout)
+            await self._create(layout, code)
             return 0
 
     async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
@@ -113,13 +114,13 @@ class OpenSearchIndex:
             return []
         return list(await self._client.indices.get_alias(name=self._name))
 
-    async def _create(self, layout: Layout) -> None:
+    async def _create(self, layout: Layout, code: str) -> None:
         properties = {name: _property(column) for name, column in layout.columns.items()}
         body = {
             "settings": {"index": {"gc_deletes": _KEEP_DELETED} | self._settings},
             "mappings": {
                 "dynamic": "strict",
-                "_meta": {"projection": layout.name},
+                "_meta": {"projection": layout.name, "code": code},
                 "properties": properties | self._fields,
             },
             "aliases": {self._name: {}},
@@ -131,7 +132,7 @@ class OpenSearchIndex:
             if error.error != "resource_already_exists_exception":
                 raise
 
-    async def _check(self, layout: Layout) -> None:
+    async def _check(self, layout: Layout, code: str) -> None:
         for index, found in (await self._client.indices.get_mapping(index=self._name)).items():
             mapping = found["mappings"]
             problems = []
@@ -142,6 +143,9 @@ class OpenSearchIndex:
                 problems.append(f"the index {index!r} has no field {names}: fill another one, under a second name")
             if problems:
                 raise ConfigurationError(f"projection {layout.name!r}", problems)
+            if not self._has_reported:
+                self._has_reported = True
+                report_change(layout, mapping["_meta"].get("code"), code)
 
     async def _write(self, operations: Sequence[Positioned], *, is_late: bool) -> None:
         if not operations:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, SinkUnavailable, missing_extra
+from counteract.projections.sinks.sink import Positioned, SinkUnavailable, missing_extra, report_change
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -34,9 +34,9 @@ return 1
 """
 _MAKE = """
 if redis.call('exists', KEYS[1]) == 0 then
-    redis.call('hset', KEYS[1], 'made', ARGV[1], 'revision', 0, 'position', 0, 'projection', ARGV[2])
+    redis.call('hset', KEYS[1], 'made', ARGV[1], 'revision', 0, 'position', 0, 'projection', ARGV[2], 'code', ARGV[3])
 end
-return redis.call('hmget', KEYS[1], 'made', 'projection', 'position')
+return redis.call('hmget', KEYS[1], 'made', 'projection', 'position', 'code')
 """
 _SECONDS = 5.0
 _AT_ONCE = 1000
@@ -72,19 +72,24 @@ class RedisHashes:
         self._incarnation = ""
         self._shown = 0
         self._layout: Layout | None = None
+        self._has_reported = False
 
     def __repr__(self) -> str:
         return f"Redis, {self._prefix!r}"
 
-    async def prepare(self, layout: Layout) -> int:
+    async def prepare(self, layout: Layout, code: str) -> int:
         self._layout = layout
         with _translated():
-            made, projection, position = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name)
+            known = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name, code)
+        made, projection, position, made_by = known
         if _text(projection) != layout.name:
             problem = (
                 f"the prefix {self._prefix!r} is that of {_text(projection)!r}: give each projection one of its own"
             )
             raise ConfigurationError(f"projection {layout.name!r}", [problem])
+        if not self._has_reported:
+            self._has_reported = True
+            report_change(layout, _text(made_by), code)
         self._incarnation, self._shown = _text(made), int(position)
         return self._shown
 

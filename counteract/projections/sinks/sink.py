@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from counteract.errors import ConfigurationError, CounteractError, StoreUnavailable
 from counteract.projections.operations import Operation
 from counteract.projections.sinks.layout import Layout
+
+_logger = logging.getLogger("counteract.projections")
 
 
 class SinkUnavailable(StoreUnavailable):
@@ -33,8 +36,8 @@ class Sink(Protocol):
     RowRefused for what will not.
     """
 
-    async def prepare(self, layout: Layout) -> int | None:
-        """Called before the first batch, and again after each failure.
+    async def prepare(self, layout: Layout, code: str) -> int | None:
+        """Called before the first batch, and again after each failure. `code` is a fingerprint of what makes the rows.
 
         Returns the position up to which it shows all events that it was given; None where it cannot have lost any.
         """
@@ -50,6 +53,17 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Give connections back. It may be used again."""
+
+
+def report_change(layout: Layout, known: str | None, code: str) -> None:
+    """That rows are there which other code has made."""
+    if known not in (None, code):
+        _logger.warning(
+            "projection %r: its code has changed since its rows were made: fill another place under a second name, or "
+            "`counteract projections drop %s`, and they are made anew",
+            layout.name,
+            layout.name,
+        )
 
 
 def missing_extra(extra: str, error: ModuleNotFoundError) -> ConfigurationError:

@@ -43,7 +43,7 @@ class SinkSubscriber(Subscriber):
         """Go back to where the sink is, if it has lost what it had."""
         # Asked first: what another process does meanwhile is not taken for a loss.
         position = (await connection.execute(_POSITION, {"name": self.name})).scalar_one()
-        shown = await self._sink.prepare(self._projection.layout)
+        shown = await self._sink.prepare(self._projection.layout, self._projection.fingerprint)
         if shown is not None and shown < position:
             values = {"name": self.name, "to": shown, "types": sorted(self.event_types or ())}
             await connection.execute(_GO_BACK, values)
