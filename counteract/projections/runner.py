@@ -14,7 +14,7 @@ from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
-from counteract.projections.views import BATCH_SIZE, LEASE, MaterializedView, ViewSubscriber
+from counteract.projections.views import BATCH_SIZE, LONGEST_REFRESH, MaterializedView, ViewSubscriber
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
@@ -64,7 +64,7 @@ class ProjectionRunner:
             Subscription(
                 url,
                 ViewSubscriber(url, view),
-                lease=LEASE,
+                longest_batch=LONGEST_REFRESH,
                 batch_size=BATCH_SIZE,
                 master_key=master_key,
                 within=view.within,

@@ -110,6 +110,8 @@ class Delivery:
 
     async def _step(self) -> bool:
         """Deliver a batch; whether there was anything to do."""
+        if self._subscriber.is_resting:
+            return False
         end = await self._mark.advance()
         if is_new := end > self._lease.position:
             events = await self._read(end)

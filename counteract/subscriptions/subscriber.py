@@ -26,6 +26,11 @@ class Subscriber(ABC):
     """What it does is not undone with the transaction. So events of a parked stream get batches of their own, and those of a
     batch that fails too, one by one."""
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether it takes nothing for now. Asked again soon."""
+        return False
+
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
         """Called before the first event, and again after each reconnection. Runs in a transaction."""
 
