@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Numeric, Text, Uuid
 
 from counteract.errors import ConfigurationError
@@ -170,6 +171,20 @@ async def test_a_row_is_read_by_its_key(redis: InRedis, search: InOpenSearch, na
             row = {"left": "a:b", "right": 1, "name": "x", "count": 3, "sum": None}
             assert await sink.read(projection, ("a:b", 1)) == row
             assert await sink.read(projection, ("a", 1)) is None
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_a_client_of_the_applications_own_is_used_and_stays_open(
+    redis: InRedis, name: str, decode_responses: bool
+) -> None:
+    async with Redis.from_url(redis.url, decode_responses=decode_responses) as client:
+        sink = RedisHashes(client, prefix=f"{name}:")
+        await sink.prepare(many(name).layout, "code")
+        await sink.write([Positioned(1, Increment(("a", 1), "count"))], up_to=1)
+        await sink.write_late([Positioned(1, Patch(("a", 1), {"name": "x"}))])
+        await sink.close()
+        row = await sink.read(many(name), ("a", 1))
+    assert row == {"left": "a", "right": 1, "name": "x", "count": 4, "sum": None}
 
 
 async def test_the_rows_of_two_projections_are_not_mixed(place: Place, name: str) -> None:
