@@ -38,6 +38,7 @@ class Place(Protocol):
 class InRedis:
     def __init__(self, server: RedisServer) -> None:
         self.url = server.url
+        self.server = server
         self.kill, self.start = server.kill, server.start
 
     @classmethod

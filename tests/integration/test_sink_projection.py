@@ -212,6 +212,24 @@ async def test_a_server_that_comes_back_empty_is_filled_anew(
             await soon(partial(points, place, projection), after(4))
 
 
+async def test_redis_goes_on_from_an_older_copy_of_itself(
+    name: str, event_store: PostgresEventStore, app_url: str
+) -> None:
+    async with InRedis.open() as place:
+        projection = scores(name, place.sink(name))
+        async with running(app_url, projection):
+            await reached(event_store, name, await play(event_store, 3), timeout=PATIENCE)
+            place.kill()
+            place.server.keep_copy()
+            await place.start()
+            await reached(event_store, name, await play(event_store, 2), timeout=PATIENCE)
+            place.kill()
+            place.server.restore_copy()
+            await place.start()
+            await reached(event_store, name, await play(event_store, 1), timeout=PATIENCE)
+            assert await points(place, projection) == after(6)
+
+
 async def test_one_that_starts_again_has_nothing_to_do_again(
     redis: InRedis, name: str, event_store: PostgresEventStore, app_url: str
 ) -> None:

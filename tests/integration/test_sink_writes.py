@@ -194,6 +194,19 @@ async def test_the_rows_of_two_projections_are_not_mixed(place: Place, name: str
             await second.prepare(many("another").layout, "code")
 
 
+async def test_a_late_event_that_comes_once_more_in_its_turn_counts_once(redis: InRedis, name: str) -> None:
+    projection, key = many(name), ("a", 1)
+    async with opened(redis.sink(name)) as sink:
+        await sink.prepare(projection.layout, "code")
+        await sink.write([Positioned(1, Put(key, {"count": 0}))], up_to=1)
+        for _ in range(2):
+            await sink.write_late([Positioned(5, Increment(key, "count", 50))])
+        later = [Positioned(3, Increment(key, "count", 3)), Positioned(5, Increment(key, "count", 50))]
+        await sink.write(later, up_to=5)
+        await sink.write([Positioned(7, Increment(key, "count", 700))], up_to=7)
+    assert (await redis.rows(projection, name))["a:1"]["count"] == 753
+
+
 async def test_what_is_erased_is_gone_and_nothing_else(redis: InRedis, name: str) -> None:
     async with opened(redis.sink(name)) as sink, opened(redis.sink(f"{name}*")) as like_it:
         for each in (sink, like_it):

@@ -137,7 +137,7 @@ class RedisHashes:
             by_row.setdefault(layout.id_of(each.operation.key), []).append(each)
         while True:
             known = await self._read(layout, by_row)
-            if last in known.late or (not is_late and last <= known.position):
+            if last in known.late if is_late else last <= known.position:
                 self._shown = max(self._shown, known.position)
                 return
             rows = {
