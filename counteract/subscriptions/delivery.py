@@ -213,6 +213,7 @@ class Delivery:
             raise LeaseLost
         self._lease = renewed
         self._renewed_at = monotonic()
+        await self._subscriber.watch()
         for stream in await streams_to_redrive(self._reader, renewed):
             while await self._redrive(stream):
                 pass

@@ -34,6 +34,9 @@ class Subscriber(ABC):
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
         """Called before the first event, and again after each reconnection. Runs in a transaction."""
 
+    async def watch(self) -> None:  # noqa: B027 - most have nothing to watch
+        """Called every few seconds, whether there are events or not. What it raises is taken like a failure of `handle`."""
+
     @abstractmethod
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         """Take a batch, in order, and whatever it raises, see it again: StoreUnavailable and OSError say that something

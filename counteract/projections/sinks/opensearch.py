@@ -91,6 +91,11 @@ class OpenSearchIndex:
             found = await self._find(projection.layout, [row])
         return found[row].row
 
+    async def watch(self) -> None:
+        with _translated():
+            if not await self._client.indices.exists_alias(name=self._name):
+                raise SinkUnavailable("OpenSearch has lost an index: it is made anew from the events")
+
     async def erase(self) -> None:
         with _translated():
             for index in await self._indices():

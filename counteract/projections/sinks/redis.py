@@ -106,6 +106,9 @@ class RedisHashes:
             fields = await self._client.hgetall(self._prefix + projection.layout.id_of(key))
         return _row(projection.layout, fields)
 
+    async def watch(self) -> None:
+        await self._read(self._prepared(), {})
+
     async def erase(self) -> None:
         pattern = "".join(f"[{each}]" if each in "*?[" else each for each in self._prefix.replace("\\", "\\\\"))
         with _translated():

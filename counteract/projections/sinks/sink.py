@@ -48,6 +48,9 @@ class Sink(Protocol):
     async def write_late(self, operations: Sequence[Positioned]) -> None:
         """Of one event that could not be handled in its turn, and is not among those that it shows."""
 
+    async def watch(self) -> None:
+        """Called every few seconds. Raises SinkUnavailable if rows are lost that were there."""
+
     async def erase(self) -> None:
         """Remove all rows, and all that is known of them."""
 

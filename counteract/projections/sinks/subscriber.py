@@ -48,6 +48,9 @@ class SinkSubscriber(Subscriber):
             values = {"name": self.name, "to": shown, "types": sorted(self.event_types or ())}
             await connection.execute(_GO_BACK, values)
 
+    async def watch(self) -> None:
+        await self._sink.watch()
+
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         # All handlers first: a batch that cannot be handled leaves nothing behind.
         await self._sink.write(list(self._operations(events)), up_to=events[-1].position)
