@@ -43,6 +43,7 @@ _SHOWN = """
     from unnest(%(names)s::text[]) wanted
     left join (select name, min(position) as position from subscriptions group by name) known on known.name = wanted
 """
+_PARKED = "select count(*) from parked_events where subscription = any (%s)"
 _PATIENCE = 5.0
 
 
@@ -117,6 +118,7 @@ class ViewSubscriber(Subscriber):
         self._view = view
         self._shown = 0
         self._begun = -view.every
+        self._parked: int | None = None
 
     @property
     def is_resting(self) -> bool:
@@ -138,11 +140,27 @@ class ViewSubscriber(Subscriber):
         async with await connect(self._url) as own:
             shown = await self._sources(own, position)
             self._begun = monotonic()
+            self._parked = await self._parked_now(own)
             if self._is_made:
                 await self._refresh(own)
             else:
                 await self._make(connection)
         self._shown = shown
+
+    async def watch(self) -> None:
+        """Parked events may have been redriven, which changes what it reads without an event."""
+        if not self._is_made or self.is_resting:
+            return
+        async with await connect(self._url) as own:
+            if (parked := await self._parked_now(own)) != self._parked:
+                self._begun = monotonic()
+                await self._refresh(own)
+                self._parked = parked
+
+    async def _parked_now(self, connection: Connection) -> int | None:
+        names = [each.name for each in self._view.projections]
+        row = await (await connection.execute(_PARKED, (names,))).fetchone()
+        return row[0] if row else None
 
     async def _sources(self, connection: Connection, position: int) -> int:
         """The position that all that it reads has reached: it shows this at least, once it is refreshed from now on."""

@@ -19,7 +19,8 @@ from counteract.errors import ConfigurationError, ProjectionBehind
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
 from counteract.projections.rebuilding import drop, rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.connecting import async_engine, connect
+from counteract.subscriptions.parked import redrive
 from tests.counters import Counted, Renamed, counter
 from tests.integration.test_rebuild import totals, write
 from tests.places import soon
@@ -179,6 +180,23 @@ async def test_a_rebuild_of_what_it_reads_takes_it_along(
     async with running(app_url, totals(by=7), view):
         await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
         assert await shown(engine, view) == {14: 5}
+
+
+async def test_what_was_parked_is_shown_once_it_is_redriven(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    view = sums(totals())
+    async with running(app_url, totals(), view), await connect(app_url) as connection:
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+        await connection.execute(
+            "insert into parked_events (subscription, position, aggregate_type, aggregate_id, error)"
+            " values ('totals', 1, 'counter', '0', 'it fails')"
+        )
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+        assert await shown(engine, view) == {1: 1, 2: 4}
+        await redrive(connection, "totals")
+        # The one that was put there counts once more.
+        await soon(partial(shown, engine, view), {2: 4, 3: 1})
 
 
 async def test_a_view_of_an_inline_projection_shows_what_was_reached(engine: AsyncEngine, app_url: str) -> None:
