@@ -156,7 +156,6 @@ class Delivery:
         moved = await self._lease.move(self._writer, position)
         if moved is None:
             raise LeaseLost
-        self._renewed_at = monotonic()
         return moved
 
     def _goes_one_by_one(self) -> bool:

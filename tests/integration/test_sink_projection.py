@@ -285,7 +285,8 @@ async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name:
         await sink.write([Positioned(5, Increment("all", "points"))], up_to=5)
         with pytest.raises(RowRefused, match="later"):
             await sink.write_late([Positioned(3, Increment("all", "points"))])
-        await sink.write_late([Positioned(3, Increment("own", "points"))])
+        for _ in range(2):
+            await sink.write_late([Positioned(3, Increment("own", "points"))])
         assert await points(place, projection) == {"all": 1, "own": 1}
 
 

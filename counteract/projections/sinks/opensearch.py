@@ -197,7 +197,8 @@ class OpenSearchIndex:
 
     def _refuse_later(self, by_row: Mapping[str, Sequence[Positioned]], found: Mapping[str, _Found]) -> None:
         for row, operations in by_row.items():
-            if found[row].position >= operations[0].position:
+            # At its very position the row shows it already.
+            if found[row].position > operations[0].position:
                 raise RowRefused(
                     "a row of it shows events of other streams that came later, and which of them is not known: "
                     "`counteract projections drop` it, and it is made anew"
