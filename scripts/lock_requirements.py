@@ -21,7 +21,7 @@ OPTIONS = [
 SOURCES = {
     "requirements/app.txt": ["pyproject.toml", "requirements/app.in"],
     "requirements/dev.txt": [
-        *("pyproject.toml", "--extra", "embedded", "--extra", "otel"),
+        *("pyproject.toml", "--extra", "embedded", "--extra", "opensearch", "--extra", "otel", "--extra", "redis"),
         *("requirements/app.in", "requirements/dev.in"),
     ],
     "requirements/bench.txt": ["requirements/bench.in"],

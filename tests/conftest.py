@@ -28,6 +28,7 @@ LONG = (
     "test_high_water_mark_stress",
     "test_archive_command",
     "test_projections_command",
+    "test_sink_projection",
     "test_saga_races",
 )
 """Test files that take more than ten seconds."""

@@ -22,7 +22,7 @@ from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
     from counteract.dev.process import GuardedProcess
-    from counteract.projections import Projection
+    from counteract.projections import MaterializedView, Projection
     from counteract.subscriptions.managing import Standing
 
 app = typer.Typer(no_args_is_help=True, help="Read models and other subscriptions.")
@@ -57,7 +57,7 @@ def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None, proc
 
     Interrupted, it goes on from there when it is run again.
     """
-    asyncio.run(_rebuild(database_url, _found(name, modules), modules or (), processes))
+    asyncio.run(_rebuild(database_url, _rebuildable(name, modules), modules or (), processes))
 
 
 @app.command(hidden=True)
@@ -65,7 +65,7 @@ def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modul
     """In a rebuild among several processes: the command that begins it starts the others so."""
     from counteract.projections.rebuilding import take_part
 
-    asyncio.run(take_part(database_url, _found(name, modules), processes))
+    asyncio.run(take_part(database_url, _rebuildable(name, modules), processes))
 
 
 @app.command()
@@ -158,21 +158,33 @@ async def _stop(helper: GuardedProcess) -> None:
     await helper.stop()
 
 
-async def _drop(url: str, projection: Projection) -> None:
+async def _drop(url: str, projection: Projection | MaterializedView) -> None:
     from counteract.projections.rebuilding import drop
 
     await drop(url, projection)
 
 
-def _found(name: str, modules: list[str] | None) -> Projection:
-    from counteract.projections import Projection
+def _found(name: str, modules: list[str] | None) -> Projection | MaterializedView:
+    from counteract.projections import MaterializedView, Projection
 
-    known: dict[str, Projection] = {each.name: each for each in objects(Projection, "projections", modules)}
+    known: dict[str, Projection | MaterializedView] = {
+        **{each.name: each for each in objects(MaterializedView, "projections", modules)},
+        **{each.name: each for each in objects(Projection, "projections", modules)},
+    }
     if name not in known:
         raise CounteractError(
             f"there is no projection {name!r} in the code; there are {', '.join(sorted(known)) or 'none'}"
         )
     return known[name]
+
+
+def _rebuildable(name: str, modules: list[str] | None) -> Projection:
+    from counteract.projections import Projection
+
+    found = _found(name, modules)
+    if not isinstance(found, Projection):
+        raise CounteractError(f"{name!r} is a view, and has no rebuild: each refresh makes it anew")
+    return found
 
 
 def _document(each: Standing) -> dict[str, Any]:

@@ -42,12 +42,14 @@ append, `await reached(store, "order-summary", appended.position, timeout=5)` wa
 from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionRunner
+from counteract.projections.views import MaterializedView
 from counteract.subscriptions import reached
 
 __all__ = [
     "Delete",
     "Effect",
     "Increment",
+    "MaterializedView",
     "Operation",
     "Patch",
     "Projection",

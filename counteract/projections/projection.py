@@ -16,6 +16,8 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.inline import InlineProjection
 from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
+from counteract.projections.sinks.layout import Layout
+from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
 
@@ -32,21 +34,30 @@ class Projection:
     projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. With `inline` it
     is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction of each append, and
     whoever does not is refused such events. With several `shards` as many processes share its work; then the rows of an
-    event are those whose key is, or begins with, the id of its stream. A column's default must be a plain value: a row
+    event are those whose key is, or begins with, the id of its stream. With a `sink` its rows are there, and not in a table
+    (`counteract.projections.sinks`). A column's default must be a plain value: a row
     comes from events and nothing else.
     Raises ConfigurationError.
     """
 
     def __init__(
-        self, name: str, *items: SchemaItem, within: timedelta | None = None, inline: bool = False, shards: int = 1
+        self,
+        name: str,
+        *items: SchemaItem,
+        within: timedelta | None = None,
+        inline: bool = False,
+        shards: int = 1,
+        sink: Sink | None = None,
     ) -> None:
         self.name = name
+        self.sink = sink
         self.within = within
         self.shards = shards
         self.is_inline = inline
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
         self._key = [column.name for column in self.table.primary_key.columns]
         self._declared = self.table
+        self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
         self._ignored: set[type[Event]] = set()
         self._fitting: set[Hashable] = set()
@@ -57,6 +68,8 @@ class Projection:
             problems.append("it is inline, and so never behind: leave within= out")
         if shards < 1:
             problems.append(f"it has {shards} shards: give it one or more")
+        if sink and (inline or shards > 1):
+            problems.append("its rows are not in PostgreSQL, and so it is neither inline nor in several shards")
         if inline and shards > 1:
             problems.append("it is inline, and so kept by whoever appends: leave shards= out")
         if problems:
@@ -160,8 +173,7 @@ class Projection:
 
     def _misfits(self, operation: Effect) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
-            if operation.table is not self._declared:
-                yield f"a statement changes {operation.table}, which is not its table"
+            yield from self._statement_misfits(operation)
             return
         if not isinstance(operation, _EFFECTS):
             yield f"{operation!r} is no operation"
@@ -173,6 +185,12 @@ class Projection:
                 yield f"{operation} names {name!r}, which is no column"
             elif name in self._key:
                 yield f"{operation} names {name!r}, which is part of the key"
+
+    def _statement_misfits(self, statement: UpdateBase) -> Iterable[str]:
+        if self.sink:
+            yield f"a statement changes tables of PostgreSQL, and its rows are in {self.sink}"
+        elif statement.table is not self._declared:
+            yield f"a statement changes {statement.table}, which is not its table"
 
     def _strays(self, operation: Effect, own: str) -> Iterable[str]:
         if isinstance(operation, UpdateBase):

@@ -24,6 +24,8 @@ from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.runner import ProjectionSubscriber
+from counteract.projections.sinks.sink import Sink
+from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.translating import translated
@@ -87,6 +89,12 @@ async def rebuild(
     Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
+    if projection.sink:
+        problem = (
+            f"its rows are in {projection.sink}: give the new code a second name and place, and change the readers over when "
+            f"it is there; or stop it and `counteract projections drop {projection.name}`, and it is filled anew"
+        )
+        raise ConfigurationError(f"projection {projection.name!r} has no rebuild", [problem])
     _check_shards(projection, shards)
     shadow = _shadow(projection)
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
@@ -201,16 +209,17 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         quote = connection.dialect.identifier_preparer.quote
         schema = inspect(connection).default_schema_name
         name = quote(live.table.name)
-        connection.execute(text(f"drop table if exists {name}"))
-        connection.execute(
-            text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
-        )
+        with views_made_anew(connection, name):
+            connection.execute(text(f"drop table if exists {name}"))
+            connection.execute(
+                text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
+            )
 
     await connection.run_sync(exchange)
 
 
-async def drop(url: str, projection: Projection) -> None:
-    """Remove the table, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
+async def drop(url: str, projection: Projection | MaterializedView) -> None:
+    """Remove the rows, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
     engine = async_engine(url, poolclass=NullPool)
     with translated():
         async with engine.begin() as connection:
@@ -220,6 +229,18 @@ async def drop(url: str, projection: Projection) -> None:
                 )
             if await is_inline(connection, projection.name):
                 await leave_inline(connection, projection.name)
-            await connection.run_sync(projection.table.drop, checkfirst=True)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
+            if isinstance(projection, MaterializedView):
+                await drop_view(connection, projection)
+            elif projection.sink:
+                await _erase(projection.sink)
+            else:
+                await connection.run_sync(projection.table.drop, checkfirst=True)
+
+
+async def _erase(sink: Sink) -> None:
+    try:
+        await sink.erase()
+    finally:
+        await sink.close()

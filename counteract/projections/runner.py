@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import ConfigurationError
 from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
+from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
+from counteract.projections.views import BATCH_SIZE, LONGEST_REFRESH, MaterializedView, ViewSubscriber
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
@@ -28,7 +30,7 @@ class ProjectionRunner:
     def __init__(
         self,
         url: str,
-        projections: Sequence[Projection],
+        projections: Sequence[Projection | MaterializedView],
         *,
         batch_size: int = 500,
         master_key: MasterKey | None = None,
@@ -38,22 +40,36 @@ class ProjectionRunner:
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
         if twice:
             raise ConfigurationError("the projections", twice)
+        views = [each for each in projections if isinstance(each, MaterializedView)]
+        tables = [each for each in projections if isinstance(each, Projection)]
         if inline := [
-            f"{each.name!r} is inline: give it to PostgresEventStore.open" for each in projections if each.is_inline
+            f"{each.name!r} is inline: give it to PostgresEventStore.open" for each in tables if each.is_inline
         ]:
             raise ConfigurationError("the projections", inline)
-        for projection in projections:
+        for projection in tables:
             projection.check()
+        self._sinks = [projection.sink for projection in tables if projection.sink]
         self._subscriptions = [
             Subscription(
                 url,
-                ProjectionSubscriber(projection),
+                SinkSubscriber(projection, projection.sink) if projection.sink else ProjectionSubscriber(projection),
                 shards=projection.shards,
                 batch_size=batch_size,
                 master_key=master_key,
                 within=projection.within,
             )
-            for projection in projections
+            for projection in tables
+        ]
+        self._subscriptions += [
+            Subscription(
+                url,
+                ViewSubscriber(url, view),
+                longest_batch=LONGEST_REFRESH,
+                batch_size=BATCH_SIZE,
+                master_key=master_key,
+                within=view.within,
+            )
+            for view in views
         ]
 
     async def run(self) -> None:
@@ -64,6 +80,9 @@ class ProjectionRunner:
                     tasks.create_task(subscription.run())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        finally:
+            for sink in self._sinks:
+                await sink.close()
 
     async def reached(self, position: int, *, timeout: float = 10.0) -> None:  # noqa: ASYNC109 - as in reached()
         """Return once all its projections show every event up to `position`.

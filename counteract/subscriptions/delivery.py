@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from time import monotonic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,6 +49,8 @@ class Tries:
     """Of the batch that comes next."""
 
     failed: int = 0
+    alone_until: int = 0
+    """The position up to which the events are handled one by one."""
 
 
 class LeaseLost(Exception):
@@ -113,6 +116,8 @@ class Delivery:
 
     async def _step(self) -> bool:
         """Deliver a batch; whether there was anything to do."""
+        if self._subscriber.is_resting:
+            return False
         page = await self._log.page(self._lease.position)
         if is_new := page.position > page.after:
             if page.events:
@@ -121,7 +126,7 @@ class Delivery:
             self._tries.failed = 0
         if self._tries.failed == 0:
             self._health.well()
-        if page.is_last:
+        if self._lease.position >= page.end:
             self._lag.is_done(self._lease.shard)
         return is_new
 
@@ -130,7 +135,9 @@ class Delivery:
             # Moved first: whoever would take the lease over waits here, and finds the batch done, instead of doing it too.
             moved = await self._move(position)
             parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
-            if self._tries.failed >= self._terms.attempts:
+            if self._subscriber.is_elsewhere and len(part := self._part(events, parked)) < len(events):
+                events, moved = part, await self._cut_short(moved, part[-1].position)
+            if self._goes_one_by_one():
                 await self._handle_each(events, parked)
             elif others := await self._without_parked(events, parked):
                 await self._subscriber.handle(others, self._writer)
@@ -146,24 +153,50 @@ class Delivery:
         moved = await self._lease.move(self._writer, position)
         if moved is None:
             raise LeaseLost
-        self._renewed_at = monotonic()
         return moved
+
+    def _goes_one_by_one(self) -> bool:
+        return self._tries.failed >= self._terms.attempts or self._lease.position < self._tries.alone_until
+
+    def _part(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
+        """The first events, so that either all of them are handled or all are parked: who does something elsewhere must not do it
+        for an event while it may yet be forgotten that an earlier one was parked.
+        """
+        if not events:
+            return events
+        if self._tries.failed >= self._terms.attempts:
+            self._tries.alone_until = max(self._tries.alone_until, events[-1].position)
+        if self._goes_one_by_one():
+            return events[:1]
+        first = events[0].stream in parked
+        return list(takewhile(lambda event: (event.stream in parked) == first, events))
+
+    async def _cut_short(self, moved: Lease, position: int) -> Lease:
+        cut = await moved.move(self._writer, position)
+        if cut is None:
+            raise LeaseLost
+        return cut
 
     async def _handle_each(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> None:
         """Those that fail are parked, and with them what comes later in their streams."""
         for event in events:
             if event.stream in parked:
                 await self._parking.park([event])
-            elif error := await self._handle_alone(event):
+            elif error := await self._handle_alone(event, self._handle_one):
                 parked.add(event.stream)
                 await self._parking.park([event], reason(error))
                 self._health.parked(event.stream, event.position, error)
 
-    async def _handle_alone(self, event: StoredEvent) -> Exception | None:
+    async def _handle_one(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        await self._subscriber.handle([event], connection)
+
+    async def _handle_alone(
+        self, event: StoredEvent, handle: Callable[[StoredEvent, AsyncConnection], Awaitable[None]]
+    ) -> Exception | None:
         """What it failed with, all that it did through the connection undone. Raises what is no fault of the event's."""
         try:
             async with self._writer.begin_nested():
-                await self._subscriber.handle([event], self._writer)
+                await handle(event, self._writer)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -176,6 +209,7 @@ class Delivery:
             raise LeaseLost
         self._lease = renewed
         self._renewed_at = monotonic()
+        await self._subscriber.watch()
         for stream in await streams_to_redrive(self._reader, renewed):
             while await self._redrive(stream):
                 pass
@@ -189,7 +223,7 @@ class Delivery:
             stored = await read_events_at(self._reader, positions)
             handled = []
             for event in await opened_events(self._vault, self._reader, stored):
-                if error := await self._handle_alone(event):
+                if error := await self._handle_alone(event, self._subscriber.redrive):
                     await self._parking.failed_again(stream, event.position, reason(error))
                     self._health.parked(stream, event.position, error)
                     break

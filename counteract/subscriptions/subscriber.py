@@ -22,8 +22,20 @@ class Subscriber(ABC):
     event_types: frozenset[str] | None = None
     """The stored names that it wants; None: all."""
 
+    is_elsewhere: bool = False
+    """What it does is not undone with the transaction. So events of a parked stream get batches of their own, and those of a
+    batch that fails too, one by one."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it takes nothing for now. Asked again soon."""
+        return False
+
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
         """Called before the first event, and again after each reconnection. Runs in a transaction."""
+
+    async def watch(self) -> None:  # noqa: B027 - most have nothing to watch
+        """Called every few seconds, whether there are events or not. What it raises is taken like a failure of `handle`."""
 
     @abstractmethod
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
@@ -33,3 +45,7 @@ class Subscriber(ABC):
         Who takes longer than the lease between two statements on `connection`, or three times as long in all, is taken for
         a process that stands still, and replaced.
         """
+
+    async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        """Take an event that was parked. Later ones of other streams have been handled."""
+        await self.handle([event], connection)

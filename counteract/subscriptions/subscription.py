@@ -44,7 +44,8 @@ class Subscription:
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
     handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
-    It says so when it is further behind than `within`.
+    It says so when it is further behind than `within`. A process that stands still in the middle of a batch keeps it for as long
+    as three leases, or three times `longest_batch` seconds where more must be allowed.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Subscription:
         attempts: int = 5,
         polling: Polling = _POLLING,
         within: timedelta | None = None,
+        longest_batch: float | None = None,
         master_key: MasterKey | None = None,
     ) -> None:
         if shards < 1:
@@ -68,6 +70,7 @@ class Subscription:
         self._subscriber = subscriber
         self._shards = shards
         self._seconds = lease
+        self._longest = longest_batch or lease
         self._terms = Terms(batch_size, attempts, polling)
         self._vault = Vault(master_key)
         self._health = Health(subscriber.name)
@@ -181,7 +184,7 @@ class Subscription:
         async with engine.connect() as writer:
             async with writer.begin():
                 # A process that stands still in the middle of a batch must not keep the shard for longer than its lease.
-                await writer.execute(_LIMITS, {"idle": f"{self._seconds:.3f}s", "whole": f"{3 * self._seconds:.3f}s"})
+                await writer.execute(_LIMITS, {"idle": f"{self._longest:.3f}s", "whole": f"{3 * self._longest:.3f}s"})
                 await self._subscriber.prepare(writer)
             yield writer
 

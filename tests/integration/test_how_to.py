@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.page import Change, Command, File, Session, missing, parts
+from tests.servers import RedisServer, SearchServer
 
 pytestmark = pytest.mark.integration
 
@@ -40,14 +41,25 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(
     page: str, tmp_path: Path, app_url: str, database_url: str
 ) -> None:
-    variables = {"DATABASE_URL": app_url, "OWNER_URL": database_url}
+    await follow(page, tmp_path, {"DATABASE_URL": app_url, "OWNER_URL": database_url})
+
+
+async def test_the_page_on_other_stores_does_what_it_says(tmp_path: Path, app_url: str) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    async with RedisServer.running(folder) as redis, SearchServer.running() as search:
+        variables = {"DATABASE_URL": app_url, "REDIS_URL": redis.url, "OPENSEARCH_URL": search.url}
+        await follow("project-to-other-stores", tmp_path, variables)
+
+
+async def follow(page: str, folder: Path, variables: Mapping[str, str]) -> None:
     for part in parts(PAGES / f"{page}.md"):
         match part:
             case File():
-                (tmp_path / part.name).write_text(part.text)
+                (folder / part.name).write_text(part.text)
             case Change():
-                file = tmp_path / part.name
+                file = folder / part.name
                 file.write_text(part.applied_to(file.read_text()))
             case Session():
                 for command in part.commands:
-                    await asyncio.to_thread(run, command, tmp_path, variables)
+                    await asyncio.to_thread(run, command, folder, variables)

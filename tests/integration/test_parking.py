@@ -136,6 +136,24 @@ async def test_redriven_after_a_fix_it_is_handled_in_order_and_followed_by_what_
     assert await noted(store, BAD) == [1, 2, 4, 5]
 
 
+async def test_it_is_redriven_also_while_there_is_always_something_new(store: PostgresEventStore, app_url: str) -> None:
+    async def keep_writing() -> None:
+        while True:
+            await write(store, GOOD)
+
+    fussy = Fussy(1)
+    async with running(app_url, fussy):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+        fussy.chokes_on.clear()
+        writing = asyncio.create_task(keep_writing())
+        try:
+            await try_again(store)
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+        assert await parked(store) == []
+
+
 async def test_redriven_without_a_fix_it_stops_at_the_first_that_fails(store: PostgresEventStore, app_url: str) -> None:
     fussy = Fussy(2)
     async with running(app_url, fussy):

@@ -1,0 +1,19 @@
+"""Projections whose rows are outside of PostgreSQL.
+
+    order_summary = Projection(
+        "order-summary",
+        Column("order_id", Text, primary_key=True),
+        Column("total", BigInteger, nullable=False, default=0),
+        sink=RedisHashes("redis://localhost", prefix="order-summary:"),
+    )
+
+Handlers, runner and commands are those of any projection. What it writes is delivered at least once and counts once: a sink
+knows which events its rows show. A server that is down is waited for.
+"""
+
+from counteract.projections.sinks.layout import Layout
+from counteract.projections.sinks.opensearch import OpenSearchIndex
+from counteract.projections.sinks.redis import RedisHashes
+from counteract.projections.sinks.sink import Positioned, RowRefused, Sink, SinkUnavailable
+
+__all__ = ["Layout", "OpenSearchIndex", "Positioned", "RedisHashes", "RowRefused", "Sink", "SinkUnavailable"]

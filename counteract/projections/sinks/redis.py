@@ -1,0 +1,212 @@
+"""Rows in Redis, and in what speaks its protocol (Valkey)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from counteract.errors import ConfigurationError
+from counteract.projections.sinks.layout import Layout, Row
+from counteract.projections.sinks.sink import Positioned, SinkUnavailable, missing_extra, report_change
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from counteract.projections.projection import Projection
+
+# All of a batch or nothing, and nothing unless all is as it was read: whoever else may write, what was read still holds.
+_WRITE = """
+local known = redis.call('hmget', KEYS[1], 'made', 'revision')
+if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
+redis.call('hincrby', KEYS[1], 'revision', 1)
+redis.call('hset', KEYS[1], 'position', ARGV[3])
+if ARGV[4] ~= '' then redis.call('sadd', KEYS[2], ARGV[4]) end
+local at = 5
+for key = 3, #KEYS do
+    local count = tonumber(ARGV[at])
+    redis.call('del', KEYS[key])
+    if count > 0 then redis.call('hset', KEYS[key], unpack(ARGV, at + 1, at + count)) end
+    at = at + 1 + count
+end
+return 1
+"""
+_MAKE = """
+if redis.call('exists', KEYS[1]) == 0 then
+    redis.call('hset', KEYS[1], 'made', ARGV[1], 'revision', 0, 'position', 0, 'projection', ARGV[2], 'code', ARGV[3])
+end
+return redis.call('hmget', KEYS[1], 'made', 'projection', 'position', 'code')
+"""
+_SECONDS = 5.0
+_AT_ONCE = 1000
+
+
+class _Known(NamedTuple):
+    """What Redis had when it was read."""
+
+    revision: str
+    position: int
+    late: frozenset[int]
+    rows: Mapping[str, Row | None]
+
+
+class RedisHashes:
+    """A hash for each row, under `prefix` and the row's key; `prefix` must be of this projection alone.
+
+    Each field is JSON text: a number stands as it is (`HGET … total` gives 4200), a string in quotes, a time as a string, null
+    as null. `read` gives the row with the types of the columns.
+
+    A batch is one atomic step together with its position, so that what Redis loses, rows and position, it loses alike:
+    a Redis that forgot everything, or was restored from a copy, is filled again from where it is. It must not evict
+    keys (`maxmemory-policy noeviction`). In a cluster give the prefix a hash tag, `{order-summary}:`.
+    Needs `pip install 'counteract[redis]'`.
+    """
+
+    def __init__(self, server: str | Redis, *, prefix: str) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._about = f"{prefix}@counteract"
+        self._late = f"{prefix}@counteract:late"
+        self._made: Redis | None = None
+        self._incarnation = ""
+        self._shown = 0
+        self._layout: Layout | None = None
+        self._has_reported = False
+
+    def __repr__(self) -> str:
+        return f"Redis, {self._prefix!r}"
+
+    async def prepare(self, layout: Layout, code: str) -> int:
+        self._layout = layout
+        with _translated():
+            known = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name, code)
+        made, projection, position, made_by = known
+        if _text(projection) != layout.name:
+            problem = (
+                f"the prefix {self._prefix!r} is that of {_text(projection)!r}: give each projection one of its own"
+            )
+            raise ConfigurationError(f"projection {layout.name!r}", [problem])
+        if not self._has_reported:
+            self._has_reported = True
+            report_change(layout, _text(made_by), code)
+        self._incarnation, self._shown = _text(made), int(position)
+        return self._shown
+
+    async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+        await self._write(operations, up_to, is_late=False)
+
+    async def write_late(self, operations: Sequence[Positioned]) -> None:
+        if operations:
+            await self._write(operations, operations[0].position, is_late=True)
+
+    async def read(self, projection: Projection, key: Any) -> Row | None:
+        """The row of a key; None where there is none."""
+        with _translated():
+            fields = await self._client.hgetall(self._prefix + projection.layout.id_of(key))
+        return _row(projection.layout, fields)
+
+    async def watch(self) -> None:
+        await self._read(self._prepared(), {})
+
+    async def erase(self) -> None:
+        pattern = "".join(f"[{each}]" if each in "*?[" else each for each in self._prefix.replace("\\", "\\\\"))
+        with _translated():
+            # First, so that a process which still writes notices.
+            await self._client.unlink(self._about)
+            keys = [key async for key in self._client.scan_iter(f"{pattern}*", count=_AT_ONCE)]
+            for start in range(0, len(keys), _AT_ONCE):
+                await self._client.unlink(*keys[start : start + _AT_ONCE])
+
+    async def close(self) -> None:
+        if self._made:
+            await self._made.aclose()
+            self._made = None
+
+    @property
+    def _client(self) -> Redis:
+        if not isinstance(self._server, str):
+            return self._server
+        if self._made is None:
+            self._made = _library().asyncio.Redis.from_url(
+                self._server, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
+            )
+        return self._made
+
+    async def _write(self, operations: Sequence[Positioned], last: int, *, is_late: bool) -> None:
+        layout = self._prepared()
+        by_row: dict[str, list[Positioned]] = {}
+        for each in operations:
+            by_row.setdefault(layout.id_of(each.operation.key), []).append(each)
+        while True:
+            known = await self._read(layout, by_row)
+            if last in known.late if is_late else last <= known.position:
+                self._shown = max(self._shown, known.position)
+                return
+            rows = {
+                row: layout.applied(known.rows[row], [op for position, op in all_ if _is_new(position, known, is_late)])
+                for row, all_ in by_row.items()
+            }
+            position = known.position if is_late else last
+            if await self._replace(layout, known, rows, position, late=str(last) if is_late else ""):
+                self._shown = position
+                return
+
+    async def _read(self, layout: Layout, by_row: Mapping[str, Sequence[Positioned]]) -> _Known:
+        with _translated():
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.hmget(self._about, "made", "revision", "position")
+                pipeline.smembers(self._late)
+                for row in by_row:
+                    pipeline.hgetall(self._prefix + row)
+                (made, revision, position), late, *found = await pipeline.execute()
+        if made is None or _text(made) != self._incarnation or int(position) < self._shown:
+            raise SinkUnavailable("Redis has lost rows: they are made anew from the events")
+        rows = {row: _row(layout, fields) for row, fields in zip(by_row, found, strict=True)}
+        return _Known(_text(revision), int(position), frozenset(map(int, late)), rows)
+
+    async def _replace(
+        self, layout: Layout, known: _Known, rows: Mapping[str, Row | None], position: int, *, late: str
+    ) -> bool:
+        keys = [self._about, self._late, *(self._prefix + row for row in rows)]
+        arguments: list[str | bytes] = [self._incarnation, known.revision, str(position), late]
+        for row in rows.values():
+            fields = [word for pair in layout.to_json(row).items() for word in pair] if row else []
+            arguments += [str(len(fields)), *fields]
+        with _translated():
+            return bool(await self._client.eval(_WRITE, len(keys), *keys, *arguments))
+
+    def _prepared(self) -> Layout:
+        if self._layout is None:
+            raise RuntimeError("prepare() comes before the first batch")
+        return self._layout
+
+
+def _is_new(position: int, known: _Known, is_late: bool) -> bool:
+    return is_late or (position > known.position and position not in known.late)
+
+
+def _row(layout: Layout, fields: Mapping[bytes | str, bytes | str]) -> Row | None:
+    return layout.from_json({_text(name): text for name, text in fields.items()}) if fields else None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _library() -> Any:
+    try:
+        import redis.asyncio
+    except ModuleNotFoundError as error:
+        raise missing_extra("redis", error) from error
+    return redis
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    error_of_redis = _library().RedisError
+    try:
+        yield
+    except error_of_redis as error:
+        # No event is to blame: the texts that are written are ours, whatever the row.
+        raise SinkUnavailable(f"Redis: {error}") from error

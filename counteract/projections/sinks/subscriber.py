@@ -1,0 +1,67 @@
+"""Brings what a projection says to its sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import UpdateBase
+
+from counteract.projections.sinks.sink import Positioned, Sink
+from counteract.store import StoredEvent
+from counteract.subscriptions import Subscriber
+
+if TYPE_CHECKING:
+    from counteract.projections.projection import Projection
+
+_POSITION = text("select coalesce(min(position), 0) from subscriptions where name = :name")
+# Parked ones it never had.
+_GO_BACK = text("""
+    update subscriptions set position = :to, epoch = epoch + 1, updated_at = clock_timestamp()
+    where name = :name and position > :to and exists (
+        select from events
+        where events.position > :to and events.position <= subscriptions.position and event_type = any (:types)
+          and not exists (select from parked_events where subscription = :name and parked_events.position = events.position)
+    )
+""")
+
+
+class SinkSubscriber(Subscriber):
+    """Operations with their positions, a batch at a time."""
+
+    is_elsewhere = True
+
+    def __init__(self, projection: Projection, sink: Sink) -> None:
+        self.name = projection.name
+        self.event_types = projection.decoder.event_types
+        self._projection = projection
+        self._sink = sink
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Go back to where the sink is, if it has lost what it had."""
+        # Asked first: what another process does meanwhile is not taken for a loss.
+        position = (await connection.execute(_POSITION, {"name": self.name})).scalar_one()
+        shown = await self._sink.prepare(self._projection.layout, self._projection.fingerprint)
+        if shown is not None and shown < position:
+            values = {"name": self.name, "to": shown, "types": sorted(self.event_types or ())}
+            await connection.execute(_GO_BACK, values)
+
+    async def watch(self) -> None:
+        await self._sink.watch()
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        # All handlers first: a batch that cannot be handled leaves nothing behind.
+        await self._sink.write(list(self._operations(events)), up_to=events[-1].position)
+
+    async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        await self._sink.write_late(list(self._operations([event])))
+
+    def _operations(self, events: Sequence[StoredEvent]) -> Iterator[Positioned]:
+        decoder = self._projection.decoder
+        for event in events:
+            for effect in self._projection.operations(decoder.decode(event)):
+                if isinstance(effect, UpdateBase):
+                    raise TypeError("operations() refuses statements where there is a sink")
+                yield Positioned(event.position, effect)
