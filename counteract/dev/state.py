@@ -14,6 +14,9 @@ from counteract.dev.errors import PartFailed
 
 # In seconds: longer than the parts of a run that was killed may take to stop.
 RELEASE = 30
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own, and belongs to one user
+# In bytes, for several servers at once: containers often have no more than 64 MB there.
+ROOM_IN_MEMORY = 4 << 30
 MOVE = "Choose another folder with --state"
 
 
@@ -32,10 +35,10 @@ class StateFolder:
         self._lock = open_file(path / "lock")
 
     @classmethod
-    async def open(cls, part: str, path: Path | None) -> StateFolder:
+    async def open(cls, part: str, path: Path | None, *, in_memory: bool = False) -> StateFolder:
         """With no path, a temporary folder. Raises PartFailed when the path cannot be used, or is in use."""
         try:
-            folder = cls(temporary_folder() if path is None else make(path), ephemeral=path is None)
+            folder = cls(temporary_folder(in_memory) if path is None else make(path), ephemeral=path is None)
         except OSError as error:
             raise PartFailed(
                 part, f"cannot keep its state in {path or tempfile.gettempdir()}: {error.strerror}", MOVE
@@ -75,8 +78,14 @@ class StateFolder:
             await asyncio.sleep(0.05)
 
 
-def temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="counteract-")).resolve()
+def temporary_folder(in_memory: bool) -> Path:
+    return Path(tempfile.mkdtemp(prefix="counteract-", dir=room_in_memory() if in_memory else None)).resolve()
+
+
+def room_in_memory() -> Path | None:
+    """A file system in memory, where there is one with room enough."""
+    usable = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_IN_MEMORY
+    return MEMORY if usable else None
 
 
 def make(path: Path) -> Path:

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import stat
+import tempfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 
-from counteract.dev import EmbeddedPostgres, PartFailed
+from counteract.dev import EmbeddedPostgres, PartFailed, state
 from counteract.dev.fixtures import fresh_database
 from tests.support import all_gone, family
 
@@ -164,3 +165,17 @@ async def test_each_test_has_a_migrated_database_to_itself(postgres: EmbeddedPos
         assert await ask(one, "SELECT to_regclass('mine') IS NOT NULL")
         assert await ask(other, "SELECT to_regclass('mine') IS NULL")
         assert await ask(other, "SELECT to_regclass('events') IS NOT NULL")
+
+
+async def test_a_server_in_memory_keeps_its_files_there_until_it_ends() -> None:
+    room = state.room_in_memory() or Path(tempfile.gettempdir())
+    async with EmbeddedPostgres(in_memory=True) as server:
+        folder = socket_folder(server).parent
+        assert folder.parent == room.resolve()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("lacking", [("ROOM_IN_MEMORY", 1 << 62), ("MEMORY", Path("/no/such/folder"))])
+def test_memory_without_enough_room_is_left_alone(monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, object]) -> None:
+    monkeypatch.setattr(state, *lacking)
+    assert state.room_in_memory() is None
