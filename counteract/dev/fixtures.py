@@ -32,8 +32,7 @@ _numbers = itertools.count(1)
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres() -> AsyncIterator[EmbeddedPostgres]:
     """One server for the session, with a migrated template to copy databases from."""
-    # Every test copies a database, which on a disk takes three times as long.
-    async with EmbeddedPostgres(in_memory=True) as server:
+    async with EmbeddedPostgres() as server:
         await execute(server, f"CREATE DATABASE {TEMPLATE}")
         await asyncio.to_thread(migrate, server.url_of(TEMPLATE))
         yield server

@@ -39,21 +39,20 @@ EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 class EmbeddedPostgres:
     """`async with EmbeddedPostgres() as postgres:` gives a server, with an empty database at `postgres.url`.
 
-    Without a state folder everything is gone afterwards, and `in_memory` keeps it off the disk where memory has room;
-    with one it is there again the next time. The server listens on a Unix socket only, in a folder that no other user
+    Without a state folder it keeps its files in memory where that has room, and everything is gone afterwards; with one
+    everything is there again the next time. The server listens on a Unix socket only, in a folder that no other user
     can enter. Raises PartFailed when it cannot start.
     """
 
     version: str
 
-    def __init__(self, state: Path | None = None, *, in_memory: bool = False) -> None:
+    def __init__(self, state: Path | None = None) -> None:
         self._state = state
-        self._in_memory = in_memory
         self._cleanup = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as cleanup:
-            folder = await StateFolder.open(NAME, self._state, in_memory=self._in_memory)
+            folder = await StateFolder.open(NAME, self._state)
             cleanup.callback(folder.close)
             self._cluster = Cluster(folder, cleanup.enter_context(socket_folder(folder.path)))
             await self._cluster.create()

@@ -35,10 +35,10 @@ class StateFolder:
         self._lock = open_file(path / "lock")
 
     @classmethod
-    async def open(cls, part: str, path: Path | None, *, in_memory: bool = False) -> StateFolder:
+    async def open(cls, part: str, path: Path | None) -> StateFolder:
         """With no path, a temporary folder. Raises PartFailed when the path cannot be used, or is in use."""
         try:
-            folder = cls(temporary_folder(in_memory) if path is None else make(path), ephemeral=path is None)
+            folder = cls(temporary_folder() if path is None else make(path), ephemeral=path is None)
         except OSError as error:
             raise PartFailed(
                 part, f"cannot keep its state in {path or tempfile.gettempdir()}: {error.strerror}", MOVE
@@ -78,12 +78,12 @@ class StateFolder:
             await asyncio.sleep(0.05)
 
 
-def temporary_folder(in_memory: bool) -> Path:
-    return Path(tempfile.mkdtemp(prefix="counteract-", dir=room_in_memory() if in_memory else None)).resolve()
+def temporary_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="counteract-", dir=room_in_memory())).resolve()
 
 
 def room_in_memory() -> Path | None:
-    """A file system in memory, where there is one with room enough."""
+    """A file system in memory, where there is one with room enough: nobody will miss what is in it."""
     usable = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_IN_MEMORY
     return MEMORY if usable else None
 

@@ -37,6 +37,19 @@ async def test_it_listens_on_a_socket_that_no_other_user_can_reach(postgres: Emb
     assert stat.S_IMODE(socket_folder(postgres).stat().st_mode) == 0o700
 
 
+async def test_without_a_state_folder_it_keeps_its_files_in_memory_where_that_has_room(
+    postgres: EmbeddedPostgres,
+) -> None:
+    room = state.room_in_memory() or Path(tempfile.gettempdir())
+    assert socket_folder(postgres).parent.parent == room.resolve()
+
+
+@pytest.mark.parametrize("lacking", [("ROOM_IN_MEMORY", 1 << 62), ("MEMORY", Path("/no/such/folder"))])
+def test_memory_without_enough_room_is_left_alone(monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, object]) -> None:
+    monkeypatch.setattr(state, *lacking)
+    assert state.room_in_memory() is None
+
+
 async def test_it_keeps_times_in_utc_and_allows_prepared_transactions(postgres: EmbeddedPostgres) -> None:
     assert await ask(postgres.url, "SHOW timezone") == "UTC"
     assert await ask(postgres.url, "SHOW max_prepared_transactions") == "10"
@@ -165,17 +178,3 @@ async def test_each_test_has_a_migrated_database_to_itself(postgres: EmbeddedPos
         assert await ask(one, "SELECT to_regclass('mine') IS NOT NULL")
         assert await ask(other, "SELECT to_regclass('mine') IS NULL")
         assert await ask(other, "SELECT to_regclass('events') IS NOT NULL")
-
-
-async def test_a_server_in_memory_keeps_its_files_there_until_it_ends() -> None:
-    room = state.room_in_memory() or Path(tempfile.gettempdir())
-    async with EmbeddedPostgres(in_memory=True) as server:
-        folder = socket_folder(server).parent
-        assert folder.parent == room.resolve()
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("lacking", [("ROOM_IN_MEMORY", 1 << 62), ("MEMORY", Path("/no/such/folder"))])
-def test_memory_without_enough_room_is_left_alone(monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, object]) -> None:
-    monkeypatch.setattr(state, *lacking)
-    assert state.room_in_memory() is None
