@@ -39,8 +39,9 @@ EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 class EmbeddedPostgres:
     """`async with EmbeddedPostgres() as postgres:` gives a server, with an empty database at `postgres.url`.
 
-    Without a state folder everything is gone afterwards; with one it is there again the next time. The server listens
-    on a Unix socket only, in a folder that no other user can enter. Raises PartFailed when it cannot start.
+    Without a state folder it keeps its files in memory where that has room, and everything is gone afterwards; with one
+    everything is there again the next time. The server listens on a Unix socket only, in a folder that no other user
+    can enter. Raises PartFailed when it cannot start.
     """
 
     version: str

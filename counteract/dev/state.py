@@ -14,6 +14,9 @@ from counteract.dev.errors import PartFailed
 
 # In seconds: longer than the parts of a run that was killed may take to stop.
 RELEASE = 30
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name of its own, and belongs to one user
+# In bytes, for several servers at once: containers often have no more than 64 MB there.
+ROOM_IN_MEMORY = 4 << 30
 MOVE = "Choose another folder with --state"
 
 
@@ -76,7 +79,13 @@ class StateFolder:
 
 
 def temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="counteract-")).resolve()
+    return Path(tempfile.mkdtemp(prefix="counteract-", dir=room_in_memory())).resolve()
+
+
+def room_in_memory() -> Path | None:
+    """A file system in memory, where there is one with room enough: nobody will miss what is in it."""
+    usable = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM_IN_MEMORY
+    return MEMORY if usable else None
 
 
 def make(path: Path) -> Path:

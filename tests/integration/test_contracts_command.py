@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from counteract.store import ANY, PostgresEventStore
+from tests import commands
 from tests.counters import Counted, CounterReset, Renamed, counter
 
 pytestmark = pytest.mark.integration
@@ -21,16 +20,8 @@ COUNTERS = ("--modules", "tests.counters")
 
 
 async def counteract(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", *arguments],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "DATABASE_URL"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return await commands.counteract(*arguments, environment=environment, folder=ROOT)
 
 
 async def verify(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

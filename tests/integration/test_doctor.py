@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +18,7 @@ from counteract.store.diagnosing import diagnose
 from counteract.store.findings import Finding, Verdict
 from counteract.store.sealing import MASTER_KEY_VARIABLE
 from counteract.store.wire import APPEND_ONE, StreamChange, append_arguments
+from tests.commands import counteract
 from tests.counters import Counted, counter
 from tests.integration.test_personal_data import register
 
@@ -46,15 +45,7 @@ async def examined(url: str, **options: Any) -> dict[str, Finding]:
 
 async def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "TEMPORAL_"))}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", "doctor", *arguments],
-        env=own | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return await counteract("doctor", *arguments, environment=own | environment)
 
 
 async def owners(url: str, statement: str) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import stat
+import tempfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
 
-from counteract.dev import EmbeddedPostgres, PartFailed
+from counteract.dev import EmbeddedPostgres, PartFailed, state
 from counteract.dev.fixtures import fresh_database
 from tests.support import all_gone, family
 
@@ -34,6 +35,19 @@ def socket_folder(server: EmbeddedPostgres) -> Path:
 async def test_it_listens_on_a_socket_that_no_other_user_can_reach(postgres: EmbeddedPostgres) -> None:
     assert await ask(postgres.url, "SHOW listen_addresses") == ""
     assert stat.S_IMODE(socket_folder(postgres).stat().st_mode) == 0o700
+
+
+async def test_without_a_state_folder_it_keeps_its_files_in_memory_where_that_has_room(
+    postgres: EmbeddedPostgres,
+) -> None:
+    room = state.room_in_memory() or Path(tempfile.gettempdir())
+    assert socket_folder(postgres).parent.parent == room.resolve()
+
+
+@pytest.mark.parametrize("lacking", [("ROOM_IN_MEMORY", 1 << 62), ("MEMORY", Path("/no/such/folder"))])
+def test_memory_without_enough_room_is_left_alone(monkeypatch: pytest.MonkeyPatch, lacking: tuple[str, object]) -> None:
+    monkeypatch.setattr(state, *lacking)
+    assert state.room_in_memory() is None
 
 
 async def test_it_keeps_times_in_utc_and_allows_prepared_transactions(postgres: EmbeddedPostgres) -> None:

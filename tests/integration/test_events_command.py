@@ -18,6 +18,7 @@ from temporalio.client import WorkflowFailureError
 from counteract import Event, Forgotten, Personal, StreamId
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.store import ANY, PostgresEventStore
+from tests.commands import counteract
 from tests.travel.bank import Deposited, accounts
 from tests.travel.world import World
 
@@ -26,15 +27,8 @@ pytestmark = pytest.mark.integration
 
 async def events(*arguments: str, database_url: str | None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", "events", *arguments],
-        env=environment | ({"DATABASE_URL": database_url} if database_url else {}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    url = {"DATABASE_URL": database_url} if database_url else {}
+    return await counteract("events", *arguments, environment=environment | url)
 
 
 async def told(*arguments: str, url: str) -> list[Any]:

@@ -6,27 +6,19 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import reached
+from tests.commands import counteract
 from tests.integration.test_parking import BAD, GOOD, PATIENCE, Fussy, noted, running, write
 
 pytestmark = pytest.mark.integration
 
 
 async def parked(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", "parked", *arguments],
-        env=os.environ | {"DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return await counteract("parked", *arguments, environment=os.environ | {"DATABASE_URL": url})
 
 
 async def test_what_is_parked_is_listed_shown_discarded_and_redriven(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import reached
+from tests.commands import counteract
 from tests.integration.test_rebuild import PATIENCE, running, totals, write
 
 pytestmark = pytest.mark.integration
@@ -32,16 +31,8 @@ def project(tmp_path: Path) -> Path:
 
 
 async def projections(*arguments: str, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", "projections", *arguments],
-        env=os.environ | {"DATABASE_URL": url, "PYTHONPATH": os.getcwd()},  # noqa: PTH109 - text, for an environment
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": os.getcwd()}  # noqa: PTH109 - text
+    return await counteract("projections", *arguments, environment=environment, folder=folder)
 
 
 async def test_how_far_a_projection_is_is_listed_and_it_is_paused_and_resumed(

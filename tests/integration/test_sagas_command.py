@@ -6,13 +6,13 @@ import asyncio
 import json
 import re
 import subprocess
-import sys
 from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
 from counteract.dev import EmbeddedTemporal
+from tests.commands import counteract
 from tests.travel.agency import Agency, fail, refuse, succeed
 from tests.travel.following import SAGAS
 from tests.travel.trips import Trip, TripRequest
@@ -33,8 +33,7 @@ async def stuck(agency: Agency, temporal: EmbeddedTemporal, trip: str) -> str:
 
 
 async def sagas(temporal: EmbeddedTemporal, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "counteract.cli", "sagas", *arguments, "--address", temporal.address]
-    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    return await counteract("sagas", *arguments, "--address", temporal.address)
 
 
 async def test_a_stuck_saga_is_listed_shown_and_resolved(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +15,7 @@ from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archiving import Named, archive_streams
+from tests import commands
 from tests.travel.bank import Deposited, accounts
 
 pytestmark = pytest.mark.integration
@@ -28,20 +27,10 @@ async def another_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]
         yield url
 
 
-async def counteract(
-    *arguments: str, database_url: str | None, given: str | None = None
-) -> subprocess.CompletedProcess[str]:
+async def counteract(*arguments: str, database_url: str | None, given: str = "") -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "counteract.cli", *arguments],
-        env=environment | ({"DATABASE_URL": database_url} if database_url else {}),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    url = {"DATABASE_URL": database_url} if database_url else {}
+    return await commands.counteract(*arguments, environment=environment | url, given=given)
 
 
 async def test_a_file_of_events_moves_them_to_another_database_once(
