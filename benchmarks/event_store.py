@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from rich.console import Console
 
-from benchmarks.delay import delays
+from benchmarks.delay import delays, visible
 from benchmarks.driving import Engine, engine
 from benchmarks.event_store_report import (
     METHOD,
@@ -29,12 +29,16 @@ from benchmarks.event_store_report import (
     load_section,
     log_section,
     projection_section,
+    rebuild_section,
 )
+from benchmarks.orders import fill
 from benchmarks.racing import Race, race
+from benchmarks.rebuilds import rebuild
 from benchmarks.report import Section, machine_section, markdown, show
 from counteract.dev import EmbeddedPostgres
 from counteract.store.connecting import APP_ROLE
 from counteract.store.migrate import migrate
+from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 
 PEER = "eventsourcing"
 
@@ -43,6 +47,8 @@ _WRITERS = (1, 8, 16)
 _APPENDED = (1, 10)
 # Events of a stream, streams, and loads of one measurement.
 _LOADED = ((10, 100, 500), (1000, 10, 30), (10_000, 2, 4))
+# Events per second, to a projection.
+_RATES = (100, 500)
 _CONDITIONS = ("with snapshot", "cached")
 
 
@@ -135,10 +141,29 @@ async def project(bench: Bench) -> Section:
         return projection_section([await bench.race(ours, each, order="project") for each in others])
 
 
+async def rebuilds(bench: Bench) -> Section:
+    rows = []
+    os.environ.setdefault(MASTER_KEY_VARIABLE, MasterKey.new())
+    for events in sorted({min(100_000, bench.options.events), bench.options.events}):
+        database = f"orders_{events}"
+        await _create(bench.postgres, database)
+        url = bench.postgres.url_of(database)
+        await asyncio.to_thread(migrate, url)
+        await fill(url, events)
+        env = os.environ | {"DATABASE_URL": bench.postgres.url_of(database, role=APP_ROLE)}
+        taken = [await rebuild(env, events, processes) for _ in range(bench.options.pairs) for processes in (1, 2)]
+        for processes in (1, 2):
+            rows.append([each for each in taken if each.processes == processes])
+            bench.console.print(str(rows[-1]))
+    return rebuild_section(rows)
+
+
 async def delay(bench: Bench) -> Section:
     async with bench.store("counteract", database="delay") as ours:
         url = bench.postgres.url_of("delay", role=APP_ROLE)
-        return delay_section(await delays(url, partial(ours.ask, order="stamped", writers=16), bench.options.appends))
+        found = await delays(url, partial(ours.ask, order="stamped", writers=16), bench.options.appends)
+        shown = [await visible(url, partial(ours.ask, order="paced", rate=rate)) for rate in _RATES]
+        return delay_section(found, shown)
 
 
 async def growth(bench: Bench) -> Section:
@@ -162,6 +187,7 @@ PARTS: Mapping[str, Callable[[Bench], Awaitable[Section]]] = {
     "log": log,
     "import": imports,
     "project": project,
+    "rebuild": rebuilds,
     "delay": delay,
     "growth": growth,
 }

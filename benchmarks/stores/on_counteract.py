@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
 
 from benchmarks.stores.projection_on_counteract import project
 from benchmarks.stores.workload import (
@@ -28,7 +29,7 @@ from benchmarks.stores.workload import (
     streams,
     written,
 )
-from counteract.store import ExactVersion, PostgresEventStore, StoredEvent
+from counteract.store import NO_STREAM, ExactVersion, PostgresEventStore, StoredEvent
 from counteract.store.importing import import_events
 from counteract.subscriptions import Subscriber, Subscription
 
@@ -92,6 +93,17 @@ class OnCounteract:
                 stamps.append((appended.position, time.monotonic()))
 
             await written(write, writers=writers, events=1, appends=appends)
+        return stamps
+
+    async def paced(self, *, rate: int, seconds: float) -> list[tuple[int, float]]:
+        """As `stamped`, one event after another, so many a second, each of a stream of its own."""
+        stamps = []
+        async with PostgresEventStore.open(self._url, pool_size=1) as store:
+            began = time.monotonic()
+            for number in range(int(rate * seconds)):
+                await asyncio.sleep(began + number / rate - time.monotonic())
+                appended = await store.append(accounts.stream(str(uuid7())), [EVENT], expect=NO_STREAM)
+                stamps.append((appended.position, time.monotonic()))
         return stamps
 
     async def fill(self, *, number: int, events: int) -> None:
