@@ -26,9 +26,11 @@ _processes.set_forkserver_preload(
         "counteract.cli.recover",
         "counteract.cli.tracing",
         "counteract.cli.transfer",
-        "counteract.contracts",
+        "counteract.plugin",
         "counteract.projections",
-        "counteract.store",
+        "counteract.store.contracts",
+        "counteract.store.postgres",
+        "rich.table",
         "temporalio.client",
     ]
 )

@@ -11,27 +11,37 @@ pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world
 
 LONG = (
     "test_explore",
-    "test_chaos",
-    "test_explore_checkout",
     "test_demo",
     "test_dev_command",
+    "test_chaos",
     "test_tutorial",
     "test_how_to",
+    "test_explore_checkout",
+    "test_checkout_worker",
     "test_worker_versions",
-    "test_it_finds_bugs",
+    "test_sharded_projection",
     "test_checkout",
     "test_checkout_in_doubt",
-    "test_checkout_worker",
-    "test_embedded_postgres",
     "test_change_a_saga",
-    "test_events_command",
+    "test_sagas_command",
+    "test_contracts",
     "test_high_water_mark_stress",
-    "test_archive_command",
     "test_projections_command",
     "test_sink_projection",
-    "test_saga_races",
+    "test_market_transactions",
+    "test_rebuild",
+    "test_high_water_mark",
+    "test_it_finds_bugs",
+    "test_embedded_postgres",
+    "test_saga_new_runs",
+    "test_inline_projection",
+    "test_reactions",
+    "test_subscription",
+    "test_events_command",
+    "test_archive_command",
+    "test_recovery",
 )
-"""Test files that take more than ten seconds."""
+"""Test files that take more than ten seconds on a busy machine, the longest first."""
 
 
 def pytest_configure() -> None:
