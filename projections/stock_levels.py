@@ -52,23 +52,21 @@ def deleted(recorded: Recorded[ProductDeleted]) -> Patch:
 def reserved(recorded: Recorded[StockReserved]) -> Update:
     units, order_id = recorded.event.quantity, recorded.event.order_id
     hold = func.jsonb_build_object(order_id, units)
-    return _of(recorded).values(available=_row.available - units, held=_row.held + units, holds=_row.holds + hold)
+    return _of(recorded).values(available=_row.available - units, held=_row.held + units, holds=_row.holds.concat(hold))
 
 
 @stock_levels.on(StockReleased)
 def released(recorded: Recorded[StockReleased]) -> Update:
     units = _held_for(recorded.event.order_id)
     return _of(recorded).values(
-        available=_row.available + units, held=_row.held - units, holds=_row.holds - recorded.event.order_id
+        available=_row.available + units, held=_row.held - units, holds=_without(recorded.event.order_id)
     )
 
 
 @stock_levels.on(StockSold)
 def sold(recorded: Recorded[StockSold]) -> Update:
     units = _held_for(recorded.event.order_id)
-    return _of(recorded).values(
-        sold=_row.sold + units, held=_row.held - units, holds=_row.holds - recorded.event.order_id
-    )
+    return _of(recorded).values(sold=_row.sold + units, held=_row.held - units, holds=_without(recorded.event.order_id))
 
 
 def _of(recorded: Recorded[Any]) -> Update:
@@ -77,3 +75,7 @@ def _of(recorded: Recorded[Any]) -> Update:
 
 def _held_for(order_id: str) -> Any:
     return func.coalesce(_row.holds[order_id].as_integer(), 0)
+
+
+def _without(order_id: str) -> Any:
+    return func.jsonb_delete(_row.holds, order_id, type_=JSONB)

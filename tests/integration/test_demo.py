@@ -19,7 +19,7 @@ from tests.support import all_gone, family, is_running, wait_until
 pytestmark = pytest.mark.integration
 
 KINDS = 12
-INVARIANTS = 9
+INVARIANTS = 14
 
 
 class Demo:

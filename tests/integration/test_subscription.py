@@ -249,7 +249,11 @@ async def test_what_was_read_ahead_is_void_once_it_has_started_over(
         async with engine.begin() as connection:
             await start_over(connection, "notebook")
         await reached(store, "notebook", last, timeout=PATIENCE)
-    assert await lines(store) == [1, 2, 1, 2, 3, 4, 5, 6]
+    seen = await lines(store)
+    # Whether a batch more was first is the server's choice.
+    assert seen[-6:] == [1, 2, 3, 4, 5, 6]
+    assert seen[:-6] == [1, 2, 3, 4, 5, 6][: len(seen) - 6]
+    assert len(seen) > 6
 
 
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:
