@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict
 
-from counteract.dev.fixtures import TEMPLATE, as_application, execute
+from counteract.dev.fixtures import as_application, execute
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import (
     ConfigurationError,
@@ -33,6 +30,9 @@ from counteract.store.migrate import migrate
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter, counters
 from tests.relay import MARK, Cut, Relay
+from tests.small_disk import SmallDisk, fetch, incompressible, small_disk
+
+__all__ = ["small_disk"]
 
 pytestmark = pytest.mark.integration
 
@@ -150,45 +150,6 @@ async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(t
                 await store.append(A, [Counted()], expect=ANY)
             await fetch(server.url, "select pg_promote()")
             assert (await store.append(A, [Counted()], expect=ANY)).version == 2
-
-
-class SmallDisk:
-    """24 MB of memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def mount(self, owner: Path) -> None:
-        """For the user that owns a path."""
-        ids = owner.stat()
-        self._mount(f"size=24m,uid={ids.st_uid},gid={ids.st_gid},mode=700")
-
-    def grow(self) -> None:
-        self._mount("remount,size=64m")
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
-
-    def _mount(self, options: str) -> None:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.folder], check=True, capture_output=True)
-
-
-@pytest.fixture
-async def small_disk(postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[SmallDisk]:
-    """With the database `crowded` on it. Only where mounting is allowed."""
-    disk = SmallDisk(tmp_path)
-    try:
-        disk.mount(Path(await fetch(postgres.url, "show data_directory")))
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no disk can be mounted here: {error}")
-    try:
-        await execute(postgres, f"create tablespace small location '{tmp_path}'")
-        await execute(postgres, f"create database crowded template {TEMPLATE} tablespace small")
-        yield disk
-        await execute(postgres, "drop database crowded with (force)")
-        await execute(postgres, "drop tablespace small")
-    finally:
-        disk.unmount()
 
 
 async def test_a_full_disk_refuses_what_it_cannot_hold_and_keeps_what_it_acknowledged(
@@ -341,10 +302,6 @@ def append_call(*changes: StreamChange) -> tuple[str, tuple[object, ...]]:
     return f"select append_events({APPEND_PLACEHOLDERS})", append_arguments(changes, {})
 
 
-def incompressible(size: int) -> str:
-    return random.Random(size).randbytes(size // 2).hex()
-
-
 async def go_back(url: str) -> None:
     """To a database that the last migration was not applied to, as after somebody has restored an old copy."""
 
@@ -358,13 +315,6 @@ async def go_back(url: str) -> None:
             connection.exec_driver_sql("grant select on all tables in schema public to public")
 
     await asyncio.to_thread(migrate_to_the_last_but_one)
-
-
-async def fetch(url: str, statement: str) -> str:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        cursor = await connection.execute(statement.encode())
-        row = await cursor.fetchone() if cursor.description else None
-        return str(row[0]) if row else ""
 
 
 async def sessions_wait(store: PostgresEventStore, number: int) -> None:
