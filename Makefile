@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # In the order of tests/conftest.py, the longest files first.
 # Without carets in tracebacks: Python 3.11 parses source to place them, and fails where two threads do so at once.
-PYTEST := PYTHONNODEBUGRANGES=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+# With bytecode kept, whatever the shell says: some hundred processes would otherwise compile the same modules.
+PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev test explore check bench chaos marketplace record lock clean

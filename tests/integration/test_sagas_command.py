@@ -102,7 +102,7 @@ async def test_a_saga_that_no_worker_answers_for_names_the_task_queue(
 
 
 async def until_shown(temporal: EmbeddedTemporal, trip: str, pattern: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             shown = await sagas(temporal, "show", trip)
             if re.search(pattern, shown.stdout + shown.stderr, re.MULTILINE):
