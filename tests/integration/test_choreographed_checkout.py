@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import pytest
 from temporalio.client import Client
@@ -17,6 +19,7 @@ from counteract.dev.ports import free_port
 from counteract.plugin import CounteractPlugin
 from counteract.store import NO_STREAM, PostgresEventStore
 from counteract.store.connecting import async_engine
+from counteract.subscriptions import position_of
 from counteract.subscriptions.lease import start_over
 from domain.checkout import CheckoutRequest
 from domain.orders import OrderStatus, orders
@@ -24,6 +27,7 @@ from marketplace.catalogue import catalogue, load
 from marketplace.invariants import Facts, findings
 from tests.choreography.checkout import REACTIONS, CartSubmitted, carts
 from tests.market import ROOT, Market, line, request
+from workflows.checkout import Checkout
 
 pytestmark = pytest.mark.integration
 
@@ -86,6 +90,14 @@ async def deliver_everything_again(fair: Market) -> None:
     await engine.dispose()
 
 
+async def all_delivered(fair: Market) -> None:
+    mark = await fair.store.high_water_mark()
+    async with asyncio.timeout(30):
+        for reaction in REACTIONS:
+            while await position_of(fair.store, f"reaction {reaction.name}") < mark:
+                await asyncio.sleep(0.05)
+
+
 async def check(fair: Market) -> None:
     facts = await Facts.gathered(fair.store, fair.provider_url)
     assert [each for each in findings(facts) if not each.holds] == []
@@ -118,6 +130,51 @@ async def test_a_killed_process_and_everything_delivered_twice_change_no_outcome
     assert {await outcome(fair, what) for what in declined} == {"cancelled"}
     before = await fair.store.high_water_mark()
     await deliver_everything_again(fair)
-    await asyncio.sleep(2)
+    await all_delivered(fair)
     assert await fair.store.high_water_mark() == before, "no event more"
     await check(fair)
+
+
+async def history_lengths(fair: Market) -> list[int]:
+    """Of the workflows that stand behind all events so far."""
+    mark = await fair.store.high_water_mark()
+    starts = [
+        f"{reaction.name} {event.event_id} 0"
+        for event in await fair.store.read(after=0, up_to=mark, limit=10_000)
+        for reaction in REACTIONS
+        if event.event_type in {each.__name__ for each in reaction.events}
+    ]
+    return [(await fair.client.get_workflow_handle(each).describe()).history_length for each in starts]
+
+
+@pytest.mark.long
+async def test_both_kinds_of_checkout_compared(fair: Market, market: Market) -> None:
+    """What docs/choreography.md says about latency, events and workflows: `-m long -s -k compared` prints it."""
+    orchestrated, choreographed, rounds = [], [], 20
+    before = await fair.store.high_water_mark(), await market.store.high_water_mark()
+    for number in range(rounds):
+        what = request(market.catalogue.plain[number])
+        began = perf_counter()
+        workflow_id = f"checkout-{what.order_id}"
+        handle = await market.client.start_workflow(Checkout.run, what, id=workflow_id, task_queue="sagas")
+        await handle.result()
+        orchestrated.append(perf_counter() - began)
+
+        what = request(fair.catalogue.plain[number])
+        began = perf_counter()
+        await submit(fair, what)
+        while (await fair.store.load(orders, what.order_id)).state.status is not OrderStatus.COMPLETED:
+            await asyncio.sleep(0.005)
+        choreographed.append(perf_counter() - began)
+    lengths = await history_lengths(fair)
+    ours = len(await fair.store.read(after=before[0], up_to=await fair.store.high_water_mark(), limit=10_000))
+    theirs = len(await market.store.read(after=before[1], up_to=await market.store.high_water_mark(), limit=10_000))
+    length = (await handle.describe()).history_length
+    print(
+        f"\norchestrated: {median(orchestrated):.3f} s, {theirs / rounds} events, 1 workflow, {length} in its history"
+    )
+    print(
+        f"choreographed: {median(choreographed):.3f} s, {ours / rounds} events,"
+        f" {len(lengths) / rounds} workflows, {sum(lengths) / rounds} in their histories"
+    )
+    assert len(lengths) == 7 * rounds
