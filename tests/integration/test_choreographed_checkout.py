@@ -94,7 +94,7 @@ async def all_delivered(fair: Market) -> None:
     mark = await fair.store.high_water_mark()
     async with asyncio.timeout(30):
         for reaction in REACTIONS:
-            while await position_of(fair.store, f"reaction {reaction.name}") < mark:
+            while await position_of(fair.store, f"reaction {reaction.name}") < mark:  # noqa: ASYNC110 - in a database
                 await asyncio.sleep(0.05)
 
 
@@ -150,7 +150,7 @@ async def history_lengths(fair: Market) -> list[int]:
 @pytest.mark.long
 async def test_both_kinds_of_checkout_compared(fair: Market, market: Market) -> None:
     """What docs/choreography.md says about latency, events and workflows: `-m long -s -k compared` prints it."""
-    orchestrated, choreographed, rounds = [], [], 20
+    orchestrated, choreographed, lengths_of_sagas, rounds = [], [], [], 20
     before = await fair.store.high_water_mark(), await market.store.high_water_mark()
     for number in range(rounds):
         what = request(market.catalogue.plain[number])
@@ -159,11 +159,12 @@ async def test_both_kinds_of_checkout_compared(fair: Market, market: Market) -> 
         handle = await market.client.start_workflow(Checkout.run, what, id=workflow_id, task_queue="sagas")
         await handle.result()
         orchestrated.append(perf_counter() - began)
+        lengths_of_sagas.append((await handle.describe()).history_length)
 
         what = request(fair.catalogue.plain[number])
         began = perf_counter()
         await submit(fair, what)
-        while (await fair.store.load(orders, what.order_id)).state.status is not OrderStatus.COMPLETED:
+        while (await fair.store.load(orders, what.order_id)).state.status is not OrderStatus.COMPLETED:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         choreographed.append(perf_counter() - began)
     lengths = await history_lengths(fair)

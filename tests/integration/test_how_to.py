@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from counteract.dev import EmbeddedTemporal
 from tests.page import Change, Command, File, Session, missing, parts
 
 pytestmark = pytest.mark.integration
@@ -40,7 +41,16 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(
     page: str, tmp_path: Path, app_url: str, database_url: str
 ) -> None:
-    variables = {"DATABASE_URL": app_url, "OWNER_URL": database_url}
+    await follow(page, tmp_path, {"DATABASE_URL": app_url, "OWNER_URL": database_url})
+
+
+async def test_the_page_about_reactions_does_what_it_says(
+    tmp_path: Path, app_url: str, temporal: EmbeddedTemporal
+) -> None:
+    await follow("react-to-events", tmp_path, {"DATABASE_URL": app_url, "TEMPORAL_ADDRESS": temporal.address})
+
+
+async def follow(page: str, tmp_path: Path, variables: Mapping[str, str]) -> None:
     for part in parts(PAGES / f"{page}.md"):
         match part:
             case File():
