@@ -170,7 +170,6 @@ async def test_both_kinds_of_checkout_compared(fair: Market, market: Market) -> 
     lengths = await history_lengths(fair)
     ours = len(await fair.store.read(after=before[0], up_to=await fair.store.high_water_mark(), limit=10_000))
     theirs = len(await market.store.read(after=before[1], up_to=await market.store.high_water_mark(), limit=10_000))
-    length = (await handle.describe()).history_length
     print(
         f"\norchestrated: {median(orchestrated):.3f} s, {theirs / rounds} events, 1 workflow, {median(lengths_of_sagas)} in its history"
     )
