@@ -9,5 +9,6 @@ await ReactionRunner(url, client, [ship]).run()
 
 from counteract.reactions.reaction import Reaction, Send, StartSaga, reacts_to
 from counteract.reactions.runner import ReactionRunner
+from counteract.saga.sending import SendCommand
 
-__all__ = ["Reaction", "ReactionRunner", "Send", "StartSaga", "reacts_to"]
+__all__ = ["Reaction", "ReactionRunner", "Send", "SendCommand", "StartSaga", "reacts_to"]

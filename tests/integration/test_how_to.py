@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from counteract.dev import EmbeddedTemporal
 from tests.page import Change, Command, File, Session, missing, parts
 from tests.servers import RedisServer, SearchServer
 
@@ -50,6 +51,12 @@ async def test_the_page_on_other_stores_does_what_it_says(tmp_path: Path, app_ur
     async with RedisServer.running(folder) as redis, SearchServer.running() as search:
         variables = {"DATABASE_URL": app_url, "REDIS_URL": redis.url, "OPENSEARCH_URL": search.url}
         await follow("project-to-other-stores", tmp_path, variables)
+
+
+async def test_the_page_about_reactions_does_what_it_says(
+    tmp_path: Path, app_url: str, temporal: EmbeddedTemporal
+) -> None:
+    await follow("react-to-events", tmp_path, {"DATABASE_URL": app_url, "TEMPORAL_ADDRESS": temporal.address})
 
 
 async def follow(page: str, folder: Path, variables: Mapping[str, str]) -> None:

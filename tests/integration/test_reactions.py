@@ -216,6 +216,13 @@ def test_a_parameter_of_another_event_is_refused() -> None:
         def wrong(event: CounterReset) -> None: ...
 
 
+def test_a_beginning_that_is_neither_now_nor_the_start_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="it begins at 'now' or at the 'start'"):
+
+        @reacts_to(Counted, from_="yesterday")  # type: ignore[arg-type]
+        def wrong(event: Counted) -> None: ...
+
+
 async def test_two_reactions_of_one_name_are_refused(world: World, app_url: str) -> None:
     reaction = hold(world)
     with pytest.raises(ConfigurationError, match="is there twice"):
