@@ -148,6 +148,8 @@ async def test_the_recovery_of_a_parent_undoes_a_child_that_has_completed(world:
 async def test_a_child_whose_parent_is_terminated_undoes_itself(world: World, trip: str) -> None:
     handle = await start_and_stay_in_the_outing(world, trip)
     await handle.terminate("by a person")
+    # The server tells the child in its own time.
+    await until(lambda: _is_to_be_cancelled(world, outing_of(trip)))
     world.company.gate.set()
     await until(lambda: _has_ended(world, outing_of(trip)))
 
@@ -206,6 +208,11 @@ def test_what_undoes_a_child_cannot_be_refused() -> None:
 async def _compensating(handle: Handle) -> bool:
     report: SagaReport | None = await handle.query("report", result_type=SagaReport)
     return report is not None and report.status in ("COMPENSATING", "STUCK")
+
+
+async def _is_to_be_cancelled(world: World, saga_id: str) -> bool:
+    history = await world.client.get_workflow_handle(saga_id).fetch_history()
+    return any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in history.events)
 
 
 async def _has_ended(world: World, saga_id: str) -> bool:
