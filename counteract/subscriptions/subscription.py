@@ -86,6 +86,7 @@ class Subscription:
             except ConfigurationError:
                 raise
             except Exception as error:
+                _stop_if_cancelled(error)
                 await asyncio.sleep(self._health.failed(error))
 
     async def _take_part(self) -> NoReturn:
@@ -174,6 +175,7 @@ class Subscription:
                         )
                         return await delivery.run(up_to=up_to)
             except Exception as error:
+                _stop_if_cancelled(error)
                 tries.failed += not is_outage(error)
                 await asyncio.sleep(self._health.failed(error))
 
@@ -193,3 +195,10 @@ async def _stopped(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_if_cancelled(error: Exception) -> None:
+    """A cancelled transaction whose connection is lost fails to roll back, and that error takes the cancellation's place."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError from error

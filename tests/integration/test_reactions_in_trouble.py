@@ -11,13 +11,15 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import WorkflowExecutionDescription
 
 from counteract.dev import EmbeddedTemporal
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.reactions import Reaction, ReactionRunner, Send, StartSaga, reacts_to
-from counteract.store import ANY
-from counteract.subscriptions import position_of
+from counteract.store import ANY, StoredEvent
+from counteract.subscriptions import Subscriber, Subscription, position_of
 from counteract.subscriptions.parked import parked_events, redrive
 from tests.counters import Counted, counter
 from tests.reacting import holding
@@ -194,3 +196,33 @@ async def test_who_is_slower_than_a_lease_over_a_batch_gets_through_it_all_the_s
         await caught_up(world, slow)
 
     assert set(asked) == {1, 2, 3, 4}
+
+
+class Stranded(Subscriber):
+    """Loses its connection in the middle of a batch, without noticing."""
+
+    name = "stranded"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.is_stranded = asyncio.Event()
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        pid = (await connection.execute(text("select pg_backend_pid()"))).scalar_one()
+        async with self.world.store.connection() as other:
+            await other.execute("select pg_terminate_backend(%s)", (pid,))
+        self.is_stranded.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_subscription_that_is_stopped_while_its_connection_is_lost_stops(world: World, app_url: str) -> None:
+    await count(world, 1)
+    stranded = Stranded(world)
+    task = asyncio.create_task(Subscription(app_url, stranded).run())
+    async with asyncio.timeout(20):
+        await stranded.is_stranded.wait()
+
+    task.cancel()
+    await asyncio.wait([task], timeout=10)
+
+    assert task.cancelled()
