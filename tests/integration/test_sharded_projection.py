@@ -176,7 +176,7 @@ def project(tmp_path: Path) -> Path:
 async def test_the_command_starts_the_other_processes_and_ends_them(
     store: PostgresEventStore, engine: AsyncEngine, app_url: str, project: Path
 ) -> None:
-    await write(store, 100)
+    await write(store, 200)
     most = 0
     rebuilding = asyncio.create_task(projections("rebuild", "totals", "--processes", "2", url=app_url, folder=project))
     while not rebuilding.done():
@@ -184,7 +184,7 @@ async def test_the_command_starts_the_other_processes_and_ends_them(
         await asyncio.sleep(0.02)
     rebuilt = await rebuilding
     assert (rebuilt.returncode, rebuilt.stdout) == (0, "totals is rebuilt and live\n"), rebuilt.stderr
-    assert await rows(engine) == all_rows(100)
+    assert await rows(engine) == all_rows(200)
     assert most == 2
     assert await processes(store) == set()
 
