@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from time import monotonic
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -140,7 +141,7 @@ class Delivery:
             if self._goes_one_by_one():
                 await self._handle_each(events, parked)
             elif others := await self._without_parked(events, parked):
-                await self._subscriber.handle(others, self._writer)
+                await _apart(self._subscriber.handle(others, self._writer))
         self._lease = moved
 
     async def _without_parked(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
@@ -191,12 +192,12 @@ class Delivery:
         await self._subscriber.handle([event], connection)
 
     async def _handle_alone(
-        self, event: StoredEvent, handle: Callable[[StoredEvent, AsyncConnection], Awaitable[None]]
+        self, event: StoredEvent, handle: Callable[[StoredEvent, AsyncConnection], Coroutine[Any, Any, None]]
     ) -> Exception | None:
         """What it failed with, all that it did through the connection undone. Raises what is no fault of the event's."""
         try:
             async with self._writer.begin_nested():
-                await handle(event, self._writer)
+                await _apart(handle(event, self._writer))
         except Exception as error:
             if is_outage(error):
                 raise
@@ -236,3 +237,8 @@ class Delivery:
         """Returns when something was appended, or after `timeout` seconds."""
         async for _ in self._reader.notifies(timeout=timeout, stop_after=1):
             pass
+
+
+async def _apart(work: Coroutine[Any, Any, None]) -> None:
+    """In a task of its own: one in which a TaskGroup has failed counts as being cancelled ever after, in Python before 3.13."""
+    await asyncio.create_task(work)
