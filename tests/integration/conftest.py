@@ -1,4 +1,5 @@
-"""The agency with its sagas, for the whole session, and folders in which PostgreSQL can have files of its own."""
+"""The agency with its sagas, for the whole session; a store to write to and an engine to look with; and folders in which PostgreSQL can have
+files of its own."""
 
 from __future__ import annotations
 
@@ -8,8 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.dev import EmbeddedTemporal
+from counteract.store import PostgresEventStore
+from counteract.store.connecting import async_engine
 from tests.travel import byways, detours, legs, patient
 from tests.travel.agency import Agency
 from tests.travel.following import SAGAS
@@ -23,6 +27,19 @@ async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
         temporal.address, SAGAS, workflows=[Trip, legs.Journey, *detours.DETOURS, *byways.BYWAYS, *patient.PATIENT]
     ):
         yield agency
+
+
+@pytest.fixture
+async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
+    async with PostgresEventStore.open(app_url) as store:
+        yield store
+
+
+@pytest.fixture
+async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = async_engine(app_url)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.errors import ConfigurationError
 from counteract.store import ANY, PostgresEventStore, StoredEvent
-from counteract.store.connecting import async_engine, connect
+from counteract.store.connecting import connect
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
@@ -54,19 +54,6 @@ class Diary(Subscriber):
                 for each in events
             ],
         )
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
 
 
 async def write(store: PostgresEventStore, events: int, *, streams: int = 20) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -17,7 +16,6 @@ from counteract.errors import StoreUnavailable
 from counteract.projections import Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuilding import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
 from tests.integration.test_rebuild import rows, running, totals, write
@@ -32,19 +30,6 @@ _CUT = """
     select count(pg_terminate_backend(pid)) from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid()
 """
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
 
 
 async def test_connections_that_are_cut_again_and_again_lose_and_repeat_nothing(

@@ -17,7 +17,6 @@ from counteract.errors import StoreError
 from counteract.projections import Increment, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuilding import SCHEMA, Progress, rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
 
@@ -46,19 +45,6 @@ def totals(*more: Column[Any], by: int = 1) -> Projection:
 
     projection.ignores(CounterReset)
     return projection
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
 
 
 @asynccontextmanager

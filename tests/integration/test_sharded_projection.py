@@ -17,7 +17,6 @@ from counteract.errors import ConfigurationError
 from counteract.projections import Effect, Increment, Patch, Projection, ProjectionRunner, reached
 from counteract.projections.rebuilding import Progress, rebuild, take_part
 from counteract.store import ANY, PostgresEventStore, StreamChange
-from counteract.store.connecting import async_engine
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_projections_command import projections
@@ -52,19 +51,6 @@ def sharded(*, seconds: float = 0.0) -> Projection:
 
     projection.ignores(CounterReset)
     return projection
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
 
 
 async def write(store: PostgresEventStore, events: int) -> int:
