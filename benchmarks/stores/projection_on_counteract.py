@@ -37,7 +37,7 @@ async def project(url: str) -> Answer:
     async with PostgresEventStore.open(url, pool_size=1) as store:
         end = await store.high_water_mark()
     began = time.perf_counter()
-    runner = ProjectionRunner(url, [projection], batch_size=1000)
+    runner = ProjectionRunner(url, [projection])
     running = asyncio.create_task(runner.run())
     await runner.reached(end, timeout=600)
     elapsed = time.perf_counter() - began

@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
-from counteract.projections.runner import ProjectionSubscriber
+from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import MasterKey, PostgresEventStore
@@ -77,7 +77,7 @@ async def rebuild(
     *,
     shards: int = 1,
     helpers: AbstractAsyncContextManager[object] | None = None,
-    batch_size: int = 2000,
+    batch_size: int = BATCH_SIZE,
     master_key: MasterKey | None = None,
     lock_timeout: float = 10.0,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -112,7 +112,7 @@ async def rebuild(
 
 
 async def take_part(
-    url: str, projection: Projection, shards: int, *, batch_size: int = 2000, master_key: MasterKey | None = None
+    url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: MasterKey | None = None
 ) -> NoReturn:
     """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
     _check_shards(projection, shards)

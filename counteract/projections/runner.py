@@ -14,10 +14,13 @@ from counteract.projections.inline import is_inline
 from counteract.projections.projection import Projection
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
-from counteract.projections.views import BATCH_SIZE, LONGEST_REFRESH, MaterializedView, ViewSubscriber
+from counteract.projections.views import LONGEST_REFRESH, MaterializedView, ViewSubscriber
 from counteract.store import MasterKey, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
+
+BATCH_SIZE = 5000
+"""Events, at the most. Who is behind writes a row once per batch, however many events change it."""
 
 
 class ProjectionRunner:
@@ -32,7 +35,7 @@ class ProjectionRunner:
         url: str,
         projections: Sequence[Projection | MaterializedView],
         *,
-        batch_size: int = 500,
+        batch_size: int = BATCH_SIZE,
         master_key: MasterKey | None = None,
     ) -> None:
         self._url = url
@@ -65,7 +68,7 @@ class ProjectionRunner:
                 url,
                 ViewSubscriber(url, view),
                 longest_batch=LONGEST_REFRESH,
-                batch_size=BATCH_SIZE,
+                batch_size=batch_size,
                 master_key=master_key,
                 within=view.within,
             )

@@ -26,7 +26,6 @@ from counteract.subscriptions.backoff import Backoff
 
 LONGEST_REFRESH = 600.0
 """Seconds. A process that dies is followed soon all the same."""
-BATCH_SIZE = 2000
 _MARK = "counteract view "
 # Without %-signs of the driver's own.
 _DIALECT: Dialect = create_mock_engine("postgresql+psycopg://", lambda *_: None, paramstyle="named").dialect

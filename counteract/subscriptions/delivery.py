@@ -20,6 +20,7 @@ from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.health import Health, is_outage
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.parking import Parking, reason, streams_to_redrive
 from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber
@@ -39,7 +40,6 @@ class Polling:
 class Terms:
     """How events are delivered."""
 
-    batch_size: int
     attempts: int
     """Of a batch as a whole, before its events are handled one by one and those that fail are parked."""
     polling: Polling
@@ -47,8 +47,9 @@ class Terms:
 
 @dataclass(slots=True)
 class Tries:
-    """Of the batch that comes next."""
+    """What one pair of connections hands on to the next, of the batch that comes next."""
 
+    pace: Pace
     failed: int = 0
     alone_until: int = 0
     """The position up to which the events are handled one by one."""
@@ -81,9 +82,7 @@ class Delivery:
         self._vault = vault
         self._health = health
         self._lag = lag
-        self._log = ReadingAhead(
-            reader, size=terms.batch_size, event_types=subscriber.event_types, condition=lease.condition
-        )
+        self._log = ReadingAhead(reader, pace=tries.pace, event_types=subscriber.event_types, condition=lease.condition)
         self._parking = Parking(lease.name, writer)
         self._tries = tries
         self._renewed_at = monotonic()
@@ -138,10 +137,11 @@ class Delivery:
             parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
             if self._subscriber.is_elsewhere and len(part := self._part(events, parked)) < len(events):
                 events, moved = part, await self._cut_short(moved, part[-1].position)
-            if self._goes_one_by_one():
-                await self._handle_each(events, parked)
-            elif others := await self._without_parked(events, parked):
-                await _apart(self._subscriber.handle(others, self._writer))
+            with self._tries.pace.measured(len(events)):
+                if self._goes_one_by_one():
+                    await self._handle_each(events, parked)
+                elif others := await self._without_parked(events, parked):
+                    await _apart(self._subscriber.handle(others, self._writer))
         self._lease = moved
 
     async def _without_parked(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
@@ -220,18 +220,19 @@ class Delivery:
         async with self._writer.begin():
             # It moves nothing, but as long as this goes on nobody else delivers the shard.
             moved = await self._move(self._lease.position)
-            positions = await self._parking.positions(stream, self._terms.batch_size)
+            positions = await self._parking.positions(stream, size := self._tries.pace.size)
             stored = await read_events_at(self._reader, positions)
             handled = []
-            for event in await opened_events(self._vault, self._reader, stored):
-                if error := await self._handle_alone(event, self._subscriber.redrive):
-                    await self._parking.failed_again(stream, event.position, reason(error))
-                    self._health.parked(stream, event.position, error)
-                    break
-                handled.append(event.position)
+            with self._tries.pace.measured(len(positions)):
+                for event in await opened_events(self._vault, self._reader, stored):
+                    if error := await self._handle_alone(event, self._subscriber.redrive):
+                        await self._parking.failed_again(stream, event.position, reason(error))
+                        self._health.parked(stream, event.position, error)
+                        break
+                    handled.append(event.position)
             await self._parking.unpark(handled)
         self._lease = moved
-        return len(handled) == len(positions) == self._terms.batch_size
+        return len(handled) == len(positions) == size
 
     async def _notified(self, *, timeout: float) -> None:  # noqa: ASYNC109 - running out is the usual case, no error
         """Returns when something was appended, or after `timeout` seconds."""

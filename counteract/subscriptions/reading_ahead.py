@@ -13,6 +13,7 @@ from counteract.store import StoredEvent
 from counteract.store.connecting import Connection
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.reading import read_events
+from counteract.subscriptions.pace import Pace
 
 # In seconds. A mark holds for good; but how far behind it a long way leaves a subscription should be known.
 _LOOK_AGAIN = 0.25
@@ -38,11 +39,11 @@ class ReadingAhead:
     """Pages of a shard. While one is handled, the server is at work on the next."""
 
     def __init__(
-        self, connection: Connection, *, size: int, event_types: Collection[str] | None, condition: str
+        self, connection: Connection, *, pace: Pace, event_types: Collection[str] | None, condition: str
     ) -> None:
         self.mark = HighWaterMark(connection)
         self._connection = connection
-        self._size = size
+        self._pace = pace
         self._event_types = event_types
         self._condition = condition
         self._looked_at = 0.0
@@ -76,12 +77,13 @@ class ReadingAhead:
         end = self.mark.position
         if end <= after:
             return Page(after, (), after, after)
+        limit = self._pace.size
         events = await read_events(
             self._connection,
             after=after,
             up_to=end,
-            limit=self._size,
+            limit=limit,
             event_types=self._event_types,
             condition=self._condition,
         )
-        return Page(after, events, events[-1].position if len(events) == self._size else end, end)
+        return Page(after, events, events[-1].position if len(events) == limit else end, end)

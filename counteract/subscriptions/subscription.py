@@ -26,6 +26,7 @@ from counteract.subscriptions.health import Health, is_outage
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
+from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
@@ -44,7 +45,7 @@ class Subscription:
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
     handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
-    It says so when it is further behind than `within`. A process that stands still in the middle of a batch keeps it for as long
+    A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is further behind than `within`. A process that stands still in the middle of a batch keeps it for as long
     as three leases, or three times `longest_batch` seconds where more must be allowed.
     """
 
@@ -71,7 +72,8 @@ class Subscription:
         self._shards = shards
         self._seconds = lease
         self._longest = longest_batch or lease
-        self._terms = Terms(batch_size, attempts, polling)
+        self._batch_size = batch_size
+        self._terms = Terms(attempts, polling)
         self._vault = Vault(master_key)
         self._health = Health(subscriber.name)
         self._lag = Lag(subscriber.name, within)
@@ -150,7 +152,7 @@ class Subscription:
 
     async def _serve(self, lease: Lease, *, up_to: int | None = None) -> None:
         """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
-        tries = Tries()
+        tries = Tries(Pace(self._batch_size, seconds=self._longest / 4))
         try:
             await self._deliver(lease, tries, up_to)
         finally:

@@ -256,6 +256,22 @@ async def test_what_was_read_ahead_is_void_once_it_has_started_over(
     assert len(seen) > 6
 
 
+class Laborious(Notebook):
+    """Takes its time for each event."""
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        await super().handle(events, connection)
+        await connection.execute(text("select pg_sleep(:seconds)"), {"seconds": 0.02 * len(events)})
+
+
+async def test_batches_become_as_small_as_can_be_handled_in_time(store: PostgresEventStore, database_url: str) -> None:
+    last = await write(store, 100)
+    # The database ends a transaction after three leases: all hundred would take 2 seconds, and 50 of them more than 0.9.
+    async with running(Subscription(database_url, Laborious(), lease=0.3)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == list(range(1, 101))
+
+
 async def test_one_that_is_behind_says_how_far_it_came(store: PostgresEventStore) -> None:
     with pytest.raises(ProjectionBehind, match="'nobody' is at position 0, not yet at 7"):
         await reached(store, "nobody", 7, timeout=0.01)
