@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
 from uuid import UUID, uuid5
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic_core import from_json, to_json
 
 from counteract.personal import personal_fields
 
 R = TypeVar("R")
 T = TypeVar("T")
+E = TypeVar("E", bound="Event")
 E_co = TypeVar("E_co", covariant=True, bound="Event")
+
+_NIL = UUID(int=0)
 
 
 class Message(BaseModel):
@@ -88,12 +93,10 @@ class StreamId(NamedTuple):
         return f"{self.aggregate_type}/{self.aggregate_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded(Generic[E_co]):
-    """An event as the store holds it."""
+class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
+    """An event as the store holds it. `Recorded.of` makes one that comes from nowhere, for a test of a handler."""
 
     event: E_co
-    event_id: UUID
     stream: StreamId
     version: int
     """1 for the stream's first event, without holes."""
@@ -101,8 +104,32 @@ class Recorded(Generic[E_co]):
     """The place in the global order: increasing, with holes."""
     recorded_at: datetime
     """UTC, by the database's clock."""
-    metadata: Mapping[str, Any]
-    """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known."""
+    id_bytes: bytes
+    metadata_json: str
+
+    @staticmethod
+    def of(
+        event: E,
+        stream: StreamId,
+        *,
+        version: int = 1,
+        position: int = 1,
+        recorded_at: datetime = datetime(2000, 1, 1, tzinfo=UTC),
+        event_id: UUID = _NIL,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Recorded[E]:
+        about = to_json(metadata or {}).decode()
+        return Recorded(event, stream, version, position, recorded_at, event_id.bytes, about)
+
+    @property
+    def event_id(self) -> UUID:
+        return UUID(bytes=self.id_bytes)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known. Parsed each time it is asked for."""
+        metadata: Mapping[str, Any] = from_json(self.metadata_json)
+        return metadata
 
 
 # Commands

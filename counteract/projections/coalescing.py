@@ -63,20 +63,21 @@ def coalesce(operations: Iterable[Operation], blank: Row) -> dict[Any, Change]:
     changes: dict[Any, Change] = {}
     for operation in operations:
         key = operation.key
-        changes[key] = _then(changes[key] if key in changes else Adjusted(), operation, blank)
+        change = changes.get(key)
+        changes[key] = _then(Adjusted() if change is None else change, operation, blank)
     return changes
 
 
 def _then(change: Change, operation: Operation, blank: Row) -> Change:
     match operation:
-        case Put(row=row):
-            return Replaced({**blank, **row})
-        case Patch(fields=fields):
-            return _patch(change, fields)
-        case Delete():
-            return Removed()
         case Increment(field=name, by=by):
             return _increment(change, name, by, blank)
+        case Patch(fields=fields):
+            return _patch(change, fields)
+        case Put(row=row):
+            return Replaced({**blank, **row})
+        case Delete():
+            return Removed()
         case _:
             assert_never(operation)
 
@@ -100,15 +101,15 @@ def _patch(change: Change, fields: Row) -> Change:
 
 def _increment(change: Change, name: str, by: Any, blank: Row) -> Change:
     match change:
-        case Replaced(row):
-            return Replaced(increased(row, {name: by}))
-        case Removed():
-            return Replaced(increased(blank, {name: by}))
         case Adjusted(fields=fields) if name in fields:
             fields[name] = by if fields[name] is None else fields[name] + by
         case Adjusted(added=added):
             change.creates = True
             added[name] = added[name] + by if name in added else by
+        case Replaced(row):
+            return Replaced(increased(row, {name: by}))
+        case Removed():
+            return Replaced(increased(blank, {name: by}))
         case _:
             assert_never(change)
     return change

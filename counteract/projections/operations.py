@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy.sql.dml import UpdateBase
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """The row is this from now on, whether there was one or not. Columns that it does not name get their defaults."""
 
     key: Any
     row: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """These fields of the row change. Where there is no row, nothing happens."""
 
     key: Any
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """There is no such row from now on."""
 
     key: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Increment:
+class Increment(msgspec.Struct, frozen=True):
     """A number grows, or with a negative `by` shrinks. Where there is no row, one is made of the columns' defaults.
 
     Null counts as 0.

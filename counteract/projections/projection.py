@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
-from typing import Any, Self, TypeVar, assert_never
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.schema import SchemaItem
@@ -15,7 +15,7 @@ from counteract.decider import event_classes_beside
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.inline import InlineProjection
-from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
+from counteract.projections.operations import Delete, Effect, Increment, Patch, Put
 from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
@@ -146,7 +146,9 @@ class Projection:
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
         operations = [result] if isinstance(result, _EFFECTS) else list(result)
-        if problems := list(self._problems(operations, recorded.stream.aggregate_id)):
+        # Looked at once for each shape, of which there are few.
+        are_known = self.shards == 1 and self._fitting.issuperset(map(_shape, operations))
+        if not are_known and (problems := list(self._problems(operations, recorded.stream.aggregate_id))):
             raise ConfigurationError(f"projection {self.name!r}, handler of {recorded.event.event_type}", problems)
         return operations
 
@@ -161,7 +163,6 @@ class Projection:
 
     def _problems(self, operations: Iterable[Effect], own: str) -> Iterable[str]:
         for operation in operations:
-            # Looked at once for each shape, of which there are few.
             if (shape := _shape(operation)) not in self._fitting:
                 if misfits := list(self._misfits(operation)):
                     yield from misfits
@@ -180,7 +181,7 @@ class Projection:
             return
         if len(_parts(operation.key)) != len(self._key):
             yield f"{operation} needs a key of {', '.join(self._key)}"
-        for name in _fields(operation):
+        for name in _NAMES[type(operation)](operation):
             if name not in self.table.columns:
                 yield f"{operation} names {name!r}, which is no column"
             elif name in self._key:
@@ -204,25 +205,21 @@ def _parts(key: Any) -> tuple[Any, ...]:
 
 
 _EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)
+# Of the columns that an operation names.
+_NAMES: Mapping[type, Callable[[Any], Iterable[str]]] = {
+    Put: lambda put: put.row,
+    Patch: lambda patch: patch.fields,
+    Delete: lambda _: (),
+    Increment: lambda increment: (increment.field,),
+}
 
 
-def _shape(operation: Effect) -> Hashable:
+def _shape(operation: Any) -> Hashable:
     """What two operations have in common that both fit a table, or both do not; None for what is no operation."""
-    if not isinstance(operation, Put | Patch | Delete | Increment):
+    names = _NAMES.get(type(operation))
+    if names is None:
         return None
-    return (type(operation), isinstance(operation.key, tuple) and len(operation.key), *_fields(operation))
-
-
-def _fields(operation: Operation) -> Iterable[str]:
-    match operation:
-        case Put(row=fields) | Patch(fields=fields):
-            return fields
-        case Increment(field=name):
-            return (name,)
-        case Delete():
-            return ()
-        case _:
-            assert_never(operation)
+    return (type(operation), isinstance(operation.key, tuple) and len(operation.key), *names(operation))
 
 
 def _problems(column: Column[Any]) -> Iterable[str]:

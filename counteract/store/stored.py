@@ -103,11 +103,11 @@ class EventDecoder(Generic[E]):
         except (UnknownEventType, UnreadableEvent) as error:
             raise error.at(stored.stream, stored.version, stored.position) from None
         return Recorded(
-            event=event,
-            event_id=stored.event_id,
-            stream=stored.stream,
-            version=stored.version,
-            position=stored.position,
-            recorded_at=stored.recorded_at,
-            metadata=stored.metadata,
+            event,
+            stored.stream,
+            stored.version,
+            stored.position,
+            stored.recorded_at,
+            stored.id_bytes,
+            stored.metadata_json,
         )

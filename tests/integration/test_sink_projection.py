@@ -8,11 +8,9 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import BigInteger, Column, Text, update
@@ -298,7 +296,7 @@ def test_statements_shards_and_inline_are_refused(name: str) -> None:
     def left(recorded: Recorded[Left]) -> UpdateBase:
         return update(projection.table).values(points="0")
 
-    recorded = Recorded(Left(), UUID(int=0), player("0"), 1, 1, datetime.now(UTC), {})
+    recorded = Recorded.of(Left(), player("0"))
     with pytest.raises(ConfigurationError, match="a statement changes tables of PostgreSQL, and its rows are in Redis"):
         projection.operations(recorded)
     for inline, shards in ((True, 1), (False, 2)):

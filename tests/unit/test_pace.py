@@ -63,7 +63,11 @@ def test_a_failure_makes_a_large_batch_small(clock: list[float]) -> None:
 
 def test_a_failure_after_too_long_halves_it(clock: list[float]) -> None:
     pace = Pace(3000, 4)
-    with pytest.raises(RuntimeError), pace.measured(500):
+
+    def fail() -> None:
         clock[0] += 5
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), pace.measured(500):
+        fail()
     assert pace.size == 250

@@ -37,7 +37,7 @@ def projection() -> Projection:
 
 
 def recorded(event: Event) -> Recorded[Any]:
-    return Recorded(event, UUID(int=1), StreamId("counter", "a"), 1, 1, datetime.now(UTC), {})
+    return Recorded.of(event, StreamId("counter", "a"))
 
 
 def stored(event_type: str, schema_version: int = 1, data: str = "{}") -> StoredEvent:
