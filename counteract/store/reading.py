@@ -25,6 +25,10 @@ _READ_SELECTED = (
 )
 # Few events share a correlation id, whatever the planner thinks: it must not go over the log until it has found them.
 _STORY = "(select * from events where metadata ->> 'correlation_id' = %(correlation_id)s offset 0) as story"
+# For a connection that reads the log page by page, some types of it: always along the index, from where the last page ended.
+# Planned by statistics that are behind the log, a few rows are expected of what are many, and for each page all of the log that
+# is left would be fetched and sorted.
+READS_IN_ORDER = "select set_config(name, 'off', false) from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_sort']) name"
 _READ_AT = f"select {STORED_COLUMNS} from events where position = any (%s) order by position"  # noqa: S608 - a constant
 _READ_ID = f"select {STORED_COLUMNS} from events where event_id = %s"  # noqa: S608 - a constant
 _READ_STREAM = (
@@ -84,7 +88,7 @@ async def read_events(
     """At most `limit` events after one position and up to another, a confirmed high water mark, in order.
 
     `condition` is SQL, and not from outside. The connection must be in autocommit mode: an older snapshot would miss
-    events below the mark.
+    events below the mark. For `event_types` it should be one that READS_IN_ORDER.
     """
     bounds = {"after": after, "up_to": up_to, "limit": limit}
     if event_types is None:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.notifying import CHANNEL
+from counteract.store.reading import READS_IN_ORDER
 from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
@@ -164,6 +165,7 @@ class Subscription:
                 with translated():
                     async with self._writer() as writer, await connect(self._url) as reader:
                         await reader.execute(f"listen {CHANNEL}")
+                        await reader.execute(READS_IN_ORDER)
                         delivery = Delivery(
                             self._subscriber,
                             self._terms,

@@ -256,6 +256,17 @@ async def test_what_was_read_ahead_is_void_once_it_has_started_over(
     assert len(seen) > 6
 
 
+async def test_a_log_that_has_no_statistics_yet_is_gone_over_once(store: PostgresEventStore, database_url: str) -> None:
+    last = (await store.append(counter("a"), [Counted()] * 5000, expect=ANY)).position
+    async with running(Subscription(database_url, Notebook(only="Counted"), batch_size=100)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    read = "select idx_tup_read, seq_tup_read from pg_stat_user_indexes join pg_stat_user_tables using (relid) where indexrelname = 'events_pkey'"
+    async with store.connection() as connection:
+        ((by_index, by_sequence),) = await (await connection.execute(read)).fetchall()
+    # Sorting what is left of it for each page would come to 125,000.
+    assert 5000 <= by_index + by_sequence <= 10_000
+
+
 class Laborious(Notebook):
     """Takes its time for each event."""
 
