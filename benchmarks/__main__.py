@@ -30,7 +30,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=7, help="alternating pairs per comparison (default: 7)")
     parser.add_argument("--sagas", type=int, default=200, help="sagas per measurement (default: 200)")
     parser.add_argument("--appends", type=int, default=3000, help="appends per measurement (default: 3000)")
-    parser.add_argument("--events", type=int, default=1_000_000, help="events that the log grows to (default: 1000000)")
+    parser.add_argument(
+        "--events",
+        type=int,
+        default=1_000_000,
+        help="events that the log grows to; a rebuild has 1000000 at the most (default: 1000000)",
+    )
     parser.add_argument("--durable", action="store_true", help="event store: let PostgreSQL wait for the disk")
     parser.add_argument("--no-page", action="store_true", help="leave the pages in docs/ as they are")
     return parser
