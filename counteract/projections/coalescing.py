@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, assert_never
 
+import msgspec
 from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.projections.operations import Delete, Effect, Increment, Operation, Patch, Put
@@ -13,76 +13,69 @@ from counteract.projections.operations import Delete, Effect, Increment, Operati
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Replaced:
+# Without gc: a batch makes thousands of them, and whatever counts towards a collection has all of the heap looked through.
+
+
+class Replaced(msgspec.Struct, frozen=True, gc=False):
     """The row is this, whatever it was."""
 
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True, gc=False):
     """The row is gone, if it was there."""
 
 
-@dataclass(slots=True)
-class Adjusted:
+class Adjusted(msgspec.Struct, gc=False):
     """The row changes from what it was. First it is patched if it is there; then, if `creates`, it is made if it is not.
 
     It grows in place: an operation more is the usual case, and must cost little.
     """
 
-    patched: dict[str, Any] = field(default_factory=dict)
+    patched: dict[str, Any] = {}
     creates: bool = False
-    added: dict[str, Any] = field(default_factory=dict)
+    added: dict[str, Any] = {}
     """Numbers to add."""
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = {}
     """What changes after the row is sure to be there."""
 
 
 Change = Replaced | Removed | Adjusted
 
+Changes = Mapping[Any, Change]
+"""By key."""
 
-def runs(effects: Iterable[Effect]) -> Iterator[Sequence[Operation] | UpdateBase]:
-    """In order: a statement sees what came before it, so operations are coalesced between statements only."""
-    operations: list[Operation] = []
+
+def coalesced(effects: Iterable[Effect], blank: Row) -> Iterator[Changes | UpdateBase]:
+    """What the effects come to. Operations become one change of a row up to the next statement, which sees what came before it.
+
+    `blank` is a row of the columns' defaults, without the key.
+    """
+    changes = dict[Any, Change]()
     for effect in effects:
-        if not isinstance(effect, UpdateBase):
-            operations.append(effect)
+        if isinstance(effect, UpdateBase):
+            if changes:
+                yield changes
+                changes = {}
+            yield effect
             continue
-        if operations:
-            yield operations
-            operations = []
-        yield effect
-    if operations:
-        yield operations
-
-
-def coalesce(operations: Iterable[Operation], blank: Row) -> dict[Any, Change]:
-    """What the operations come to, by key. `blank` is a row of the columns' defaults, without the key."""
-    changes: dict[Any, Change] = {}
-    for operation in operations:
-        key = operation.key
+        key = effect.key
         change = changes.get(key)
-        changes[key] = _then(Adjusted() if change is None else change, operation, blank)
-    return changes
+        changes[key] = _THEN[type(effect)](Adjusted() if change is None else change, effect, blank)
+    if changes:
+        yield changes
 
 
-def _then(change: Change, operation: Operation, blank: Row) -> Change:
-    match operation:
-        case Increment(field=name, by=by):
-            return _increment(change, name, by, blank)
-        case Patch(fields=fields):
-            return _patch(change, fields)
-        case Put(row=row):
-            return Replaced({**blank, **row})
-        case Delete():
-            return Removed()
-        case _:
-            assert_never(operation)
+def _put(_: Change, put: Put, blank: Row) -> Change:
+    return Replaced({**blank, **put.row})
 
 
-def _patch(change: Change, fields: Row) -> Change:
+def _delete(_: Change, __: Delete, ___: Row) -> Change:
+    return Removed()
+
+
+def _patch(change: Change, patch: Patch, _: Row) -> Change:
+    fields = patch.fields
     match change:
         case Replaced(row):
             return Replaced({**row, **fields})
@@ -99,20 +92,25 @@ def _patch(change: Change, fields: Row) -> Change:
     return change
 
 
-def _increment(change: Change, name: str, by: Any, blank: Row) -> Change:
-    match change:
-        case Adjusted(fields=fields) if name in fields:
-            fields[name] = by if fields[name] is None else fields[name] + by
-        case Adjusted(added=added):
-            change.creates = True
-            added[name] = added[name] + by if name in added else by
-        case Replaced(row):
-            return Replaced(increased(row, {name: by}))
-        case Removed():
-            return Replaced(increased(blank, {name: by}))
-        case _:
-            assert_never(change)
-    return change
+def _increment(change: Change, increment: Increment, blank: Row) -> Change:
+    name, by = increment.field, increment.by
+    if isinstance(change, Adjusted):
+        known = change.fields if name in change.fields else change.added
+        before = known.get(name)
+        known[name] = by if before is None else before + by
+        change.creates = True
+        return change
+    row = blank if isinstance(change, Removed) else change.row
+    return Replaced(increased(row, {name: by}))
+
+
+# By type, and not one case after another: for each operation there is little else to do.
+_THEN: Mapping[type[Operation], Callable[[Change, Any, Row], Change]] = {
+    Put: _put,
+    Patch: _patch,
+    Delete: _delete,
+    Increment: _increment,
+}
 
 
 def increased(row: Row, added: Row) -> Row:

@@ -12,7 +12,7 @@ from sqlalchemy.schema import SetTableComment
 from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError
-from counteract.projections.coalescing import coalesce, runs
+from counteract.projections.coalescing import coalesced
 from counteract.projections.writing import TableWriter
 from counteract.store import StoredEvent
 
@@ -46,11 +46,11 @@ class ProjectionTable:
         return await connection.run_sync(self._create, anew_if_changed)
 
     async def write(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        for run in runs(self._projection.operations_of(events)):
-            if isinstance(run, UpdateBase):
-                await connection.execute(run, execution_options=self._where)
+        for each in coalesced(self._projection.operations_of(events), self._writer.blank):
+            if isinstance(each, UpdateBase):
+                await connection.execute(each, execution_options=self._where)
             else:
-                await self._writer.write(connection, coalesce(run, self._writer.blank))
+                await self._writer.write(connection, each)
 
     def _create(self, connection: Connection, anew_if_changed: bool) -> bool:
         table, inspector = self._projection.table, inspect(connection)

@@ -36,9 +36,9 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.projections import Delete, Increment, Operation, Patch, Put
-from counteract.projections.coalescing import coalesce
 from counteract.projections.writing import TableWriter
 from counteract.store.connecting import async_engine
+from tests.coalescing import coalesce
 
 pytestmark = pytest.mark.integration
 

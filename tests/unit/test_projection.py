@@ -16,8 +16,9 @@ from counteract import Event, Recorded
 from counteract.errors import ConfigurationError, UnknownEventType
 from counteract.messages import StreamId
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, ProjectionRunner, Put
-from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesce, increased, runs
+from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesced, increased
 from counteract.store import StoredEvent
+from tests.coalescing import coalesce
 from tests.counters import Counted, CounterReset, Renamed
 
 pytestmark = pytest.mark.unit
@@ -250,8 +251,11 @@ def test_operations_are_coalesced_between_statements_only() -> None:
     first, second = update(table).values(count=1), delete(table)
     a, b, c = Increment("a", "count"), Increment("b", "count"), Increment("c", "count")
 
-    assert list(runs([a, b, first, second, c])) == [[a, b], first, second, [c]]
-    assert list(runs([])) == []
+    added = {key: Adjusted(creates=True, added={"count": 1}) for key in "abc"}
+
+    together = [{"a": added["a"], "b": added["b"]}, first, second, {"c": added["c"]}]
+    assert list(coalesced([a, b, first, second, c], BLANK)) == together
+    assert list(coalesced([], BLANK)) == []
 
 
 @pytest.mark.parametrize(
