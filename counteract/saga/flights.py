@@ -204,7 +204,8 @@ class Flights:
 
     async def _clear_the_way(self) -> None:
         """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
-        await self.leave_nothing_behind()
+        if not self.record.is_past_pivot:
+            await self.record.adopt(pivot=False)
         while self.ledger.unknown():
             await self.undo_unknown()
             await self._may_go_on()

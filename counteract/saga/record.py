@@ -22,6 +22,7 @@ from counteract.lifecycle import (
     Ending,
     Opened,
     Opening,
+    Parent,
     RecordedStep,
 )
 from counteract.messages import Command, CommandKind, Outcome, command_type
@@ -50,7 +51,7 @@ class Record:
     dispatcher: Dispatcher
     chronicle: Chronicle
     ledger: Ledger
-    parent_command: UUID | None = None
+    parent: Parent | None = None
     state: str = "forward"
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
@@ -58,7 +59,7 @@ class Record:
 
     @classmethod
     def after(
-        cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: UUID | None
+        cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: Parent | None
     ) -> Record:
         """As the run before, if this one continues it, has left it."""
         record = cls(dispatcher, chronicle, ledger, parent)
@@ -159,7 +160,6 @@ class Record:
         """What the saga's end is held against; None where no record is kept."""
         if self.dispatcher.epoch is None:
             return None
-        done = self.counted()
         return Ending(
             run_id=self.dispatcher.run_id,
             saga_type=self.dispatcher.saga_type,
@@ -167,21 +167,26 @@ class Record:
             epoch=self.dispatcher.epoch,
             who=self.dispatcher.who,
             why=why,
-            done=tuple(done.values()) if state == "completed" else (),
-            keys=tuple(done) if state == "completed" else (),
-            skipped=self.skipped(),
+            **self.counted(everything=state == "completed"),
         )
 
-    def counted(self) -> dict[str, UUID]:
-        """The commands that took effect and stand, as far as this run knows, by their keys."""
-        return {
-            step.dispatch_key: self.dispatcher.id_of(step.dispatch_key)
+    def counted(self, *, everything: bool = True) -> dict[str, Any]:
+        """What this run counts on, as the store is told: what took effect and stands, and what a person gave up."""
+        standing = [
+            step
             for step in self.ledger.steps
-            if step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped or step.is_child)
+            if everything and step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped)
+        ]
+        own = [step for step in standing if not step.is_child]
+        return {
+            "done": self._ids(own),
+            "keys": tuple(step.dispatch_key for step in own),
+            "children": self._ids([step for step in standing if step.is_child]),
+            "skipped": self._ids([step for step in self.ledger.steps if step.given_up]),
         }
 
-    def skipped(self) -> tuple[UUID, ...]:
-        return tuple(self.dispatcher.id_of(step.dispatch_key) for step in self.ledger.steps if step.given_up)
+    def _ids(self, steps: Sequence[Step]) -> tuple[UUID, ...]:
+        return tuple(self.dispatcher.id_of(step.dispatch_key) for step in steps)
 
     async def look_again(self) -> None:
         """The store says otherwise: read what it has, of what the code has come by too."""
@@ -197,7 +202,7 @@ class Record:
             run_id=self.dispatcher.run_id,
             this_run=info.run_id,
             saga_type=self.dispatcher.saga_type,
-            parent_command=self.parent_command,
+            parent=self.parent,
         )
 
     async def _take_up(self, name: str) -> None:
