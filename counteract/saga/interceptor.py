@@ -130,7 +130,7 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             await workflow.wait([body])
         except asyncio.CancelledError:
             saga = instance._saga
-            if saga is None or not (saga.under_way or saga.course.is_completed):
+            if saga is None or not (saga.under_way or saga.stands):
                 body.cancel()
             elif saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
