@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counteract.cli.application import declared
+from counteract.cli.application import declared, setting
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def doctor(
         bool | None,
         typer.Option(
             "--temporal/--no-temporal",
-            help="Look at the Temporal server too; by default if there is an address, or sagas are named in pyproject.toml.",
+            help="Look at the Temporal server too; by default if there is an address, or sagas or a client are named in pyproject.toml.",
         ),
     ] = None,
     task_queue: Annotated[
@@ -53,7 +53,8 @@ def doctor(
     Connect as the application does: its rights and its settings are looked at too.
     """
     if temporal is None:
-        temporal = bool(address or task_queue or "TEMPORAL_ADDRESS" in os.environ or declared("sagas"))
+        named = declared("sagas") or setting("client")
+        temporal = bool(address or task_queue or "TEMPORAL_ADDRESS" in os.environ or named)
     findings = _examined(database_url, patience, temporal=temporal, on=(address, namespace, task_queue or ()))
     found = asyncio.run(_told(findings, shown=not as_json))
     is_well = all(each.verdict != "problem" for each in found)

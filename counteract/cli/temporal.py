@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.application import imported, named_modules
+from counteract.cli.client import own_client, unreachable
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
@@ -27,31 +28,35 @@ Sagas = Annotated[
 ]
 
 
-class TemporalUnreachable(CounteractError):
-    """The Temporal server does not answer: start it, or correct the address."""
+async def connected(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
+    """The application's own client, or else one by Temporal's own environment configuration, with the engine's plugin.
 
-
-async def connected(address: str | None, namespace: str | None) -> Client:
-    """A client by Temporal's own environment configuration, with the engine's plugin."""
+    `lazy`: no server will be asked, so none need answer. Raises TemporalUnreachable, and ConfigurationError.
+    """
     from temporalio.client import Client
-    from temporalio.envconfig import ClientConfig
     from temporalio.service import RPCError
 
     from counteract.plugin import CounteractPlugin
 
-    given = {"target_host": address, "namespace": namespace}
-    config: dict[str, Any] = {
-        "target_host": "localhost:7233",
-        **ClientConfig.load_client_connect_config(),
-        **{name: value for name, value in given.items() if value},
-    }
+    config = _config(address, namespace) | ({"lazy": True} if lazy else {})
+    if own := own_client():
+        return await own.connect(config)
     try:
         return await Client.connect(**config, plugins=[CounteractPlugin()])
     except (RuntimeError, RPCError) as error:
-        target = config["target_host"]
-        raise TemporalUnreachable(
-            f"no Temporal server answers at {target}: give --address or set TEMPORAL_ADDRESS"
-        ) from error
+        raise unreachable(config) from error
+
+
+def _config(address: str | None, namespace: str | None) -> dict[str, Any]:
+    from temporalio.envconfig import ClientConfig
+
+    given = {"target_host": address, "namespace": namespace}
+    return {
+        "target_host": "localhost:7233",
+        "namespace": "default",
+        **ClientConfig.load_client_connect_config(),
+        **{name: value for name, value in given.items() if value},
+    }
 
 
 @asynccontextmanager
