@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.application import declared, setting
+from counteract.cli.showing import safe, say_document
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def doctor(
     found = asyncio.run(_told(findings, shown=not as_json))
     is_well = all(each.verdict != "problem" for each in found)
     if as_json:
-        print(json.dumps({"ok": is_well, "checks": [asdict(each) for each in found]}))
+        say_document({"ok": is_well, "checks": [asdict(each) for each in found]})
     if not is_well:
         raise typer.Exit(1)
 
@@ -99,8 +99,8 @@ def _show(console: Console, finding: Finding) -> None:
 
     line = Text.assemble(
         (finding.verdict.ljust(_VERDICT_WIDTH), _STYLES[finding.verdict]),
-        f"  {finding.check.ljust(_CHECK_WIDTH)}  {finding.what}",
+        f"  {finding.check.ljust(_CHECK_WIDTH)}  {safe(finding.what)}",
     )
     console.print(line, soft_wrap=True)
     if finding.remedy:
-        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {finding.remedy}"), soft_wrap=True)
+        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {safe(finding.remedy)}"), soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.client import own_client
+from counteract.cli.showing import safe_lines, say
 from counteract.cli.temporal import Address, Namespace, Query, Sagas, connected, sagas_in
 from counteract.errors import CounteractError
 
@@ -49,10 +50,10 @@ async def _replay(
         count += 1
         try:
             await run(history, workflows, client=client)
-            print(f"✓ {history.workflow_id}")
+            say(f"✓ {history.workflow_id}")
         except ReplayFailed as failure:
             failed += 1
-            print(f"✗ {failure}")
+            print(f"✗ {safe_lines(str(failure))}")
     if not count:
         raise CounteractError(f"no histories in {folder}: record some with `counteract record`")
     print(f"{count - failed} of {count} replay")

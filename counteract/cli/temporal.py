@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,12 +14,15 @@ from counteract.cli.client import own_client, unreachable
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import Client
+    from temporalio.client import Client, WorkflowHandle
+
+    from counteract.saga import SagaReport
 
 Address = Annotated[
     str | None, typer.Option(help="Host and port of the Temporal server; by default TEMPORAL_ADDRESS or the profile's.")
 ]
 Namespace = Annotated[str | None, typer.Option(help="By default TEMPORAL_NAMESPACE or the profile's.")]
+WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
 Query = Annotated[str | None, typer.Option(help="A list filter, such as \"SagaStatus = 'COMPENSATED'\".")]
 Sagas = Annotated[
     list[str] | None,
@@ -26,6 +30,8 @@ Sagas = Annotated[
         "--sagas", metavar="MODULE", help="Where the sagas are; by default [tool.counteract] sagas of pyproject.toml."
     ),
 ]
+
+ANSWER_LIMIT = timedelta(seconds=10)
 
 
 async def connected(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
@@ -76,6 +82,17 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
         queue = f"the task queue {task_queue!r}" if task_queue else "its task queue"
         hint = f"no worker answered: is one running for {queue}?" if silent else error.message
         raise CounteractError(hint) from error
+
+
+async def report_of(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
+    """What the saga says of itself, whether it is open or not. Raises CounteractError where no worker answers for it."""
+    from counteract.saga import SagaReport
+
+    async with told(task_queue):
+        report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
+    if report is None:
+        raise CounteractError(f"the saga {handle.id} has not begun: wait for it, or start its worker")
+    return report
 
 
 async def matching(client: Client, query: str) -> AsyncIterator[str]:
