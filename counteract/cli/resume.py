@@ -44,9 +44,9 @@ async def _resume(workflow_id: str, address: str | None, namespace: str | None) 
             return
         if description.status is WorkflowExecutionStatus.COMPLETED:
             raise _completed(workflow_id)
+        await _check_recovery(client, description)
     _check(workflow_id, await report_of(handle, description.task_queue))
     async with told():
-        await _check_recovery(client, description)
         run_id = await _reset(client, description)
     say(f"{workflow_id} goes forward again, in the run {run_id}")
 

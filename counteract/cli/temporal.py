@@ -31,6 +31,8 @@ Sagas = Annotated[
     ),
 ]
 
+_UNKNOWN_ENCODING = "Unknown payload encoding"
+"""What the SDK's KeyError says, which has no type of its own."""
 ANSWER_LIMIT = timedelta(seconds=10)
 
 
@@ -77,6 +79,13 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
         raise CounteractError(f"refused: {getattr(error.cause, 'message', error.cause)}") from error
     except WorkflowQueryFailedError as error:
         raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
+    except KeyError as error:
+        if _UNKNOWN_ENCODING not in str(error):
+            raise
+        raise CounteractError(
+            f"{error.args[0]}: the payloads are encoded, and the commands are given the codec by the application's own "
+            'client: set `[tool.counteract] client = "module:function"` in pyproject.toml'
+        ) from error
     except RPCError as error:
         silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
         queue = f"the task queue {task_queue!r}" if task_queue else "its task queue"

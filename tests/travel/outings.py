@@ -37,15 +37,6 @@ class Outing(SagaWorkflow):
             return [held.reference, authorized.reference, paid.reference]
 
 
-@workflow.defn(name="Outing")
-class CheapOuting(Outing):
-    """As a careless change would leave it: it sets less money aside."""
-
-    @workflow.run
-    async def run(self, request: OutingRequest) -> list[str]:
-        return await super().run(request.model_copy(update={"amount": request.amount - 1}))
-
-
 @workflow.defn
 class CardOuting(SagaWorkflow):
     """Set money aside, and pay by card: the pivot is outside."""

@@ -45,7 +45,8 @@ class Seal(PayloadCodec, WithSerializationContext):
     def _opened(self, payload: Payload) -> Payload:
         if payload.metadata["encoding"] != SEALED:
             return payload
-        if payload.metadata["key"] != self.workflow.encode():
+        # Without a context it takes any key, as one that asks a server for it would.
+        if self.workflow and payload.metadata["key"] != self.workflow.encode():
             raise ValueError(f"{self.workflow!r} is not the key")
         return Payload.FromString(payload.data[::-1])
 

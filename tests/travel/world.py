@@ -29,11 +29,12 @@ from tests.travel.outings import CardOuting, Errand, HurriedOuting, Outing, Outi
 
 
 class Post(Interceptor):
-    """Between the server and the bank: it loses orders before they are carried out, or their answers afterwards."""
+    """Between the server and the bank: it loses orders before they are carried out or delays them, or loses their answers."""
 
     def __init__(self) -> None:
         self.loses_orders: set[str] = set()
         self.loses_answers: set[str] = set()
+        self.delays: set[str] = set()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         post = self
@@ -43,6 +44,8 @@ class Post(Interceptor):
                 name = activity.info().activity_type
                 if name in post.loses_orders:
                     raise ApplicationError("the order was lost", non_retryable=True)
+                if name in post.delays:
+                    raise ApplicationError("no post today", next_retry_delay=timedelta(seconds=0.2))
                 result = await super().execute_activity(input)
                 if name in post.loses_answers:
                     raise ApplicationError("the answer was lost", non_retryable=True)
