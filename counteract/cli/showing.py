@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rich.console import RenderableType
+
     from counteract.store import StoredEvent
 
 AsJson = Annotated[
@@ -49,18 +51,24 @@ def say_document(fields: object) -> None:
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """As wide as it is: an id that is cut cannot be copied, and a pipe has no width."""
-    from rich.console import Console
-    from rich.measure import Measurement
+    """Nothing is cut: an id of which a part is missing cannot be copied, and a pipe has no width."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
+    say_whole(table)
+
+
+def say_whole(drawing: RenderableType) -> None:
+    """A table or a tree as wide as it is."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
     endless = Console(width=_ENDLESS)
-    width = Measurement.get(endless, endless.options, table).maximum
-    Console(width=width, soft_wrap=True).print(table)
+    width = Measurement.get(endless, endless.options, drawing).maximum
+    Console(width=width, soft_wrap=True, highlight=False).print(drawing)
 
 
 def is_for_programs(as_json: bool | None) -> bool:

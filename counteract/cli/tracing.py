@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counteract.cli.showing import AsJson, document, is_for_programs, safe, say_document
+from counteract.cli.showing import AsJson, document, is_for_programs, safe, say_document, say_whole
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -60,14 +60,13 @@ def trace(
         for depth, node in (step for root in roots for step in root.walk()):
             say_document({"depth": depth, "id": node.id, "cause": node.cause, **node.facts})
         return
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
     tree = Tree(Text(safe(correlation_id)), highlight=False)
     for root in roots:
         _grow(tree, root)
-    Console(soft_wrap=True, highlight=False).print(tree)
+    say_whole(tree)
 
 
 async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
