@@ -95,10 +95,21 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
 
 async def report_of(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
     """What the saga says of itself, whether it is open or not. Raises CounteractError where no worker answers for it."""
+    from temporalio.client import WorkflowQueryFailedError
+    from temporalio.service import RPCError
+
     from counteract.saga import SagaReport
 
     async with told(task_queue):
-        report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
+        try:
+            report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
+        except (RPCError, WorkflowQueryFailedError, KeyError):
+            raise
+        except Exception as error:
+            raise CounteractError(
+                f"the report of {handle.id} cannot be read ({type(error).__name__}: {error}): "
+                "is the codec of [tool.counteract] client the one that its worker has?"
+            ) from error
     if report is None:
         raise CounteractError(f"the saga {handle.id} has not begun: wait for it, or start its worker")
     return report

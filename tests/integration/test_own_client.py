@@ -144,6 +144,20 @@ async def test_without_the_codec_a_command_says_what_is_missing(
     assert len(shown.stderr.splitlines()) == 1
 
 
+async def test_a_codec_that_cannot_read_a_saga_is_named(
+    sealed_world: World, temporal: EmbeddedTemporal, project: Path, trip: str
+) -> None:
+    await (await begin(sealed_world, trip, Outing)).result()
+    (project / "pyproject.toml").write_text(PYPROJECT.replace(":connect", ":connect_without_key"))
+
+    shown = await run(project, "sagas", "show", trip, "--address", temporal.address)
+
+    assert shown.stderr == (
+        f"the report of {trip} cannot be read (ValueError: the key is lost): "
+        "is the codec of [tool.counteract] client the one that its worker has?\n"
+    )
+
+
 async def test_the_doctor_uses_it_and_names_what_is_wrong_with_it(temporal: EmbeddedTemporal, project: Path) -> None:
     checked = json.loads((await run(project, "doctor", "--json", "--address", temporal.address)).stdout)["checks"]
     assert [each["verdict"] for each in checked if each["check"] == "temporal"] == ["ok"]

@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -22,7 +23,7 @@ from tests.travel.world import World
 
 pytestmark = pytest.mark.integration
 
-Handle = WorkflowHandle[Purchase, str]
+Handle = WorkflowHandle[Any, Any]
 
 
 async def sagas(temporal: EmbeddedTemporal, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,7 @@ async def paid(world: World, trip: str) -> Handle:
     """A saga that is past its pivot, and whose receipt does not get through."""
     world.post.delays.add("SendReceipt")
     request = OutingRequest(account="ann", trip=trip, amount=60)
-    handle = await world.client.start_workflow(Purchase.run, request, id=trip, task_queue=world.queue)
+    handle: Handle = await world.client.start_workflow(Purchase.run, request, id=trip, task_queue=world.queue)
     async with asyncio.timeout(15):
         while "SendReceipt" not in str(await handle.query("report")):
             pass
@@ -45,7 +46,8 @@ async def resumed(world: World, temporal: EmbeddedTemporal, trip: str) -> str:
     world.post.delays.clear()
     said = await sagas(temporal, "resume", trip)
     assert re.fullmatch(rf"{trip} goes forward again, in the run [-0-9a-f]{{36}}\n", said.stdout), said
-    return await world.client.get_workflow_handle_for(Purchase.run, trip).result()
+    result: str = await world.client.get_workflow_handle(trip).result()
+    return result
 
 
 async def test_a_saga_that_was_terminated_past_its_pivot_goes_forward_again(
@@ -119,7 +121,7 @@ async def test_a_saga_that_recovery_has_undone_is_not_resumed(
     world: World, temporal: EmbeddedTemporal, trip: str
 ) -> None:
     request = OutingRequest(account="ann", trip=trip, amount=60, nap=60)
-    handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
+    handle: Handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
     async with asyncio.timeout(15):
         while "'applied'" not in str(await handle.query("report")):
             pass

@@ -32,7 +32,7 @@ class Journey:
         await self._check_in(Suitcase(tags=TAGS))
 
     async def _check_in(self, suitcase: Suitcase) -> None:
-        await workflow.execute_activity(check_in, suitcase, start_to_close_timeout=timedelta(seconds=10))  # type: ignore[arg-type]
+        await workflow.execute_activity("CheckIn", suitcase, start_to_close_timeout=timedelta(seconds=10))
 
 
 @workflow.defn(name="Journey")

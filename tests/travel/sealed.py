@@ -51,9 +51,25 @@ class Seal(PayloadCodec, WithSerializationContext):
         return Payload.FromString(payload.data[::-1])
 
 
+class KeyLost(PayloadCodec):
+    """Opens nothing."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise ValueError("the key is lost")
+
+
 CONVERTER = dataclasses.replace(DataConverter.default, payload_codec=Seal())
 
 
 async def connect(lifecycle: LifecycleRecorder | None = None, **config: Any) -> Client:
     """What `[tool.counteract] client` names."""
     return await Client.connect(**config, data_converter=CONVERTER, plugins=[CounteractPlugin(lifecycle)])
+
+
+async def connect_without_key(**config: Any) -> Client:
+    """As after a key was changed."""
+    converter = dataclasses.replace(DataConverter.default, payload_codec=KeyLost())
+    return await Client.connect(**config, data_converter=converter, plugins=[CounteractPlugin()])
