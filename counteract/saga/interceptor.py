@@ -6,7 +6,6 @@ And carries where a dispatch's sender stands, beside the dispatch, from the saga
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from temporalio import activity, workflow
@@ -106,7 +105,7 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
     def start_activity(self, call: StartActivityInput) -> workflow.ActivityHandle[Any]:
         dispatch = call.args[1] if len(call.args) > 1 else None
         if isinstance(dispatch, Dispatch) and dispatch.standing is not None:
-            call = replace(call, headers={**call.headers, STANDING: self._written(dispatch.standing)})
+            call.headers = {**call.headers, STANDING: self._written(dispatch.standing)}
         return self.next.start_activity(call)
 
     def _written(self, standing: Standing) -> Payload:
