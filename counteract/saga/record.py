@@ -255,7 +255,8 @@ class Record:
             found += page
             if not page:
                 break
-        return {step.key: step for step in found}
+        # The workflow id may have been used before.
+        return {step.key: step for step in found if step.command_id == self.dispatcher.id_of(step.key)}
 
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
         try:
