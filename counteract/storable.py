@@ -1,0 +1,194 @@
+"""What comes back from JSON, and from PostgreSQL, as it went in: text without U+0000, numbers that are finite, values that are equal."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
+NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it came in"
+NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
+NOT_FINITE = "holds NaN or an infinite number, which JSON has not: leave it out"
+
+MAX_TEXT = 4000
+"""The most characters of a cause or a reason that are kept."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_DEEPEST = 50
+
+
+class Unstorable(ValueError):
+    """What is wrong with a value, as the end of a sentence about it. Never quotes the value, which may be personal."""
+
+
+def read_back(value: Any, read: Callable[[str], Any], write: Callable[[Any], bytes] | None = None) -> str:
+    """The value as JSON that `read` reads back as an equal value. Raises Unstorable."""
+    data = written(value, write)
+    check_equal(value, data, read)
+    return data
+
+
+def written(value: Any, write: Callable[[Any], bytes] | None = None) -> str:
+    """The value as JSON that PostgreSQL can store. Raises Unstorable."""
+    try:
+        data = (write(value) if write else to_json(value, inf_nan_mode="null")).decode()
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise Unstorable(NO_UTF8 if "surrogates" in str(error) else f"is not JSON: {error}") from None
+    # An escaped backslash before "u0000" is harmless text.
+    if "\\u0000" in data and "\\u0000" in data.replace("\\\\", ""):
+        raise Unstorable(NUL)
+    if "NaN" in data or "Infinity" in data:
+        _check_finite(data)
+    return data
+
+
+def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
+    """Raises Unstorable where the JSON comes back as something else than the value."""
+    try:
+        back = read(data)
+    except ValidationError as error:
+        problems = [f"{dotted(each['loc']) or 'it'}: {each['msg']}" for each in _errors(error)]
+        raise Unstorable(f"could not be read back ({'; '.join(problems)}): correct the value, or its declaration") from None
+    if type(back) is type(value) and back == value:
+        return
+    if problem := _difference(value, back, ""):
+        raise Unstorable(problem)
+
+
+def listed(error: ValidationError) -> list[dict[str, str]]:
+    """The fields of a validation error, without what was in them: it may be personal data, and errors end up in logs."""
+    return [{"field": dotted(each["loc"]), "error": each["msg"], "type": each["type"]} for each in _errors(error)]
+
+
+def dotted(location: tuple[int | str, ...]) -> str:
+    """`lines.0.quantity`."""
+    return ".".join(map(str, location))
+
+
+def storable_text(text: str, most: int = MAX_TEXT) -> str:
+    """The text with a replacement character for each one that cannot be stored, cut to so many characters."""
+    shown = _UNSTORABLE.sub(_REPLACEMENT, text[:most])
+    return shown if len(text) <= most else shown + "…"
+
+
+def storable(value: Any) -> Any:
+    """The value as JSON values that can be stored, whatever it is: text is cleaned, and what is no JSON is put in words."""
+    try:
+        plain = to_jsonable_python(value, inf_nan_mode="strings", fallback=_in_words)
+    except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+        plain = _in_words(value)
+    return _cleaned(plain, 0)
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """The text, cleaned, cut so that its JSON takes at most so many bytes."""
+    shown = storable_text(text, most_bytes)
+    while len(to_json(shown)) > most_bytes:
+        shown = shown[: -max(2, len(shown) // 20)] + "…"
+    return shown
+
+
+def _errors(error: ValidationError) -> Any:
+    return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def _check_finite(data: str) -> None:
+    try:
+        from_json(data, allow_inf_nan=False)
+    except ValueError:
+        raise Unstorable(NOT_FINITE) from None
+
+
+def _difference(sent: Any, back: Any, where: str) -> str | None:
+    """The first field that came back as something else, in words; None where only the way of saying it differs."""
+    if isinstance(sent, Mapping) and isinstance(back, Mapping):
+        if sent.keys() != back.keys():
+            return _changed(where, "comes back with other keys")
+        return _first(sent, back, where, sent)
+    # JSON has one kind of array: a tuple where any sequence will do is no other value as a list.
+    if isinstance(sent, list | tuple | deque) and isinstance(back, list | tuple | deque):
+        if len(sent) != len(back):
+            return _changed(where, "comes back with another length")
+        return _first(dict(enumerate(sent)), dict(enumerate(back)), where, range(len(sent)))
+    if _fields(sent) is not None and type(sent) is type(back):
+        own, other = _fields(sent) or {}, _fields(back) or {}
+        return _first(own, other, where, own)
+    if _same(sent, back):
+        return None
+    return _changed(where, _other_type(sent, back))
+
+
+def _first(sent: Mapping[Any, Any], back: Mapping[Any, Any], where: str, keys: Any) -> str | None:
+    for key in keys:
+        inner = f"{where}.{key}" if where else str(key)
+        if problem := _difference(sent[key], back.get(key), inner):
+            return problem
+    return None
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, BaseModel):
+        own = {name: getattr(value, name, None) for name in type(value).model_fields}
+        return own | (value.model_extra or {})
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name, None) for each in fields(value)}
+    return None
+
+
+def _same(sent: Any, back: Any) -> bool:
+    if isinstance(sent, datetime) and isinstance(back, datetime) and sent.tzinfo and back.tzinfo:
+        # Python calls a moment in a gap or a fold of local time equal to no other.
+        return sent.astimezone(UTC) == back.astimezone(UTC)
+    if type(sent) is type(back) and type(sent).__eq__ is object.__eq__:
+        return to_json(sent, inf_nan_mode="constants") == to_json(back, inf_nan_mode="constants")
+    try:
+        return bool(sent == back)
+    except Exception:  # Whatever a class of the user's makes of it.
+        return False
+
+
+def _other_type(sent: Any, back: Any) -> str:
+    if isinstance(sent, float) and sent != sent or sent in (float("inf"), float("-inf")):  # noqa: PLR0124 - it is NaN
+        return NOT_FINITE
+    if type(sent) is type(back):
+        return f"comes back as another {type(sent).__name__}: let it be read as it is written"
+    was, becomes = type(sent).__name__, type(back).__name__
+    return f"is a {was} and comes back as a {becomes}: declare the field as {was}, or give it a {becomes}"
+
+
+def _changed(where: str, what: str) -> str:
+    return f"{where} {what}" if where else what
+
+
+def _in_words(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # Whatever a class of the user's makes of it.
+        return f"<{type(value).__name__}>"
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    match value:
+        case str():
+            return storable_text(value)
+        case bool() | None:
+            return value
+        case int():
+            # What is longer is written, and not read.
+            return value if abs(value) < 10**4000 else storable_text(hex(value))
+        case float():
+            return value
+        case dict() | list() if depth >= _DEEPEST:
+            return "…"
+        case dict():
+            return {storable_text(str(key)): _cleaned(each, depth + 1) for key, each in value.items()}
+        case list():
+            return [_cleaned(each, depth + 1) for each in value]
+    return storable_text(_in_words(value))
