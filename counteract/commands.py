@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -40,15 +41,18 @@ def command_type(name: str, service: str | None = None) -> type[Command[Any]]:
     services = ", ".join(sorted(each.spec.service for each in candidates))
     raise ConfigurationError(
         f"{len(candidates)} commands are called {name}, and it is not known which is meant",
-        [f"it was sent by a release that did not say to which service: of {services}, leave all but one unimported here"],
+        [
+            f"it was sent by a release that did not say to which service: of {services}, leave all but one unimported here"
+        ],
     )
 
 
-def namesakes() -> list[str]:
-    """What is wrong where two command classes have one name in one service: an undo could go to the wrong one."""
+def namesakes(services: Collection[str] | None = None) -> list[str]:
+    """What is wrong where two command classes have one name in one service (default: any): an undo could go to the wrong
+    one."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for each in subclasses(Command):
-        if "spec" in each.__dict__:
+        if "spec" in each.__dict__ and (services is None or each.spec.service in services):
             # A module that a workflow's sandbox imports anew makes classes anew, of the same full name.
             places = found.setdefault((each.spec.service, each.__name__), {})
             places[f"{each.__module__}.{each.__qualname__}"] = None

@@ -80,6 +80,8 @@ class LostStep(Message):
 
     key: str
     command_type: str
+    service: str | None = None
+    """None: written by a release that did not say."""
     command: dict[str, object]
 
 

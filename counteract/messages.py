@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from counteract.errors import InvalidDeclaration
-from counteract.options import Retry as Retry  # Part of what a command declares.
+from counteract.options import Retry as Retry  # noqa: PLC0414 - part of what a command declares
 from counteract.options import limit_problems, limits, name_problems, service_problems, version_problems
 from counteract.personal import personal_fields
 from counteract.schemas import unreadable, write_sets_in_order
@@ -25,6 +25,8 @@ E = TypeVar("E", bound="Event")
 E_co = TypeVar("E_co", covariant=True, bound="Event")
 
 _NIL = UUID(int=0)
+_RETRY = Retry()
+
 
 class Message(BaseModel):
     """Immutable, strict about unknown fields, and without NaN: what is sent is what is stored.
@@ -32,7 +34,9 @@ class Message(BaseModel):
     Fields with an alias are read by it and by their own name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
+    )
 
     _declared: ClassVar[bool]
 
@@ -229,7 +233,7 @@ class Command(Message, Generic[R]):
         compensation: str | None = None,
         attempt_timeout: timedelta | None = None,
         timeout: timedelta | None = None,
-        retry: Retry = Retry(),
+        retry: Retry = _RETRY,
         undo_attempt_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
@@ -243,7 +247,7 @@ class Command(Message, Generic[R]):
         compensation: str | None = None,
         attempt_timeout: timedelta | None = None,
         timeout: timedelta | None = None,
-        retry: Retry = Retry(),
+        retry: Retry = _RETRY,
         undo_attempt_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:

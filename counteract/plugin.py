@@ -6,12 +6,22 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from pydantic import ValidationError
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, SagaReset, StepFailed
+from counteract.commands import namesakes
+from counteract.errors import (
+    ConfigurationError,
+    InvalidCommand,
+    InvalidDeclaration,
+    Rejected,
+    SagaIncomplete,
+    SagaReset,
+    StepFailed,
+)
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
@@ -61,8 +71,17 @@ class CounteractPlugin(SimplePlugin):
             "counteract",
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
-            # What sagas raise on purpose fails the workflow; anything else is a bug, and waits for corrected code.
-            workflow_failure_exception_types=[Rejected, StepFailed, SagaIncomplete, SagaReset],
+            # What sagas raise on purpose, or data brings about, fails the workflow; anything else is a bug, and waits for
+            # corrected code.
+            workflow_failure_exception_types=[
+                Rejected,
+                StepFailed,
+                SagaIncomplete,
+                SagaReset,
+                InvalidCommand,
+                InvalidDeclaration,
+                ValidationError,
+            ],
         )
         self._lifecycle = lifecycle
         self._passthrough = tuple(passthrough)
@@ -78,6 +97,8 @@ class CounteractPlugin(SimplePlugin):
                 f"the worker of {names} cannot record what becomes of its sagas",
                 ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
             )
+        if problems := namesakes():
+            raise ConfigurationError("the sagas cannot start", problems)
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning

@@ -15,6 +15,7 @@ _SETS = ("set", "frozenset")
 _NO_KEYS = ("tuple", "list", "set", "frozenset", "dict", "model", "dataclass", "typed-dict")
 _UNREADABLE = ("is-instance", "is-subclass", "callable")
 _INSIDE = ("schema", "items_schema", "keys_schema", "values_schema", "arguments_schema", "extras_schema", "choices")
+_READS_JSON = {"lax-or-strict": "lax_schema", "json-or-python": "json_schema"}
 _NO_SCHEMA = ("metadata", "serialization", "default", "expected", "cls", "config", "function")
 
 
@@ -62,7 +63,9 @@ class _Search:
         if (own := _own_serializer(node)) is not None:
             # What it writes is its own affair, and each value is checked; a secret's writes asterisks.
             if own.startswith("_serialize_secret"):
-                yield place.says("is a secret, which is written as asterisks: declare str, or send a token in its place")
+                yield place.says(
+                    "is a secret, which is written as asterisks: declare str, or send a token in its place"
+                )
             return
         yield from _wrong_here(node, place)
         for inner, where in self._inner(node, place):
@@ -80,10 +83,8 @@ class _Search:
             case "model-fields" | "dataclass-args" | "typed-dict":
                 for name, each in _fields(node):
                     yield each["schema"], place.inside(name)
-            case "lax-or-strict":
-                yield node["lax_schema"], place
-            case "json-or-python":
-                yield node["json_schema"], place
+            case "lax-or-strict" | "json-or-python" as kind:
+                yield node[_READS_JSON[kind]], place
             case "chain":
                 for n, step in enumerate(node["steps"]):
                     yield step, replace(place, converted=place.converted or n > 0)
@@ -112,7 +113,9 @@ def _wrong_fields(node: Schema, place: _Place) -> Iterator[str]:
     if extra != "ignore":
         for computed in node.get("computed_fields", ()):
             name = computed["property_name"]
-            yield place.inside(name).says("is a computed_field, which is written and not read: declare a plain property")
+            yield place.inside(name).says(
+                "is a computed_field, which is written and not read: declare a plain property"
+            )
     for name, each in _fields(node):
         yield from _wrong_field(name, each, place)
 

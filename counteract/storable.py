@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,7 @@ MAX_TEXT = 4000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _DEEPEST = 50
+_ARRAYS = (list, tuple, deque)
 
 
 class Unstorable(ValueError):
@@ -55,7 +57,9 @@ def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
         back = read(data)
     except ValidationError as error:
         problems = [f"{dotted(each['loc']) or 'it'}: {each['msg']}" for each in _errors(error)]
-        raise Unstorable(f"could not be read back ({'; '.join(problems)}): correct the value, or its declaration") from None
+        raise Unstorable(
+            f"could not be read back ({'; '.join(problems)}): correct the value, or its declaration"
+        ) from None
     if type(back) is type(value) and back == value:
         return
     if problem := _difference(value, back, ""):
@@ -108,29 +112,25 @@ def _check_finite(data: str) -> None:
 
 def _difference(sent: Any, back: Any, where: str) -> str | None:
     """The first field that came back as something else, in words; None where only the way of saying it differs."""
-    if isinstance(sent, Mapping) and isinstance(back, Mapping):
-        if sent.keys() != back.keys():
-            return _changed(where, "comes back with other keys")
-        return _first(sent, back, where, sent)
-    # JSON has one kind of array: a tuple where any sequence will do is no other value as a list.
-    if isinstance(sent, list | tuple | deque) and isinstance(back, list | tuple | deque):
-        if len(sent) != len(back):
-            return _changed(where, "comes back with another length")
-        return _first(dict(enumerate(sent)), dict(enumerate(back)), where, range(len(sent)))
-    if _fields(sent) is not None and type(sent) is type(back):
-        own, other = _fields(sent) or {}, _fields(back) or {}
-        return _first(own, other, where, own)
     if _same(sent, back):
         return None
-    return _changed(where, _other_type(sent, back))
+    parts, others = _parts(sent, back), _parts(back, sent)
+    if parts is None or others is None:
+        return _changed(where, _other_type(sent, back))
+    if parts.keys() != others.keys():
+        return _changed(where, "comes back with other keys, or fewer: let it be read as it is written")
+    inner = ((f"{where}.{key}" if where else str(key), key) for key in parts)
+    return next((what for place, key in inner if (what := _difference(parts[key], others[key], place))), None)
 
 
-def _first(sent: Mapping[Any, Any], back: Mapping[Any, Any], where: str, keys: Any) -> str | None:
-    for key in keys:
-        inner = f"{where}.{key}" if where else str(key)
-        if problem := _difference(sent[key], back.get(key), inner):
-            return problem
-    return None
+def _parts(value: Any, other: Any) -> Mapping[Any, Any] | None:
+    """What the value is made of, where that can be compared with the parts of the other."""
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        return value
+    # JSON has one kind of array: a tuple where any sequence will do is no other value as a list.
+    if isinstance(value, _ARRAYS) and isinstance(other, _ARRAYS):
+        return dict(enumerate(value))
+    return _fields(value) if type(value) is type(other) else None
 
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
@@ -155,12 +155,12 @@ def _same(sent: Any, back: Any) -> bool:
 
 
 def _other_type(sent: Any, back: Any) -> str:
-    if isinstance(sent, float) and sent != sent or sent in (float("inf"), float("-inf")):  # noqa: PLR0124 - it is NaN
+    if isinstance(sent, float) and not isfinite(sent):
         return NOT_FINITE
-    if type(sent) is type(back):
-        return f"comes back as another {type(sent).__name__}: let it be read as it is written"
     was, becomes = type(sent).__name__, type(back).__name__
-    return f"is a {was} and comes back as a {becomes}: declare the field as {was}, or give it a {becomes}"
+    if was == becomes:
+        return f"comes back as another {was}: let it be read as it is written"
+    return f"is {was} and comes back as {becomes}: declare the field as {was}, or put {becomes} into it"
 
 
 def _changed(where: str, what: str) -> str:
@@ -175,20 +175,12 @@ def _in_words(value: Any) -> str:
 
 
 def _cleaned(value: Any, depth: int) -> Any:
-    match value:
-        case str():
-            return storable_text(value)
-        case bool() | None:
-            return value
-        case int():
-            # What is longer is written, and not read.
-            return value if abs(value) < 10**4000 else storable_text(hex(value))
-        case float():
-            return value
-        case dict() | list() if depth >= _DEEPEST:
-            return "…"
-        case dict():
-            return {storable_text(str(key)): _cleaned(each, depth + 1) for key, each in value.items()}
-        case list():
-            return [_cleaned(each, depth + 1) for each in value]
-    return storable_text(_in_words(value))
+    if isinstance(value, dict | list) and depth >= _DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        return {storable_text(str(key)): _cleaned(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(each, depth + 1) for each in value]
+    # A longer number is written, and not read.
+    plain = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**4000)
+    return value if plain else storable_text(value if isinstance(value, str) else _in_words(value))

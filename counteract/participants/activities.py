@@ -12,7 +12,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected
 from counteract.messages import Command, Dispatch
-from counteract.participants.executing import Executor, WrongResult
+from counteract.participants.answers import WrongResult, facts_of
+from counteract.participants.executing import Executor
 
 HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
@@ -81,9 +82,10 @@ def _attempt_seconds() -> float:
 
 
 def _refusal(refusal: Rejected) -> ApplicationError:
+    facts = facts_of(refusal)
     return ApplicationError(
-        str(refusal),
-        {"reason": refusal.reason, "data": dict(refusal.data)},
+        str(Rejected(facts["reason"], **facts["data"])),
+        facts,
         type=Rejected.__name__,
         non_retryable=True,
         category=ApplicationErrorCategory.BENIGN,

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from counteract.commands import namesakes
 from counteract.errors import ConfigurationError
 from counteract.messages import Command, CommandKind, Dispatch, subclasses
 from counteract.participants.activities import activities_of
@@ -56,6 +57,7 @@ class Participants:
             if by_role[Role.HANDLES]:
                 participants.append(Participant(command, *(_first(by_role[role]) for role in Role)))  # type: ignore[arg-type]
         problems += _clashes(participants)
+        problems += namesakes(chosen)
         if problems:
             raise ConfigurationError("the services cannot start", problems)
         return participants

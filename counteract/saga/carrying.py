@@ -8,8 +8,9 @@ from __future__ import annotations
 from pydantic import Field
 from temporalio import workflow
 
+from counteract.commands import command_type, content_of
 from counteract.errors import SagaMisuse
-from counteract.messages import Message, Outcome, command_types
+from counteract.messages import Message, Outcome
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 MEMO = "counteract"
@@ -20,6 +21,8 @@ class CarriedStep(Message):
 
     key: str
     command_type: str
+    service: str | None = None
+    """None: carried by a release that did not say."""
     command: dict[str, object]
     group: int
     outcome: Outcome
@@ -34,7 +37,8 @@ class CarriedStep(Message):
         return cls(
             key=step.key,
             command_type=step.command.spec.name,
-            command=step.command.model_dump(mode="json"),
+            service=step.command.spec.service,
+            command=content_of(step.command),
             group=step.group,
             outcome=step.outcome,
             undoing=step.undoing,
@@ -45,7 +49,7 @@ class CarriedStep(Message):
     def step(self) -> Step:
         return Step(
             key=self.key,
-            command=command_types()[self.command_type].model_validate(self.command),
+            command=command_type(self.command_type, self.service).model_validate(self.command),
             group=self.group,
             outcome=self.outcome,
             undoing=self.undoing,

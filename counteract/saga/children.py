@@ -10,11 +10,14 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
+from counteract.commands import check_storable, command_type, content_of
 from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
 from counteract.lifecycle import CHILD, LostStep
-from counteract.messages import Command, Compensatable, Retriable, command_types, subclasses
+from counteract.messages import Command, Compensatable, Retriable, subclasses
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.ledger import Step
+from counteract.saga.wording import in_own_words
+from counteract.storable import storable_text
 
 
 class SagaHost:
@@ -29,6 +32,8 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     """The child's workflow id."""
     undo_type: str
     undo: dict[str, object]
+    undo_service: str | None = None
+    """None: begun by a release that did not say."""
 
     def step_name(self) -> str:
         return self.saga_type
@@ -36,7 +41,7 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     @property
     def compensation(self) -> Command[Any]:
         """The command that undoes the child once it has completed."""
-        return command_types()[self.undo_type].model_validate(self.undo)
+        return command_type(self.undo_type, self.undo_service).model_validate(self.undo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +65,20 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
             f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
             "is no way back from an undo"
         )
+    check_storable(compensation)
     return ChildSaga(
         saga_type=hosts[0].__name__,
         saga_id=saga_id,
         undo_type=compensation.spec.name,
-        undo=compensation.model_dump(mode="json"),
+        undo=content_of(compensation),
+        undo_service=compensation.spec.service,
     )
 
 
 async def run_child(step: Step, call: ChildCall) -> Any:
     """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)
-    armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=command.model_dump(mode="json"))
+    armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=content_of(command))
     try:
         child = await workflow.start_child_workflow(
             call.run,
@@ -89,12 +96,12 @@ async def run_child(step: Step, call: ChildCall) -> Any:
     try:
         return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
     except Exception as error:
-        raise StepFailed(step.key, f"its result cannot be read: {error}") from error
+        raise StepFailed(step.key, f"its result cannot be read: {in_own_words(error)}") from error
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:
     """That it undid itself proves that nothing is left of it. All else proves nothing: its own record is asked later."""
     cause = error.cause if isinstance(error, ChildWorkflowError) else None
     if isinstance(cause, ApplicationError) and cause.type == COMPENSATED:
-        return Rejected(cause.message)
-    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+        return Rejected(storable_text(cause.message))
+    return StepFailed(step.key, in_own_words(cause or error))

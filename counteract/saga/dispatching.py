@@ -12,11 +12,14 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
-from counteract.errors import CounteractError, Rejected, StepFailed
+from counteract.commands import summary_of
+from counteract.errors import CounteractError, InvalidCommand, Rejected, StepFailed
 from counteract.lifecycle import SETTLE_CHILD
 from counteract.messages import Command, CommandSpec, Dispatch, Message, Retry, command_id_of
+from counteract.options import check_duration, limit_problems, limits
 from counteract.saga.children import ChildCall, ChildSaga
 from counteract.saga.ledger import Step
+from counteract.saga.wording import in_own_words
 
 R = TypeVar("R")
 
@@ -41,6 +44,9 @@ class Park:
 
     timeout: timedelta
 
+    def __post_init__(self) -> None:
+        check_duration("a Park is declared wrongly", "timeout", self.timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -53,12 +59,16 @@ class Options:
     child: ChildCall | None = None
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
-        return replace(
-            spec,
-            attempt_timeout=self.attempt_timeout or spec.attempt_timeout,
-            timeout=self.timeout or spec.timeout,
-            retry=self.retry or spec.retry,
-        )
+        attempt, all_ = self.attempt_timeout or spec.attempt_timeout, self.timeout or spec.timeout
+        if self.timeout is None:
+            # Longer attempts need no longer timeout to be named with them, as in a declaration.
+            all_ = max(all_, limits(attempt, None)[1]) if attempt > all_ else all_
+        return replace(spec, attempt_timeout=min(attempt, all_), timeout=all_, retry=self.retry or spec.retry)
+
+    def check(self, command: Command[Any]) -> None:
+        """Raises InvalidCommand for limits that no server would take, or that contradict each other."""
+        if problems := list(limit_problems(self.attempt_timeout, self.timeout)):
+            raise InvalidCommand(command.step_name(), "; ".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +98,15 @@ class Dispatcher:
         if isinstance(step.command, ChildSaga):
             # A command like any other: the child's own were fenced, if at all, when it undid itself.
             command = step.command.compensation
-            spec = replace(command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+            spec = _until_it_succeeds(command.spec, command.spec.attempt_timeout, timeout)
             return self._start(spec.name, command, dispatch.model_copy(update={"undoes": None}), spec, prefix="undo ")
-        spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        spec = _until_it_succeeds(step.command.spec, step.command.spec.undo_attempt_timeout, timeout)
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
         return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
 
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
-        spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        spec = _until_it_succeeds(pivot.command.spec, pivot.command.spec.attempt_timeout, timeout)
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is not a pivot")
         dispatch = self._undo_dispatch(pivot.dispatch_key)
@@ -146,7 +156,7 @@ class Dispatcher:
             retry_policy=_retry_policy(spec.retry),
             # By default the undo would run while the activity still runs.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=command.summary(),
+            summary=summary_of(command),
         )
 
 
@@ -174,7 +184,7 @@ def _read(step: Step, raw: RawValue, kind: Any) -> Any:
     try:
         return workflow.payload_converter().from_payload(raw.payload, kind)
     except Exception as error:
-        raise UnreadableAnswer(step.key, f"its answer cannot be read: {error}") from error
+        raise UnreadableAnswer(step.key, f"its answer cannot be read: {in_own_words(error)}") from error
 
 
 def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError:
@@ -185,7 +195,7 @@ def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError
     if isinstance(cause, ApplicationError) and cause.type == Rejected.__name__ and cause.details:
         refusal = cause.details[0]
         return Rejected(refusal["reason"], **refusal["data"])
-    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+    return StepFailed(step.key, in_own_words(cause or error))
 
 
 def is_final(error: ActivityError | StepFailed) -> bool:
@@ -194,6 +204,13 @@ def is_final(error: ActivityError | StepFailed) -> bool:
         return isinstance(error, UnreadableAnswer)
     cause = error.cause
     return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:
+    """Tried again and again, for `timeout`, or for as long as one attempt may take where that is more."""
+    return replace(
+        spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
+    )
 
 
 def _retry_policy(retry: Retry) -> RetryPolicy:

@@ -13,8 +13,8 @@ from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePo
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
+from counteract.commands import command_type
 from counteract.lifecycle import FIND_LOST_SAGAS, LostSaga
-from counteract.messages import command_types
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.ledger import Ledger
 from counteract.saga.report import SagaReport
@@ -98,8 +98,7 @@ def ledger_of(lost: LostSaga) -> Ledger:
 
     Which steps were parallel is no longer known; one after the other is as good.
     """
-    known = command_types()
     ledger = Ledger()
     for step in lost.steps:
-        ledger.adopt(step.key, known[step.command_type].model_validate(step.command))
+        ledger.adopt(step.key, command_type(step.command_type, step.service).model_validate(step.command))
     return ledger

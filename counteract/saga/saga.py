@@ -20,6 +20,7 @@ from counteract.saga.chronicle import Chronicle
 from counteract.saga.dispatching import Dispatcher, Options, Park
 from counteract.saga.failing import Interruption, describe, first, incomplete, is_saga_failure, undone
 from counteract.saga.ledger import Ledger, Step, Undoing
+from counteract.saga.outgoing import check_sendable
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.report import SagaReport, SagaStatus, report
 from counteract.saga.resetting import adopt_from_earlier_runs, check_after_reset
@@ -247,6 +248,7 @@ class Saga:
     async def _run(
         self, commands: Sequence[Command[Any]], options: Options, *, tolerate_refusals: bool = False
     ) -> list[Any]:
+        check_sendable(commands, options)
         await self._may_go_on()
         await check_after_reset(self._ledger, self._stepper.dispatcher)
         if any(command.kind is CommandKind.PIVOT for command in commands):
@@ -291,7 +293,7 @@ class Saga:
         step.parked = step.stuck = True
         self._display.update(step.key)
         try:
-            return await self._parking.ask(step, str(failure), timeout=park.timeout, moot=self._is_stopped)
+            return await self._parking.ask(step, describe(failure), timeout=park.timeout, moot=self._is_stopped)
         except TimeoutError:
             return None
         finally:
@@ -318,8 +320,7 @@ class Saga:
             await workflow.wait_condition(lambda: not self._paused)
         self._raise_if_stopped()
 
-    def _raise_if_stopped(self) -> None:
-        """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
+    def _raise_if_stopped(self) -> None:  # After waiting: meanwhile the saga's code may have failed elsewhere.
         if self._is_stopped():
             raise asyncio.CancelledError
 
@@ -353,8 +354,9 @@ class Saga:
 
     async def _complete(self) -> None:
         self._phase = SagaStatus.COMPLETED
-        steps = tuple(step.key for step in self._ledger.steps)
-        self.position = await self._chronicle.record(SagaCompleted, steps=steps)
+        self.position = await self._chronicle.record(
+            SagaCompleted, steps=tuple(each.key for each in self._ledger.steps)
+        )
         self.changed()
 
     async def _incomplete(self, failure: BaseException) -> BaseException:

@@ -1,0 +1,45 @@
+"""What a saga says of its failures, in its report and on record: its own words, and never what a stranger's exception says."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError
+
+from counteract.errors import CommandFenced, CommandIdReused
+from counteract.saga.converter import PAYLOAD_INVALID
+from counteract.storable import listed, storable_text
+
+WRONG_RESULT = "WrongResult"
+_THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, CommandFenced.__name__, CommandIdReused.__name__}
+"""Types of failures whose text the engine wrote."""
+
+
+def describe(failure: BaseException) -> str:
+    """Why a saga does not go forward, so that it can be stored. The saga's own code has its say; handlers have not."""
+    if isinstance(failure, ValidationError):
+        return storable_text(invalid(failure))
+    if isinstance(failure, FailureError) and not isinstance(failure, ApplicationError):
+        return storable_text(in_own_words(failure))
+    return storable_text(str(failure)) or type(failure).__name__
+
+
+def in_own_words(failure: BaseException) -> str:
+    """What became of an activity or a child: the type of what it raised, and the text only if it is the engine's.
+
+    The text of any other exception can hold anything. It is in the worker's log and in the workflow's history.
+    """
+    if isinstance(failure, ValidationError):
+        return storable_text(invalid(failure))
+    if isinstance(failure, ApplicationError):
+        name = failure.type or ApplicationError.__name__
+        return storable_text(f"{name}: {failure.message}") if name in _THE_ENGINES else storable_text(name)
+    if isinstance(failure, FailureError) and failure.cause is not None and not isinstance(failure, ChildWorkflowError):
+        return in_own_words(failure.cause)
+    name = type(failure).__name__
+    return storable_text(f"{name}: {failure}") if isinstance(failure, FailureError) else name
+
+
+def invalid(error: ValidationError) -> str:
+    """Which fields are wrong, without what was in them: it may be personal data."""
+    problems = "; ".join(f"{each['field'] or 'it'}: {each['error']}" for each in listed(error))
+    return f"{error.title} is not valid: {problems}"
