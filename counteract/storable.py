@@ -71,6 +71,12 @@ def listed(error: ValidationError) -> list[dict[str, str]]:
     return [{"field": dotted(each["loc"]), "error": each["msg"], "type": each["type"]} for each in _errors(error)]
 
 
+def invalid(error: ValidationError, of: str | None = None) -> str:
+    """Which fields are wrong, without what was in them."""
+    problems = "; ".join(f"{each['field'] or 'input'}: {each['error']}" for each in listed(error))
+    return f"{of or error.title} is not valid: {problems}"
+
+
 def dotted(location: tuple[int | str, ...]) -> str:
     """`lines.0.quantity`."""
     return ".".join(map(str, location))
@@ -146,7 +152,7 @@ def _same(sent: Any, back: Any) -> bool:
     if isinstance(sent, datetime) and isinstance(back, datetime) and sent.tzinfo and back.tzinfo:
         # Python calls a moment in a gap or a fold of local time equal to no other.
         return sent.astimezone(UTC) == back.astimezone(UTC)
-    if type(sent) is type(back) and type(sent).__eq__ is object.__eq__:
+    if type(sent) is type(back) and "__eq__" not in {name for each in type(sent).__mro__[:-1] for name in vars(each)}:
         return to_json(sent, inf_nan_mode="constants") == to_json(back, inf_nan_mode="constants")
     try:
         return bool(sent == back)

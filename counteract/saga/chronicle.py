@@ -31,7 +31,9 @@ class Chronicle:
     async def record(self, kind: type[LifecycleEvent], **fields: Any) -> int:
         """Append one event; its position. A replayed or repeated write has the same event id, and so does nothing."""
         # What people and their code say must not keep a saga from being on record.
-        said = {name: storable_text(each) if isinstance(each, str) else each for name, each in fields.items()}
+        said: dict[str, Any] = {
+            name: storable_text(each) if isinstance(each, str) else each for name, each in fields.items()
+        }
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **said)
         name = self._name(kind)
         position: int | None = await workflow.execute_local_activity(

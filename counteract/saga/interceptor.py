@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
     StartChildWorkflowInput,
     WorkflowInboundInterceptor,
@@ -19,6 +22,7 @@ from temporalio.worker import (
 )
 
 from counteract.lifecycle import CHILD
+from counteract.saga.arguments import checked
 from counteract.saga.carrying import MEMO, Carried
 from counteract.saga.failing import Interruption, is_saga_failure
 from counteract.saga.workflow import SagaWorkflow
@@ -39,11 +43,18 @@ class _SagaInbound(WorkflowInboundInterceptor):
         instance = workflow.instance()
         if not isinstance(instance, SagaWorkflow):
             return await super().execute_workflow(call)
+        call.args = checked(call.run_fn, workflow.info().workflow_type, call.args)
         instance._intercepted = True
         return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
 
     async def handle_signal(self, call: HandleSignalInput) -> None:
         """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
+        try:
+            call.args = _checked_for(workflow.get_signal_handler(call.signal), f"the signal {call.signal}", call.args)
+        except ApplicationError as error:
+            # There is nobody to tell: a signal has no answer.
+            workflow.logger.warning("%s: it is dropped", error.message)
+            return
         try:
             await super().handle_signal(call)
         except Exception as failure:
@@ -52,6 +63,14 @@ class _SagaInbound(WorkflowInboundInterceptor):
             if saga is None or not saga.under_way or not is_saga_failure(failure):
                 raise
             saga.interrupt(Interruption.HANDLER, failure)
+
+    def handle_update_validator(self, call: HandleUpdateInput) -> None:
+        call.args = _checked_for(workflow.get_update_handler(call.update), f"the update {call.update}", call.args)
+        super().handle_update_validator(call)
+
+    async def handle_update_handler(self, call: HandleUpdateInput) -> Any:
+        call.args = _checked_for(workflow.get_update_handler(call.update), f"the update {call.update}", call.args)
+        return await super().handle_update_handler(call)
 
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
@@ -68,6 +87,12 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
             memo = workflow.memo() if call.memo is None else call.memo
             call.memo = {**memo, MEMO: carried}
         self.next.continue_as_new(call)
+
+
+def _checked_for(handler: Callable[..., Any] | None, what: str, given: Sequence[Any]) -> Sequence[Any]:
+    """A handler of any name takes what it is given."""
+    saga = isinstance(workflow.instance(), SagaWorkflow)
+    return checked(handler, what, given) if saga and handler else given
 
 
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:

@@ -17,10 +17,9 @@ from counteract.messages import Command, CommandKind, Outcome, Retriable, Retry
 from counteract.saga.carrying import NOTHING, Carried, CarriedStep
 from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.chronicle import Chronicle
-from counteract.saga.dispatching import Dispatcher, Options, Park
+from counteract.saga.dispatching import Dispatcher, Options, Park, check_sendable
 from counteract.saga.failing import Interruption, describe, first, incomplete, is_saga_failure, undone
 from counteract.saga.ledger import Ledger, Step, Undoing
-from counteract.saga.outgoing import check_sendable
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.report import SagaReport, SagaStatus, report
 from counteract.saga.resetting import adopt_from_earlier_runs, check_after_reset
@@ -190,8 +189,6 @@ class Saga:
         self._cause = self._cause or (describe(failure) if failure else why)
         self._stop_if_interrupted()
 
-    # What the stepper calls.
-
     def changed(self) -> None:
         """Show the status as a search attribute, and all steps as the workflow's current details."""
         self._display.update()
@@ -320,7 +317,8 @@ class Saga:
             await workflow.wait_condition(lambda: not self._paused)
         self._raise_if_stopped()
 
-    def _raise_if_stopped(self) -> None:  # After waiting: meanwhile the saga's code may have failed elsewhere.
+    def _raise_if_stopped(self) -> None:
+        """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
         if self._is_stopped():
             raise asyncio.CancelledError
 
@@ -354,9 +352,8 @@ class Saga:
 
     async def _complete(self) -> None:
         self._phase = SagaStatus.COMPLETED
-        self.position = await self._chronicle.record(
-            SagaCompleted, steps=tuple(each.key for each in self._ledger.steps)
-        )
+        steps = tuple(step.key for step in self._ledger.steps)
+        self.position = await self._chronicle.record(SagaCompleted, steps=steps)
         self.changed()
 
     async def _incomplete(self, failure: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureE
 
 from counteract.errors import CommandFenced, CommandIdReused
 from counteract.saga.converter import PAYLOAD_INVALID
-from counteract.storable import listed, storable_text
+from counteract.storable import invalid, storable_text
 
 WRONG_RESULT = "WrongResult"
 _THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, CommandFenced.__name__, CommandIdReused.__name__}
@@ -37,9 +37,3 @@ def in_own_words(failure: BaseException) -> str:
         return in_own_words(failure.cause)
     name = type(failure).__name__
     return storable_text(f"{name}: {failure}") if isinstance(failure, FailureError) else name
-
-
-def invalid(error: ValidationError) -> str:
-    """Which fields are wrong, without what was in them: it may be personal data."""
-    problems = "; ".join(f"{each['field'] or 'it'}: {each['error']}" for each in listed(error))
-    return f"{error.title} is not valid: {problems}"

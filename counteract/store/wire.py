@@ -14,9 +14,8 @@ from uuid_utils.compat import uuid7
 
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
+from counteract.storable import NO_UTF8, NOT_FINITE, NUL, Unstorable, check_equal
 from counteract.store.checking import (
-    NO_UTF8,
-    NUL,
     check_counts,
     check_metadata,
     check_readable,
@@ -155,6 +154,10 @@ def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The event as JSON text. Raises InvalidEvent."""
     name = f"{event.event_type} v{event.schema_version}"
     data = _bounded(event, name, max_bytes)
+    try:
+        check_equal(event, data, type(event).__pydantic_validator__.validate_json)
+    except Unstorable as error:
+        raise InvalidEvent(f"{name} {error}") from None
     if holds_boxes(data):
         raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
     return data
@@ -184,7 +187,7 @@ def _json(value: Any, name: str) -> str:
         raise InvalidEvent(f"{name} {problem}") from error
     # NaN and infinities are written as null: the event would come back as another one.
     if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
-        raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not: leave it out")
+        raise InvalidEvent(f"{name} {NOT_FINITE}")
     if "\\u0000" in data:
         _refuse_nul(data, name)
     check_readable(data, name)
