@@ -91,14 +91,14 @@ def version_problems(version: int, upcasters: Sequence[int]) -> Iterator[str]:
 def service_problems(name: str, kind: str, service: str | None, compensation: str | None) -> Iterator[str]:
     """What is wrong with where a command goes, and with what its undo is called."""
     if service is None:
-        yield "it needs service=, the task queue of its workers"
+        yield f"{name} needs service=, the task queue of its workers"
     else:
         yield from name_problems("service", service)
     if kind != "compensatable":
         if compensation is not None:
-            yield f"it is {kind} and can have no compensation="
+            yield f"{name} is {kind} and can have no compensation="
     elif compensation is None:
-        yield f"it is {kind} and needs compensation=, the name of its undo"
+        yield f"{name} is {kind} and needs compensation=, the name of its undo"
     elif compensation == name:
         yield "its compensation has its own name: call the undo something else"
     else:

@@ -42,7 +42,7 @@ def written(value: Any, write: Callable[[Any], bytes] | None = None) -> str:
     try:
         data = (write(value) if write else to_json(value, inf_nan_mode="null")).decode()
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise Unstorable(NO_UTF8 if "surrogates" in str(error) else f"is not JSON: {error}") from None
+        raise Unstorable(not_json(error)) from None
     # An escaped backslash before "u0000" is harmless text.
     if "\\u0000" in data and "\\u0000" in data.replace("\\\\", ""):
         raise Unstorable(NUL)
@@ -107,6 +107,18 @@ def cut(text: str, most_bytes: int) -> str:
 
 def _errors(error: ValidationError) -> Any:
     return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def not_json(failure: Exception) -> str:
+    """Why there is no JSON of a value."""
+    error = str(failure)
+    if "surrogates" in error:
+        return NO_UTF8
+    if "invalid utf-8" in error:
+        return "holds bytes that are no UTF-8: let its model write and read them as base64 (ser_json_bytes, val_json_bytes)"
+    # The text of a serializer's own exception may quote the value.
+    told = re.search("unknown type: <.*>|[Cc]ircular reference", error)
+    return f"is not JSON{f' ({told[0]})' if told else ''}: put plain values into it"
 
 
 def _check_finite(data: str) -> None:
@@ -187,6 +199,8 @@ def _cleaned(value: Any, depth: int) -> Any:
         return {storable_text(str(key)): _cleaned(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list):
         return [_cleaned(each, depth + 1) for each in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
     # A longer number is written, and not read.
-    plain = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**4000)
+    plain = value is None or (isinstance(value, int) and abs(value) < 10**4000)
     return value if plain else storable_text(value if isinstance(value, str) else _in_words(value))

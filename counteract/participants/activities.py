@@ -10,13 +10,17 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from counteract.errors import CommandFenced, CommandIdReused, Rejected
-from counteract.messages import Command, Dispatch
+from counteract.errors import AppendTooLarge, CommandFenced, CommandIdReused, InvalidEvent, Rejected
+from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.answers import WrongResult, facts_of
 from counteract.participants.executing import Executor
 
 HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
+
+_FINAL = (CommandFenced, CommandIdReused, WrongResult)
+_FINAL_FORWARD = (*_FINAL, InvalidEvent, AppendTooLarge)
+"""Asking again brings the same. An undo, or a step that must succeed, goes on all the same: corrected code may come."""
 
 Run = Callable[[Any, Dispatch], Awaitable[Any]]
 
@@ -28,7 +32,8 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
     async def forward(command: Command[Any], dispatch: Dispatch) -> Any:
         return await executor.forward(command, dispatch, limit=_attempt_seconds() * HANDLER_SHARE)
 
-    made = [_activity(spec.name, executor, forward)]
+    final = _FINAL if spec.kind is CommandKind.RETRIABLE else _FINAL_FORWARD
+    made = [_activity(spec.name, executor, forward, final)]
     if spec.compensation is not None:
         made.append(_activity(spec.compensation, executor, executor.undo))
     if spec.settlement is not None:
@@ -41,14 +46,16 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
     return made
 
 
-def _activity(name: str, executor: Executor, run: Run) -> Callable[..., Awaitable[Any]]:
+def _activity(
+    name: str, executor: Executor, run: Run, final: tuple[type[Exception], ...] = _FINAL
+) -> Callable[..., Awaitable[Any]]:
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
             try:
                 return await run(command, dispatch)
             except Rejected as refusal:
                 raise _refusal(refusal) from None
-            except (CommandFenced, CommandIdReused, WrongResult) as error:
+            except final as error:
                 raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
     # The data converter reads the argument types off the function.

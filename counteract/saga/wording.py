@@ -5,12 +5,13 @@ from __future__ import annotations
 from pydantic import ValidationError
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, FailureError
 
-from counteract.errors import CommandFenced, CommandIdReused
+from counteract.errors import AppendTooLarge, CommandFenced, CommandIdReused, InvalidEvent
 from counteract.saga.converter import PAYLOAD_INVALID
 from counteract.storable import invalid, storable_text
 
 WRONG_RESULT = "WrongResult"
-_THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, CommandFenced.__name__, CommandIdReused.__name__}
+_ENGINES = (CommandFenced, CommandIdReused, InvalidEvent, AppendTooLarge)
+_THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, *(each.__name__ for each in _ENGINES)}
 """Types of failures whose text the engine wrote."""
 
 

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
-from counteract.storable import NO_UTF8, NOT_FINITE, NUL, Unstorable, check_equal
+from counteract.storable import NOT_FINITE, NUL, Unstorable, check_equal, not_json
 from counteract.store.checking import (
     check_counts,
     check_metadata,
@@ -183,8 +183,7 @@ def _json(value: Any, name: str) -> str:
     try:
         data = to_json(value, inf_nan_mode="null").decode()
     except PydanticSerializationError as error:
-        problem = NO_UTF8 if "surrogates" in str(error) else f"is not JSON: {error}"
-        raise InvalidEvent(f"{name} {problem}") from error
+        raise InvalidEvent(f"{name} {not_json(error)}") from None
     # NaN and infinities are written as null: the event would come back as another one.
     if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
         raise InvalidEvent(f"{name} {NOT_FINITE}")
