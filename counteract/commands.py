@@ -19,7 +19,12 @@ MAX_SUMMARY_BYTES = 200
 
 def command_types() -> dict[tuple[str, str], type[Command[Any]]]:
     """Every command class that the program has imported, by its service and its name."""
-    return {(each.spec.service, each.__name__): each for each in subclasses(Command) if "spec" in each.__dict__}
+    known: dict[tuple[str, str], type[Command[Any]]] = {}
+    for each in subclasses(Command):
+        if "spec" in each.__dict__:
+            # Modules that a workflow's sandbox imports anew make classes anew.
+            known.setdefault((each.spec.service, each.__name__), each)
+    return known
 
 
 def command_type(name: str, service: str | None = None) -> type[Command[Any]]:

@@ -117,7 +117,7 @@ def not_json(failure: Exception) -> str:
     if "invalid utf-8" in error:
         return "holds bytes that are no UTF-8: let its model write and read them as base64 (ser_json_bytes, val_json_bytes)"
     # The text of a serializer's own exception may quote the value.
-    told = re.search("unknown type: <.*>|[Cc]ircular reference", error)
+    told = re.search("unknown type: <.*>|[Cc]ircular reference[^:]*|depth exceeded", error)
     return f"is not JSON{f' ({told[0]})' if told else ''}: put plain values into it"
 
 
@@ -200,7 +200,7 @@ def _cleaned(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_cleaned(each, depth + 1) for each in value]
     if isinstance(value, float):
-        return value if isfinite(value) else str(value)
+        return value if isfinite(value) else from_json(to_json(value, inf_nan_mode="strings"))
     # A longer number is written, and not read.
     plain = value is None or (isinstance(value, int) and abs(value) < 10**4000)
     return value if plain else storable_text(value if isinstance(value, str) else _in_words(value))

@@ -67,8 +67,10 @@ class Options:
         return replace(spec, attempt_timeout=min(attempt, all_), timeout=all_, retry=self.retry or spec.retry)
 
     def check(self, command: Command[Any]) -> None:
-        """Raises InvalidCommand for limits that no server would take, or that contradict each other."""
-        if problems := list(limit_problems(self.attempt_timeout, self.timeout)):
+        """Raises InvalidCommand for limits that no server would take. Of an attempt that may take longer than all together
+        the server makes one that may take as long."""
+        problems = [*limit_problems(self.attempt_timeout, None), *limit_problems(None, self.timeout)]
+        if problems:
             raise InvalidCommand(command.step_name(), "; ".join(problems))
 
 

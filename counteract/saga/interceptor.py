@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -50,7 +50,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
     async def handle_signal(self, call: HandleSignalInput) -> None:
         """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
         try:
-            call.args = _checked_for(workflow.get_signal_handler(call.signal), f"the signal {call.signal}", call.args)
+            call.args = _checked_for("signals", call.signal, call.args)
         except ApplicationError as error:
             # There is nobody to tell: a signal has no answer.
             workflow.logger.warning("%s: it is dropped", error.message)
@@ -65,11 +65,11 @@ class _SagaInbound(WorkflowInboundInterceptor):
             saga.interrupt(Interruption.HANDLER, failure)
 
     def handle_update_validator(self, call: HandleUpdateInput) -> None:
-        call.args = _checked_for(workflow.get_update_handler(call.update), f"the update {call.update}", call.args)
+        call.args = _checked_for("updates", call.update, call.args)
         super().handle_update_validator(call)
 
     async def handle_update_handler(self, call: HandleUpdateInput) -> Any:
-        call.args = _checked_for(workflow.get_update_handler(call.update), f"the update {call.update}", call.args)
+        call.args = _checked_for("updates", call.update, call.args)
         return await super().handle_update_handler(call)
 
 
@@ -89,10 +89,15 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
         self.next.continue_as_new(call)
 
 
-def _checked_for(handler: Callable[..., Any] | None, what: str, given: Sequence[Any]) -> Sequence[Any]:
-    """A handler of any name takes what it is given."""
-    saga = isinstance(workflow.instance(), SagaWorkflow)
-    return checked(handler, what, given) if saga and handler else given
+def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence[Any]) -> Sequence[Any]:
+    """The arguments of a handler that the saga's class declares; others, and those of any name, take what they are given."""
+    saga = workflow.instance()
+    if not isinstance(saga, SagaWorkflow):
+        return given
+    # What the SDK gives for a name takes any arguments, and passes them on.
+    declared = workflow._Definition.must_from_class(type(saga))
+    handler = (declared.signals if kind == "signals" else declared.updates).get(name)
+    return checked(handler.fn, f"{kind[:-1]} {name}", given) if handler else given
 
 
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:

@@ -32,8 +32,11 @@ def in_own_words(failure: BaseException) -> str:
     if isinstance(failure, ValidationError):
         return storable_text(invalid(failure))
     if isinstance(failure, ApplicationError):
-        name = failure.type or ApplicationError.__name__
-        return storable_text(f"{name}: {failure.message}") if name in _THE_ENGINES else storable_text(name)
+        name = failure.type or ""
+        if name in _THE_ENGINES:
+            return storable_text(f"{name}: {failure.message}")
+        # What the server itself says, of a time limit for instance, has another class.
+        return storable_text(f"{ApplicationError.__name__}: {name}" if name else ApplicationError.__name__)
     if isinstance(failure, FailureError) and failure.cause is not None and not isinstance(failure, ChildWorkflowError):
         return in_own_words(failure.cause)
     name = type(failure).__name__
