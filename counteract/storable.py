@@ -23,6 +23,7 @@ MAX_TEXT = 4000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _DEEPEST = 50
+_MOST_BITS = 14_000
 _ARRAYS = (list, tuple, deque)
 
 
@@ -153,23 +154,32 @@ def _parts(value: Any, other: Any) -> Mapping[Any, Any] | None:
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, BaseModel):
-        own = {name: getattr(value, name, None) for name in type(value).model_fields}
-        return own | (value.model_extra or {})
+        own = {name: value.__dict__.get(name) for name in type(value).__pydantic_fields__}
+        return own | (value.__pydantic_extra__ or {})
     if is_dataclass(value):
         return {each.name: getattr(value, each.name, None) for each in fields(value)}
     return None
 
 
 def _same(sent: Any, back: Any) -> bool:
+    try:
+        if sent == back:
+            return True
+    except Exception:  # Whatever a class of the user's makes of it.
+        return False
     if isinstance(sent, datetime) and isinstance(back, datetime) and sent.tzinfo and back.tzinfo:
         # Python calls a moment in a gap or a fold of local time equal to no other.
         return sent.astimezone(UTC) == back.astimezone(UTC)
-    if type(sent) is type(back) and "__eq__" not in {name for each in type(sent).__mro__[:-1] for name in vars(each)}:
-        return to_json(sent, inf_nan_mode="constants") == to_json(back, inf_nan_mode="constants")
-    try:
-        return bool(sent == back)
-    except Exception:  # Whatever a class of the user's makes of it.
-        return False
+    # Some objects are equal to nothing but themselves.
+    return (
+        type(sent) is type(back)
+        and _has_no_equal(type(sent))
+        and getattr(sent, "__dict__", 0) == getattr(back, "__dict__", 0)
+    )
+
+
+def _has_no_equal(kind: type) -> bool:
+    return not any("__eq__" in vars(each) for each in kind.__mro__[:-1])
 
 
 def _other_type(sent: Any, back: Any) -> str:
@@ -201,6 +211,6 @@ def _cleaned(value: Any, depth: int) -> Any:
         return [_cleaned(each, depth + 1) for each in value]
     if isinstance(value, float):
         return value if isfinite(value) else from_json(to_json(value, inf_nan_mode="strings"))
-    # A longer number is written, and not read.
-    plain = value is None or (isinstance(value, int) and abs(value) < 10**4000)
+    # A number of more than 4300 digits is written, and not read.
+    plain = value is None or (isinstance(value, int) and value.bit_length() < _MOST_BITS)
     return value if plain else storable_text(value if isinstance(value, str) else _in_words(value))
