@@ -250,6 +250,7 @@ def test_a_command_whose_service_was_renamed_is_found_by_its_name() -> None:
     assert command_type("Carry", "the name before") is Carry
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_two_commands_of_one_name_in_one_service_are_namesakes() -> None:
     class Mine:
         class Lend(Pivot[None], service="storable-library"):
