@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid5
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from counteract.errors import CounteractError, RefusalInDoubt, Rejected, WrongExpectedVersion
 from counteract.messages import Command, Dispatch, Outcome, Role
+from counteract.participants.answers import WrongResult, facts_of, written_result
 from counteract.participants.fence import Fence, Fenced, Found, Known, stored_command
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Settle, Undo
 from counteract.participants.streams import AlreadyAnswered, Streams
@@ -21,10 +21,6 @@ from counteract.store.wire import StreamChange
 
 _NULL = "null"
 _NEVER_HAPPENED = '{"happened": false}'
-
-
-class WrongResult(CounteractError):
-    """A handler returned something else than its command declares: correct the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,7 @@ class Executor:
             raise
         if found.status == "doubtful":
             await self._undo_if_late(command, dispatch)
-            raise RefusalInDoubt(found.result["reason"], found.result["data"])
+            raise RefusalInDoubt(Rejected(found.result["reason"], **found.result["data"]))
         return found.answer(name, dispatch, command)
 
     async def _attempt(self, command: Command[Any], dispatch: Dispatch, limit: float | None) -> Found:
@@ -88,8 +84,7 @@ class Executor:
         except AlreadyAnswered as earlier:
             return earlier.found
         except Rejected as refusal:
-            refused = _json({"reason": refusal.reason, "data": dict(refusal.data)})
-            return await self._record(command, dispatch, "rejected", refused)
+            return await self._record(command, dispatch, "rejected", _json(facts_of(refusal)))
         found = await self._record(command, dispatch, "done", self._dump(result), streams.changes)
         if found.status != "done":
             await self._undo_late(command, dispatch, Outcome.APPLIED, result)
@@ -213,14 +208,8 @@ class Executor:
             streams.raise_if_answered()
 
     def _dump(self, result: Any) -> str:
-        adapter = self.participant.command.spec.result
-        try:
-            return adapter.dump_json(adapter.validate_python(result)).decode()
-        except ValidationError:
-            expected = self.participant.command.spec.result_type
-            raise WrongResult(
-                f"{self.participant.handler} returned {type(result).__name__}, expected {expected}"
-            ) from None
+        """The result as JSON. Raises WrongResult, before anything is recorded, for what could not be read again."""
+        return written_result(self.participant.command.spec, result, str(self.participant.handler))
 
 
 def _original(command: Command[Any], dispatch: Dispatch, fenced: Fenced) -> Command[Any]:

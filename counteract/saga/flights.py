@@ -12,7 +12,8 @@ from temporalio import workflow
 from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse, StepFailed
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
-from counteract.saga.dispatching import Options, Park
+from counteract.saga.dispatching import Options, Park, check_sendable
+from counteract.saga.failing import describe
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.record import Record
@@ -41,6 +42,7 @@ class Flights:
         """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
         if not commands:
             return []
+        check_sendable(commands, options)
         await self._may_go_on()
         if not await self.record.refresh(f"step {len(self.ledger.steps) + 1}"):
             await check_after_reset(self.ledger, self.record.dispatcher)
@@ -120,7 +122,7 @@ class Flights:
         step.parked = step.stuck = True
         self.display.update(step.key)
         try:
-            return await self.parking.ask(step, str(failure), timeout=park.timeout, moot=self.is_stopped)
+            return await self.parking.ask(step, describe(failure), timeout=park.timeout, moot=self.is_stopped)
         except TimeoutError:
             return None
         finally:

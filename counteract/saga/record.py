@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.errors import SagaReset, SagaTurnedBack, UnreadableCommand
+from counteract.commands import command_type
+from counteract.errors import ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
     FIND_STEPS,
@@ -26,7 +27,7 @@ from counteract.lifecycle import (
     Parent,
     RecordedStep,
 )
-from counteract.messages import Command, CommandKind, Outcome, command_type
+from counteract.messages import Command, CommandKind, Outcome
 from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.dispatching import Dispatcher
@@ -261,7 +262,7 @@ class Record:
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
         try:
             kind = command_type(step.command_type, step.service)
-        except LookupError as unknown:
+        except ConfigurationError as unknown:
             raise UnreadableCommand(f"{step.key} cannot be undone: {unknown}") from None
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
