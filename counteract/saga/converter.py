@@ -35,13 +35,17 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
             raise as_failure(error) from None
 
 
+# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a type
+# takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
+_JSON = _JSONConverter(max_cached_type_adapters=512)
+
+
 class CounteractPayloadConverter(CompositePayloadConverter):
     """The SDK's converters, with JSON read and written by pydantic."""
 
     def __init__(self) -> None:
-        json = _JSONConverter()
         defaults = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(json if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
+        super().__init__(*(_JSON if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
 
 
 class CounteractFailureConverter(DefaultFailureConverter):
