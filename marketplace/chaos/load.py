@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import RPCTimeoutOrCancelledError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from counteract.saga import SagaStatus
@@ -148,7 +148,7 @@ class Load:
                 self.meddled["gift by update: added"] += 1
             except WorkflowUpdateFailedError:
                 self.meddled["gift by update: refused"] += 1
-            except TimeoutError:
+            except (RPCTimeoutOrCancelledError, TimeoutError):
                 self.meddled["gift by update: no answer yet"] += 1
 
     # Each is refused where the checkout has ended already.

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    RPCTimeoutOrCancelledError,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.service import RPCError
 
 from counteract.saga import Resolution, SagaReport
@@ -53,7 +59,7 @@ class Caretaker:
         async for execution in client.list_workflows(STUCK):
             recovers = execution.workflow_type == "RecoverSaga"
             if execution.id in self.losses or (recovers and self.losses):
-                with suppress(RPCError, WorkflowUpdateFailedError, TimeoutError):
+                with suppress(RPCError, RPCTimeoutOrCancelledError, WorkflowUpdateFailedError, TimeoutError):
                     async with asyncio.timeout(20):
                         await self._skip(client.get_workflow_handle(execution.id))
 

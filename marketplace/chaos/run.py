@@ -31,7 +31,7 @@ from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVIC
 from marketplace.chaos.fleet import Fleet, Job
 from marketplace.chaos.judging import tables
 from marketplace.chaos.judging.books import Books
-from marketplace.chaos.judging.calm import Calm
+from marketplace.chaos.judging.calm import Calm, Waits
 from marketplace.chaos.judging.verdict import Evidence, findings, left_out
 from marketplace.chaos.load import Load
 from marketplace.chaos.namespaces import SECOND, add_namespace
@@ -94,10 +94,10 @@ async def run(console: Console, plan: Plan) -> bool:
         try:
             await storm(scene)
             deadline = time.monotonic() + CALM if plan.faults else began + plan.seconds - plan.pairs
-            wedged = await calm(scene, deadline)
+            waiting = await calm(scene, deadline)
         finally:
             await scene.load.leave()
-        holds = await judged(console, scene, wedged)
+        holds = await judged(console, scene, waiting)
         console.print(f"{len(scene.load.cases)} sagas in {time.monotonic() - began:.0f} s")
         if plan.pairs:
             stage = Stage(supervisor, scene.postgres, scene.caretaker.worlds[0], scene.logs)
@@ -166,22 +166,22 @@ async def storm(scene: Scene) -> None:
     faults.raise_what_failed()
 
 
-async def calm(scene: Scene, deadline: float) -> Set[Case]:
-    """Until every saga has ended, those included that nobody carried on. Returns those whose code fails again and again."""
+async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
+    """Until every saga has ended, those included that nobody carried on. Returns those that have not."""
     await scene.faults.fleet.all_up()
     await scene.load.ended(deadline - time.monotonic())
     async with PostgresEventStore.open(scene.postgres.app_url) as store:
         rest = Calm(scene.caretaker, store)
         await rest.all_ended(deadline)
-        return await rest.wedged()
+        return await rest.held_up(scene.logs)
 
 
-async def judged(console: Console, scene: Scene, wedged: Set[Case]) -> bool:
+async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) -> bool:
     """Print each invariant with its figure; whether all hold."""
     load, url = scene.load, scene.postgres.app_url
     console.print(tables.storm_table(scene.plan.seed, scene.done()), tables.ending_table(load.cases))
     async with PostgresEventStore.open(url) as store:
-        evidence = Evidence(load.cases, await Books.gathered(store, scene.provider_url), load.losses, wedged)
+        evidence = Evidence(load.cases, await Books.gathered(store, scene.provider_url), load.losses, waiting)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
         found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
         if load.losses:

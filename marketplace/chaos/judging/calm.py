@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
@@ -27,9 +29,18 @@ WITHOUT_AN_END = """
 """
 PAUSE = 2.0
 """Seconds between two looks."""
-ATTEMPTS = 5
+ATTEMPTS = 3
 """A workflow task that has failed so often, while everything is up, will fail again."""
 AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a saga waits for that should have ended."""
+
+    what: str
+    is_wedged: bool
+    """Its code fails at the same place again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +66,19 @@ class Calm:
                 return
             await asyncio.sleep(PAUSE)
 
-    async def wedged(self) -> set[Case]:
-        """Those whose code fails at the same place again and again."""
-        wedged: set[Case] = set()
-        for case in [case for case in self.cases if case.how == OPEN]:
-            pending = (await case.handle.describe()).raw_description.pending_workflow_task
-            if pending.attempt >= ATTEMPTS:
-                wedged.add(case)
-        return wedged
+    async def held_up(self, folder: Path) -> dict[Case, Waits]:
+        """Those that have not ended, and why. Their histories are written to a folder."""
+        return {case: await self._waits(case, folder) for case in self.cases if case.how == OPEN}
+
+    async def _waits(self, case: Case, folder: Path) -> Waits:
+        about = (await case.handle.describe()).raw_description
+        history = await case.handle.fetch_history()
+        (folder / f"{case.workflow_id} {case.run_id}.json").write_text(history.to_json(), encoding="utf-8")
+        attempts = about.pending_workflow_task.attempt
+        activities = [f"{each.activity_type.name}, attempt {each.attempt}" for each in about.pending_activities]
+        last = EventType.Name(history.events[-1].event_type).removeprefix("EVENT_TYPE_").lower().replace("_", " ")
+        what = "; ".join(activities) or (f"its code, attempt {attempts}" if attempts else f"nothing, after {last}")
+        return Waits(what, is_wedged=attempts >= ATTEMPTS)
 
     async def _looked_at(self, case: Case, deadline: float) -> None:
         with suppress(TimeoutError, RPCError):

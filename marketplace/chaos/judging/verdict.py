@@ -7,11 +7,12 @@ database has lost, and reports that; and a saga that was reset as well may have 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from marketplace.chaos.cases import ENDINGS, INCOMPLETE, LOST, Case
 from marketplace.chaos.judging.books import Books, authorization_of
+from marketplace.chaos.judging.calm import Waits
 from marketplace.invariants import Finding
 from marketplace.scenarios import Ending
 
@@ -27,8 +28,8 @@ class Evidence:
     books: Books
     losses: Set[str]
     """The workflow ids of sagas that lost commits."""
-    wedged: Set[Case]
-    """Whose code fails again and again, so that the workflow gets no further."""
+    waiting: Mapping[Case, Waits]
+    """Those that have not ended."""
 
     def lost(self, case: Case) -> bool:
         return case.workflow_id in self.losses
@@ -82,7 +83,10 @@ def left_out(evidence: Evidence) -> list[tuple[str, int]]:
 
 def every_saga_ended(evidence: Evidence) -> Finding:
     wrong = [case for case in evidence.cases if not may_end_so(evidence, case)]
-    return found("every saga has ended, and in a way that it may", f"{len(evidence.cases)} sagas", wrong)
+    ended = [case for case in wrong if case not in evidence.waiting]
+    what = [f"{'/'.join(case.key)} waits for {waits.what}" for case, waits in evidence.waiting.items()]
+    figure = f"{len(evidence.cases)} sagas{listed([*what, *map(told, ended)])}"
+    return Finding("every saga has ended, and in a way that it may", figure, not wrong)
 
 
 def may_end_so(evidence: Evidence, case: Case) -> bool:
@@ -90,8 +94,8 @@ def may_end_so(evidence: Evidence, case: Case) -> bool:
 
 
 def no_saga_is_wedged(evidence: Evidence) -> Finding:
-    figure = f"{len(evidence.wedged)} sagas"
-    return found("no saga's code fails again and again", figure, sorted(evidence.wedged, key=lambda case: case.key))
+    wedged = [case for case, waits in evidence.waiting.items() if waits.is_wedged]
+    return found("no saga's code fails again and again", f"{len(wedged)} sagas", wedged)
 
 
 def nothing_impossible(evidence: Evidence) -> Finding:
@@ -187,7 +191,11 @@ def lines_refer_to_products(evidence: Evidence) -> Finding:
 
 
 def found(invariant: str, figure: str, wrong: Sequence[Case]) -> Finding:
-    return Finding(invariant, figure + listed(f"{'/'.join(case.key)}: {case.how}" for case in wrong), not wrong)
+    return Finding(invariant, figure + listed(map(told, wrong)), not wrong)
+
+
+def told(case: Case) -> str:
+    return f"{'/'.join(case.key)}: {case.how}"
 
 
 def listed(wrong: Iterable[str]) -> str:
