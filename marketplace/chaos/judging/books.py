@@ -29,15 +29,15 @@ class Fold(Generic[S]):
     """Every aggregate of a kind, by its id."""
 
     def __init__(self, decider: Decider[S, Any]) -> None:
-        self._decider = decider
+        self.decider = decider
         self._decoder: EventDecoder[Event] = EventDecoder(decider.event_classes)
         self.states: dict[str, S] = {}
 
     def take(self, stored: StoredEvent) -> None:
-        if stored.stream.aggregate_type == self._decider.aggregate_type:
+        if stored.stream.aggregate_type == self.decider.aggregate_type:
             key = stored.stream.aggregate_id
-            before = self.states.get(key, self._decider.initial)
-            self.states[key] = self._decider.evolve(before, self._decoder.decode(stored).event)
+            before = self.states.get(key, self.decider.initial)
+            self.states[key] = self.decider.evolve(before, self._decoder.decode(stored).event)
 
 
 @dataclass(slots=True)
