@@ -31,6 +31,7 @@ class Faults:
     freeze: tuple[float, float]
     """Seconds, from and to: longer than an activity's heartbeat timeout, so that its work is given to another worker."""
     done: Counter[str] = field(default_factory=Counter)
+    dealt: int = 0
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def deck(self) -> list[Callable[[], Awaitable[None]]]:
@@ -51,16 +52,15 @@ class Faults:
     async def rage(self, pace: float, number: int | None = None, due: Callable[[int], bool] = bool) -> None:
         """Deal faults, one every `pace` seconds on average and not before it is due, so many or until cancelled; then wait for
         what they began."""
-        dealt = 0
         try:
-            while number is None or dealt < number:
-                for fault in self.deck()[: None if number is None else number - dealt] or [self.nothing]:
+            while number is None or self.dealt < number:
+                for fault in self.deck()[: None if number is None else number - self.dealt] or [self.nothing]:
                     await asyncio.sleep(self.dice.uniform(0.5, 1.5) * pace)
-                    while number is not None and not due(dealt):  # noqa: ASYNC110 - whoever comes tells nobody
+                    while number is not None and not due(self.dealt):  # noqa: ASYNC110 - whoever comes tells nobody
                         await asyncio.sleep(0.1)
                     await fault()
                     self.raise_what_failed()
-                    dealt += 1
+                    self.dealt += 1
         finally:
             await asyncio.gather(*self._lasting, return_exceptions=True)
         self.raise_what_failed()

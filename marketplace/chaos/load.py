@@ -74,6 +74,10 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
     async def reset_lost(self, case: Case) -> None:
         """One that recovery has just found, and is about to undo, or has undone."""
         dice = random.Random(f"{case.workflow_id} again")  # noqa: S311 - no secret

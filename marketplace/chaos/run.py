@@ -50,6 +50,8 @@ MOODS = (
     ("--latency", "0.2", "--fault-rate", "0.15", "--decline-rate", "0.1"),
 )
 """Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
+TOLD_EVERY = 60.0
+"""Seconds."""
 ROOT = Path(__file__).parent.parent.parent
 
 UNANNOUNCED = """
@@ -92,7 +94,7 @@ async def run(console: Console, plan: Plan) -> bool:
     async with Supervisor() as supervisor:
         scene = await set_up(supervisor, plan)
         try:
-            await storm(scene)
+            await storm(console, scene)
             deadline = time.monotonic() + CALM if plan.faults else began + plan.seconds - plan.pairs
             waiting = await calm(scene, deadline)
         finally:
@@ -144,7 +146,7 @@ async def stocked(postgres: MortalPostgres, scale: int) -> Catalogue:
     return goods
 
 
-async def storm(scene: Scene) -> None:
+async def storm(console: Console, scene: Scene) -> None:
     """Customers arrive, things break, and recovery looks for what is lost."""
     plan, load, faults = scene.plan, scene.load, scene.faults
     chosen = mix(scene.goods, plan, scene.caretaker.worlds, load.dice)
@@ -156,14 +158,24 @@ async def storm(scene: Scene) -> None:
     arriving = asyncio.create_task(load.arrive(chosen, plan.storm))
     raging = asyncio.create_task(faults.rage(plan.pace, plan.faults, due))
     caring = asyncio.create_task(scene.caretaker.at_work() if Kind.RECOVERY in plan.kinds else asyncio.sleep(0))
+    telling = asyncio.create_task(tell(console, scene))
     try:
         await asyncio.gather(arriving, *([raging] if plan.faults else []))
     finally:
-        for task in (arriving, raging, caring):
+        for task in (arriving, raging, caring, telling):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
     faults.raise_what_failed()
+
+
+async def tell(console: Console, scene: Scene) -> None:
+    """Now and then, how far it has come."""
+    load, faults, began = scene.load, scene.faults, time.monotonic()
+    while True:
+        await asyncio.sleep(TOLD_EVERY)
+        far = f"{len(load.cases)} of {scene.plan.sagas} sagas begun, {load.under_way} under way; {faults.dealt} faults"
+        console.print(f"{time.monotonic() - began:>6.0f} s  {far}")
 
 
 async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
