@@ -19,6 +19,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from counteract.lifecycle import Found
 from counteract.saga import Resolution, SagaReport
 from marketplace.chaos.cases import Case
 from marketplace.chaos.load import Load
@@ -30,7 +31,8 @@ EVERY = (2.0, 5.0)
 RESET_SHARE = 0.3
 """The share of recoveries that are reset, and of sagas that are reset while they are recovered."""
 STUCK = "SagaStatus = 'STUCK' and ExecutionStatus = 'Running'"
-RECOVERING = "WorkflowType = 'RecoverSaga' and ExecutionStatus = 'Running'"
+RECOVERY = "RecoverLostSaga"
+RECOVERING = f"WorkflowType = '{RECOVERY}' and ExecutionStatus = 'Running'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,21 @@ class Caretaker:
 
     async def recover(self, client: Client, *, include_forgotten: bool = False) -> list[str]:
         """One round, as `counteract sagas recover` begins it; the workflow ids of what it found."""
-        found: Any = await client.execute_workflow(
-            "RecoverSagas", include_forgotten, id=f"recover-sagas-{uuid4().hex[:8]}", task_queue="sagas"
+        looked: list[Found] = await client.execute_workflow(
+            "RecoverSagas",
+            include_forgotten,
+            id=f"recover-sagas-{uuid4().hex[:8]}",
+            task_queue="sagas",
+            result_type=list[Found],
         )
-        self.load.meddled["recovered"] += len(found)
-        return list(found)
+        found = [each.saga_id for each in looked if each.what == "recovering"]
+        self.load.meddled["recoveries begun"] += len(found)
+        return found
 
     async def answer(self, client: Client) -> None:
         """Skip what is stuck because commits were lost: that something is gone for good is for a person to accept."""
         async for execution in client.list_workflows(STUCK):
-            recovers = execution.workflow_type == "RecoverSaga"
+            recovers = execution.workflow_type == RECOVERY
             if execution.id in self.losses or (recovers and self.losses):
                 with suppress(RPCError, RPCTimeoutOrCancelledError, WorkflowUpdateFailedError, TimeoutError):
                     async with asyncio.timeout(20):
