@@ -15,7 +15,7 @@ from marketplace.catalogue import catalogue
 from marketplace.chaos.cases import INCOMPLETE, Case
 from marketplace.chaos.judging.books import Books, Fold, authorization_of
 from marketplace.chaos.judging.calm import Waits
-from marketplace.chaos.judging.verdict import Evidence, findings, left_out
+from marketplace.chaos.judging.verdict import RECORDED, Evidence, findings, left_out
 from marketplace.scenarios import Ending, scenarios
 
 pytestmark = pytest.mark.unit
@@ -33,6 +33,7 @@ def as_it_ended(case: Case, *, money: str, end: str) -> Books:
     """The books that a checkout leaves, with what the provider and the record are to say of it."""
     books = Books()
     books.sagas[case.key] = Counter({"SagaStarted": 1, end: 1})
+    books.records = {case.key: RECORDED.get(end, "past the pivot")}
     amount = 0
     if end == "SagaCompleted":
         amount = sell(books, case)
@@ -116,6 +117,13 @@ def test_a_second_end_on_record_is_noticed() -> None:
     books = as_it_ended(case, money="captured", end="SagaCompleted")
     books.sagas[case.key]["SagaCompensated"] = 1
     assert "each saga has exactly one end on record" in broken(case, books)
+
+
+def test_a_record_that_says_otherwise_than_the_event_is_noticed() -> None:
+    case = a_case(Ending.COMPLETED)
+    books = as_it_ended(case, money="captured", end="SagaCompleted")
+    books.records = {case.key: "forward"}
+    assert broken(case, books) == ["each saga's record and its last event say the same"]
 
 
 def test_a_saga_that_is_stuck_although_it_lost_nothing_is_noticed() -> None:

@@ -49,6 +49,8 @@ class Books:
     items: Fold[StockItem] = field(default_factory=lambda: Fold(stock_item))
     sagas: dict[Key, Counter[str]] = field(default_factory=dict)
     """The lifecycle events of each saga, by its workflow id and first run."""
+    records: Mapping[Key, str] = field(default_factory=dict)
+    """The state of each saga's record."""
     lines: Counter[str] = field(default_factory=Counter)
     """How many order lines there are for each product."""
     provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -62,6 +64,9 @@ class Books:
             for stored in page:
                 books.take(stored)
             position = page[-1].position
+        async with store.connection() as connection:
+            rows = await (await connection.execute("select saga_id, run_id, state from sagas")).fetchall()
+        books.records = {(saga_id, run_id): state for saga_id, run_id, state in rows}
         async with aiohttp.ClientSession(base_url=provider_url) as session, session.get("/payments") as answer:
             books.provider = {each["key"]: each for each in await answer.json()}
         return books

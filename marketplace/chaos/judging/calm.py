@@ -90,11 +90,8 @@ class Calm:
         """Whether anything is yet to come. Who completed before the end on record was lost is not recovered, but reported."""
         async with self.store.connection() as connection:
             open_ = set(await (await connection.execute(WITHOUT_AN_END)).fetchall())
-        reported = {
-            case.key
-            for case in self.cases
-            if case.workflow_id in self.caretaker.losses and case.how in (Ending.COMPLETED, INCOMPLETE)
-        }
+        lost = [case for case in self.cases if case.workflow_id in self.caretaker.losses]
+        reported = {case.key for case in lost if case.resets or case.how in (Ending.COMPLETED, INCOMPLETE)}
         return bool(open_ - reported) or any(case.how == OPEN for case in self.cases)
 
 

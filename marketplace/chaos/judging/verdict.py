@@ -17,6 +17,7 @@ from marketplace.invariants import Finding
 from marketplace.scenarios import Ending
 
 UNDONE = (Ending.COMPENSATED, Ending.CANCELLED, LOST)
+RECORDED = {"SagaCompleted": "completed", "SagaCompensated": "compensated"}
 SHOWN = 10
 
 
@@ -57,6 +58,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         nothing_impossible,
         each_saga_ends_once,
         ends_agree,
+        records_agree,
         completed_is_applied,
         undone_is_undone,
         the_provider_agrees,
@@ -119,6 +121,14 @@ def ends_agree(evidence: Evidence) -> Finding:
     judged = [case for case in evidence.cases if not evidence.forgot(case)]
     wrong = [case for case in judged if evidence.books.ends(case)[contrary.get(case.how, "")]]
     return found("each saga's last run ended as its record says", f"{len(judged)} sagas", wrong)
+
+
+def records_agree(evidence: Evidence) -> Finding:
+    """The record decides, and the event tells of it: both in one transaction."""
+    books = evidence.books
+    ends = {case: {RECORDED[name] for name in books.ends(case)} for case in evidence.cases}
+    wrong = [case for case, said in ends.items() if said != {books.records.get(case.key)} & {*RECORDED.values()}]
+    return found("each saga's record and its last event say the same", f"{len(books.records)} records", wrong)
 
 
 def completed_is_applied(evidence: Evidence) -> Finding:
