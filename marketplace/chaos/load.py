@@ -183,9 +183,12 @@ class Load:
         if Kind.RESET not in self.kinds or case.workflow_id in self.losses:
             return False
         point = dice.choice(list(Point))
+        # The run before it continued as new, half of the time: it does so again.
+        run_id = case.run_id if case.new_run and dice.random() < 0.5 else None
         with suppress(RPCError):
-            if await reset(case.client, case.workflow_id, point, dice):
+            if await reset(case.client, case.workflow_id, point, dice, run_id=run_id):
                 case.resets += 1
-                self.meddled[f"reset to the {point} decision: {state}"] += 1
+                again = ", to continue as new again" if run_id else ""
+                self.meddled[f"reset to the {point} decision: {state}{again}"] += 1
                 return True
         return False
