@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 from uuid import UUID
 
+from pydantic import ConfigDict
+
 from counteract.decider import Decider
 from counteract.messages import Event, Message
 
@@ -38,7 +40,7 @@ SETTLE_CHILD = "SettleChildSaga"
 SETTLE_CHILD_RECORD = "SettleChildRecord"
 """The same, by the record of the child."""
 PARENT = "counteract parent"
-"""The memo by which a child saga knows which step of its parent it is: the id of that command."""
+"""The memo by which a child saga knows which step of its parent it is: a `Parent`."""
 CHILD = "counteract child"
 """The memo by which the recovery of a lost parent knows what its child was, and how it is undone: a `LostStep`."""
 
@@ -59,8 +61,7 @@ class SagaCompleted(SagaEvent):
     """It reached its end: everything it set out to do is done."""
 
     steps: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-    """Of them those that a person had it go on without."""
+    """Those that were carried out: not the ones that a person had it go on without."""
 
 
 class SagaCompensated(SagaEvent):
@@ -87,6 +88,21 @@ class SagaResolved(SagaEvent):
     why: str
 
 
+class Parent(Message):
+    """Which step of its parent a child saga is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command_id: UUID
+    saga_id: str
+    run_id: str
+    """The parent's first run."""
+    epoch: int
+    key: str
+    command: dict[str, object]
+    """As the parent's ledger has it."""
+
+
 class Opening(Message):
     """With the first event: the run that takes up the saga's record."""
 
@@ -94,8 +110,7 @@ class Opening(Message):
     """The first run of the execution."""
     this_run: str
     saga_type: str
-    parent_command: UUID | None = None
-    """For a child saga: the step of its parent."""
+    parent: Parent | None = None
 
 
 class Ending(Message):
@@ -111,6 +126,8 @@ class Ending(Message):
     """Commands that took effect, and stand."""
     keys: tuple[str, ...] = ()
     """The steps of those, in the same order."""
+    children: tuple[UUID, ...] = ()
+    """Steps of child sagas that completed, and stand."""
     skipped: tuple[UUID, ...] = ()
     """Commands that a person gave up."""
 

@@ -320,6 +320,8 @@ class Standing(Message):
     """For a pivot: the commands that the saga counts on."""
     keys: tuple[str, ...] = ()
     """And their steps."""
+    children: tuple[UUID, ...] = ()
+    """And the steps of child sagas that completed."""
     skipped: tuple[UUID, ...] = ()
     """And those that a person gave up."""
 

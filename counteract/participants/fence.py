@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
-from counteract.messages import Command, Dispatch, Role
+from counteract.messages import Command, Dispatch, Role, Standing
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
 
@@ -177,7 +177,7 @@ def step_of(activity: str, command: Command[Any], dispatch: Dispatch, role: Role
         "original_type": command.spec.name,
         "task_queue": command.spec.service,
         "undoes": dispatch.undoes,
-        "role": role if standing is None or role in (Role.FORWARD, Role.SETTLE) else standing.role,
+        "role": _role(role, standing),
         "attempt": dispatch.attempt,
         "external": external,
     }
@@ -185,8 +185,15 @@ def step_of(activity: str, command: Command[Any], dispatch: Dispatch, role: Role
         about |= {"namespace": standing.namespace, "epoch": standing.epoch, "who": standing.who}
         about |= {"sent": standing.sent, "answered": standing.answered}
         if command.kind == "pivot":
-            about |= {"done": standing.done, "keys": standing.keys, "skipped": standing.skipped}
+            about |= {"done": standing.done, "keys": standing.keys}
+            about |= {"children": standing.children, "skipped": standing.skipped}
     return to_json(about).decode()
+
+
+def _role(role: Role, standing: Standing | None) -> Role:
+    """As the executor has it, but where the saga says more: which undo it is; and the undo of a child is a command."""
+    told = standing is not None and standing.role in (Role.UNDO, Role.TURN)
+    return standing.role if standing is not None and told and role is not Role.SETTLE else role
 
 
 def stored_command(kind: type[Command[Any]], stored: Any) -> Command[Any]:

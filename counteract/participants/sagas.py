@@ -18,20 +18,35 @@ from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
 _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
-_TAKE_UP = "select * from take_up_saga(%s::jsonb)"
+_TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s)"
+# A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
+# saga's own, and of no kind.
 _STEPS = """
-    select c.step, c.activity_type, c.task_queue, c.command_id, c.status, c.started_at is not null,
-           c.undone_since is not null or (c.status = 'fenced' and c.started_at is not null),
-           exists (select from commands u where u.undoes = c.command_id and u.status = 'done')
-    from commands c
-    where c.saga_id = %s and c.run_id = %s and c.undoes is null and c.status <> 'rejected'
-      -- An undo of a child saga is a command of its own, and of no kind.
-      and (c.kind is not null or c.epoch is null)
-    order by coalesce(c.started_at, c.recorded_at), c.command_id
-    offset %s limit %s
+    select step, type, service, id, status, begun, undone, concluded from (
+        select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
+               c.command_id as id, c.status, c.started_at is not null as begun,
+               c.undone_since is not null or (c.status = 'fenced' and c.started_at is not null) as undone,
+               exists (select from commands u where u.undoes = c.command_id and u.status = 'done') as concluded
+        from commands c
+        where c.saga_id = %(saga)s and c.run_id = %(run)s and c.undoes is null and c.status <> 'rejected'
+          and (c.kind is not null or c.epoch is null)
+        union all
+        select k.began_at, k.parent_step, 'ChildSaga', '(a child workflow)', k.parent_command,
+               case k.state when 'completed' then 'done' else 'started' end, true,
+               u.status is not null, u.status is not distinct from 'done'
+        from sagas k left join commands u
+             on u.saga_id = k.parent_saga_id and u.run_id = k.parent_run_id and u.step = k.parent_step
+             and u.kind is null and u.undoes is null
+        where k.parent_saga_id = %(saga)s and k.parent_run_id = %(run)s and k.state not in ('compensated', 'never')
+    ) as steps
+    order by time, id
+    offset %(offset)s limit %(limit)s
 """
-_COMMAND = "select command from commands where command_id = %s"
+_COMMAND = """
+    select command from commands where command_id = %s
+    union all select child from sagas where parent_command = %s
+"""
 _ANY_VERSION = 2**31 - 1
 
 
@@ -69,15 +84,16 @@ class SagaRecords:
         return Claimed(state=row[0], epoch=row[1]) if row else None
 
     async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
-        """The saga's commands in the order in which they were begun; not those that were refused."""
+        """The saga's commands and children in the order in which they were begun; not what was refused."""
         async with self.store.connection() as connection:
-            rows = await (await connection.execute(_STEPS, (saga_id, run_id, offset, limit))).fetchall()
+            where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit}
+            rows = await (await connection.execute(_STEPS, where)).fetchall()
         names = list(RecordedStep.model_fields)
         return [RecordedStep(**dict(zip(names, row, strict=True))) for row in rows]
 
     async def command(self, command_id: UUID) -> Mapping[str, Any]:
         """One command as it was recorded. Raises ApplicationError where it was not."""
-        row = await self._fetch(_COMMAND, (command_id,))
+        row = await self._fetch(_COMMAND, (command_id, command_id))
         if not row or row[0] is None:
             raise ApplicationError(f"the command {command_id} is not recorded", type="UnreadableCommand")
         stored: Mapping[str, Any] = row[0]

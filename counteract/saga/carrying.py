@@ -6,13 +6,12 @@ It travels in the workflow's memo, which the codec of a user who has one encrypt
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
-from counteract.lifecycle import PARENT, RecordedStep
+from counteract.lifecycle import PARENT, Parent, RecordedStep
 from counteract.messages import Message, Outcome, command_type
 from counteract.saga.ledger import Ledger, Step, Undoing
 
@@ -142,7 +141,7 @@ def carried_over() -> Earlier:
     return Earlier(carried, workflow.memo_value(MEMO_RECORD, None, type_hint=CarriedRecord))
 
 
-def parent_command() -> UUID | None:
+def parent_of_this() -> Parent | None:
     """For a child saga: the step of its parent."""
-    said: str | None = workflow.memo_value(PARENT, None, type_hint=str)
-    return UUID(said) if said else None
+    parent: Parent | None = workflow.memo_value(PARENT, None, type_hint=Parent)
+    return parent

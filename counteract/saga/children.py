@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, get_type_hints
-from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
 from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
-from counteract.lifecycle import CHILD, PARENT, LostStep
+from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, command_types, subclasses
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.ledger import Step
@@ -71,7 +70,7 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
     )
 
 
-async def run_child(step: Step, call: ChildCall, command_id: UUID) -> Any:
+async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)
     armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=command.model_dump(mode="json"))
@@ -84,7 +83,7 @@ async def run_child(step: Step, call: ChildCall, command_id: UUID) -> Any:
             cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             # A parent that is terminated is recovered, and its child undoes itself if there still is a way back.
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
-            memo={CHILD: armed, PARENT: str(command_id)},
+            memo={CHILD: armed} | ({PARENT: parent} if parent else {}),
         )
         raw: RawValue = await child
     except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:

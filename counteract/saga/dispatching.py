@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.errors import RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
-from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD
+from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
 from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
 from counteract.saga.children import ChildCall, ChildSaga
 from counteract.saga.ledger import Step
@@ -88,15 +88,25 @@ class Dispatcher:
         """The same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
-    def forward(
-        self, step: Step, options: Options, *, counted: Mapping[str, UUID] | None = None, skipped: Sequence[UUID] = ()
-    ) -> ActivityHandle[RawValue]:
-        """`counted` and `skipped`: for a pivot, what the saga counts on, and what a person gave up."""
-        spec = options.applied_to(step.command.spec)
-        counted = counted or {}
-        standing = self._standing(
-            Role.FORWARD, done=tuple(counted.values()), keys=tuple(counted), skipped=tuple(skipped)
+    def as_parent_of(self, step: Step) -> Parent | None:
+        """What a child saga is told of the step that it is; nothing where no record is kept."""
+        if self.epoch is None:
+            return None
+        return Parent(
+            command_id=self.id_of(step.dispatch_key),
+            saga_id=self.saga_id,
+            run_id=self.run_id,
+            epoch=self.epoch,
+            key=step.dispatch_key,
+            command=step.command.model_dump(mode="json"),
         )
+
+    def forward(
+        self, step: Step, options: Options, counted: Mapping[str, Any] | None = None
+    ) -> ActivityHandle[RawValue]:
+        """`counted`: for a pivot, what the saga counts on."""
+        spec = options.applied_to(step.command.spec)
+        standing = self._standing(Role.FORWARD, **(counted or {}))
         return self._start(spec.name, step.command, self._dispatch(step.dispatch_key, standing), spec)
 
     def undo(self, step: Step, timeout: timedelta, role: Role) -> ActivityHandle[RawValue]:

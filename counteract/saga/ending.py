@@ -38,11 +38,9 @@ class Endings:
 
     async def complete(self) -> BaseException | None:
         """None once it has completed; else what stands in the way of it, nothing being recorded."""
-        steps = tuple(step.key for step in self.ledger.steps)
-        skipped = tuple(step.key for step in self.ledger.steps if step.skipped)
-        more = {"skipped": skipped} if skipped else {}
+        steps = tuple(step.key for step in self.ledger.steps if not step.skipped)
         self.course.phase = SagaStatus.COMPLETED
-        ended = await self.chronicle.end(SagaCompleted, self.record.ending("completed", None), steps=steps, **more)
+        ended = await self.chronicle.end(SagaCompleted, self.record.ending("completed", None), steps=steps)
         refusal = self._refusal(ended, "completed")
         if refusal is None:
             self.position = ended.position if isinstance(ended, Ended) else ended

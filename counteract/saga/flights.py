@@ -141,6 +141,8 @@ class Flights:
         self.ledger.again(step, corrected(step, decision))
 
     async def _may_go_on(self) -> None:
+        if self.body is None and IN_HANDLER.get():
+            raise SagaClosed("the saga has not begun")
         if self.body is None:
             raise SagaMisuse("open the saga first: `async with self.saga() as saga:`, and its steps inside")
         if self.course.is_closing and not IN_HANDLER.get():
@@ -204,7 +206,8 @@ class Flights:
 
     async def _clear_the_way(self) -> None:
         """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
-        await self.leave_nothing_behind()
+        if not self.record.is_past_pivot:
+            await self.record.adopt(pivot=False)
         while self.ledger.unknown():
             await self.undo_unknown()
             await self._may_go_on()

@@ -30,7 +30,7 @@ from temporalio.worker import (
 from counteract.errors import SagaClosed
 from counteract.lifecycle import CHILD
 from counteract.messages import Dispatch, Standing
-from counteract.saga.carrying import MEMO, MEMO_RECORD, Carried, parent_command
+from counteract.saga.carrying import MEMO, MEMO_RECORD, Carried, parent_of_this
 from counteract.saga.course import IN_HANDLER
 from counteract.saga.failing import Interruption, is_saga_failure, not_completed
 from counteract.saga.workflow import SagaWorkflow
@@ -69,7 +69,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
             return await super().execute_workflow(call)
         instance._intercepted = True
         result = await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
-        if parent_command() is not None and instance._saga is not None and not instance._saga.course.is_completed:
+        if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
             # Its parent counts on what it did, whatever its own code made of its failure.
             raise not_completed(instance._saga.report())
         return result
@@ -130,7 +130,7 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             await workflow.wait([body])
         except asyncio.CancelledError:
             saga = instance._saga
-            if saga is None or not (saga.under_way or saga.course.is_completed):
+            if saga is None or not (saga.under_way or saga.stands):
                 body.cancel()
             elif saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)

@@ -11,10 +11,11 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.errors import SagaReset, SagaTurnedBack
+from counteract.errors import SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
     FIND_STEPS,
@@ -22,6 +23,7 @@ from counteract.lifecycle import (
     Ending,
     Opened,
     Opening,
+    Parent,
     RecordedStep,
 )
 from counteract.messages import Command, CommandKind, Outcome, command_type
@@ -50,7 +52,7 @@ class Record:
     dispatcher: Dispatcher
     chronicle: Chronicle
     ledger: Ledger
-    parent_command: UUID | None = None
+    parent: Parent | None = None
     state: str = "forward"
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
@@ -58,7 +60,7 @@ class Record:
 
     @classmethod
     def after(
-        cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: UUID | None
+        cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: Parent | None
     ) -> Record:
         """As the run before, if this one continues it, has left it."""
         record = cls(dispatcher, chronicle, ledger, parent)
@@ -159,7 +161,6 @@ class Record:
         """What the saga's end is held against; None where no record is kept."""
         if self.dispatcher.epoch is None:
             return None
-        done = self.counted()
         return Ending(
             run_id=self.dispatcher.run_id,
             saga_type=self.dispatcher.saga_type,
@@ -167,21 +168,26 @@ class Record:
             epoch=self.dispatcher.epoch,
             who=self.dispatcher.who,
             why=why,
-            done=tuple(done.values()) if state == "completed" else (),
-            keys=tuple(done) if state == "completed" else (),
-            skipped=self.skipped(),
+            **self.counted(everything=state == "completed"),
         )
 
-    def counted(self) -> dict[str, UUID]:
-        """The commands that took effect and stand, as far as this run knows, by their keys."""
-        return {
-            step.dispatch_key: self.dispatcher.id_of(step.dispatch_key)
+    def counted(self, *, everything: bool = True) -> dict[str, Any]:
+        """What this run counts on, as the store is told: what took effect and stands, and what a person gave up."""
+        standing = [
+            step
             for step in self.ledger.steps
-            if step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped or step.is_child)
+            if everything and step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped)
+        ]
+        own = [step for step in standing if not step.is_child]
+        return {
+            "done": self._ids(own),
+            "keys": tuple(step.dispatch_key for step in own),
+            "children": self._ids([step for step in standing if step.is_child]),
+            "skipped": self._ids([step for step in self.ledger.steps if step.given_up]),
         }
 
-    def skipped(self) -> tuple[UUID, ...]:
-        return tuple(self.dispatcher.id_of(step.dispatch_key) for step in self.ledger.steps if step.given_up)
+    def _ids(self, steps: Sequence[Step]) -> tuple[UUID, ...]:
+        return tuple(self.dispatcher.id_of(step.dispatch_key) for step in steps)
 
     async def look_again(self) -> None:
         """The store says otherwise: read what it has, of what the code has come by too."""
@@ -197,7 +203,7 @@ class Record:
             run_id=self.dispatcher.run_id,
             this_run=info.run_id,
             saga_type=self.dispatcher.saga_type,
-            parent_command=self.parent_command,
+            parent=self.parent,
         )
 
     async def _take_up(self, name: str) -> None:
@@ -252,11 +258,17 @@ class Record:
         return {step.key: step for step in found}
 
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
-        kind = command_type(step.command_type, step.service)
+        try:
+            kind = command_type(step.command_type, step.service)
+        except LookupError as unknown:
+            raise UnreadableCommand(f"{step.key} cannot be undone: {unknown}") from None
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
         stored: dict[str, Any] = await workflow.execute_local_activity(
             FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
         )
-        return kind.model_validate(stored)
+        try:
+            return kind.model_validate(stored)
+        except ValidationError:
+            raise UnreadableCommand(f"{step.key} cannot be undone: it does not fit {kind.__name__} any more") from None

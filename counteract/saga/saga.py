@@ -22,7 +22,7 @@ from counteract.errors import (
 )
 from counteract.lifecycle import Claimed
 from counteract.messages import Command, CommandKind, Retriable, Retry
-from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_command
+from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
 from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.course import Course
@@ -69,7 +69,7 @@ class Saga:
             paused=carried.paused,
         )
         self._chronicle = Chronicle(dispatcher, Counter(carried.written))
-        self._record = Record.after(earlier, dispatcher, self._chronicle, self._ledger, parent_command())
+        self._record = Record.after(earlier, dispatcher, self._chronicle, self._ledger, parent_of_this())
         self._parking = Parking(self._chronicle)
         self._stepper = Stepper(self._ledger, self._record, self, alert_after)
         self._display = Display(lambda: self.status, self.report)
@@ -206,6 +206,11 @@ class Saga:
     def under_way(self) -> bool:
         """Neither still to be opened nor over: what comes now is the saga's concern."""
         return (self._flights.body is not None or self._course.is_closing) and not self._course.is_over
+
+    @property
+    def stands(self) -> bool:
+        """It has completed, on record: whatever its workflow does yet, nothing of it is undone."""
+        return self._course.is_over and self._course.is_completed and self._record.is_kept
 
     @property
     def course(self) -> Course:

@@ -139,12 +139,10 @@ class Stepper:
 
     async def _answer(self, step: Step, options: Options) -> Any:
         if options.child is not None:
-            return await run_child(step, options.child, self.dispatcher.id_of(step.dispatch_key))
-        counts: dict[str, Any] = {}
-        if step.kind is CommandKind.PIVOT:
-            counts = {"counted": self.record.counted(), "skipped": self.record.skipped()}
+            return await run_child(step, options.child, self.dispatcher.as_parent_of(step))
+        counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
         try:
-            return answer_of(step, await self.dispatcher.forward(step, options, **counts))
+            return answer_of(step, await self.dispatcher.forward(step, options, counted))
         except ActivityError as error:
             raise failure_of(step, error) from error
 
@@ -188,7 +186,7 @@ class Stepper:
                 self._settle(step, Outcome.APPLIED)
                 return settled
         if decision.decision == "skip":
-            self._settle(step, _outcome(failure))
+            self._settle(step, Outcome.NOT_APPLIED if self.record.is_kept else _outcome(failure))
             step.skipped = self.record.is_kept
             return Settled(happened=False, result=replacement(step, decision))
         if replaced or refused or not self.record.is_kept:

@@ -104,6 +104,11 @@ sagas = Table(
     Column("last_run", Text, nullable=False),
     # For a child saga: the step of its parent.
     Column("parent_command", Uuid),
+    Column("parent_saga_id", Text(collation="C")),
+    Column("parent_run_id", Text(collation="C")),
+    Column("parent_step", Text),
+    # As the parent's ledger has it: how it is undone.
+    Column("child", JSONB),
     Column("began_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("since", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("who", Text),
@@ -113,6 +118,12 @@ sagas = Table(
         name="state",
     ),
     Index(None, "parent_command", unique=True, postgresql_where=text("parent_command is not null")),
+    Index(
+        "sagas_parent_idx",
+        "parent_saga_id",
+        "parent_run_id",
+        postgresql_where=text("parent_saga_id is not null"),
+    ),
     Index(
         "sagas_open_idx",
         "began_at",

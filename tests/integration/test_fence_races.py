@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from counteract import Outcome, Rejected
-from counteract.errors import RefusalInDoubt, CommandFenced, WrongExpectedVersion
+from counteract import Outcome
+from counteract.errors import CommandFenced, RefusalInDoubt, WrongExpectedVersion
 from counteract.participants import Participants, Streams, streams
 from counteract.participants.executing import Executor, Participant
 from counteract.participants.fence import Fence

@@ -12,7 +12,8 @@ begin
         values (
             (p_step ->> 'command_id')::uuid, 'started', p_step ->> 'saga_id', p_step ->> 'saga_type', p_step ->> 'step',
             p_step ->> 'activity_type', p_step ->> 'task_queue', p_command, clock_timestamp(),
-            p_step ->> 'run_id', p_step ->> 'kind', (p_step ->> 'epoch')::integer, 1)
+            p_step ->> 'run_id', case p_step ->> 'role' when 'forward' then p_step ->> 'kind' end,
+            (p_step ->> 'epoch')::integer, 1)
         on conflict (command_id) do update set begun = c.begun + 1
             where c.status = 'started' and c.activity_type = excluded.activity_type;
         if p_step ->> 'kind' = 'pivot' then

@@ -1,8 +1,8 @@
 -- A saga ends: its record and its last event, at once. The first end wins, and nothing is taken on trust: p_saga holds what
--- the saga counts on as done (done, keys: command ids and their steps) and what a person gave up (skipped: command ids).
+-- the saga counts on, and what a person gave up (contradictions).
 --
 -- Returns the state that stands, the event's position (0 where the saga had ended before, or may not end so), and the steps
--- by which the store says otherwise (contradictions): with any of them, nothing has changed.
+-- by which the store says otherwise: with any of them, nothing has changed.
 create or replace function end_saga(
     p_saga jsonb,
     p_type text, p_id text, p_least integer, p_most integer,
@@ -43,11 +43,7 @@ begin
         return;
     end if;
 
-    wrong := contradictions(
-        saga, run, wanted = 'compensated',
-        array(select jsonb_array_elements_text(p_saga -> 'done'))::uuid[],
-        array(select jsonb_array_elements_text(p_saga -> 'keys')),
-        array(select jsonb_array_elements_text(p_saga -> 'skipped'))::uuid[]);
+    wrong := contradictions(p_saga, wanted = 'compensated');
     if cardinality(wrong) > 0 then
         return query select current, 0::bigint, wrong;
         return;

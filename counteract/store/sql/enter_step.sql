@@ -46,13 +46,14 @@ begin
 
     select c.status, c.started_at, c.undone_since into own from commands c
     where c.command_id = coalesce((p_step ->> 'undoes')::uuid, (p_step ->> 'command_id')::uuid);
-    if role = 'forward' and own.status in ('done', 'rejected', 'fenced') then
+    -- The undo of a child saga is a command of its own, without an original to fence.
+    if (role = 'forward' or p_step ->> 'undoes' is null) and own.status in ('done', 'rejected', 'fenced') then
         return false;
     end if;
     if rec.state is null or role = 'settle' then
         return true;
     end if;
-    begun := case role when 'forward' then own.status = 'started' else own.status = 'fenced' or own.undone_since is not null end;
+    begun := case when role = 'forward' or p_step ->> 'undoes' is null then own.status = 'started' else own.status = 'fenced' or own.undone_since is not null end;
 
     if said > rec.epoch then
         update sagas s set epoch = said where s.saga_id = saga and s.run_id = run and s.epoch < said;
@@ -85,11 +86,7 @@ begin
             using errcode = 'CA020', detail = jsonb_build_object('state', rec.state, 'epoch', rec.epoch);
     end if;
     if role = 'forward' and kind = 'pivot' and p_step ? 'done' then
-        wrong := contradictions(
-            saga, run, false,
-            array(select jsonb_array_elements_text(p_step -> 'done'))::uuid[],
-            array(select jsonb_array_elements_text(p_step -> 'keys')),
-            array(select jsonb_array_elements_text(p_step -> 'skipped'))::uuid[]);
+        wrong := contradictions(p_step, false);
         if cardinality(wrong) > 0 then
             raise exception 'the store says otherwise of %', array_to_string(wrong, ', ')
                 using errcode = 'CA020', detail = jsonb_build_object('state', 'contradicted', 'epoch', rec.epoch);

@@ -21,7 +21,7 @@ declare
     decided text;
 begin
     -- An undo was held against the record when it fenced its original.
-    if role = 'forward' then
+    if role = 'forward' or p_step ->> 'undoes' is null then
         stands := not enter_step(p_step);
     elsif is_pivot then
         perform enter_step(p_step);

@@ -20,6 +20,10 @@ create table sagas (
     epoch           integer      not null,
     last_run        text         not null,
     parent_command  uuid,
+    parent_saga_id  text         collate "C",
+    parent_run_id   text         collate "C",
+    parent_step     text,
+    child           jsonb,
     began_at        timestamptz  not null default clock_timestamp(),
     since           timestamptz  not null default clock_timestamp(),
     who             text,
@@ -29,6 +33,7 @@ create table sagas (
         'forward', 'at the pivot', 'past the pivot', 'turning back', 'completed', 'compensated', 'never'))
 );
 create unique index sagas_parent_command_idx on sagas (parent_command) where parent_command is not null;
+create index sagas_parent_idx on sagas (parent_saga_id, parent_run_id) where parent_saga_id is not null;
 create index sagas_open_idx on sagas (began_at, saga_id, run_id) where state not in ('completed', 'compensated', 'never');
 
 alter table commands
