@@ -87,7 +87,9 @@ class Case:
     def _retries(self, dice: random.Random) -> dict[str, Any]:
         """One that may pass its pivot is tried until it ends: the last attempt's timeout would leave it to a person."""
         longest, attempts = (dice.uniform(1.5, 8), 3) if self.never_captured else (dice.uniform(6, 15), 0)
-        policy = RetryPolicy(initial_interval=timedelta(seconds=0.5), maximum_attempts=attempts)
+        policy = RetryPolicy(
+            initial_interval=timedelta(seconds=0.5), maximum_interval=timedelta(seconds=2), maximum_attempts=attempts
+        )
         return {"run_timeout": timedelta(seconds=longest), "retry_policy": policy}
 
     async def ended(self) -> None:

@@ -19,7 +19,7 @@ from marketplace.chaos.cases import INCOMPLETE, LOST, Case, gift
 from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, begin_anew, reset
 
-AT_ONCE = 60
+AT_ONCE = 100
 """Checkouts under way at the same time; who comes then waits at the door."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
