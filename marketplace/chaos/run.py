@@ -25,7 +25,7 @@ from counteract.store import PostgresEventStore
 from counteract.store.migrate import migrate
 from marketplace import catalogue
 from marketplace.catalogue import Catalogue
-from marketplace.chaos.cases import Case, mix
+from marketplace.chaos.cases import INCOMPLETE, LOST, Case, mix
 from marketplace.chaos.databases import Losses, MortalPostgres, Unreliable
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES, Faults
 from marketplace.chaos.fleet import Fleet, Job
@@ -193,13 +193,22 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
     load, url = scene.load, scene.postgres.app_url
     console.print(tables.storm_table(scene.plan.seed, scene.done()), tables.ending_table(load.cases))
     async with PostgresEventStore.open(url) as store:
-        evidence = Evidence(load.cases, await Books.gathered(store, scene.provider_url), load.losses, waiting)
+        books = await Books.gathered(store, scene.provider_url)
+        heed_recovery(load.cases, books)
+        evidence = Evidence(load.cases, books, load.losses, waiting)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
         found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
         if load.losses:
             console.print(tables.left_out_table(left_out(evidence)))
         console.print(await tables.fence_table(store), finding_table(found))
     return all(finding.holds for finding in found)
+
+
+def heed_recovery(cases: Sequence[Case], books: Books) -> None:
+    """What gave up turning back, because the store had forgotten how far it had come, was recovered in its place."""
+    for case in cases:
+        if case.how == INCOMPLETE and books.records.get(case.key) == "compensated":
+            case.how = LOST
 
 
 async def every_saga_is_on_record(store: PostgresEventStore, losses: Set[str]) -> Finding:
