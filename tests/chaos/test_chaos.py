@@ -9,21 +9,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
+from typing import cast
 
 import pytest
 
+from marketplace.chaos.databases import Unreliable
+from marketplace.chaos.faults import Faults
+from marketplace.chaos.fleet import Fleet
+from marketplace.chaos.plan import Kind
 from tests.market import ROOT
 from tests.support import all_gone, family, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-LIMIT = ("--seconds", "150")
+LIMIT = ("--seconds", "300")
 """Only a busy machine takes that long: a run ends with its last saga."""
 
 
 @pytest.fixture
 def storm() -> Iterator[subprocess.Popen[str]]:
-    with begun(*LIMIT, "--storm", "14", "--pairs", "5", "--sagas", "45") as process:
+    with begun(*LIMIT, "--storm", "14", "--pairs", "5", "--sagas", "40") as process:
         yield process
 
 
@@ -83,13 +89,11 @@ def test_everything_holds_after_a_long_storm() -> None:
     assert "✗" not in said
 
 
-def test_only_the_kinds_that_were_chosen_happen() -> None:
-    with begun(*LIMIT, "--storm", "6", "--pairs", "0", "--sagas", "15", "--only", "failover,recovery") as storm:
-        said, _ = storm.communicate()
+def test_only_the_kinds_that_were_chosen_are_in_the_deck() -> None:
+    chosen = frozenset({Kind.FAILOVER, Kind.CUT})
+    faults = Faults(cast("Fleet", None), cast("Unreliable", None), Random(1), chosen, (1, 2))
 
-    assert storm.returncode == 0, said
-    assert "failover: PostgreSQL" in said
-    assert not any(kind in said for kind in ("kill -9", "frozen", "reset to", "cancel requested", "restore: "))
+    assert {fault.__name__ for fault in faults.deck()} == {"fail_over", "cut_connections"}
 
 
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
