@@ -74,23 +74,27 @@ class Case:
         """Of its last run: a reset begins another."""
         return self.client.get_workflow_handle(self.workflow_id, result_type=Receipt)
 
-    async def start(self, dice: random.Random) -> None:
+    async def start(self, dice: random.Random, usual: float) -> None:
+        """`usual` is how many seconds one takes."""
         common: dict[str, Any] = {"id": self.workflow_id, "task_queue": "sagas"}
         if self.retried:
-            common |= self._retries(dice)
+            common |= self._retries(dice, usual)
         checkout = self.scenario.request
         request: object = GiftRequest(checkout=checkout, new_run=self.new_run) if self.gifts else checkout
         name = (GiftCheckout if self.gifts else Checkout).__name__
         handle = await self.client.start_workflow(name, request, **common)
         self.run_id = handle.first_execution_run_id or ""
 
-    def _retries(self, dice: random.Random) -> dict[str, Any]:
-        """One that may pass its pivot is tried until it ends: the last attempt's timeout would leave it to a person."""
-        longest, attempts = (dice.uniform(1.5, 8), 3) if self.never_captured else (dice.uniform(6, 15), 0)
+    def _retries(self, dice: random.Random, usual: float) -> dict[str, Any]:
+        """One that may pass its pivot is tried until it ends: the last attempt's timeout would leave it to a person.
+
+        The timeouts go by what is usual: on a busy machine every run of a fixed length would be in vain.
+        """
+        share, attempts = (dice.uniform(0.3, 1.5), 3) if self.never_captured else (dice.uniform(0.7, 3), 0)
         policy = RetryPolicy(
             initial_interval=timedelta(seconds=0.5), maximum_interval=timedelta(seconds=2), maximum_attempts=attempts
         )
-        return {"run_timeout": timedelta(seconds=longest), "retry_policy": policy}
+        return {"run_timeout": timedelta(seconds=1 + share * usual), "retry_policy": policy}
 
     async def ended(self) -> None:
         """Wait for the end of its last run, and of those that resets begin meanwhile; say how it was."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from statistics import median
 from uuid import uuid4
 
 from temporalio.client import RPCTimeoutOrCancelledError, WorkflowUpdateFailedError
@@ -19,7 +20,7 @@ from marketplace.chaos.cases import INCOMPLETE, LOST, Case, gift
 from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, begin_anew, reset
 
-AT_ONCE = 100
+AT_ONCE = 40
 """Checkouts under way at the same time; who comes then waits at the door."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
@@ -36,6 +37,8 @@ CANCELLED_AFTER_RESET_SHARE = 0.3
 BY_HAND = 5
 """How often somebody tries to bring a saga forward that was stopped behind its pivot."""
 
+USUAL = 6.0
+"""Seconds that a checkout is taken to last, before any has ended."""
 PATIENCE = 20.0
 """Seconds that somebody waits for the answer to an update, or for an undo to begin."""
 
@@ -50,6 +53,7 @@ class Load:
     """The sagas that lost commits: nobody resets those, for that is said not to be safe."""
     cases: list[Case] = field(default_factory=list)
     meddled: Counter[str] = field(default_factory=Counter)
+    _lengths: deque[float] = field(default_factory=lambda: deque([USUAL], maxlen=50))
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
     _doors: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
@@ -99,11 +103,13 @@ class Load:
 
     async def _check_out(self, case: Case, dice: random.Random) -> None:
         try:
-            await case.start(dice)
+            began = asyncio.get_running_loop().time()
+            await case.start(dice, median(self._lengths))
             for product_id in case.gifts:
                 self._begin(self._give(case, product_id, dice.expovariate(1), update=dice.random() < 0.5))
             await self._meddle(case, dice)
             await case.ended()
+            self._lengths.append(asyncio.get_running_loop().time() - began)
         except RPCError as error:
             # Nobody is told now; where it has not ended in the end, that shows.
             case.how = f"asked in vain: {error}"
