@@ -86,11 +86,11 @@ class RecoverSagas:
                 lost,
                 id=recovery,
                 parent_close_policy=ParentClosePolicy.ABANDON,
-                # One that is open or has succeeded is not begun again; one that ended as stuck may be. Past the pivot
-                # there is nothing that a second one could say.
+                # One that is open is not begun again. One that has succeeded is, should the database have lost what it
+                # recorded: the record decides. Past the pivot there is nothing that a second one could say.
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
                 if past
-                else WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                else WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             )
         except WorkflowAlreadyStartedError:
             why = f"it is past its pivot, {way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"

@@ -52,7 +52,8 @@ begin
         return query select 'applied', original.result, original.command, original.activity_type, false;
         return;
     end if;
-    if original.late_since is not null then
+    -- A late effect whose attempt gave an answer. Without one it falls under what follows: unknown.
+    if original.late_since is not null and original.result is not null then
         return query select 'applied', original.result, original.command, original.activity_type, false;
         return;
     end if;
