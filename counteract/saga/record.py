@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.errors import SagaReset, SagaTurnedBack, UnreadableCommand
+from counteract.errors import CommandIdReused, SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
     FIND_STEPS,
@@ -217,6 +217,8 @@ class Record:
         await self._take(opened)
 
     async def _take(self, opened: Opened) -> None:
+        if opened.state == "reused":
+            raise CommandIdReused("this step of the parent saga has been a child saga with another workflow id")
         self._taken_up = opened.this_run == workflow.info().run_id
         # A child that had begun before goes on under the ids that it had then.
         self.dispatcher.run_id, self.dispatcher.epoch, self.state = opened.run_id, opened.epoch, opened.state

@@ -32,6 +32,11 @@ begin
     made := found;
     select s.saga_id, s.run_id into found_saga, found_run from sagas s
     where (s.saga_id = saga and s.run_id = run) or s.parent_command = parent_command;
+    if found_saga <> saga then
+        -- The parent's step was another child: nothing of this one may begin.
+        return query select false, run, 'reused', 0;
+        return;
+    end if;
     if not made then
         update sagas s set epoch = s.epoch + 1, last_run = this_run, namespace = p_saga ->> 'namespace'
         where s.saga_id = found_saga and s.run_id = found_run and s.last_run <> this_run;
