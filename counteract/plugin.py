@@ -12,6 +12,7 @@ from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from counteract.errors import (
+    CommandIdReused,
     ConfigurationError,
     RecordSaysOtherwise,
     Rejected,
@@ -57,6 +58,7 @@ FAILURES = (
     SagaClosed,
     RecordSaysOtherwise,
     UnreadableCommand,
+    CommandIdReused,
 )
 """What fails a saga, or its handler's caller, and is no bug."""
 

@@ -413,3 +413,15 @@ async def _settled(town: Town, parent: Run) -> str:
         )
         ((state,),) = await settled.fetchall()
         return str(state)
+
+
+async def test_a_saga_without_a_parent_takes_up_its_own_record_where_others_have_children(
+    town: Town, first: Run
+) -> None:
+    await town.begin(parent=first.as_parent("Tour"), saga_id="child")
+
+    other = await town.begin()
+    again = await other.again()
+
+    assert (other.state, other.epoch) == ("forward", 1)
+    assert (again.run_id, again.epoch) == (other.run_id, 2)
