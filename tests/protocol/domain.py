@@ -181,14 +181,14 @@ class Unopened(SagaWorkflow):
 
 
 @workflow.defn
-class Lingering(SagaWorkflow):
+class Lingering(Tour):
     """Has something to do after its saga."""
 
     @workflow.run
     async def run(self, plan: Plan) -> str:
-        async with self.saga() as saga:
-            await saga.execute(HoldMoney(account=plan.account, trip="x", amount=60))
-        await asyncio.sleep(1)
+        self.plan = plan
+        await self.carry_out(plan.steps)
+        await workflow.wait_condition(lambda: self.told)
         return "done"
 
 
