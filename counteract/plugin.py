@@ -14,6 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from counteract.commands import namesakes
 from counteract.errors import (
+    CommandIdReused,
     ConfigurationError,
     InvalidCommand,
     InvalidDeclaration,
@@ -64,6 +65,7 @@ FAILURES = (
     SagaClosed,
     RecordSaysOtherwise,
     UnreadableCommand,
+    CommandIdReused,
 )
 """What sagas raise on purpose, or data brings about, fails a saga, or its handler's caller; anything else is a bug, and waits
 for corrected code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid5
 
@@ -57,9 +58,9 @@ class Executor:
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
         name = command.spec.name
         begun = await self.fence.begin(command, dispatch)
-        begun.refuse_other_content(command)
+        begun.refuse_another(name, dispatch, command)
         if begun.status != "started":
-            await self._undo_if_late(command, dispatch)
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             return begun.answer(name, dispatch, command)
         try:
             found = await until_no_conflict(lambda: self._attempt(command, dispatch, limit))
@@ -68,10 +69,10 @@ class Executor:
         except BaseException:
             # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after it
             # any more if the undo has passed.
-            await self._undo_if_late(command, dispatch)
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             raise
         if found.status == "doubtful":
-            await self._undo_if_late(command, dispatch)
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             raise RefusalInDoubt(Rejected(found.result["reason"], **found.result["data"]))
         return found.answer(name, dispatch, command)
 
@@ -119,10 +120,10 @@ class Executor:
             return
         original = _original(command, dispatch, fenced)
         if fenced.known is Known.UNKNOWN:
-            await self._compensate(original, dispatch, Outcome.UNKNOWN, None)
+            await self._compensate(original, dispatch, Outcome.UNKNOWN, None, began=fenced.began)
             return
         recorded = command.spec.result.validate_json(_json(fenced.result))
-        await self._compensate(original, dispatch, Outcome.APPLIED, recorded)
+        await self._compensate(original, dispatch, Outcome.APPLIED, recorded, began=fenced.began)
 
     async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
         """Whether a pivot or a retriable happened: `{"happened": bool, "result": …}`. If not, it never will."""
@@ -165,10 +166,6 @@ class Executor:
         asked = Settle(command, dispatch.original.command_id)
         return await self._call(self.participant.settlement, asked, streams, dispatch)
 
-    async def _undo_if_late(self, command: Command[Any], dispatch: Dispatch) -> None:
-        if self.participant.compensation is not None and await self.fence.comes_late(dispatch):
-            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
-
     async def _undo_late(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
         """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again.
 
@@ -176,13 +173,17 @@ class Executor:
         """
         if self.participant.compensation is None or not self.participant.external:
             return
-        # For each attempt an undo of its own: every one of them may have had its effect late.
-        own = uuid5(dispatch.command_id, f"late undo {outcome} {dispatch.attempt}")
-        await self._compensate(
-            command, dispatch.model_copy(update={"command_id": own, "undoes": dispatch.command_id}), outcome, result
-        )
+        marked = await self.fence.comes_late(dispatch)
+        if marked is None:
+            return
+        # For each mark an undo of its own: every attempt may have had its effect late.
+        own = uuid5(dispatch.command_id, f"late undo {marked.isoformat()}")
+        undo = dispatch.model_copy(update={"command_id": own, "undoes": dispatch.command_id})
+        await self._compensate(command, undo, outcome, result, began=marked)
 
-    async def _compensate(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
+    async def _compensate(
+        self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any, *, began: datetime
+    ) -> None:
         activity = _named(command.spec.compensation)
         undo = Undo(command, dispatch.original.command_id, outcome, result)
 
@@ -193,7 +194,14 @@ class Executor:
             except AlreadyAnswered as earlier:
                 return earlier.found
             return await self.fence.record(
-                activity, command, dispatch, Role.UNDO, status="done", result=_NULL, changes=streams.changes
+                activity,
+                command,
+                dispatch,
+                Role.UNDO,
+                status="done",
+                result=_NULL,
+                changes=streams.changes,
+                began=began,
             )
 
         (await until_no_conflict(attempt)).answer(activity, dispatch)

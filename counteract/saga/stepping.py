@@ -80,7 +80,8 @@ class Stepper:
         """
         if step.undoing is Undoing.RUNNING:
             # Begun by the saga's code, which went on without the step, and has failed elsewhere since.
-            await workflow.wait_condition(lambda: step.concluded)
+            await workflow.wait_condition(lambda: step.undoing is not Undoing.RUNNING)
+        if step.concluded:
             return
         step.undoing = Undoing.RUNNING
         self.observer.changed()
