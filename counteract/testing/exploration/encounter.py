@@ -118,6 +118,12 @@ class Run:
     async def give_up(self, why: str) -> None:
         """It cannot be explored: end it at once instead of waiting for its limits."""
         self.complain(why)
+        await self.stop(why)
+
+    async def stop(self, why: str) -> None:
+        """Leave nothing of it behind."""
+        for task in self._tasks:
+            task.cancel()
         with suppress(RPCError):
             await self.handle.terminate(why)
 

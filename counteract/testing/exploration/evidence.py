@@ -127,6 +127,11 @@ async def gather(run: Run, store: PostgresEventStore, ending: Ending, why: str) 
     )
 
 
+def nothing_known(run: Run) -> Evidence:
+    """Of a run that could not be looked into."""
+    return Evidence(Ending.UNKNOWN, "", None, (), (), {}, (), (), tuple(run.complaints))
+
+
 def ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | None) -> Ending:
     """What the workflow's own end says."""
     if status is WorkflowExecutionStatus.CANCELED:

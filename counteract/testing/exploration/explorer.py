@@ -7,8 +7,8 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from temporalio import workflow
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from counteract.participants import Lifecycle
@@ -24,7 +23,7 @@ from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
 from counteract.testing.exploration.catalogue import Known, catalogue
 from counteract.testing.exploration.encounter import People, Run
-from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather
+from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather, nothing_known
 from counteract.testing.exploration.faults import EITHER, Ending, Fault
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
@@ -110,26 +109,40 @@ class Explorer:
         """All single faults, by what a run without any has shown."""
         return catalogue([self._known(each) for each in first.steps()], has_deadline=first.has_deadline)
 
-    async def explore(self, faults: Sequence[Fault], *, seconds: float | None) -> list[Explored]:
-        """In the order of the faults; those that no run was begun for within so many seconds are left out."""
+    async def explore(self, faults: Sequence[Fault], *, seconds: float | None, fail_fast: bool) -> list[Explored]:
+        """In the order of the faults; those that no run was begun for within so many seconds are left out, and with
+        `fail_fast` those that are not over when another run turns out to be broken."""
         over = time.monotonic() + (math.inf if seconds is None else seconds)
         left, done = iter(enumerate(faults)), dict[int, Explored]()
+        broken = asyncio.Event()
 
         async def work() -> None:
             for number, fault in left:
                 if time.monotonic() > over:
                     return
                 done[number] = await self.run(fault)
+                if fail_fast and done[number].problems:
+                    broken.set()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.limits.concurrency):
-                group.create_task(work())
+        await _until(broken, [work() for _ in range(self.limits.concurrency)])
         return [done[number] for number in sorted(done)]
 
     async def run(self, fault: Fault) -> Explored:
-        """One saga under this fault, to its end, and judged."""
+        """One saga under this fault, to its end, and judged. Whatever goes wrong with that is a finding as well."""
         started = time.monotonic()
         run = await self._prepared(fault)
+        try:
+            return await self._explored(run, started)
+        except asyncio.CancelledError:
+            await run.stop("explore: another fault has broken the saga")
+            raise
+        except Exception as error:
+            await run.stop("explore: it cannot be judged")
+            broken = f"its evidence cannot be read: {error!r}"
+            return Explored(run.id, run.request, fault, nothing_known(run), (), not run.unmet, [broken])
+
+    async def _explored(self, run: Run, started: float) -> Explored:
+        fault = run.fault
         evidence = await self._evidence(run)
         # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
         may_end = fault.may_end | EITHER if run.unmet else fault.may_end
@@ -169,8 +182,7 @@ class Explorer:
         await run.finish(within=self.limits.seconds)
         evidence = await gather(run, self.desk.services.store, ending, why)
         if ending is Ending.HUNG:
-            with suppress(RPCError):
-                await run.handle.terminate("explore: it did not come to an end")
+            await run.stop("explore: it did not come to an end")
         return evidence
 
     async def _ended(self, run: Run) -> tuple[Ending, str]:
@@ -186,6 +198,20 @@ class Explorer:
     def _known(self, step: Sent) -> Known:
         external = self.desk.external(step.command)
         return Known(step.place.step, step.command.kind, step.group, external, step.repeats)
+
+
+async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """To the end of all of them, or of none if the event comes first."""
+    tasks = [asyncio.create_task(work) for work in works]
+    done = asyncio.gather(*tasks)
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([done, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if event.is_set():
+        done.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    else:
+        await done
 
 
 async def _with_invariant(run: Explored, invariant: Invariant) -> Explored:

@@ -37,6 +37,8 @@ class Ending(StrEnum):
     INCOMPLETE = "incomplete"
     FAILED = "failed"
     HUNG = "hung"
+    UNKNOWN = "unknown"
+    """What is left of the run cannot be read."""
 
 
 NEVER = sys.maxsize
