@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -29,7 +30,7 @@ async def trip(store: PostgresEventStore, client: Client, console: Console) -> N
         client=client,
         console=console,
         limit=LIMIT,
-        fail_fast=True,
+        fail_fast=not os.environ.get("ALL"),
     )
 
 

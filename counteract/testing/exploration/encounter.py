@@ -8,14 +8,17 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, cast
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
+from temporalio.workflow import ActivityHandle
 
+from counteract.decider import Decider
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Event, StreamId
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Fault, Injection, Layer, Place, Proceed
@@ -27,12 +30,33 @@ _PAUSE = 0.02
 """Seconds between two looks at a workflow."""
 
 
+class Appended(NamedTuple):
+    """One event that a handler appended."""
+
+    stream: StreamId
+    event: Event
+
+
 class Witnessed(NamedTuple):
     """A handler's function ran to its end: for an external effect, it happened."""
 
     role: Role
     command_id: UUID
     """The original's, for an undo too."""
+    own: UUID
+    """What it is recorded under."""
+    subject: Any
+    """What it was given: a Command, an Undo or a Settle."""
+    result: Any
+    appended: tuple[Appended, ...]
+
+
+class Recorder(Protocol):
+    """Keeps what the handlers of all runs did to streams."""
+
+    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None: ...
+
+    def witnessed(self, told: Witnessed) -> None: ...
 
 
 def unchanged(command: Command[Any]) -> Command[Any]:
@@ -59,8 +83,15 @@ class Run:
     fault: Fault
     client: Client
     people: People
-    commands: dict[UUID, type[Command[Any]]] = field(default_factory=dict)
+    recorder: Recorder
+    commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
+    flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))
+    """The forward activities of each command, by its identity, in the order in which they were sent."""
+    together: list[tuple[Command[Any], ...]] = field(default_factory=list)
+    """What was sent with `parallel`."""
+    deadline: timedelta | None = None
+    """As the saga declares it."""
     has_deadline: bool = False
     journal: list[Witnessed] = field(default_factory=list)
     decisions: list[Resolution] = field(default_factory=list)
@@ -86,6 +117,13 @@ class Run:
     def unmet(self) -> bool:
         """Its fault never struck, so that the run proves nothing about it."""
         return any(not self.met[each] for each in self.fault.injections)
+
+    def witnessed(self, told: Witnessed) -> None:
+        self.journal.append(told)
+        self.recorder.witnessed(told)
+
+    def loaded(self, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
+        self.recorder.loaded(self.id, decider, stream, version)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something that goes on beside the saga; the run is over once it is."""

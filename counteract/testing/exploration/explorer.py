@@ -21,9 +21,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
+from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import Known, catalogue
 from counteract.testing.exploration.encounter import People, Run
-from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather, nothing_known
+from counteract.testing.exploration.evidence import End, Evidence, Sent, end_of, gather, nothing_known
 from counteract.testing.exploration.faults import EITHER, Ending, Fault
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
@@ -58,6 +59,7 @@ class Explorer:
     desk: Desk
     queue: str
     runs: dict[str, Run]
+    book: Book
     invariant: Invariant | None
     people: People
     limits: Limits
@@ -99,7 +101,7 @@ class Explorer:
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         async with worker:
-            yield cls(saga, request, own, desk, queue, runs, invariant, people, limits)
+            yield cls(saga, request, own, desk, queue, runs, Book(services.store), invariant, people, limits)
 
     @property
     def name(self) -> str:
@@ -146,7 +148,8 @@ class Explorer:
         evidence = await self._evidence(run)
         # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
         may_end = fault.may_end | EITHER if run.unmet else fault.may_end
-        found = violations(evidence, may_end, lambda each: self.desk.external(each.command))
+        found = violations(evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause)
+        found += await self.book.of(run.id)
         explored = Explored(
             id=run.id,
             request=run.request,
@@ -164,7 +167,7 @@ class Explorer:
         run_id = f"{self.queue}-{next(self.numbers)}"
         request = self.request(run_id) if callable(self.request) else self.request
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people)
+        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people, self.book)
         return run
 
     async def _evidence(self, run: Run) -> Evidence:
@@ -178,22 +181,22 @@ class Explorer:
         )
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
-        ending, why = await self._ended(run)
+        end = await self._ended(run)
         await run.finish(within=self.limits.seconds)
-        evidence = await gather(run, self.desk.services.store, ending, why)
-        if ending is Ending.HUNG:
+        evidence = await gather(run, self.desk.services.store, end)
+        if end.ending is Ending.HUNG:
             await run.stop("explore: it did not come to an end")
         return evidence
 
-    async def _ended(self, run: Run) -> tuple[Ending, str]:
+    async def _ended(self, run: Run) -> End:
         try:
             await asyncio.wait_for(run.handle.result(), self.limits.seconds)
         except TimeoutError:
-            return Ending.HUNG, ""
+            return End(Ending.HUNG)
         except WorkflowFailureError as failed:
             status = (await run.handle.describe()).status
-            return ending_of(status, failed.cause), str(failed.cause)
-        return Ending.COMPLETED, ""
+            return end_of(status, failed.cause)
+        return End(Ending.COMPLETED)
 
     def _known(self, step: Sent) -> Known:
         external = self.desk.external(step.command)

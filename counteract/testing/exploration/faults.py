@@ -93,6 +93,10 @@ class Fault:
     injections: tuple[Injection, ...] = ()
     may_end: frozenset[Ending] = WENT_ON
     cancelled_at_start: bool = False
+    deadline: timedelta | None = None
+    """In the place of the saga's own, if it has one."""
+    cause: str | None = None
+    """Part of what a saga that it turns back gives as its reason."""
     begins: int = 0
     """The group of steps that the saga must have come to for it to strike."""
     ends: int = NEVER
@@ -126,6 +130,7 @@ class Fault:
             injections=tuple(dict.fromkeys(self.injections + other.injections)),
             may_end=self.may_end | other.may_end | EITHER,
             cancelled_at_start=self.cancelled_at_start or other.cancelled_at_start,
+            deadline=self.deadline or other.deadline,
             both=(self, other),
         )
 

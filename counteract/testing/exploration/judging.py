@@ -8,21 +8,17 @@ from dataclasses import dataclass
 
 from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
-from counteract.saga import SagaStatus
 from counteract.saga.report import StepReport
 from counteract.testing.exploration.deciding import decisions, skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.handing import handed
+from counteract.testing.exploration.telling import STATUS, told
 
 _TERMINAL = {
     Ending.COMPLETED: "SagaCompleted",
     Ending.COMPENSATED: "SagaCompensated",
     Ending.CANCELLED: "SagaCompensated",
-}
-_STATUS = {
-    Ending.COMPLETED: SagaStatus.COMPLETED,
-    Ending.COMPENSATED: SagaStatus.COMPENSATED,
-    Ending.CANCELLED: SagaStatus.COMPENSATED,
 }
 
 
@@ -38,9 +34,6 @@ class Effects:
     report: StepReport | None
     forward: tuple[Row, ...]
     undoing: tuple[Row, ...]
-    transactions: int
-    """In how many transactions its events were appended."""
-    undo_transactions: int
     undone_last: bool
     """Whatever happened outside, an undo came after it."""
     skipped: bool
@@ -52,14 +45,16 @@ class Effects:
         return not answered and not any(row.status == "done" for row in self.undoing)
 
 
-def violations(evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool]) -> list[str]:
+def violations(
+    evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], cause: str | None = None
+) -> list[str]:
     """Everything in which this run broke the protocol; empty if it kept it."""
     if evidence.ending is Ending.HUNG:
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
     found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence)]
-    found += [*decisions(evidence), *evidence.complaints]
+    found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
         found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending is Ending.COMPLETED)
@@ -80,8 +75,6 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
     forward = tuple(row for row in evidence.rows if row.command_id in ids)
     compensation = step.command.spec.compensation
     undoing = tuple(row for row in evidence.rows if row.undoes in ids and row.activity == compensation)
-    sent = {each.command_id for each in evidence.of(Role.COMPENSATES) if each.place.step == step.place.step}
-    undo_ids = sent | {row.command_id for row in undoing}
     happened = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.HANDLES]
     undid = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.COMPENSATES]
     reports = evidence.report.steps if evidence.report else ()
@@ -94,8 +87,6 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         report=next((each for each in reports if each.step == step.place.step), None),
         forward=forward,
         undoing=undoing,
-        transactions=max((evidence.transactions.get(str(each), 0) for each in ids), default=0),
-        undo_transactions=0 if external else sum(evidence.transactions.get(str(each), 0) for each in undo_ids),
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
         skipped=step.place.step in skipped_steps(evidence),
     )
@@ -120,7 +111,7 @@ def _lifecycle(evidence: Evidence) -> Iterator[str]:
 
 
 def _report(evidence: Evidence) -> Iterator[str]:
-    wanted = _STATUS.get(evidence.ending)
+    wanted = STATUS.get(evidence.ending)
     if evidence.report is None:
         if evidence.steps():
             yield "the saga did not answer the report query"
@@ -129,10 +120,14 @@ def _report(evidence: Evidence) -> Iterator[str]:
 
 
 def _more_than_once(each: Effects) -> Iterator[str]:
-    if each.transactions > 1:
-        yield f"{each.step} took effect {each.transactions} times"
-    if each.undo_transactions > 1:
-        yield f"{each.step} was undone {each.undo_transactions} times"
+    """That a command's own events are there once, its streams show; but it may have been sent under another id."""
+    undone = Counter(row.undoes for row in each.undoing if row.status == "done")
+    stand = [row for row in each.forward if row.status == "done" and not undone[row.command_id]]
+    if len(stand) > 1:
+        yield f"{each.step} took effect {len(stand)} times"
+    # What an external effect that came late has to undo is one more undo.
+    if not each.external and undone and (most := max(undone.values())) > 1:
+        yield f"{each.step} was undone {most} times"
 
 
 def _skipped(each: Effects) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ from counteract.participants import Participants
 from counteract.participants.activities import activities_of
 from counteract.participants.executing import Executor, Participant
 from counteract.participants.fence import Fence
-from counteract.participants.handlers import Handler, Role
+from counteract.participants.handlers import Role
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.encounter import CURRENT, Encounter, Run, Witnessed
+from counteract.testing.exploration.encounter import CURRENT, Encounter, Run
 from counteract.testing.exploration.faults import Layer, Place, Proceed
 from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.watching import watched
 
 Activity = Callable[[Any, Any], Awaitable[Any]]
 Name = tuple[str, str]
@@ -98,7 +98,7 @@ class Desk:
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
-        sent = self.runs[dispatch.saga_id].commands[dispatch.command_id]
+        sent = type(self.runs[dispatch.saga_id].commands[dispatch.command_id])
         try:
             command_type, answering = self._activity(sent, activity.info().activity_type)
         except ConfigurationError as error:
@@ -152,33 +152,6 @@ class FaultyExecutor(Executor):
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         return await encounter.through(Layer.DELIVERY, concluding)
-
-
-def watched(participant: Participant) -> Participant:
-    """The same handlers, with faults around them and their ends on record."""
-    return dataclasses.replace(
-        participant,
-        handler=_watched(participant.handler),
-        compensation=participant.compensation and _watched(participant.compensation),
-        settlement=participant.settlement and _watched(participant.settlement),
-    )
-
-
-def _watched(handler: Handler) -> Handler:
-    @functools.wraps(handler.function)
-    async def function(subject: Any, **arguments: Any) -> Any:
-        encounter = CURRENT.get()
-
-        async def proceed() -> Any:
-            result = await handler.function(subject, **arguments)
-            dispatch = encounter.dispatch
-            encounter.run.journal.append(Witnessed(handler.role, dispatch.undoes or dispatch.command_id))
-            return result
-
-        # A late original that compensates itself works on the original's attempt, under the undo's handler.
-        return await (encounter.through(Layer.HANDLER, proceed) if handler.role is encounter.place.role else proceed())
-
-    return dataclasses.replace(handler, function=function)
 
 
 def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:

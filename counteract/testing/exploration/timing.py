@@ -22,8 +22,10 @@ from temporalio.workflow import ActivityHandle
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failing import Interruption
+from counteract.testing.exploration.attending import attend
 from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
 from counteract.testing.exploration.faults import Place, Timing
+from counteract.testing.exploration.requiring import shortcomings
 
 FIRST_RETRY = timedelta(milliseconds=20)
 LAST_RETRY = timedelta(milliseconds=200)
@@ -41,13 +43,20 @@ class ExploringInterceptor(Interceptor):
 
         class Outbound(WorkflowOutboundInterceptor):
             def start_activity(self, call: StartActivityInput) -> ActivityHandle[Any]:
-                run = runs.get(workflow.info().workflow_id)
-                if run and len(call.args) == 2 and isinstance(call.args[1], Dispatch):
-                    command, dispatch = call.args
-                    run.commands[dispatch.command_id] = type(command)
-                    call.task_queue = queue
-                    shorten(call, run.fault.timing_of(place_of(type(command), dispatch, call.activity)))
-                return self.next.start_activity(call)
+                command, dispatch = call.args if len(call.args) == 2 else (None, None)
+                run = runs.get(dispatch.saga_id) if isinstance(dispatch, Dispatch) else None
+                if run is None or command is None:
+                    return self.next.start_activity(call)
+                place = place_of(type(command), dispatch, call.activity)
+                for each in shortcomings(call, command, dispatch, place):
+                    run.complain(each)
+                run.commands[dispatch.command_id] = command
+                call.task_queue = queue
+                shorten(call, run.fault.timing_of(place))
+                flight = self.next.start_activity(call)
+                if place.role is Role.HANDLES:
+                    run.flights[id(command)].append(flight)
+                return flight
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
@@ -62,6 +71,8 @@ class ExploringInterceptor(Interceptor):
                         instance._saga.interrupt(Interruption.DEADLINE)
 
                 workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
+                if workflow_id in runs:
+                    attend(instance, runs[workflow_id])
                 try:
                     return await super().execute_workflow(call)
                 finally:
