@@ -92,7 +92,9 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int) -> int:
     async def work(servers: Servers) -> None:
         for number, mutant in left:
             outcome = outcomes[number] = await _outcome(servers, mutant, number, seconds)
-            console.print(f"{outcome.mark:<10} {escape(mutant.id)} ({outcome.seconds:.1f} s): {escape(outcome.by[:SHOWN])}")
+            console.print(
+                f"{outcome.mark:<10} {escape(mutant.id)} ({outcome.seconds:.1f} s): {escape(outcome.by[:SHOWN])}"
+            )
 
     async with Servers.open() as servers, asyncio.TaskGroup() as group:
         for _ in range(at_once):
@@ -151,7 +153,9 @@ def _table(outcomes: list[Outcome]) -> Table:
     for name in ("id", "where", "", "noticed by"):
         table.add_column(name, overflow="fold")
     for each in outcomes:
-        table.add_row(escape(each.mutant.id), escape(each.mutant.where), each.mark, escape(each.mutant.equivalent or each.by))
+        table.add_row(
+            escape(each.mutant.id), escape(each.mutant.where), each.mark, escape(each.mutant.equivalent or each.by)
+        )
     return table
 
 
@@ -160,7 +164,9 @@ def _summed_up(outcomes: list[Outcome], console: Console, seconds: float) -> int
     noticed = sum(each.noticed for each in counted)
     share = noticed / len(counted) if counted else 1.0
     explained = sum(each.mutant.equivalent is not None for each in outcomes)
-    console.print(f"{noticed} of {len(counted)} noticed ({share:.1%}) in {seconds:.0f} s; {explained} equivalent, and explained")
+    console.print(
+        f"{noticed} of {len(counted)} noticed ({share:.1%}) in {seconds:.0f} s; {explained} equivalent, and explained"
+    )
     wrong = list(_wrong(outcomes, share))
     for each in wrong:
         console.print(f"[red]{escape(each)}[/]")

@@ -22,9 +22,9 @@ def attend(instance: Any, run: Run) -> None:
 
     @functools.wraps(make)
     def saga(**options: Any) -> Any:
-        run.deadline = options.get("deadline")
-        if run.fault.deadline is not None and run.deadline is not None:
+        if run.fault.deadline is not None and options.get("deadline") is not None:
             options["deadline"] = run.fault.deadline
+        run.deadline = options.get("deadline")
         made = make(**options)
         answers = Answered(run)
         made.execute = answers.compared(made.execute, one=True)

@@ -98,7 +98,9 @@ def differences(
         if command not in done:
             continue
         # What was decided anew after a conflict may differ from what came before: one of them is recorded.
-        at, events = next(((at, each) for each in attempts if (at := _found(each, left)) is not None), (None, attempts[-1]))
+        at, events = next(
+            ((at, each) for each in attempts if (at := _found(each, left)) is not None), (None, attempts[-1])
+        )
         if at is None:
             yield f"{_named(events)} was appended to {stream}, and is not stored as it was"
         else:

@@ -105,6 +105,9 @@ class Run:
     concluded: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     """By step: its undo, or its settlement, has passed; all of them once the workflow has ended."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    sibling: asyncio.Event = field(default_factory=asyncio.Event)
+    """Another step of a group is under way."""
+    _once: set[object] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _corrected: dict[Place, Command[Any]] = field(default_factory=dict)
     _skipped: list[Encounter] = field(default_factory=list)
@@ -124,6 +127,12 @@ class Run:
 
     def loaded(self, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
         self.recorder.loaded(self.id, decider, stream, version)
+
+    def once(self, what: object) -> bool:
+        """True for the first to ask."""
+        first = what not in self._once
+        self._once.add(what)
+        return first
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something that goes on beside the saga; the run is over once it is."""
@@ -206,10 +215,11 @@ class Run:
                     self._skipped.append(encounter)
                 return
 
-    async def resolve_corrected(self, encounter: Encounter) -> None:
-        """Have the step tried again with another command, which every later attempt is held to."""
+    async def resolve_corrected(self, encounter: Encounter, *, at_once: bool = True) -> None:
+        """Have the step tried again with another command, which every later attempt is held to, if it is to be at once."""
         corrected = self.people.correct(encounter.command)
-        self._corrected[encounter.place] = corrected
+        if at_once:
+            self._corrected[encounter.place] = corrected
         await self.resolve(encounter, "retry", command=corrected.model_dump(mode="json"))
 
     async def resolve_skipped(self, encounter: Encounter) -> None:
@@ -221,6 +231,11 @@ class Run:
             except ConfigurationError as error:
                 await self.give_up(str(error))
         await self.resolve(encounter, "skip", result=result)
+
+    def is_corrected(self, encounter: Encounter) -> bool:
+        """Whether this attempt is what somebody decided on: others may be on their way yet."""
+        sent = [each.command for each in self.decisions if each.step == encounter.place.step]
+        return all(each is None or each == encounter.command.model_dump(mode="json") for each in sent)
 
     def expect_corrected(self, encounter: Encounter) -> None:
         """An attempt begins: if somebody corrected its command, it should be the one."""
@@ -259,6 +274,8 @@ class Encounter:
     """What it is about, done without the saga."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Its handler has come to where a fault holds it."""
+    unnoticed: bool = False
+    """Its attempt is over, and what it does now nobody can know."""
     _chosen: list[Injection] | None = None
 
     async def through(self, layer: Layer, proceed: Proceed) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -120,6 +120,8 @@ class Evidence:
     """In the order in which they were set."""
     attributes: Shown | None = None
     """As the server shows them in the end."""
+    together: Collection[str] = ()
+    """The steps that were sent with `parallel`, beside others."""
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
     """As the saga declares it."""
@@ -150,6 +152,8 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         _reported(run, end.ending),
         _attributes(run),
     )
+    together = {id(command) for commands in run.together for command in commands}
+    sent = sent_in(histories, run)
     began = histories[0].events[0].workflow_execution_started_event_attributes
     return Evidence(
         ending=end.ending,
@@ -157,7 +161,8 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         report=report,
         lifecycle=[_LIFECYCLE.decode(each).event for each in lifecycle],
         rows=[Row(*row) for row in rows],
-        sent=sent_in(histories, run),
+        sent=sent,
+        together={each.place.step for each in sent if id(run.commands[each.command_id]) in together},
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
         commands=dict(run.commands),

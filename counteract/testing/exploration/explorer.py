@@ -109,7 +109,7 @@ class Explorer:
 
     def faults(self, first: Evidence) -> list[Fault]:
         """All single faults, by what a run without any has shown."""
-        return catalogue([self._known(each) for each in first.steps()], has_deadline=first.has_deadline)
+        return catalogue([self._known(each, first) for each in first.steps()], has_deadline=first.has_deadline)
 
     async def explore(self, faults: Sequence[Fault], *, seconds: float | None, fail_fast: bool) -> list[Explored]:
         """In the order of the faults; those that no run was begun for within so many seconds are left out, and with
@@ -148,7 +148,9 @@ class Explorer:
         evidence = await self._evidence(run)
         # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
         may_end = fault.may_end | EITHER if run.unmet else fault.may_end
-        found = violations(evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause)
+        found = violations(
+            evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause
+        )
         found += await self.book.of(run.id)
         explored = Explored(
             id=run.id,
@@ -198,9 +200,9 @@ class Explorer:
             return end_of(status, failed.cause)
         return End(Ending.COMPLETED)
 
-    def _known(self, step: Sent) -> Known:
-        external = self.desk.external(step.command)
-        return Known(step.place.step, step.command.kind, step.group, external, step.repeats)
+    def _known(self, step: Sent, first: Evidence) -> Known:
+        external, parallel = self.desk.external(step.command), step.place.step in first.together
+        return Known(step.place.step, step.command.kind, step.group, external, step.repeats, parallel)
 
 
 async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -166,7 +166,7 @@ def _shown(evidence: Evidence) -> Iterator[str]:
 def _deadline(evidence: Evidence) -> Iterator[str]:
     """Somebody has to notice that it passes, and in time."""
     declared = evidence.deadline
-    if declared is not None and evidence.lifecycle and not any(is_about(each, declared) for each in evidence.timers):
+    if declared is not None and evidence.steps() and not any(is_about(each, declared) for each in evidence.timers):
         yield f"the saga has a deadline of {declared}, and no timer waits for it"
 
 

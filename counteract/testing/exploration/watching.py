@@ -37,6 +37,8 @@ def _watched(handler: Handler) -> Handler:
 
         async def proceed() -> Any:
             result = await handler.function(subject, **given)
+            if CURRENT.get().unnoticed:
+                return result
             dispatch = encounter.dispatch
             original = dispatch.undoes or dispatch.command_id
             told = Witnessed(handler.role, original, watch.own, subject, result, tuple(watch.appended))
@@ -101,5 +103,3 @@ class _WatchedStream(_Proxy):
     def append(self, *events: Event) -> None:
         self._inner.append(*events)
         self._watch.appended += [Appended(self._inner.id, each) for each in events]
-
-
