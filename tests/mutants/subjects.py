@@ -16,7 +16,7 @@ from tests.travel.trips import Trip, TripRequest
 
 Subject = Callable[[PostgresEventStore, Client, Console], Awaitable[object]]
 
-LIMIT = 12.0
+LIMIT = 25.0
 """Seconds after which a run counts as hung."""
 
 

@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from temporalio import activity
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError
 
 from counteract.errors import CommandFenced, Rejected
 from counteract.messages import CommandKind
-from counteract.testing.exploration.encounter import CURRENT, Encounter
+from counteract.testing.exploration import aftermath
+from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
@@ -153,6 +156,41 @@ async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
 async def vanish(_: Encounter) -> NoReturn:
     """As if the worker were killed here: no answer, no heartbeat, nothing but the server's own clock."""
     activity.raise_complete_async()
+
+
+async def terminate(encounter: Encounter) -> None:
+    """End the workflow, of which its code hears nothing."""
+    await encounter.run.terminate()
+
+
+async def terminate_between(encounter: Encounter) -> None:
+    await encounter.run.pause()
+    encounter.run.spawn(encounter.run.between_steps(encounter.run.terminate()))
+
+
+async def reset_now(encounter: Encounter) -> None:
+    """Begin the workflow anew from its last decision, while this attempt is under way."""
+    await aftermath.reset(encounter.run, 0)
+
+
+async def outlast_the_run(encounter: Encounter) -> None:
+    """Be under way when the workflow's own time limit ends it."""
+    limit = encounter.run.fault.run_timeout
+    if limit is not None:
+        await asyncio.sleep(limit.total_seconds())
+
+
+async def add_by_signal(encounter: Encounter) -> None:
+    """A handler of a signal sends a step while this attempt is under way."""
+    run, count = encounter.run, len(encounter.run.additions)
+    await run.handle.signal(ADD_BY_SIGNAL)
+    await aftermath.wait_for_addition(run, count + 1, CANCELLATION_PATIENCE)
+
+
+async def add_by_update(encounter: Encounter) -> None:
+    with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
+        async with asyncio.timeout(CANCELLATION_PATIENCE):
+            await encounter.run.handle.execute_update(ADD_BY_UPDATE)
 
 
 async def cancel(encounter: Encounter) -> None:

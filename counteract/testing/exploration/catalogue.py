@@ -21,10 +21,12 @@ from counteract.testing.exploration.faults import (
     Ending,
     Fault,
     Injection,
+    Known,
     Layer,
     Place,
     Timing,
 )
+from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
 REFUSED = before(acts.refuse)
@@ -42,21 +44,7 @@ SOON = timedelta(seconds=0.7)
 HEARS = Timing(heartbeat=timedelta(seconds=1.5))
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One step as the first run showed it."""
-
-    key: str
-    kind: CommandKind
-    group: int
-    external: bool
-    repeats: bool
-    """Whether its own settings allow for more than one attempt."""
-    parallel: bool = False
-    """Whether it was sent with `parallel`, beside others."""
-
-
-def catalogue(steps: Sequence[Known], *, has_deadline: bool) -> list[Fault]:
+def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0) -> list[Fault]:
     """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
     faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
     if has_deadline:
@@ -71,7 +59,7 @@ def catalogue(steps: Sequence[Known], *, has_deadline: bool) -> list[Fault]:
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return faults
+    return [*faults, *of_the_whole(steps, decisions, _turn(steps))]
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
@@ -270,6 +258,14 @@ def _reason_to_undo(steps: Sequence[Known]) -> Injection:
     if last.kind is CommandKind.PIVOT:
         return Injection(Place(last.key), Layer.HANDLER, REFUSED)
     return Injection(Place(last.key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+
+
+def _turn(steps: Sequence[Known]) -> Injection:
+    """Once everything that can be undone is done, the deadline passes: no answer on record keeps another run from going on."""
+    ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
+    if not ahead:
+        return _reason_to_undo(steps)
+    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(DEADLINE.between))
 
 
 def _last_before_undo(steps: Sequence[Known]) -> Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -26,6 +26,8 @@ from counteract.testing.exploration.faults import Fault, Injection, Layer, Place
 Correct = Callable[[Command[Any]], Command[Any]]
 
 DEADLINE_SIGNAL = "counteract-explore-deadline"
+ADD_BY_SIGNAL = "counteract-explore-add"
+ADD_BY_UPDATE = "counteract-explore-add-and-wait"
 _PAUSE = 0.02
 """Seconds between two looks at a workflow."""
 
@@ -90,9 +92,16 @@ class Run:
     """The forward activities of each command, by its identity, in the order in which they were sent."""
     together: list[tuple[Command[Any], ...]] = field(default_factory=list)
     """What was sent with `parallel`."""
+    run_ids: dict[str, None] = field(default_factory=dict)
+    """Of all its workflow's runs, in their order."""
+    others: dict[str, None] = field(default_factory=dict)
+    """The ids of workflows that carried on in its name."""
+    additions: list[str] = field(default_factory=list)
+    """By what each step that exploration had added was refused; empty for one that was not."""
+    afterwards: list[Callable[[Run], Awaitable[None]]] = field(default_factory=list)
+    """What is yet to be done to its workflow once that has ended."""
     deadline: timedelta | None = None
     """As the saga declares it."""
-    has_deadline: bool = False
     journal: list[Witnessed] = field(default_factory=list)
     decisions: list[Resolution] = field(default_factory=list)
     """What somebody decided about stuck steps, and the saga accepted."""
@@ -175,6 +184,10 @@ class Run:
             await self.handle.terminate(why)
 
     # What faults do to the workflow. Each returns once the workflow has taken notice.
+
+    async def terminate(self) -> None:
+        with suppress(RPCError):
+            await self.handle.terminate("explore: terminated")
 
     async def cancel(self) -> None:
         with suppress(RPCError):

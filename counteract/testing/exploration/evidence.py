@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import WorkflowExecutionStatus, WorkflowHistory, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -31,6 +31,11 @@ _COMMANDS = (
     " from commands where saga_id = %s order by recorded_at"
 )
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
+_FAILURES = {
+    COMPENSATED: Ending.COMPENSATED,
+    "SagaIncomplete": Ending.INCOMPLETE,
+    **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
+}
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -125,9 +130,12 @@ class Evidence:
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
     """As the saga declares it."""
+    workflow_tasks: int = 0
+    """In how many decisions the workflow's code came to its end."""
+    runs_again: bool = False
+    """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
     """About stuck steps; each was accepted."""
-    has_deadline: bool = False
     task_failure: str = ""
     """Why the workflow's code did not get on, where it did not."""
 
@@ -173,8 +181,13 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         attributes=attributes,
         timers=[each for history in histories for each in _timers(history)],
         deadline=run.deadline,
+        workflow_tasks=sum(
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+            for history in histories
+            for event in history.events
+        ),
+        runs_again=run.fault.runs_again,
         decisions=tuple(run.decisions),
-        has_deadline=run.has_deadline,
         task_failure=_task_failure(histories[-1]),
     )
 
@@ -200,15 +213,18 @@ def _ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | No
     if status is WorkflowExecutionStatus.COMPLETED:
         return Ending.COMPLETED
     kind = cause.type if isinstance(cause, ApplicationError) else None
-    return {COMPENSATED: Ending.COMPENSATED, "SagaIncomplete": Ending.INCOMPLETE}.get(kind or "", Ending.FAILED)
+    return _FAILURES.get(kind or "", Ending.FAILED)
 
 
 async def _histories(run: Run) -> list[WorkflowHistory]:
-    """Of all runs that continued one another, the first one's first."""
-    found = [await run.handle.fetch_history()]
-    while earlier := found[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
-        found.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
-    return found
+    """Of all runs that continued, retried or reset one another, the first one's first; then of those who recovered it."""
+    found: list[WorkflowHistory] = []
+    for run_id in run.run_ids or [None]:
+        own = [await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()]
+        while earlier := own[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
+            own.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
+        found += [each for each in own if each.run_id not in {known.run_id for known in found}]
+    return found + [await run.client.get_workflow_handle(each).fetch_history() for each in run.others]
 
 
 def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
@@ -224,6 +240,9 @@ def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
 def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
     by_event: dict[int, Sent] = {}
     for event in history.events:
+        if _is_reset(event):
+            # What came before repeats the run that was reset; of that, only what is still open goes on here.
+            by_event = {number: sent for number, sent in by_event.items() if sent.ended is None}
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
                 by_event[event.event_id] = sent
@@ -234,7 +253,15 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
             found.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
             for payload in getattr(event, closed).result.payloads if found.succeeded else ():
                 found.answer = data_converter.payload_converter.from_payload(payload)
+    for sent in by_event.values():
+        # Whoever ended the workflow ended what it had in flight.
+        sent.ended = sent.ended or before + len(history.events)
     return list(by_event.values())
+
+
+def _is_reset(event: Any) -> bool:
+    failed = event.workflow_task_failed_event_attributes
+    return bool(failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW)
 
 
 def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None:

@@ -37,6 +37,7 @@ async def explore(
     invariant: Invariant | None = None,
     at_rest: Callable[[], object | Awaitable[object]] | None = None,
     correct: Correct = unchanged,
+    beside: Callable[[str], Any] | None = None,
     only: str | None = None,
     singles: bool = True,
     pairs: bool = False,
@@ -58,7 +59,8 @@ async def explore(
 
     `invariant` is called after every run with what is known of it, `at_rest` once at the end; each raises, or answers
     False, if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again
-    as it is. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
+    as it is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
+    scripts it is the same request. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
 
     `only` runs the faults of that name or pattern (`"BookHotel: *"`), or a pair of two. `pairs` adds `sample` pairs of
     faults (None: all), drawn with `seed`; so does `pytest --explore-pairs N` (see `counteract.testing.pytest_plugin`);
@@ -76,11 +78,13 @@ async def explore(
         people = People(correct, services.answer)
         limits = Limits(limit, concurrency)
         explorer = await stack.enter_async_context(
-            Explorer.open(saga, request, client, services, invariant=invariant, people=people, limits=limits)
+            Explorer.open(
+                saga, request, client, services, invariant=invariant, people=people, beside=beside, limits=limits
+            )
         )
         choice = Choice(only, singles, sample if pairs else OPTIONS.pairs, OPTIONS.seed if seed is None else seed)
         runs, possible = await _explored(explorer, choice, seconds, fail_fast)
-        wrong = await objection(at_rest) if at_rest else None
+        wrong = "; ".join(await explorer.book.of_all()) or (await objection(at_rest) if at_rest else None)
     exploration = Exploration(
         explorer.name,
         runs,

@@ -19,7 +19,10 @@ _TERMINAL = {
     Ending.COMPLETED: "SagaCompleted",
     Ending.COMPENSATED: "SagaCompensated",
     Ending.CANCELLED: "SagaCompensated",
+    Ending.RECOVERED: "SagaCompensated",
 }
+LOST = (Ending.RECOVERED, Ending.REPORTED)
+"""How runs end whose workflow says no more about itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,18 @@ def violations(
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
-    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence)]
+    lost = evidence.ending in LOST
+    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence)]
+    found += [] if lost else _report(evidence)
     found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
-        found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending is Ending.COMPLETED)
-        found += _misreported(each)
+        found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending)
+        found += [] if lost or evidence.runs_again else _misreported(each)
         found += _too_late(each)
-    return [*found, *_out_of_order(evidence), *_while_in_flight(evidence), *_past_the_pivot(evidence), *_open(evidence)]
+    if not evidence.runs_again:
+        found += [*_out_of_order(evidence), *_while_in_flight(evidence)]
+    return [*found, *_past_the_pivot(evidence), *_open(evidence)]
 
 
 def undone_steps(evidence: Evidence) -> list[str]:
@@ -138,15 +145,23 @@ def _skipped(each: Effects) -> Iterator[str]:
         yield f"{each.step} took effect although it was skipped"
 
 
-def _left_behind(each: Effects, went_forward: bool) -> Iterator[str]:
-    if each.kind is not CommandKind.COMPENSATABLE:
-        if each.kind is CommandKind.PIVOT and not went_forward and each.applied:
+def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
+    went_forward = ending in (Ending.COMPLETED, Ending.REPORTED)
+    if each.kind is CommandKind.PIVOT:
+        if each.applied and not went_forward:
             yield f"{each.step} took effect, and the saga did not go forward"
-        if each.kind is CommandKind.RETRIABLE and went_forward and not each.applied:
+        if not each.applied and ending is Ending.REPORTED:
+            yield f"the saga is reported as past its pivot, and {each.step} never took effect"
+    elif each.kind is CommandKind.RETRIABLE:
+        if not each.applied and ending is Ending.COMPLETED:
             yield f"the saga completed, and {each.step} never took effect"
-        return
+    else:
+        yield from _not_undone(each, went_forward)
+
+
+def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
-    keeps = went_forward and each.report is not None and each.report.outcome is Outcome.APPLIED
+    keeps = went_forward and (each.report is None or each.report.outcome is Outcome.APPLIED)
     if each.applied and not each.undone and not keeps:
         yield f"{each.step} took effect and was never undone"
     elif not keeps and each.may_still_happen:
@@ -211,6 +226,8 @@ def _past_the_pivot(evidence: Evidence) -> Iterator[str]:
 
 def _open(evidence: Evidence) -> Iterator[str]:
     left = skipped_steps(evidence)
+    if evidence.ending is Ending.REPORTED:
+        return
     for row in evidence.rows:
         if row.status == "started" and row.step not in left:
             yield f"{row.step} is left as started, without a conclusion"

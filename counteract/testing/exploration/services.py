@@ -34,10 +34,10 @@ class Answers:
     def __init__(self, given: Mapping[type[Command[Any]], Any]) -> None:
         self._given = {each.__name__: answer for each, answer in given.items()}
 
-    def to(self, command: type[Command[Any]]) -> Any:
-        """Raises ConfigurationError where none is given, and none can be made up."""
+    def to(self, command: type[Command[Any]], text: str = "x") -> Any:
+        """Raises ConfigurationError where none is given, and none can be made up; `text` is what that may be made of."""
         given = self._given.get(command.__name__)
-        return sample(command.spec.result) if given is None else given
+        return sample(command.spec.result, text) if given is None else given
 
 
 class Services(Protocol):
@@ -92,6 +92,8 @@ class Desk:
 
     services: Services
     runs: Mapping[str, Run]
+    own: Participant
+    """For what exploration itself has a saga do."""
     _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
 
     @activity.defn(dynamic=True)
@@ -107,12 +109,16 @@ class Desk:
         return await answering(convert(arguments[0].payload, command_type), dispatch)
 
     def external(self, command: type[Command[Any]]) -> bool:
-        return self.services.participant(command).external
+        return self.participant(command).external
+
+    def participant(self, command: type[Command[Any]]) -> Participant:
+        """The services', or the one that answers for exploration's own command."""
+        return self.own if command is self.own.command else self.services.participant(command)
 
     def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
         key = (_name(sent), name)
         if key not in self._known:
-            participant = watched(self.services.participant(sent))
+            participant = watched(self.participant(sent))
             spec = participant.command.spec
             executor = FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
             names = [each for each in (spec.name, spec.compensation, spec.settlement) if each is not None]

@@ -35,12 +35,14 @@ def told(evidence: Evidence, cause: str | None) -> Iterator[str]:
     """Wherever it says something else. `cause` is part of the reason that it should give for turning back."""
     yield from _lifecycle(evidence)
     yield from _stuck(evidence)
+    if evidence.runs_again:
+        return
     for event in evidence.lifecycle:
         if isinstance(event, SagaCompensated):
             yield from _compensated(event, evidence, cause)
         elif isinstance(event, SagaCompleted):
             yield from _completed(event, evidence)
-    if evidence.report is not None:
+    if evidence.report is not None and evidence.ending not in (Ending.RECOVERED, Ending.REPORTED):
         yield from _reported(evidence.report, evidence)
     yield from _ended(evidence)
     yield from _shown(evidence)
@@ -89,7 +91,7 @@ def _stuck(evidence: Evidence) -> Iterator[str]:
 
 def _had_trouble(evidence: Evidence, step: str) -> bool:
     own = [each for each in evidence.sent if each.place.step == step]
-    return evidence.ending is Ending.INCOMPLETE or any(not each.succeeded for each in own)
+    return evidence.ending in (Ending.INCOMPLETE, Ending.REPORTED) or any(not each.succeeded for each in own)
 
 
 def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) -> Iterator[str]:
@@ -98,7 +100,7 @@ def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) 
         yield f"SagaCompensated lists {_list(event.undone)} as undone, and it was {_list(undone)}"
     if not event.cause or (cause is not None and cause not in event.cause):
         yield f"SagaCompensated gives {event.cause!r} as its cause, and it was {cause or 'something'!r}"
-    if evidence.report is not None and evidence.report.cause != event.cause:
+    if evidence.ending is not Ending.RECOVERED and evidence.report and evidence.report.cause != event.cause:
         yield f"SagaCompensated gives {event.cause!r} as its cause, and the report {evidence.report.cause!r}"
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from counteract.decider import Decider
-from counteract.messages import Event, StreamId
+from counteract.messages import Event
 from counteract.participants.executing import Participant
-from counteract.participants.handlers import Handler, Role
+from counteract.participants.handlers import Handler
 from counteract.participants.streams import Stream, Streams
 from counteract.testing.exploration.encounter import CURRENT, Appended, Witnessed
 from counteract.testing.exploration.faults import Layer
