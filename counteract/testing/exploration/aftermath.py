@@ -64,14 +64,16 @@ async def _first_run_of(run: Run, run_id: str) -> str:
 
 
 async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
-    """As the schedule does it, round after round."""
+    """As the schedule does it, round after round: each is for all that are lost by then."""
     while True:
-        with suppress(WorkflowFailureError):
-            await run.client.execute_workflow(
-                RecoverSagas.run, False, id=f"explore-recovery-{uuid4().hex}", task_queue=queue
-            )
-        for _ in range(20):
-            if found := await _on_record(run, store):
+        async with run.rounds:
+            if not (found := await _on_record(run, store)):
+                with suppress(WorkflowFailureError):
+                    await run.client.execute_workflow(
+                        RecoverSagas.run, False, id=f"explore-recovery-{uuid4().hex}", task_queue=queue
+                    )
+        for _ in range(40):
+            if found := found or await _on_record(run, store):
                 return found
             await asyncio.sleep(LOOK)
 

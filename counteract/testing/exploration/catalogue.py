@@ -265,7 +265,7 @@ def _turn(steps: Sequence[Known]) -> Injection:
     ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
     if not ahead:
         return _reason_to_undo(steps)
-    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(DEADLINE.between))
+    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(DEADLINE.unheard), timing=HEARS)
 
 
 def _last_before_undo(steps: Sequence[Known]) -> Known:

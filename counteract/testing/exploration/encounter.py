@@ -86,6 +86,8 @@ class Run:
     client: Client
     people: People
     recorder: Recorder
+    rounds: asyncio.Lock
+    """Held by the one round of recovery that there is at a time."""
     commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
     flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))

@@ -319,7 +319,7 @@ def _task_failure(history: WorkflowHistory) -> str:
 
 
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
-    if ending is Ending.HUNG:
+    if ending in (Ending.HUNG, Ending.RECOVERED, Ending.REPORTED):
         return None
     try:
         return await run.report()

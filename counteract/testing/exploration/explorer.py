@@ -70,6 +70,7 @@ class Explorer:
     people: People
     beside: Callable[[str], Any] | None
     limits: Limits
+    rounds: asyncio.Lock = field(default_factory=asyncio.Lock)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -194,7 +195,7 @@ class Explorer:
         elif callable(request):
             request = request(run_id)
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people, self.book)
+        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people, self.book, self.rounds)
         run.afterwards += fault.afterwards
         return run
 

@@ -200,7 +200,9 @@ def _out_of_order(evidence: Evidence) -> Iterator[str]:
     groups = {each.place.step: each.group for each in evidence.steps()}
     last_step = max((each.begun for each in evidence.of(Role.HANDLES)), default=0)
     # Earlier ones are of steps that the saga went on without.
-    undos = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    sent = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    # Recovery undoes again what had been undone by then.
+    undos = list({each.place.step: each for each in reversed(sent)}.values())
     for earlier in undos:
         for later in undos:
             if groups[earlier.place.step] < groups[later.place.step] and earlier.begun < (

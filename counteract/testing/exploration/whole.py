@@ -21,8 +21,11 @@ from counteract.testing.exploration.faults import (
     Known,
     Layer,
     Place,
+    Timing,
 )
 
+ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
+"""What is done meanwhile takes its time."""
 RUN = timedelta(seconds=3)
 LOST_PAST_PIVOT = frozenset({Ending.REPORTED, Ending.COMPLETED})
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
@@ -58,8 +61,15 @@ def _lost(step: Known) -> Iterator[Fault]:
     ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: RECOVERED | LOST_PAST_PIVOT}
     may_end = ends.get(step.kind, LOST_PAST_PIVOT)
     place = Place(step.key)
-    yield _fault(place, "terminated during", Injection(place, Layer.HANDLER, before(acts.terminate)), may_end)
-    yield _fault(place, "terminated with its effect", Injection(place, Layer.DELIVERY, after(acts.terminate)), may_end)
+    yield _fault(
+        place, "terminated during", Injection(place, Layer.HANDLER, before(acts.terminate), timing=ROOMY), may_end
+    )
+    yield _fault(
+        place,
+        "terminated with its effect",
+        Injection(place, Layer.DELIVERY, after(acts.terminate), timing=ROOMY),
+        may_end,
+    )
 
 
 def _begun_anew(step: Known) -> Iterator[Fault]:
@@ -67,29 +77,41 @@ def _begun_anew(step: Known) -> Iterator[Fault]:
     yield Fault(
         str(place),
         "its run times out and is retried",
-        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run)),),
+        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=ROOMY),),
         ANY_END,
         run_timeout=RUN,
         recovered=True,
     )
-    yield Fault(str(place), "reset during", (Injection(place, Layer.HANDLER, before(acts.reset_now)),), EITHER)
-    yield Fault(str(place), "reset with its effect", (Injection(place, Layer.DELIVERY, after(acts.reset_now)),), EITHER)
+    yield Fault(
+        str(place), "reset during", (Injection(place, Layer.HANDLER, before(acts.reset_now), timing=ROOMY),), EITHER
+    )
+    yield Fault(
+        str(place),
+        "reset with its effect",
+        (Injection(place, Layer.DELIVERY, after(acts.reset_now), timing=ROOMY),),
+        EITHER,
+    )
 
 
 def _added_to(step: Known) -> Iterator[Fault]:
     place = Place(step.key)
-    for how, act in (("signal", acts.add_by_signal), ("update", acts.add_by_update)):
-        yield Fault(str(place), f"a step is added by a {how}", (Injection(place, Layer.HANDLER, before(act)),), WENT_ON)
+    for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
+        yield Fault(
+            str(place),
+            f"a step is added by {how}",
+            (Injection(place, Layer.HANDLER, before(act), timing=ROOMY),),
+            WENT_ON,
+        )
 
 
 def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
     place = Place(step.key, Role.COMPENSATES)
-    lost = Injection(place, Layer.DELIVERY, before(acts.terminate))
+    lost = Injection(place, Layer.DELIVERY, before(acts.terminate), timing=ROOMY)
     yield _fault(place, "terminated during", lost, RECOVERED, turn)
-    for how, act in (("signal", acts.add_by_signal), ("update", acts.add_by_update)):
-        added = Injection(place, Layer.DELIVERY, before(act))
-        yield Fault(str(place), f"a step is added by a {how}", (added, turn), UNDONE)
-    reset = Injection(place, Layer.DELIVERY, before(acts.reset_now))
+    for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
+        added = Injection(place, Layer.DELIVERY, before(act), timing=ROOMY)
+        yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
+    reset = Injection(place, Layer.DELIVERY, before(acts.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
 
 
