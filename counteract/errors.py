@@ -53,9 +53,11 @@ class StepFailed(CounteractError):
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot.
     """
 
-    def __init__(self, step: str, why: str) -> None:
+    def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:
         super().__init__(f"{step} ended without an answer: {why}")
         self.step = step
+        self.refusal = refusal
+        """What the service said, where it refused and an earlier attempt may have taken effect all the same."""
 
 
 class SagaIncomplete(CounteractError):
@@ -69,12 +71,43 @@ class SagaReset(CounteractError):
         super().__init__(f"the saga was reset, but {', '.join(steps)} had been undone: start a new saga instead")
 
 
+class SagaTurnedBack(CounteractError):
+    """The saga's record has turned back, or has ended: no run of it goes forward any more. Start a new saga instead."""
+
+
+class SagaContradicted(CounteractError):
+    """The store holds other outcomes than the saga counts on (commits were lost, for instance): nothing is claimed done."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(f"the store says otherwise of {', '.join(steps)}")
+        self.steps = tuple(steps)
+
+
 class SagaLost(CounteractError):
     """The saga's workflow ended without running its code: recovery undoes what it did."""
 
 
+class SagaClosed(CounteractError):
+    """A step was asked for when none may begin any more: the saga turns back, is past its pivot, or is over.
+
+    Raised in the handlers of signals and updates, which come when they come: nothing was sent. Tell the caller.
+    """
+
+
 class StoreError(CounteractError):
     """Base of what the event store refuses."""
+
+
+class RecordSaysOtherwise(StoreError):
+    """The saga's record has decided otherwise than its sender believes: nothing was recorded. Do not retry.
+
+    `state` is the record's: "turning back", "past the pivot", and so on; "superseded" where a later run of the saga has
+    taken over, "contradicted" where the store holds other outcomes than the saga counts on.
+    """
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class WrongExpectedVersion(StoreError):
@@ -239,4 +272,21 @@ class CommandFenced(CounteractError):
 
 
 class CommandIdReused(CounteractError):
-    """A command id is recorded already for another kind of command: ids must be unique to one step."""
+    """A command id is recorded already with another content, saga or activity: nothing was carried out.
+
+    The saga's code has changed, or is not deterministic (an id or a time of its own making), and came by this step again
+    after a reset or a retry: start a new saga instead.
+    """
+
+
+class UnreadableCommand(CounteractError):
+    """A recorded command does not fit its class any more: a person has to say what is to be undone instead."""
+
+
+class RefusalInDoubt(CounteractError):
+    """An external command was refused, but an earlier attempt at it may have taken effect: it is unknown whether it did."""
+
+    def __init__(self, reason: str, data: Mapping[str, Any]) -> None:
+        super().__init__(f"refused ({reason}), but an earlier attempt may have taken effect")
+        self.reason = reason
+        self.data = data

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Literal, assert_never
 from uuid import UUID
+
+from pydantic import ConfigDict
 
 from counteract.decider import Decider
 from counteract.messages import Event, Message
 
 RECORD_LIFECYCLE = "RecordLifecycle"
-"""The local activity that records a lifecycle event."""
+"""The local activity that records a lifecycle event, and with the first and the last one what the saga's record says."""
+TAKE_UP_SAGA = "TakeUpSaga"
+"""The local activity by which a further run takes up the saga's record."""
+FIND_STEPS = "FindSteps"
+"""The local activity that reads the saga's commands, a page at a time."""
+FETCH_COMMAND = "FetchCommand"
+"""The local activity that reads one command as it was recorded."""
+FIND_LOST = "FindLost"
+"""The activity that finds the sagas that nobody carries on, a page at a time."""
+CLAIM_SAGA = "ClaimSaga"
+"""The activity by which recovery turns a lost saga back, unless it has gone on in between."""
+END_OPEN_RUN = "EndOpenRun"
+"""The activity that ends whatever run of a claimed saga is open."""
+FIND_LATE = "FindLate"
+"""The activity that finds the effects that came after their undo, and have not been undone again."""
+
 FIND_LOST_SAGAS = "FindLostSagas"
-"""The activity that finds the sagas that began, have not ended, and have no open workflow."""
+"""What rounds of the release before ask: it finds nothing any more."""
 
 FIND_UNDONE = "FindUndoneCommands"
 """The local activity that finds out which of a saga's commands have been undone."""
@@ -20,6 +37,10 @@ FIND_SENT = "FindSentCommands"
 """The activity that finds what all runs of a saga have sent out, those that a reset put an end to included."""
 SETTLE_CHILD = "SettleChildSaga"
 """The activity that finds out whether a child saga of whose end nobody heard has completed."""
+SETTLE_CHILD_RECORD = "SettleChildRecord"
+"""The same, by the record of the child."""
+PARENT = "counteract parent"
+"""The memo by which a child saga knows which step of its parent it is: a `Parent`."""
 CHILD = "counteract child"
 """The memo by which the recovery of a lost parent knows what its child was, and how it is undone: a `LostStep`."""
 
@@ -40,6 +61,7 @@ class SagaCompleted(SagaEvent):
     """It reached its end: everything it set out to do is done."""
 
     steps: tuple[str, ...]
+    """Those that were carried out: not the ones that a person had it go on without."""
 
 
 class SagaCompensated(SagaEvent):
@@ -66,6 +88,50 @@ class SagaResolved(SagaEvent):
     why: str
 
 
+class Parent(Message):
+    """Which step of its parent a child saga is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command_id: UUID
+    saga_id: str
+    run_id: str
+    """The parent's first run."""
+    epoch: int
+    key: str
+    command: dict[str, object]
+    """As the parent's ledger has it."""
+
+
+class Opening(Message):
+    """With the first event: the run that takes up the saga's record."""
+
+    run_id: str
+    """The first run of the execution."""
+    this_run: str
+    saga_type: str
+    parent: Parent | None = None
+
+
+class Ending(Message):
+    """With the last event: how the saga is to end, and what it counts on."""
+
+    run_id: str
+    saga_type: str
+    state: Literal["completed", "compensated"]
+    epoch: int
+    who: str
+    why: str | None = None
+    done: tuple[UUID, ...] = ()
+    """Commands that took effect, and stand."""
+    keys: tuple[str, ...] = ()
+    """The steps of those, in the same order."""
+    children: tuple[UUID, ...] = ()
+    """Steps of child sagas that completed, and stand."""
+    skipped: tuple[UUID, ...] = ()
+    """Commands that a person gave up."""
+
+
 class LifecycleRecord(Message):
     """The argument of the local activity."""
 
@@ -73,6 +139,57 @@ class LifecycleRecord(Message):
     saga_id: str
     event_type: str
     data: dict[str, object]
+    opening: Opening | None = None
+    ending: Ending | None = None
+
+
+class Opened(Message):
+    """What a run finds on record."""
+
+    position: int
+    is_new: bool
+    run_id: str
+    """Another one's for a child that had begun before, under the same command of its parent."""
+    state: str
+    epoch: int
+    this_run: str
+    """The run that asked: a history that is kept by a reset has the answer to another one."""
+
+
+class Ended(Message):
+    """How the saga stands on record, once it has asked to end."""
+
+    position: int
+    state: str
+    contradicted: tuple[str, ...] = ()
+    """The steps by which the store says otherwise: nothing has ended."""
+
+
+class RecordedStep(Message):
+    """One command of a saga, as the store has it."""
+
+    key: str
+    command_type: str
+    service: str
+    command_id: UUID
+    status: str
+    is_begun: bool
+    """An external effect began: whether it took effect is unknown unless the status says so."""
+    is_undone: bool
+    """It is being undone, or has been: its answer counts no more."""
+    is_concluded: bool
+    """Its undo, or its settlement, is on record."""
+
+    @property
+    def may_have_applied(self) -> bool:
+        """And nobody has put on record that it was undone."""
+        in_doubt = self.status == "started" or (self.status == "fenced" and self.is_begun)
+        return (self.status == "done" or in_doubt) and not self.is_concluded
+
+    @property
+    def counts(self) -> bool:
+        """It was answered, and the answer stands."""
+        return self.status == "done" and not self.is_undone
 
 
 class LostStep(Message):
@@ -92,6 +209,55 @@ class LostSaga(Message):
     how: str
     """What became of its workflow, such as "terminated"."""
     steps: tuple[LostStep, ...]
+
+
+class Lost(Message):
+    """A saga that nobody carries on, as its record has it."""
+
+    saga_id: str
+    saga_type: str
+    run_id: str
+    state: str
+    how: str
+    """What became of its workflow, such as "terminated"."""
+
+
+class Claimed(Message):
+    """What recovery finds when it takes over."""
+
+    state: str
+    epoch: int
+
+
+class Found(Message):
+    """What a round of recovery did about one saga."""
+
+    saga_id: str
+    run_id: str
+    what: Literal["recovering", "left"]
+    why: str
+
+
+class LateEffect(Message):
+    """An effect that came after its undo, and is still there."""
+
+    saga_id: str
+    saga_type: str
+    run_id: str
+    key: str
+    command_id: UUID
+    command_type: str
+    service: str
+    late_since: str
+
+
+class Page(Message):
+    """Some of the sagas whose record has no end, looked at one by one."""
+
+    lost: tuple[Lost, ...] = ()
+    left: tuple[Found, ...] = ()
+    after: tuple[str, str, str] | None = None
+    """Where the next page begins; None: this was the last one."""
 
 
 LifecycleEvent = SagaStarted | SagaCompleted | SagaCompensated | SagaStuck | SagaResolved

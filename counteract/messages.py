@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
 from uuid import UUID, uuid5
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from counteract.personal import personal_fields
@@ -175,8 +175,8 @@ class CommandSpec:
 
     @property
     def settlement(self) -> str | None:
-        """For a pivot: the activity type that finds out whether it happened when no answer came."""
-        return f"Settle{self.name}" if self.kind is CommandKind.PIVOT else None
+        """Where there is no undo: the activity type that finds out whether it happened, and bars it if it did not."""
+        return None if self.kind is CommandKind.COMPENSATABLE else f"Settle{self.name}"
 
 
 def _is_template(cls: type[BaseModel]) -> bool:
@@ -245,6 +245,9 @@ class Command(Message, Generic[R]):
             retry=retry,
         )
 
+    is_child: ClassVar[bool] = False
+    """Not a command of a service, but a saga of its own."""
+
     def step_name(self) -> str:
         """What the saga's steps with this command are called."""
         return self.spec.name
@@ -281,8 +284,53 @@ def command_id_of(saga_id: str, run_id: str, what: str) -> UUID:
     return uuid5(COMMAND_IDS, f"{saga_id}\n{run_id}\n{what}")
 
 
+class Role(StrEnum):
+    """What a dispatch asks for."""
+
+    FORWARD = "forward"
+    UNDO = "undo"
+    """The undo of a single step, which the saga goes on without."""
+    TURN = "turn"
+    """An undo that belongs to the saga's end: it turns the saga back if it has not turned yet."""
+    SETTLE = "settle"
+
+
+class Standing(Message):
+    """Where a dispatch's sender stands: what the saga's record is held against.
+
+    It travels beside the dispatch, in a header of the activity: services of the release before do not know it, and one
+    that was sent by the release before comes without.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    namespace: str = ""
+    epoch: int
+    """That of the run: what an earlier run sent out and has not begun is refused."""
+    who: str
+    """The run that sends it."""
+    role: Role = Role.FORWARD
+    sent: bool = False
+    """For an undo or a settlement: the original was sent out, so that an external effect may be there without a row."""
+    answered: bool = False
+    """And it was answered: the store must know of it."""
+    corrected: bool = False
+    """And a person corrected its command, on the record: the stored one is not what is to be undone."""
+    done: tuple[UUID, ...] = ()
+    """For a pivot: the commands that the saga counts on."""
+    keys: tuple[str, ...] = ()
+    """And their steps."""
+    children: tuple[UUID, ...] = ()
+    """And the steps of child sagas that completed."""
+    skipped: tuple[UUID, ...] = ()
+    """And those that a person gave up."""
+
+
 class Dispatch(Message):
     """What travels with every command: which step of which saga it is."""
+
+    # Services of a later release may be told more.
+    model_config = ConfigDict(extra="ignore")
 
     command_id: UUID
     """The same for every attempt and every replay of this step: the idempotency key."""
@@ -291,8 +339,12 @@ class Dispatch(Message):
     step: str
     correlation_id: str
     causation_id: str
+    """The saga's first run."""
     undoes: UUID | None = None
     """For a compensation: the id of the command to undo."""
+    standing: Standing | None = Field(default=None, exclude=True)
+    attempt: int = Field(default=1, exclude=True)
+    """Temporal's number of the attempt, which outlives the store."""
 
     def metadata(self) -> dict[str, str]:
         """What events caused by this command carry."""
@@ -321,6 +373,19 @@ def subclasses(of: type[T]) -> Iterator[type[T]]:
 def command_types() -> dict[str, type[Command[Any]]]:
     """Every command class that the program has imported, by its name."""
     return {each.__name__: each for each in subclasses(Command) if "spec" in each.__dict__}
+
+
+def command_type(name: str, service: str | None = None) -> type[Command[Any]]:
+    """The class of that name in that service. Raises LookupError where the program has imported none."""
+    found = [
+        each
+        for each in subclasses(Command)
+        if each.__name__ == name and "spec" in each.__dict__ and service in (None, each.spec.service)
+    ]
+    if not found:
+        where = f" of the service {service}" if service else ""
+        raise LookupError(f"no command {name}{where} is known to this worker: import its module")
+    return found[-1]
 
 
 class Outcome(StrEnum):

@@ -11,11 +11,23 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from counteract.errors import ConfigurationError, Rejected, SagaIncomplete, SagaReset, StepFailed
+from counteract.errors import (
+    ConfigurationError,
+    RecordSaysOtherwise,
+    Rejected,
+    SagaClosed,
+    SagaContradicted,
+    SagaIncomplete,
+    SagaReset,
+    SagaTurnedBack,
+    StepFailed,
+)
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
 from counteract.saga.recovery import (
+    RecoverLostSaga,
+    RecoverLostSagaWithCurrentVersion,
     RecoverSaga,
     RecoverSagas,
     RecoverSagasWithCurrentVersion,
@@ -34,9 +46,22 @@ ENGINE_MODULES = (
     "typing_inspection",
 )
 
-BUILT_IN = (RecoverSagas, RecoverSaga, SendCommand)
+FAILURES = (
+    Rejected,
+    StepFailed,
+    SagaIncomplete,
+    SagaReset,
+    SagaTurnedBack,
+    SagaContradicted,
+    SagaClosed,
+    RecordSaysOtherwise,
+)
+"""What fails a saga, or its handler's caller, and is no bug."""
+
+BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
 BUILT_IN_WITH_VERSIONS = (
     RecoverSagasWithCurrentVersion,
+    RecoverLostSagaWithCurrentVersion,
     RecoverSagaWithCurrentVersion,
     SendCommandWithCurrentVersion,
 )
@@ -62,7 +87,7 @@ class CounteractPlugin(SimplePlugin):
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
             # What sagas raise on purpose fails the workflow; anything else is a bug, and waits for corrected code.
-            workflow_failure_exception_types=[Rejected, StepFailed, SagaIncomplete, SagaReset],
+            workflow_failure_exception_types=list(FAILURES),
         )
         self._lifecycle = lifecycle
         self._passthrough = tuple(passthrough)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from counteract.errors import CommandFenced, CommandIdReused, Rejected
+from counteract.errors import (
+    CommandFenced,
+    CommandIdReused,
+    RecordSaysOtherwise,
+    RefusalInDoubt,
+    Rejected,
+    UnreadableCommand,
+)
 from counteract.messages import Command, Dispatch
 from counteract.participants.executing import Executor, WrongResult
 
 HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
+
+FINAL = (CommandFenced, CommandIdReused, UnreadableCommand, WrongResult)
+"""Errors that no repetition cures."""
 
 Run = Callable[[Any, Dispatch], Awaitable[Any]]
 
@@ -44,10 +54,16 @@ def _activity(name: str, executor: Executor, run: Run) -> Callable[..., Awaitabl
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
             try:
-                return await run(command, dispatch)
+                return await run(command, dispatch.model_copy(update={"attempt": activity.info().attempt}))
             except Rejected as refusal:
-                raise _refusal(refusal) from None
-            except (CommandFenced, CommandIdReused, WrongResult) as error:
+                raise _refusal(Rejected.__name__, refusal.reason, refusal.data, str(refusal)) from None
+            except RefusalInDoubt as refusal:
+                raise _refusal(RefusalInDoubt.__name__, refusal.reason, refusal.data, str(refusal)) from None
+            except RecordSaysOtherwise as error:
+                raise ApplicationError(
+                    str(error), error.state, type=RecordSaysOtherwise.__name__, non_retryable=True
+                ) from error
+            except FINAL as error:
                 raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
     # The data converter reads the argument types off the function.
@@ -80,11 +96,11 @@ def _attempt_seconds() -> float:
     return timeout.total_seconds() if timeout else 10.0
 
 
-def _refusal(refusal: Rejected) -> ApplicationError:
+def _refusal(kind: str, reason: str, data: Mapping[str, Any], message: str) -> ApplicationError:
     return ApplicationError(
-        str(refusal),
-        {"reason": refusal.reason, "data": dict(refusal.data)},
-        type=Rejected.__name__,
+        message,
+        {"reason": reason, "data": dict(data)},
+        type=kind,
         non_retryable=True,
         category=ApplicationErrorCategory.BENIGN,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.store import PostgresEventStore
 
+_SETTLE = "select state, is_new from settle_child(%s, %s, %s, %s)"
 _LAST_RUN = """
     select ended.event_type
     from events started
@@ -43,6 +46,29 @@ async def child_completed(client: Client, store: PostgresEventStore, saga_id: st
     if row[0] is None:
         raise ApplicationError(f"the child saga {saga_id} has neither completed nor been undone: it is to be recovered")
     return bool(row[0] == "SagaCompleted")
+
+
+async def child_settled(
+    client: Client, store: PostgresEventStore, saga_id: str, parent_id: str, saga_type: str, parent_command: UUID
+) -> bool:
+    """Its record says it, which holds the command of its parent. Where there is none, none will come.
+
+    Raises ApplicationError while it has not ended, to be asked again.
+    """
+    found = await _described(client, saga_id)
+    mine = found is not None and found.parent_id == parent_id
+    if found is not None and mine and found.status is WorkflowExecutionStatus.RUNNING:
+        # The parent's own request may have been lost with it. A saga that is past its pivot completes all the same.
+        await client.get_workflow_handle(saga_id, run_id=found.run_id).cancel()
+    async with store.connection() as connection:
+        settled = await connection.execute(_SETTLE, (parent_command, saga_id, saga_type, client.namespace))
+        ((state, is_new),) = await settled.fetchall()
+    if state not in ("completed", "compensated", "never"):
+        raise ApplicationError(f"the child saga {saga_id} is {state}: it is to end, or to be recovered")
+    if is_new and mine and found is not None and found.status is WorkflowExecutionStatus.COMPLETED:
+        # A worker of the release before carried it out, which kept no record.
+        return await child_completed(client, store, saga_id, parent_id)
+    return bool(state == "completed")
 
 
 async def _described(client: Client, saga_id: str) -> WorkflowExecutionDescription | None:

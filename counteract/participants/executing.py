@@ -11,9 +11,9 @@ from uuid import uuid5
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from counteract.errors import CounteractError, Rejected, WrongExpectedVersion
-from counteract.messages import Command, Dispatch, Outcome
-from counteract.participants.fence import Fence, Found, Known
+from counteract.errors import CounteractError, RefusalInDoubt, Rejected, WrongExpectedVersion
+from counteract.messages import Command, Dispatch, Outcome, Role
+from counteract.participants.fence import Fence, Fenced, Found, Known, stored_command
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Settle, Undo
 from counteract.participants.streams import AlreadyAnswered, Streams
 from counteract.store.deciding import until_no_conflict
@@ -51,18 +51,20 @@ class Executor:
 
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
         """The answer as JSON: the one recorded first for this command id, whoever recorded it. Raises Rejected,
-        CommandFenced, or whatever the handler raised without an answer. `limit` is in seconds."""
+        CommandFenced, RecordSaysOtherwise, CommandIdReused, or whatever the handler raised without an answer. `limit` is in
+        seconds."""
         if self.participant.external:
             return await self._forward_outside(command, dispatch, limit)
         found = await until_no_conflict(lambda: self._attempt(command, dispatch, None))
-        return found.answer(command.spec.name)
+        return found.answer(command.spec.name, dispatch, command)
 
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
-        spec = command.spec
-        begun = await self.fence.begin(spec.name, spec.service, command, dispatch)
+        name = command.spec.name
+        begun = await self.fence.begin(command, dispatch)
+        begun.refuse_other_content(command)
         if begun.status != "started":
-            await self._undo_if_fenced_midway(command, dispatch)
-            return begun.answer(spec.name)
+            await self._undo_if_late(command, dispatch)
+            return begun.answer(name, dispatch, command)
         try:
             found = await until_no_conflict(lambda: self._attempt(command, dispatch, limit))
         except WrongExpectedVersion:
@@ -70,9 +72,12 @@ class Executor:
         except BaseException:
             # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after it
             # any more if the undo has passed.
-            await self._undo_if_fenced_midway(command, dispatch)
+            await self._undo_if_late(command, dispatch)
             raise
-        return found.answer(spec.name)
+        if found.status == "doubtful":
+            await self._undo_if_late(command, dispatch)
+            raise RefusalInDoubt(found.result["reason"], found.result["data"])
+        return found.answer(name, dispatch, command)
 
     async def _attempt(self, command: Command[Any], dispatch: Dispatch, limit: float | None) -> Found:
         """Let the handler decide, and record what it answers. `limit` is for external effects."""
@@ -98,33 +103,47 @@ class Executor:
         result: str,
         changes: Sequence[StreamChange] = (),
     ) -> Found:
-        name, queue = command.spec.name, command.spec.service
-        return await self.fence.record(name, queue, command, dispatch, status=status, result=result, changes=changes)
+        return await self.fence.record(
+            command.spec.name,
+            command,
+            dispatch,
+            Role.FORWARD,
+            status=status,
+            result=result,
+            external=self.participant.external,
+            changes=changes,
+        )
 
     async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
         """Make sure that the original takes no effect any more, and undo what effect it had."""
         activity = _named(command.spec.compensation)
-        known, result = await self.fence.fence(activity, command.spec.service, command, dispatch, if_never=_NULL)
-        if known is Known.APPLIED:
-            recorded = command.spec.result.validate_json(_json(result))
-            await self._compensate(command, dispatch, Outcome.APPLIED, recorded)
-        elif known is Known.UNKNOWN:
-            await self._compensate(command, dispatch, Outcome.UNKNOWN, None)
+        fenced = await self.fence.fence(
+            activity, command, dispatch, Role.UNDO, external=self.participant.external, if_never=_NULL
+        )
+        if fenced.known not in (Known.APPLIED, Known.UNKNOWN):
+            return
+        original = _original(command, dispatch, fenced)
+        if fenced.known is Known.UNKNOWN:
+            await self._compensate(original, dispatch, Outcome.UNKNOWN, None)
+            return
+        recorded = command.spec.result.validate_json(_json(fenced.result))
+        await self._compensate(original, dispatch, Outcome.APPLIED, recorded)
 
     async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
-        """Whether a pivot happened: `{"happened": bool, "result": …}`. If not, it never will."""
-        queue = command.spec.service
-        known, result = await self.fence.fence(activity, queue, command, dispatch, if_never=_NEVER_HAPPENED)
-        if known is Known.APPLIED:
-            return {"happened": True, "result": result}
-        if known is not Known.UNKNOWN:
-            return result
+        """Whether a pivot or a retriable happened: `{"happened": bool, "result": …}`. If not, it never will."""
+        fenced = await self.fence.fence(
+            activity, command, dispatch, Role.SETTLE, external=self.participant.external, if_never=_NEVER_HAPPENED
+        )
+        if fenced.known is Known.APPLIED:
+            return {"happened": True, "result": fenced.result}
+        if fenced.known is not Known.UNKNOWN:
+            return fenced.result
+        original = _original(command, dispatch, fenced)
 
         async def attempt() -> Found:
             streams = Streams(self.fence.store, dispatch.command_id, ask=True)
-            asked = Settle(command, dispatch.original.command_id)
             try:
-                said = await self._call(_named(self.participant.settlement), asked, streams, dispatch)
+                said = await self._asked(original, streams, dispatch)
             except AlreadyAnswered as earlier:
                 return earlier.found
             settled = _NULL if isinstance(said, NeverHappened) else self._dump(_happened(said).result)
@@ -132,27 +151,41 @@ class Executor:
             answer = f'{{"happened": true, "result": {settled}}}' if happened else _NEVER_HAPPENED
             return await self.fence.record(
                 activity,
-                queue,
-                command,
+                original,
                 dispatch,
+                Role.SETTLE,
                 status="done",
                 result=answer,
                 changes=streams.changes,
                 settled=settled if happened else None,
             )
 
-        return (await until_no_conflict(attempt)).answer(activity)
+        return (await until_no_conflict(attempt)).answer(activity, dispatch)
 
-    async def _undo_if_fenced_midway(self, command: Command[Any], dispatch: Dispatch) -> None:
-        if self.participant.compensation is not None and await self.fence.fenced_midway(dispatch):
+    async def _asked(self, command: Command[Any], streams: Streams, dispatch: Dispatch) -> Any:
+        """What the provider says of an external effect that ended without an answer."""
+        if self.participant.settlement is None:
+            # Only a retriable can do without: a person has decided to send another in its place.
+            return NeverHappened()
+        asked = Settle(command, dispatch.original.command_id)
+        return await self._call(self.participant.settlement, asked, streams, dispatch)
+
+    async def _undo_if_late(self, command: Command[Any], dispatch: Dispatch) -> None:
+        if self.participant.compensation is not None and await self.fence.comes_late(dispatch):
             await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
 
     async def _undo_late(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
-        """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again."""
+        """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again.
+
+        A mark stands at its row until that is on record, and recovery works off what is marked.
+        """
         if self.participant.compensation is None or not self.participant.external:
             return
-        late = {"command_id": uuid5(dispatch.command_id, f"late undo {outcome}"), "undoes": dispatch.command_id}
-        await self._compensate(command, dispatch.model_copy(update=late), outcome, result)
+        # For each attempt an undo of its own: every one of them may have had its effect late.
+        own = uuid5(dispatch.command_id, f"late undo {outcome} {dispatch.attempt}")
+        await self._compensate(
+            command, dispatch.model_copy(update={"command_id": own, "undoes": dispatch.command_id}), outcome, result
+        )
 
     async def _compensate(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
         activity = _named(command.spec.compensation)
@@ -165,16 +198,10 @@ class Executor:
             except AlreadyAnswered as earlier:
                 return earlier.found
             return await self.fence.record(
-                activity,
-                command.spec.service,
-                command,
-                dispatch,
-                status="done",
-                result=_NULL,
-                changes=streams.changes,
+                activity, command, dispatch, Role.UNDO, status="done", result=_NULL, changes=streams.changes
             )
 
-        (await until_no_conflict(attempt)).answer(activity)
+        (await until_no_conflict(attempt)).answer(activity, dispatch)
 
     async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
         own = {Streams: streams, Dispatch: dispatch}
@@ -194,6 +221,13 @@ class Executor:
             raise WrongResult(
                 f"{self.participant.handler} returned {type(result).__name__}, expected {expected}"
             ) from None
+
+
+def _original(command: Command[Any], dispatch: Dispatch, fenced: Fenced) -> Command[Any]:
+    """What is to be undone: the command that was recorded, unless a person has corrected it."""
+    if fenced.command is None or (dispatch.standing is not None and dispatch.standing.corrected):
+        return command
+    return stored_command(type(command), fenced.command)
 
 
 def _happened(said: Any) -> Happened[Any]:

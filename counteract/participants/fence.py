@@ -1,28 +1,36 @@
-"""The `commands` table: one row per command id, so that a command takes effect once, and not at all after its undo."""
+"""The `commands` table: one row per command id, so that a command takes effect once, and not at all after its undo.
+
+Each write is held against the saga's record (`sagas`) by its own SQL, in the same transaction.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
-from counteract.errors import CommandFenced, CommandIdReused, Rejected
-from counteract.messages import Command, Dispatch
+from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
+from counteract.messages import Command, Dispatch, Role, Standing
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
 
-FIND_COMMAND = "select status, result, activity_type from commands where command_id = %s"
+_COLUMNS = "status, result, activity_type, saga_id, command"
+FIND_COMMAND = f"select {_COLUMNS}, undone_since is not null from commands where command_id = %s"  # noqa: S608 - a constant
 
-_MIDWAY = "select true from commands where command_id = %s and status = 'fenced' and started_at is not null"
-_BEGIN = "select * from begin_command(%s, %s, %s, %s, %s, %s, %s::jsonb)"
+_LATE = "select late_step(%s)"
+_BEGIN = "select * from begin_step(%s::jsonb, %s::jsonb)"
 _RECORD = (
-    "select status, result, activity_type "
-    "from record_command(%s, %s, %s::jsonb, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, " + APPEND_PLACEHOLDERS + ")"
+    f"select {_COLUMNS}, undone from record_step("  # noqa: S608 - constants
+    "%s::jsonb, %s, %s::jsonb, %s::jsonb, %s::jsonb, " + APPEND_PLACEHOLDERS + ")"
 )
-_FENCE = "select * from fence_command(%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)"
+_FENCE = "select * from fence_step(%s::jsonb, %s::jsonb, %s::jsonb)"
+
+_logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -31,11 +39,19 @@ class Found(NamedTuple):
     status: str
     result: Any
     activity_type: str
+    saga_id: str
+    command: Any
+    undone: bool
 
-    def answer(self, activity_type: str) -> Any:
-        """The recorded result, as JSON. Raises what was recorded instead of one."""
-        if self.activity_type != activity_type:
-            raise CommandIdReused(f"this command id belongs to {self.activity_type}, not to {activity_type}")
+    def answer(self, activity_type: str, dispatch: Dispatch, command: Command[Any] | None = None) -> Any:
+        """The recorded result, as JSON. Raises what was recorded instead of one, and CommandIdReused for another content."""
+        if (self.activity_type, self.saga_id) != (activity_type, dispatch.saga_id):
+            raise CommandIdReused(
+                f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {activity_type} of {dispatch.saga_id}"
+            )
+        self.refuse_other_content(command)
+        if self.undone:
+            raise CommandFenced(f"{activity_type} was undone, and its answer counts no more")
         match self.status:
             case "done":
                 return self.result
@@ -44,6 +60,20 @@ class Found(NamedTuple):
             case "fenced":
                 raise CommandFenced(f"{activity_type} was undone before it could take effect, and never will")
         raise CommandIdReused(f"{activity_type} has begun as an external effect, and cannot be recorded as another")
+
+    def refuse_other_content(self, command: Command[Any] | None) -> None:
+        """Raises CommandIdReused. A field that was added since, with a default, is no difference."""
+        if command is None or self.status == "fenced" or self.command is None:
+            return
+        try:
+            same = stored_command(type(command), self.command) == command
+        except UnreadableCommand:
+            same = False
+        if not same:
+            raise CommandIdReused(
+                f"{self.activity_type} is recorded under this id with another content: the saga's code has changed, or makes "
+                "ids or times of its own; nothing was carried out"
+            )
 
 
 class Known(StrEnum):
@@ -59,62 +89,133 @@ class Fenced(NamedTuple):
     known: Known
     result: Any
     """APPLIED: the original's result; CONCLUDED and NEVER: this undo's own; as JSON."""
+    command: Any
+    """The original, as it is recorded; None where it could not be stored."""
+    activity_type: str
+    lost: bool
+    """The saga knows more of the original than the store, which must have lost commits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The three writes of the protocol, each one statement, each safe to repeat."""
+    """The writes of the protocol, each one statement, each safe to repeat."""
 
     store: PostgresEventStore
 
-    async def begin(self, activity: str, task_queue: str, command: Command[Any], dispatch: Dispatch) -> Found:
+    async def begin(self, command: Command[Any], dispatch: Dispatch) -> Found:
         """Say that an external effect is about to happen; the row that stands."""
-        identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue)
-        return Found(*await self._call(_BEGIN, (dispatch.command_id, *identity, _json(command))))
+        step = step_of(command.spec.name, command, dispatch, Role.FORWARD, external=True)
+        return Found(*await self._call(_BEGIN, (step, _json(command))))
 
-    async def fenced_midway(self, dispatch: Dispatch) -> bool:
-        """Whether an undo has passed since the external effect of this command began."""
-        return await self._call(_MIDWAY, (dispatch.command_id,)) is not None
+    async def comes_late(self, dispatch: Dispatch) -> bool:
+        """Whether an undo has passed since the external effect of this command began. Leaves a mark if so."""
+        (late,) = await self._call(_LATE, (dispatch.command_id,))
+        return bool(late)
 
     async def record(
         self,
         activity: str,
-        task_queue: str,
         command: Command[Any],
         dispatch: Dispatch,
+        role: Role,
         *,
         status: str,
         result: str,
+        external: bool = False,
         changes: Sequence[StreamChange] = (),
         settled: str | None = None,
     ) -> Found:
         """Record the answer with its events; the row that stands, which may hold an earlier answer or a fence.
 
-        Raises WrongExpectedVersion, having recorded nothing, where another writer was faster.
+        The status "doubtful" says that an external refusal was not recorded, because an earlier attempt may have happened.
+        Raises WrongExpectedVersion, having recorded nothing, where another writer was faster, and RecordSaysOtherwise.
         """
-        identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, activity, task_queue, dispatch.undoes)
-        own = (dispatch.command_id, status, result, *identity, _json(command), settled)
+        step = step_of(activity, command, dispatch, role, external=external)
+        content = _json(command) if role is Role.FORWARD else _json_or_nothing(command)
+        own = (step, status, result, content, settled)
         rows = await self.store.append_by(
             lambda appends: (_RECORD, own + appends.literals), changes, metadata=dispatch.metadata()
         )
         return Found(*rows[0])
 
     async def fence(
-        self, activity: str, task_queue: str, command: Command[Any], dispatch: Dispatch, *, if_never: str
+        self, activity: str, command: Command[Any], dispatch: Dispatch, role: Role, *, external: bool, if_never: str
     ) -> Fenced:
         """Let the original of this undo (or settlement) take effect no more, and say what is known of it.
 
-        Where it never took effect, this undo is recorded as done with the result `if_never`.
+        Where it never took effect, this undo is recorded as done with the result `if_never`. Raises RecordSaysOtherwise.
         """
-        ids = (dispatch.undoes, dispatch.command_id)
-        identity = (dispatch.saga_id, dispatch.saga_type, dispatch.step, command.spec.name, activity, task_queue)
-        known, result = await self._call(_FENCE, (*ids, *identity, _json(command), if_never))
-        return Fenced(Known(known), result)
+        step = step_of(activity, command, dispatch, role, external=external)
+        known, *rest = await self._call(_FENCE, (step, _json_or_nothing(command), if_never))
+        fenced = Fenced(Known(known), *rest)
+        if fenced.lost:
+            _logger.warning(
+                "the store has no row of %s of saga %s, which its history knows: commits were lost",
+                dispatch.step,
+                dispatch.saga_id,
+            )
+        if fenced.known is not Known.CONCLUDED and fenced.activity_type != command.spec.name:
+            raise CommandIdReused(f"the command to undo is {fenced.activity_type}, not {command.spec.name}")
+        return fenced
 
     async def _call(self, query: str, arguments: tuple[Any, ...]) -> Any:
         async with self.store.connection() as connection:
             return await (await connection.execute(query, arguments)).fetchone()
 
 
+def step_of(activity: str, command: Command[Any], dispatch: Dispatch, role: Role, *, external: bool) -> str:
+    """What the SQL functions are told of a step, as one JSON object."""
+    standing = dispatch.standing
+    about: dict[str, Any] = {
+        "command_id": dispatch.command_id,
+        "saga_id": dispatch.saga_id,
+        "run_id": dispatch.causation_id,
+        "saga_type": dispatch.saga_type,
+        "step": dispatch.step,
+        "kind": command.kind,
+        "activity_type": activity,
+        "original_type": command.spec.name,
+        "task_queue": command.spec.service,
+        "undoes": dispatch.undoes,
+        "role": _role(role, standing),
+        "attempt": dispatch.attempt,
+        "external": external,
+    }
+    if standing is not None:
+        about |= {"namespace": standing.namespace, "epoch": standing.epoch, "who": standing.who}
+        about |= {"sent": standing.sent, "answered": standing.answered}
+        if command.kind == "pivot":
+            about |= {"done": standing.done, "keys": standing.keys}
+            about |= {"children": standing.children, "skipped": standing.skipped}
+    return to_json(about).decode()
+
+
+def _role(role: Role, standing: Standing | None) -> Role:
+    """As the executor has it, but where the saga says more: which undo it is; and the undo of a child is a command."""
+    told = standing is not None and standing.role in (Role.UNDO, Role.TURN)
+    return standing.role if standing is not None and told and role is not Role.SETTLE else role
+
+
+def stored_command(kind: type[Command[Any]], stored: Any) -> Command[Any]:
+    """The command as it was recorded. Raises UnreadableCommand where its class has changed since."""
+    try:
+        return kind.model_validate_json(to_json(stored))
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, each["loc"])) or "command" for each in error.errors()}))
+        raise UnreadableCommand(
+            f"the recorded {kind.__name__} does not fit its class any more ({fields}): resolve the step with retry and a "
+            "corrected command"
+        ) from None
+
+
 def _json(value: Any) -> str:
     return to_json(value).decode()
+
+
+def _json_or_nothing(command: Command[Any]) -> str | None:
+    """None for what PostgreSQL cannot store: an undo must not depend on it."""
+    try:
+        text = _json(command)
+    except PydanticSerializationError:
+        return None
+    return None if "\\u0000" in text.replace("\\\\", "") else text

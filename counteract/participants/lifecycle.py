@@ -1,8 +1,8 @@
-"""Records the lifecycle events of sagas in the store."""
+"""Records the lifecycle events of sagas in the store, and with the first and the last what their records say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,18 +11,37 @@ from temporalio import activity
 
 from counteract.errors import EventIdReused
 from counteract.lifecycle import (
+    CLAIM_SAGA,
+    END_OPEN_RUN,
+    FETCH_COMMAND,
+    FIND_LATE,
+    FIND_LOST,
     FIND_LOST_SAGAS,
     FIND_SENT,
+    FIND_STEPS,
     FIND_UNDONE,
     RECORD_LIFECYCLE,
     SETTLE_CHILD,
+    SETTLE_CHILD_RECORD,
+    TAKE_UP_SAGA,
+    Claimed,
+    Ended,
+    LateEffect,
     LifecycleRecord,
+    Lost,
     LostSaga,
     LostStep,
+    Opened,
+    Opening,
+    Page,
+    RecordedStep,
     sagas,
 )
-from counteract.participants.children import child_completed
-from counteract.participants.recovery import lost_sagas, sent
+from counteract.messages import Event
+from counteract.participants.children import child_completed, child_settled
+from counteract.participants.recovery import end_open_run, late_effects, lost_page
+from counteract.participants.sagas import SagaRecords
+from counteract.participants.sent import sent
 from counteract.store import ANY, PostgresEventStore
 
 _UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
@@ -30,34 +49,90 @@ _UNDONE = "select command_id from commands where command_id = any (%s) and statu
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Gives `CounteractPlugin` the local activities of the orchestrator's workers."""
+    """Gives `CounteractPlugin` the activities of the orchestrator's workers."""
 
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        return [self.record, self.find_lost, self.find_undone, self.find_sent, self.settle_child]
+        of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
+        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_late]
+        of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
+        return [*of_sagas, *of_recovery, *of_the_release_before]
 
     @activity.defn(name=RECORD_LIFECYCLE)
-    async def record(self, record: LifecycleRecord) -> int | None:
-        """Append it; its position. What has the same event id and came before stands: a saga ends once, whoever ends it."""
+    async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
+        """Append it, and for the first and the last event answer what the saga's record says; else the event's position.
+
+        What has the same event id and came before stands: a saga ends once, whoever ends it.
+        """
         event = sagas.readers[record.event_type, 1].event_class.model_validate(record.data)
+        namespace = activity.info().workflow_namespace or ""
+        records = SagaRecords(self.store)
+        if record.opening is not None:
+            return await records.open(record, record.opening, event, namespace)
         try:
-            appended = await self.store.append(
-                sagas.stream(record.saga_id),
-                [event],
-                expect=ANY,
-                event_ids=[record.event_id],
-                metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
-            )
+            if record.event_type not in ("SagaCompleted", "SagaCompensated"):
+                return await self._append(record, event)
+            ended = await records.end(record, event, namespace)
         except EventIdReused:
             activity.logger.warning("%s is not recorded: %s has ended before", record.event_type, record.saga_id)
             return None
+        return ended if record.ending is not None else ended.position
+
+    async def _append(self, record: LifecycleRecord, event: Event) -> int:
+        appended = await self.store.append(
+            sagas.stream(record.saga_id),
+            [event],
+            expect=ANY,
+            event_ids=[record.event_id],
+            metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
+        )
         return appended.position
 
+    @activity.defn(name=TAKE_UP_SAGA)
+    async def take_up(self, saga_id: str, opening: Opening) -> Opened:
+        """What a further run of a saga finds on record."""
+        return await SagaRecords(self.store).take_up(saga_id, opening, activity.info().workflow_namespace or "")
+
+    @activity.defn(name=FIND_STEPS)
+    async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
+        """The saga's commands, as the store has them."""
+        return await SagaRecords(self.store).steps(saga_id, run_id, offset, limit)
+
+    @activity.defn(name=FETCH_COMMAND)
+    async def fetch_command(self, command_id: UUID) -> Mapping[str, Any]:
+        return await SagaRecords(self.store).command(command_id)
+
+    @activity.defn(name=SETTLE_CHILD_RECORD)
+    async def settle_child_record(self, saga_id: str, parent_id: str, saga_type: str, parent_command: UUID) -> bool:
+        """Whether the child saga has completed. Fails, to be asked again, while it has not ended."""
+        return await child_settled(activity.client(), self.store, saga_id, parent_id, saga_type, parent_command)
+
+    @activity.defn(name=FIND_LOST)
+    async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
+        return await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
+
+    @activity.defn(name=CLAIM_SAGA)
+    async def claim(self, lost: Lost) -> Claimed | None:
+        who = str(activity.info().workflow_id)
+        why = f"its workflow was {lost.how}"
+        return await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+
+    @activity.defn(name=END_OPEN_RUN)
+    async def end_open_run(self, lost: Lost) -> None:
+        """Nobody else is to act for a saga that is claimed."""
+        await end_open_run(activity.client(), lost.saga_id, lost.run_id)
+
+    @activity.defn(name=FIND_LATE)
+    async def find_late(self) -> list[LateEffect]:
+        return await late_effects(self.store, activity.client().namespace)
+
+    # What histories of the release before ask for, until none of them is open any more.
+
     @activity.defn(name=FIND_LOST_SAGAS)
-    async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:
-        """What `RecoverSagas` is to recover."""
-        return await lost_sagas(activity.client(), self.store, include_forgotten=include_forgotten)
+    async def find_lost_sagas(self, include_forgotten: bool) -> list[LostSaga]:
+        """Nothing: the next round goes by the records."""
+        return []
 
     @activity.defn(name=FIND_UNDONE)
     async def find_undone(self, undo_ids: list[UUID]) -> list[UUID]:
@@ -74,5 +149,4 @@ class Lifecycle:
 
     @activity.defn(name=SETTLE_CHILD)
     async def settle_child(self, saga_id: str, parent_id: str) -> bool:
-        """Whether the child saga has completed. Fails, to be asked again, while it has not ended."""
         return await child_completed(activity.client(), self.store, saga_id, parent_id)

@@ -110,8 +110,8 @@ def _problems(command: type[Command[Any]], by_role: dict[Role, list[Handler]]) -
         problems.append(f"{name} is {kind} and cannot be undone, yet has {compensations[0]}")
     if kind is CommandKind.PIVOT and external and not settlements:
         problems.append(f"{name} is an external pivot and has no @settles({name}) handler to ask whether it happened")
-    if settlements and not (kind is CommandKind.PIVOT and external):
-        problems.append(f"{name} is no external pivot, yet has {settlements[0]}")
+    if settlements and (kind is CommandKind.COMPENSATABLE or not external):
+        problems.append(f"{name} is no external pivot or retriable, yet has {settlements[0]}")
     return problems
 
 

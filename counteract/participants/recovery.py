@@ -1,134 +1,155 @@
-"""Finds the sagas that nobody carries on: begun, without an end on record, and without an open workflow."""
+"""Finds the sagas that nobody carries on: a record without an end, and no open workflow."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
-from temporalio.converter import DataConverter
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from counteract.lifecycle import CHILD, LostSaga, LostStep
-from counteract.messages import command_id_of, command_types
+from counteract.lifecycle import Found, LateEffect, Lost, Page
 from counteract.store import PostgresEventStore
 
-_OPEN_SAGAS = """
-    select started.aggregate_id, started.event_data ->> 'saga_type', started.event_data ->> 'run_id'
-    from events started
-    where started.aggregate_type = 'saga' and started.event_type = 'SagaStarted'
-      and not exists (
-        select from events ended
-        where ended.aggregate_type = 'saga' and ended.aggregate_id = started.aggregate_id
-          and ended.event_type in ('SagaCompleted', 'SagaCompensated')
-          and ended.event_data ->> 'run_id' = started.event_data ->> 'run_id')
-    order by started.position
+PAGE = 200
+"""Records that one look brings: each is asked about at the server."""
+_AT_ONCE = 20
+
+_OPEN = """
+    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text
+    from sagas s
+    where s.state not in ('completed', 'compensated', 'never')
+      and (s.namespace is null or s.namespace = %s)
+      and (%s::text is null or (s.began_at, s.saga_id, s.run_id) > (%s::timestamptz, %s, %s))
+    order by s.began_at, s.saga_id, s.run_id
+    limit %s
 """
-_COMMANDS = """
-    select step, activity_type, command, command_id from commands
-    where saga_id = %s and undoes is null and status <> 'rejected'
-    order by coalesce(started_at, recorded_at)
+_ENDED = "select saga_id, run_id from heed_ends(%s::text[], %s::text[])"
+# Half a minute: who has just marked it is about to undo it.
+_LATE = """
+    select c.saga_id, c.saga_type, c.run_id, c.step, c.command_id, c.activity_type, c.task_queue, c.late_since::text
+    from commands c left join sagas s on s.saga_id = c.saga_id and s.run_id = c.run_id
+    where c.late_since < clock_timestamp() - interval '30 seconds' and c.run_id is not null
+      and (s.namespace is null or s.namespace = %s)
+    order by c.late_since
+    limit 500
 """
+_OPEN_STATES = (None, WorkflowExecutionStatus.RUNNING)
 FORGOTTEN = "forgotten by the server"
 
 
-async def lost_sagas(client: Client, store: PostgresEventStore, *, include_forgotten: bool) -> list[LostSaga]:
-    """With the commands that each sent out, from its history, or from the `commands` table where there is none left."""
+async def lost_page(
+    client: Client, store: PostgresEventStore, after: Sequence[str] | None, *, include_forgotten: bool
+) -> Page:
+    """The next records without an end, each held against its workflow. One that cannot be judged harms no other."""
     async with store.connection() as connection:
-        open_sagas = await (await connection.execute(_OPEN_SAGAS)).fetchall()
-    found = []
-    for saga_id, saga_type, run_id in open_sagas:
-        if activity.in_activity():
-            activity.heartbeat()
-        how, last_run = await _what_became_of(client, saga_id, run_id)
-        if how is None or (how == FORGOTTEN and not include_forgotten):
-            continue
-        steps = await sent(client, store, saga_id, run_id, last_run)
-        found.append(LostSaga(saga_id=saga_id, saga_type=saga_type, run_id=run_id, how=how, steps=tuple(steps)))
-    return found
+        cursor = tuple(after or (None, None, None))
+        rows = await (await connection.execute(_OPEN, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def judged(row: Sequence[Any]) -> Lost | Found | None:
+        async with gate:
+            if activity.in_activity():
+                activity.heartbeat()
+            return await _judged(client, row, include_forgotten)
+
+    looked = [each for each in await asyncio.gather(*map(judged, rows)) if each is not None]
+    # What ended while it was looked at is neither lost nor left.
+    ended = await _ended(store, [(each.saga_id, each.run_id) for each in looked])
+    looked = [each for each in looked if (each.saga_id, each.run_id) not in ended]
+    return Page(
+        lost=tuple(each for each in looked if isinstance(each, Lost)),
+        left=tuple(each for each in looked if isinstance(each, Found)),
+        after=(rows[-1][4], rows[-1][0], rows[-1][2]) if len(rows) == PAGE else None,
+    )
 
 
-async def _what_became_of(client: Client, saga_id: str, run_id: str) -> tuple[str | None, str | None]:
-    """How the workflow ended and its last run; None while it is open."""
+async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of them whose record has an end by now; also one that the release before wrote to the log alone."""
+    if not sagas:
+        return set()
+    async with store.connection() as connection:
+        ids, runs = map(list, zip(*sagas, strict=True))
+        return set(await (await connection.execute(_ENDED, (ids, runs))).fetchall())
+
+
+async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
+    saga_id, saga_type, run_id, state, _ = row
+
+    def left(why: str) -> Found:
+        return Found(saga_id=saga_id, run_id=run_id, what="left", why=why)
+
     try:
-        last = await client.get_workflow_handle(saga_id).describe()
-        if last.raw_info.first_run_id != run_id:
-            # The workflow id has been used again since.
-            last = await client.get_workflow_handle(saga_id, run_id=run_id).describe()
+        last = await last_run_of(client, saga_id, run_id)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or "workflow" not in error.message.lower():
+        if error.status is RPCStatusCode.NOT_FOUND and "workflow" not in error.message.lower():
             # A namespace that is not found says nothing about its workflows.
             raise
-        return FORGOTTEN, None
-    if last.status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW):
-        return None, None
-    return last.status.name.lower().replace("_", " "), last.run_id
+        return left(f"the server does not say what became of its workflow: {error.message}")
+    if last is None:
+        how = FORGOTTEN
+        if not include_forgotten:
+            return left("the server no longer knows its workflow: if it is the right server, --include-forgotten")
+    elif last.status in _OPEN_STATES:
+        return None
+    else:
+        how = str(last.status.name if last.status else "").lower().replace("_", " ")
+    if how == "completed":
+        return left(
+            "its workflow has completed, and the store has no end on record, which it may have lost: see what is true, then "
+            f"`counteract sagas close {saga_id}`"
+        )
+    return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how)
 
 
-async def sent(
-    client: Client, store: PostgresEventStore, saga_id: str, run_id: str, last_run: str | None
-) -> list[LostStep]:
-    """All commands of the saga in the order in which they were sent, each once, whichever of its runs sent it.
+async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:
+    """The last of the runs that began with `run_id`; None where the server knows none of them.
 
-    The histories know of commands that no participant has recorded yet: those must be fenced too. The `commands` table
-    knows of those whose run was reset and is not among the last one's ancestors, or is known to no server any more.
+    The workflow id may have been used again since: then the chain is followed from run to run.
     """
-    steps: dict[str, LostStep] = {}
-    for history in await _histories(client, saga_id, last_run):
-        async for step in _scheduled(history, client.data_converter):
-            steps.setdefault(step.key, step)
-    async for step in _recorded(store, saga_id, run_id):
-        steps.setdefault(step.key, step)
-    return list(steps.values())
+    found = await _described(client, saga_id, None)
+    if found is None or found.raw_info.first_run_id == run_id:
+        return found
+    async for each in client.list_workflows(f"WorkflowId = '{_quoted(saga_id)}'"):
+        one = await _described(client, saga_id, each.run_id)
+        if one is None or one.raw_info.first_run_id != run_id:
+            continue
+        # Newest first, as the server lists them: a run that another one follows is not the last.
+        if one.status is not WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            return one
+    return None
 
 
-async def _histories(client: Client, saga_id: str, run_id: str | None) -> list[WorkflowHistory]:
-    """Of this run and of those that it was reset or continued from, the earliest first."""
-    found: list[WorkflowHistory] = []
-    while run_id is not None:
+async def end_open_run(client: Client, saga_id: str, run_id: str) -> None:
+    """End whatever run of a claimed saga is open: one that a reset began in between, for instance."""
+    last = await last_run_of(client, saga_id, run_id)
+    if last is not None and last.status in _OPEN_STATES:
         try:
-            history = await client.get_workflow_handle(saga_id, run_id=run_id).fetch_history()
+            handle = client.get_workflow_handle(saga_id, run_id=last.run_id)
+            await handle.terminate("its saga was taken for lost, and is being undone")
         except RPCError as error:
-            if not found or error.status is not RPCStatusCode.NOT_FOUND:
+            if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-            break  # Its time was over: what it did is in the `commands` table.
-        found.insert(0, history)
-        run_id = _reset_from(history) or _continued_from(history)
-    return found
 
 
-def _reset_from(history: WorkflowHistory) -> str | None:
-    """The run whose history this one repeats up to the last reset in it."""
-    failures = [each.workflow_task_failed_event_attributes for each in history.events]
-    resets = [
-        each for each in failures if each.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
-    ]
-    return resets[-1].base_run_id if resets else None
-
-
-def _continued_from(history: WorkflowHistory) -> str | None:
-    return history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
-
-
-async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> AsyncIterator[LostStep]:
-    commands = command_types()
-    for event in history.events:
-        scheduled = event.activity_task_scheduled_event_attributes
-        begun = event.start_child_workflow_execution_initiated_event_attributes
-        if (name := scheduled.activity_type.name) in commands:
-            command, dispatch = await converter.decode(scheduled.input.payloads)
-            yield LostStep(key=dispatch["step"], command_type=name, command=command)
-        elif CHILD in begun.memo.fields:
-            (child,) = await converter.decode([begun.memo.fields[CHILD]], [LostStep])
-            yield child
-
-
-async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
+async def late_effects(store: PostgresEventStore, namespace: str) -> list[LateEffect]:
+    """Effects that came after their undo, and that nobody has undone again."""
     async with store.connection() as connection:
-        rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
-    for step, name, command, command_id in rows:
-        # Rows of an earlier saga under the same workflow id have other ids.
-        if command_id == command_id_of(saga_id, run_id, step):
-            yield LostStep(key=step, command_type=name, command=command)
+        rows = await (await connection.execute(_LATE, (namespace,))).fetchall()
+    names = list(LateEffect.model_fields)
+    return [LateEffect(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+async def _described(client: Client, saga_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
+    try:
+        return await client.get_workflow_handle(saga_id, run_id=run_id).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or "workflow" not in error.message.lower():
+            raise
+        return None
+
+
+def _quoted(workflow_id: str) -> str:
+    return workflow_id.replace("\\", "\\\\").replace("'", "\\'")

@@ -5,14 +5,19 @@ It travels in the workflow's memo, which the codec of a user who has one encrypt
 
 from __future__ import annotations
 
-from pydantic import Field
+from datetime import timedelta
+
+from pydantic import ConfigDict, Field
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
-from counteract.messages import Message, Outcome, command_types
+from counteract.lifecycle import PARENT, Parent, RecordedStep
+from counteract.messages import Message, Outcome, command_type
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 MEMO = "counteract"
+MEMO_RECORD = "counteract record"
+"""A memo of its own: a worker of the release before, which may take the next run, does not read it."""
 
 
 class CarriedStep(Message):
@@ -42,15 +47,18 @@ class CarriedStep(Message):
             retries=step.retries,
         )
 
-    def step(self) -> Step:
+    def step(self, more: CarriedMore) -> Step:
         return Step(
             key=self.key,
-            command=command_types()[self.command_type].model_validate(self.command),
+            command=command_type(self.command_type, more.service).model_validate(self.command),
             group=self.group,
             outcome=self.outcome,
             undoing=self.undoing,
             disowned=self.disowned,
             retries=self.retries,
+            skipped=more.skipped,
+            corrected=more.corrected,
+            attempt_timeout=more.attempt_timeout,
         )
 
 
@@ -68,22 +76,72 @@ class Carried(Message):
     written: dict[str, int] = Field(default_factory=dict)
     """How many lifecycle events of each type are on record."""
 
+
+class CarriedMore(Message):
+    """What else is known of a carried step."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    service: str | None = None
+    skipped: bool = False
+    corrected: bool = False
+    attempt_timeout: timedelta | None = None
+
+    @classmethod
+    def of(cls, step: Step) -> CarriedMore:
+        return cls(
+            service=step.command.spec.service,
+            skipped=step.skipped,
+            corrected=step.corrected,
+            attempt_timeout=step.attempt_timeout,
+        )
+
+
+class CarriedRecord(Message):
+    """What this run knows of the saga's record. The next one needs no epoch of its own: nothing is in flight."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run_id: str
+    epoch: int
+    state: str
+    steps: tuple[CarriedMore, ...] = ()
+    """In the order of the ledger."""
+    foreign: tuple[RecordedStep, ...] = ()
+
+
+class Earlier:
+    """What the run before took along, as far as it has been read."""
+
+    def __init__(self, carried: Carried, record: CarriedRecord | None) -> None:
+        self.carried = carried
+        self.record = record
+
     def ledger(self) -> Ledger:
-        return Ledger.of([each.step() for each in self.steps])
+        more = self.record.steps if self.record else (CarriedMore(),) * len(self.carried.steps)
+        return Ledger.of([each.step(known) for each, known in zip(self.carried.steps, more, strict=True)])
 
 
-NOTHING = Carried()
+NOTHING = Earlier(Carried(), None)
 
 
-def carried_over() -> Carried:
+def carried_over() -> Earlier:
     """What the run before took along; nothing where there was none. Raises SagaMisuse where no saga can run."""
     info = workflow.info()
     if info.cron_schedule:
         raise SagaMisuse("a saga cannot run on a cron schedule: let a Temporal Schedule start a workflow for each run")
-    if not info.continued_run_id or info.attempt > 1:
-        return Carried()
     carried: Carried | None = workflow.memo_value(MEMO, None, type_hint=Carried)
+    if carried is None and not info.continued_run_id:
+        return NOTHING
+    if carried is None and info.attempt > 1:
+        return NOTHING
     # Command ids are made of the first run's id: a second saga would be given the first one's answers, and do nothing.
     if carried is None or carried.over:
         raise SagaMisuse("this workflow continues one whose saga is over: start a new workflow for the next saga")
-    return carried
+    return Earlier(carried, workflow.memo_value(MEMO_RECORD, None, type_hint=CarriedRecord))
+
+
+def parent_of_this() -> Parent | None:
+    """For a child saga: the step of its parent."""
+    parent: Parent | None = workflow.memo_value(PARENT, None, type_hint=Parent)
+    return parent

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast, get_type_hints
+from typing import Any, ClassVar, cast, get_type_hints
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
 from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
-from counteract.lifecycle import CHILD, LostStep
+from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, command_types, subclasses
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.ledger import Step
@@ -23,6 +23,8 @@ class SagaHost:
 
 class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="(its own command)"):
     """What a saga's ledger holds of a child. It travels like any command: to the next run, and to a recovery."""
+
+    is_child: ClassVar[bool] = True
 
     saga_type: str
     saga_id: str
@@ -68,7 +70,7 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
     )
 
 
-async def run_child(step: Step, call: ChildCall) -> Any:
+async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)
     armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=command.model_dump(mode="json"))
@@ -81,7 +83,7 @@ async def run_child(step: Step, call: ChildCall) -> Any:
             cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             # A parent that is terminated is recovered, and its child undoes itself if there still is a way back.
             parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
-            memo={CHILD: armed},
+            memo={CHILD: armed} | ({PARENT: parent} if parent else {}),
         )
         raw: RawValue = await child
     except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:

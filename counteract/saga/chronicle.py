@@ -1,4 +1,7 @@
-"""The saga's lifecycle events, written by local activities of the orchestrator's own worker: exactly once each."""
+"""The saga's lifecycle events, written by local activities of the orchestrator's own worker: exactly once each.
+
+The first and the last go together with what the saga's record says (`record.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,15 @@ from temporalio.common import RetryPolicy
 
 from counteract.lifecycle import (
     RECORD_LIFECYCLE,
+    Ended,
+    Ending,
     LifecycleEvent,
     LifecycleRecord,
+    Opened,
+    Opening,
     SagaCompensated,
     SagaCompleted,
+    SagaStarted,
 )
 from counteract.saga.dispatching import Dispatcher
 
@@ -27,32 +35,54 @@ class Chronicle:
     _dispatcher: Dispatcher
     written: Counter[str] = field(default_factory=Counter)
 
-    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> int:
-        """Append one event; its position. A replayed or repeated write has the same event id, and so does nothing."""
+    async def open(self, opening: Opening) -> Opened | None:
+        """The first event, and the saga's record. None in a history of a release that kept no record."""
+        self.written[SagaStarted.event_type] = 1
+        # The same name in every run: whether it is the first one, the store knows.
+        name = f"{SagaStarted.event_type} 1 of {workflow.info().workflow_id}"
+        answer = await self._write(name, name, SagaStarted, {}, opening=opening)
+        return answer if isinstance(answer, Opened) else None
+
+    async def end(self, kind: type[LifecycleEvent], ending: Ending | None, **fields: Any) -> Ended | int:
+        """The last event, and the record's end. All ends share one name, so that the store keeps a saga from ending twice."""
+        name = "end"
+        # Asked again, because the store said otherwise.
+        self.written[name] += 1
+        asked = name if self.written[name] == 1 else f"{name} {self.written[name]}"
+        answer = await self._write(asked, name, kind, fields, ending=ending)
+        return answer if isinstance(answer, Ended | int) else 0
+
+    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
+        """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
+        if issubclass(kind, SagaStarted | SagaCompleted | SagaCompensated):
+            raise TypeError(f"{kind.__name__} goes with the saga's record")
+        self.written[kind.event_type] += 1
+        # A saga and its recovery each count their own, and so does each run: what a person decides after a reset is
+        # another decision.
+        info = workflow.info()
+        name = f"{kind.event_type} {self.written[kind.event_type]} of {info.workflow_id}"
+        event = name if info.run_id == info.first_execution_run_id else f"{name} in {info.run_id}"
+        await self._write(name, event, kind, fields)
+
+    async def _write(
+        self, name: str, event_name: str, kind: type[LifecycleEvent], fields: dict[str, Any], **about: Any
+    ) -> Opened | Ended | int | None:
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
-        name = self._name(kind)
-        position: int | None = await workflow.execute_local_activity(
+        answer: Opened | Ended | int | None = await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(
-                event_id=self._dispatcher.id_of(name),
+                event_id=self._dispatcher.id_of(event_name),
                 saga_id=self._dispatcher.saga_id,
                 event_type=kind.event_type,
                 data=event.model_dump(mode="json"),
+                **about,
             ),
-            result_type=int,
+            # Workers of earlier releases answered a position, or nothing.
+            result_type=Opened | Ended | int | None,  # type: ignore[arg-type]
             start_to_close_timeout=timedelta(seconds=10),
             activity_id=name,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10)
             ),
         )
-        # Workers of earlier releases answered nothing.
-        return position or 0
-
-    def _name(self, kind: type[LifecycleEvent]) -> str:
-        """What the event id is made of: all ends share one, so that the store itself keeps a saga from ending twice."""
-        if issubclass(kind, SagaCompleted | SagaCompensated):
-            return "end"
-        self.written[kind.event_type] += 1
-        # A saga and its recovery each count their own.
-        return f"{kind.event_type} {self.written[kind.event_type]} of {workflow.info().workflow_id}"
+        return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -12,11 +13,12 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
-from counteract.errors import CounteractError, Rejected, StepFailed
-from counteract.lifecycle import SETTLE_CHILD
-from counteract.messages import Command, CommandSpec, Dispatch, Message, Retry, command_id_of
+from counteract.errors import RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
+from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
+from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
 from counteract.saga.children import ChildCall, ChildSaga
 from counteract.saga.ledger import Step
+from counteract.saga.tasks import AT_ONCE
 
 R = TypeVar("R")
 
@@ -51,6 +53,8 @@ class Options:
     retry: Retry | None = None
     on_failure: Park | None = None
     child: ChildCall | None = None
+    tolerates_refusals: bool = False
+    at_once: int = AT_ONCE
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
         return replace(
@@ -61,7 +65,7 @@ class Options:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatcher:
     """Sends steps, their undo and their settlement to the workers of their services."""
 
@@ -69,28 +73,55 @@ class Dispatcher:
     saga_type: str
     run_id: str
     """The first run of the execution, which continue-as-new, retries and resets keep."""
+    namespace: str = ""
+    who: str = ""
+    """The run that sends."""
+    epoch: int | None = None
+    """None while nothing is on record: what is sent then is held against nothing."""
 
     @classmethod
     def of_this_workflow(cls) -> Dispatcher:
         info = workflow.info()
-        return cls(info.workflow_id, info.workflow_type, info.first_execution_run_id)
+        return cls(info.workflow_id, info.workflow_type, info.first_execution_run_id, info.namespace, info.run_id)
 
     def id_of(self, what: str) -> UUID:
         """The same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
-    def forward(self, step: Step, options: Options) -> ActivityHandle[RawValue]:
-        spec = options.applied_to(step.command.spec)
-        return self._start(spec.name, step.command, self._dispatch(step.dispatch_key), spec)
+    def as_parent_of(self, step: Step) -> Parent | None:
+        """What a child saga is told of the step that it is; nothing where no record is kept."""
+        if self.epoch is None:
+            return None
+        return Parent(
+            command_id=self.id_of(step.dispatch_key),
+            saga_id=self.saga_id,
+            run_id=self.run_id,
+            epoch=self.epoch,
+            key=step.dispatch_key,
+            command=step.command.model_dump(mode="json"),
+        )
 
-    def undo(self, step: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
-        dispatch = self._undo_dispatch(step.dispatch_key)
+    def forward(
+        self, step: Step, options: Options, counted: Mapping[str, Any] | None = None
+    ) -> ActivityHandle[RawValue]:
+        """`counted`: for a pivot, what the saga counts on."""
+        spec = options.applied_to(step.command.spec)
+        standing = self._standing(Role.FORWARD, **(counted or {}))
+        return self._start(spec.name, step.command, self._dispatch(step.dispatch_key, standing), spec)
+
+    def undo(self, step: Step, timeout: timedelta, role: Role) -> ActivityHandle[RawValue]:
+        """`role`: whether the saga turns back with it, or goes on without the step."""
+        answered = step.outcome is Outcome.APPLIED
+        standing = self._standing(role, sent=True, answered=answered, corrected=step.corrected)
+        dispatch = self._undo_dispatch(step.dispatch_key, standing)
         if isinstance(step.command, ChildSaga):
             # A command like any other: the child's own were fenced, if at all, when it undid itself.
             command = step.command.compensation
             spec = replace(command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
             return self._start(spec.name, command, dispatch.model_copy(update={"undoes": None}), spec, prefix="undo ")
-        spec = replace(step.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        spec = step.command.spec
+        patience = max(spec.attempt_timeout, step.attempt_timeout or spec.attempt_timeout)
+        spec = replace(spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=patience, timeout=max(timeout, patience))
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
         return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
@@ -98,14 +129,18 @@ class Dispatcher:
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
         spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
         if spec.settlement is None:
-            raise ValueError(f"{pivot.key} is not a pivot")
-        dispatch = self._undo_dispatch(pivot.dispatch_key)
+            raise ValueError(f"{pivot.key} is undone, and not settled")
+        standing = self._standing(Role.SETTLE, sent=True, answered=pivot.outcome is Outcome.APPLIED)
+        dispatch = self._undo_dispatch(pivot.dispatch_key, standing)
         return self._start(spec.settlement, pivot.command, dispatch, spec, prefix="settle ")
 
     def settle_child(self, step: Step, child: ChildSaga, timeout: timedelta) -> ActivityHandle[RawValue]:
+        arguments: list[Any] = [child.saga_id, self.saga_id]
+        if self.epoch is not None:
+            arguments += [child.saga_type, self.id_of(step.dispatch_key)]
         return workflow.start_activity(
-            SETTLE_CHILD,
-            args=[child.saga_id, self.saga_id],
+            SETTLE_CHILD if self.epoch is None else SETTLE_CHILD_RECORD,
+            args=arguments,
             activity_id=f"settle {step.dispatch_key}",
             result_type=RawValue,
             start_to_close_timeout=timedelta(seconds=10),
@@ -114,7 +149,12 @@ class Dispatcher:
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 
-    def _dispatch(self, key: str) -> Dispatch:
+    def _standing(self, role: Role, **more: Any) -> Standing | None:
+        if self.epoch is None:
+            return None
+        return Standing(namespace=self.namespace, epoch=self.epoch, who=self.who, role=role, **more)
+
+    def _dispatch(self, key: str, standing: Standing | None) -> Dispatch:
         return Dispatch(
             command_id=self.id_of(key),
             saga_id=self.saga_id,
@@ -122,10 +162,11 @@ class Dispatcher:
             step=key,
             correlation_id=self.saga_id,
             causation_id=self.run_id,
+            standing=standing,
         )
 
-    def _undo_dispatch(self, key: str) -> Dispatch:
-        forward = self._dispatch(key)
+    def _undo_dispatch(self, key: str, standing: Standing | None) -> Dispatch:
+        forward = self._dispatch(key, standing)
         return forward.model_copy(update={"command_id": self.id_of(f"undo {key}"), "undoes": forward.command_id})
 
     def _start(
@@ -177,15 +218,27 @@ def _read(step: Step, raw: RawValue, kind: Any) -> Any:
         raise UnreadableAnswer(step.key, f"its answer cannot be read: {error}") from error
 
 
-def failure_of(step: Step, error: ActivityError | StepFailed) -> CounteractError:
+def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | StepFailed:
     """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
     if isinstance(error, StepFailed):
         return error
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type == Rejected.__name__ and cause.details:
-        refusal = cause.details[0]
-        return Rejected(refusal["reason"], **refusal["data"])
-    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+    refusals = (Rejected.__name__, RefusalInDoubt.__name__)
+    if not (isinstance(cause, ApplicationError) and cause.type in refusals and cause.details):
+        return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+    said = cause.details[0]
+    refusal = Rejected(said["reason"], **said["data"])
+    if cause.type == Rejected.__name__:
+        return refusal
+    return StepFailed(step.key, str(cause), refusal=refusal)
+
+
+def says_otherwise(error: BaseException | None) -> str | None:
+    """The state of the saga's record, where that is why a step was refused."""
+    cause = error.cause if isinstance(error, ActivityError) else None
+    if isinstance(cause, ApplicationError) and cause.type == RecordSaysOtherwise.__name__ and cause.details:
+        return str(cause.details[0])
+    return None
 
 
 def is_final(error: ActivityError | StepFailed) -> bool:

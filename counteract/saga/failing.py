@@ -46,6 +46,17 @@ def incomplete(failure: BaseException) -> SagaIncomplete:
     return ending
 
 
+def not_completed(report: SagaReport) -> ApplicationError:
+    """What the workflow of a child saga ends with that did not complete, though its code returned a result."""
+    return ApplicationError(
+        f"the saga did not complete: {report.cause}",
+        report,
+        type=COMPENSATED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
 def undone(interruption: Interruption | None, failure: BaseException, report: SagaReport) -> BaseException:
     """What the workflow of a saga that was undone ends with."""
     if interruption is Interruption.CANCELLED:

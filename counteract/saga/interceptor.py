@@ -1,27 +1,42 @@
-"""Lets a saga decide what a cancellation request means for it: stop, or go on because there is no way back."""
+"""Lets a saga decide what a cancellation request means for it: stop, or go on because there is no way back.
+
+And carries where a dispatch's sender stands, beside the dispatch, from the saga to the service.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import CancelledError
 from temporalio.worker import (
+    ActivityInboundInterceptor,
     ContinueAsNewInput,
+    ExecuteActivityInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
+    StartActivityInput,
     StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
 
+from counteract.errors import SagaClosed
 from counteract.lifecycle import CHILD
-from counteract.saga.carrying import MEMO, Carried
-from counteract.saga.failing import Interruption, is_saga_failure
+from counteract.messages import Dispatch, Standing
+from counteract.saga.carrying import MEMO, MEMO_RECORD, Carried, parent_of_this
+from counteract.saga.course import IN_HANDLER
+from counteract.saga.failing import Interruption, is_saga_failure, not_completed
 from counteract.saga.workflow import SagaWorkflow
+
+STANDING = "counteract-standing"
+"""The header of an activity that says where its sender stands."""
 
 
 class SagaInterceptor(Interceptor):
@@ -29,6 +44,19 @@ class SagaInterceptor(Interceptor):
 
     def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
         return _SagaInbound
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _StepInbound(next)
+
+
+class _StepInbound(ActivityInboundInterceptor):
+    async def execute_activity(self, call: ExecuteActivityInput) -> Any:
+        standing = call.headers.get(STANDING)
+        if standing is not None and len(call.args) > 1 and isinstance(call.args[1], Dispatch):
+            (said,) = activity.payload_converter().from_payloads([standing], [Standing])
+            command, dispatch, *more = call.args
+            call.args = [command, dispatch.model_copy(update={"standing": said}), *more]
+        return await super().execute_activity(call)
 
 
 class _SagaInbound(WorkflowInboundInterceptor):
@@ -40,21 +68,44 @@ class _SagaInbound(WorkflowInboundInterceptor):
         if not isinstance(instance, SagaWorkflow):
             return await super().execute_workflow(call)
         instance._intercepted = True
-        return await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+        result = await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+        if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
+            # Its parent counts on what it did, whatever its own code made of its failure.
+            raise not_completed(instance._saga.report())
+        return result
 
     async def handle_signal(self, call: HandleSignalInput) -> None:
         """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
+        IN_HANDLER.set(True)
         try:
             await super().handle_signal(call)
-        except Exception as failure:
+        except SagaClosed as closed:
+            workflow.logger.warning("the signal %s came too late: %s", call.signal, closed)
+        except (Exception, asyncio.CancelledError) as failure:
             instance = workflow.instance()
             saga = instance._saga if isinstance(instance, SagaWorkflow) else None
-            if saga is None or not saga.under_way or not is_saga_failure(failure):
+            if saga is None or not is_saga_failure(failure):
+                raise
+            if isinstance(failure, asyncio.CancelledError | CancelledError):
+                # Its step was asked to stop, with the saga.
+                return
+            if not saga.under_way:
                 raise
             saga.interrupt(Interruption.HANDLER, failure)
 
+    async def handle_update_handler(self, call: HandleUpdateInput) -> Any:
+        IN_HANDLER.set(True)
+        return await super().handle_update_handler(call)
+
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
+    def start_activity(self, call: StartActivityInput) -> workflow.ActivityHandle[Any]:
+        dispatch = call.args[1] if len(call.args) > 1 else None
+        if isinstance(dispatch, Dispatch) and dispatch.standing is not None:
+            said = workflow.payload_converter().to_payload(dispatch.standing)
+            call = replace(call, headers={**call.headers, STANDING: said})
+        return self.next.start_activity(call)
+
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         if CHILD in (call.memo or {}):
             # Read in the saga, like any step's answer.
@@ -64,9 +115,11 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
     def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
         instance = workflow.instance()
         if isinstance(instance, SagaWorkflow):
-            carried = instance._saga.carry() if instance._saga else Carried()
+            carried, record = instance._saga.carry() if instance._saga else (Carried(), None)
             memo = workflow.memo() if call.memo is None else call.memo
             call.memo = {**memo, MEMO: carried}
+            if record is not None:
+                call.memo = {**call.memo, MEMO_RECORD: record}
         self.next.continue_as_new(call)
 
 
@@ -77,8 +130,11 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             await workflow.wait([body])
         except asyncio.CancelledError:
             saga = instance._saga
-            if saga is None or not saga.under_way:
+            if saga is None or not (saga.under_way or saga.course.is_completed):
                 body.cancel()
-            else:
+            elif saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
+            else:
+                # Everything stands: an end as Cancelled would say otherwise.
+                workflow.logger.warning("the saga had completed when it was cancelled: it goes on to its end")
     return body.result()

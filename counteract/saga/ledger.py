@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -41,6 +42,12 @@ class Step:
     """It failed, and a person may have it tried again before the saga takes note."""
     disowned: bool = False
     """Its answer did not reach the saga's code, which must not be left with an effect that it does not know of."""
+    skipped: bool = False
+    """A person had the saga go on without it."""
+    corrected: bool = False
+    """A person changed the command after it had been sent."""
+    attempt_timeout: timedelta | None = None
+    """What its call allowed an attempt, where that is not its command's own limit: an undo may take as long."""
     retries: int = 0
     """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
 
@@ -51,6 +58,16 @@ class Step:
     @property
     def kind(self) -> CommandKind:
         return self.command.kind
+
+    @property
+    def is_child(self) -> bool:
+        """It is a saga of its own, whose record says what became of it."""
+        return self.command.is_child
+
+    @property
+    def given_up(self) -> bool:
+        """A person said that what it did, or may have done, is not the saga's concern any more."""
+        return self.skipped or self.undoing is Undoing.SKIPPED
 
     @property
     def concluded(self) -> bool:
@@ -75,6 +92,12 @@ class Ledger:
         """A ledger that goes on after these steps."""
         counted = Counter(step.command.step_name() for step in steps)
         return cls(list(steps), counted, max((step.group for step in steps), default=0))
+
+    def forget(self) -> None:
+        """Begin from nothing."""
+        self.steps.clear()
+        self._keys.clear()
+        self._groups = 0
 
     def begin(self, commands: Sequence[Command[Any]]) -> list[Step]:
         """Arm one step per command, as one group. Raises SagaMisuse, arming nothing, where the order of kinds is wrong."""
@@ -101,7 +124,7 @@ class Ledger:
     def again(self, step: Step, command: Command[Any]) -> None:
         """Arm a failed step anew: a new command, for the old one has been refused or undone. Raises SagaMisuse."""
         self._check_order(command, alone=True)
-        step.command, step.outcome, step.undoing = command, None, Undoing.NOT_BEGUN
+        step.command, step.outcome, step.undoing, step.corrected = command, None, Undoing.NOT_BEGUN, False
         step.retries += 1
 
     def disown(self, steps: Sequence[Step]) -> None:
@@ -145,7 +168,11 @@ class Ledger:
     def _in_undo_order(self, steps: Any) -> list[list[Step]]:
         groups: dict[int, list[Step]] = {}
         for step in steps:
-            if step.kind is CommandKind.COMPENSATABLE and step.may_have_applied and not step.concluded:
+            if (
+                step.kind is CommandKind.COMPENSATABLE
+                and step.may_have_applied
+                and not (step.concluded or step.skipped)
+            ):
                 groups.setdefault(step.group, []).append(step)
         return [groups[group] for group in sorted(groups, reverse=True)]
 

@@ -1,7 +1,7 @@
 """Undoes sagas whose workflow ended without running its code: terminated, timed out, or lost.
 
-`RecoverSagas` asks which sagas began and have neither an end on record nor a workflow that is open, and starts one
-`RecoverSaga` for each. Both are safe to run again, and beside each other: the fence lets each undo happen once.
+`RecoverSagas` pages through the records that have no end and starts one `RecoverLostSaga` for each whose workflow is not
+open. That one takes over by the record, and by nothing else: a saga that went on in between is not lost.
 """
 
 from __future__ import annotations
@@ -13,59 +13,150 @@ from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePo
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from counteract.lifecycle import FIND_LOST_SAGAS, LostSaga
+from counteract.errors import SagaIncomplete
+from counteract.lifecycle import (
+    CLAIM_SAGA,
+    END_OPEN_RUN,
+    FIND_LATE,
+    FIND_LOST,
+    FIND_LOST_SAGAS,
+    Claimed,
+    Found,
+    LateEffect,
+    Lost,
+    LostSaga,
+    Page,
+)
 from counteract.messages import command_types
 from counteract.saga.dispatching import Dispatcher
-from counteract.saga.ledger import Ledger
+from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
 from counteract.saga.workflow import SagaWorkflow
 
+_LONGEST_ID = 900
+"""Bytes of a workflow id: the server's limit is 1000."""
+_ASKING = RetryPolicy(maximum_interval=timedelta(minutes=1))
+
 
 @workflow.defn
 class RecoverSagas:
-    """One round: find the lost sagas and begin to recover each. Returns their workflow ids."""
+    """One round: find the lost sagas and begin to recover each."""
 
     @workflow.run
-    async def run(self, include_forgotten: bool = False) -> list[str]:
-        """With `include_forgotten` also those whose workflow the server no longer knows.
+    async def run(self, include_forgotten: bool = False) -> list[Found]:
+        """What was done about each, and what was left and why. With `include_forgotten` also those whose workflow the
+        server no longer knows.
 
         Not by default: asked of the wrong server or namespace, every running saga would look forgotten.
         """
-        lost = await workflow.execute_activity(
+        if not workflow.patched("counteract: recovery by the record"):
+            return await self._by_the_release_before(include_forgotten)
+        found: list[Found] = []
+        after: tuple[str, str, str] | None = None
+        while True:
+            page = await workflow.execute_activity(
+                FIND_LOST,
+                args=[after, include_forgotten],
+                result_type=Page,
+                start_to_close_timeout=timedelta(minutes=10),
+                heartbeat_timeout=timedelta(minutes=1),
+                retry_policy=_ASKING,
+            )
+            found += page.left
+            found += [await self._begin(lost) for lost in page.lost]
+            after = page.after
+            if after is None:
+                break
+        late = await workflow.execute_activity(
+            FIND_LATE, result_type=list[LateEffect], start_to_close_timeout=timedelta(minutes=1), retry_policy=_ASKING
+        )
+        return [*found, *[await undo_late(each) for each in late]]
+
+    async def _begin(self, lost: Lost) -> Found:
+        past = lost.state == "past the pivot"
+        recovery = recovery_id(lost.saga_id, lost.run_id)
+
+        def said(what: str, why: str) -> Found:
+            return Found(saga_id=lost.saga_id, run_id=lost.run_id, what="recovering" if what else "left", why=why)
+
+        try:
+            await workflow.start_child_workflow(
+                RecoverLostSaga.run,
+                lost,
+                id=recovery,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                # One that is open or has succeeded is not begun again; one that ended as stuck may be. Past the pivot
+                # there is nothing that a second one could say.
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
+                if past
+                else WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            )
+        except WorkflowAlreadyStartedError:
+            why = f"it is past its pivot, {way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
+            return said("", why)
+        return said("recovering", f"its workflow was {lost.how}")
+
+    async def _by_the_release_before(self, include_forgotten: bool) -> list[Found]:
+        await workflow.execute_activity(
             FIND_LOST_SAGAS,
             include_forgotten,
             result_type=list[LostSaga],
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=timedelta(minutes=1),
-            retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+            retry_policy=_ASKING,
         )
-        return [saga.saga_id for saga in lost if await self._begin(saga)]
+        return []
 
-    async def _begin(self, lost: LostSaga) -> bool:
+
+@workflow.defn
+class RecoverLostSaga(SagaWorkflow):
+    """Undoes what one lost saga did, or, where its pivot took effect, reports it as stuck and fails as SagaIncomplete."""
+
+    @workflow.run
+    async def run(self, lost: Lost) -> SagaReport | None:
+        """None where the saga went on, or ended, in between."""
+        claimed = await self._claim(lost)
+        if claimed is None or claimed.state in ("completed", "compensated", "never"):
+            return None
+        await self._end_open_run(lost)
+        dispatcher = Dispatcher.of_this_workflow()
+        dispatcher.saga_id, dispatcher.saga_type, dispatcher.run_id = lost.saga_id, lost.saga_type, lost.run_id
+        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        why = f"recovered: its workflow was {lost.how}"
         try:
-            await workflow.start_child_workflow(
-                RecoverSaga.run,
-                lost,
-                id=f"recover {lost.saga_id} {lost.run_id}",
-                parent_close_policy=ParentClosePolicy.ABANDON,
-                # One that is open or has succeeded is not begun again; one that ended as stuck may be.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            )
-        except WorkflowAlreadyStartedError:
-            return False
-        return True
+            await self._saga.recover(epoch=claimed.epoch, state=claimed.state, why=why, claim=lambda: self._claim(lost))
+        except SagaIncomplete as incomplete:
+            raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
+        return self._saga.report()
+
+    async def _claim(self, lost: Lost) -> Claimed | None:
+        claimed: Claimed | None = await workflow.execute_activity(
+            CLAIM_SAGA,
+            lost,
+            result_type=Claimed | None,  # type: ignore[arg-type]
+            start_to_close_timeout=timedelta(seconds=30),
+            retry_policy=_ASKING,
+        )
+        return claimed
+
+    async def _end_open_run(self, lost: Lost) -> None:
+        await workflow.execute_activity(
+            END_OPEN_RUN, lost, start_to_close_timeout=timedelta(seconds=30), retry_policy=_ASKING
+        )
 
 
 @workflow.defn
 class RecoverSaga(SagaWorkflow):
-    """Undoes what one lost saga did, or, where its pivot took effect, reports it as stuck and fails as SagaIncomplete."""
+    """What rounds of the release before have started: to be kept until none of them is open any more."""
 
     @workflow.run
     async def run(self, lost: LostSaga) -> SagaReport:
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
         self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        await self._saga.recover(ledger_of(lost), why=f"recovered: its workflow was {lost.how}")
+        known = command_types()
+        commands = [(step.key, known[step.command_type].model_validate(step.command)) for step in lost.steps]
+        await self._saga.recover_unrecorded(commands, why=f"recovered: its workflow was {lost.how}")
         return self._saga.report()
 
 
@@ -80,8 +171,17 @@ class RecoverSagasWithCurrentVersion(RecoverSagas):
     """The same, for workers that have a version."""
 
     @workflow.run
-    async def run(self, include_forgotten: bool = False) -> list[str]:
+    async def run(self, include_forgotten: bool = False) -> list[Found]:
         return await super().run(include_forgotten)
+
+
+@workflow.defn(name="RecoverLostSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class RecoverLostSagaWithCurrentVersion(RecoverLostSaga):
+    """The same, for workers that have a version."""
+
+    @workflow.run
+    async def run(self, lost: Lost) -> SagaReport | None:
+        return await super().run(lost)
 
 
 @workflow.defn(name="RecoverSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
@@ -93,13 +193,14 @@ class RecoverSagaWithCurrentVersion(RecoverSaga):
         return await super().run(lost)
 
 
-def ledger_of(lost: LostSaga) -> Ledger:
-    """Every step that was sent out, each of which may have taken effect: the fence knows, and lets none come late.
+def recovery_id(saga_id: str, run_id: str) -> str:
+    """The workflow id of a saga's recovery. A saga's own may be as long as the server allows."""
+    room = _LONGEST_ID - len(f"recover  {run_id}")
+    return f"recover {saga_id.encode()[:room].decode(errors='ignore')} {run_id}"
 
-    Which steps were parallel is no longer known; one after the other is as good.
-    """
-    known = command_types()
-    ledger = Ledger()
-    for step in lost.steps:
-        ledger.adopt(step.key, known[step.command_type].model_validate(step.command))
-    return ledger
+
+def way_out(saga_id: str) -> str:
+    return (
+        f"and only forward from there: `counteract sagas resume {saga_id}` has it go on, `counteract sagas close {saga_id}` "
+        "puts on record that a person has finished it"
+    )

@@ -32,6 +32,8 @@ class StepReport(BaseModel):
     undo: Undoing | None
     """None where nothing is being undone."""
     stuck: bool
+    skipped: bool = False
+    """A person had the saga go on without it."""
 
 
 class SagaReport(BaseModel):
@@ -62,7 +64,7 @@ def markdown(saga: SagaReport) -> str:
     """The report as the Web UI shows it under the workflow's current details."""
     heading = f"**{saga.status}**" + (" (paused)" if saga.paused else "") + (f": {saga.cause}" if saga.cause else "")
     rows = [
-        f"| {s.step} | {s.kind} | {s.outcome or 'in flight'} | {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
+        f"| {s.step} | {s.kind} | {'skipped' if s.skipped else s.outcome or 'in flight'} | {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
         for s in saga.steps
     ]
     return "\n".join([heading, "", "| step | kind | outcome | undo |", "|---|---|---|---|", *rows])
@@ -71,5 +73,10 @@ def markdown(saga: SagaReport) -> str:
 def _step_report(step: Step) -> StepReport:
     touched = step.undoing is not Undoing.NOT_BEGUN
     return StepReport(
-        step=step.key, kind=step.kind, outcome=step.outcome, undo=step.undoing if touched else None, stuck=step.stuck
+        step=step.key,
+        kind=step.kind,
+        outcome=step.outcome,
+        undo=step.undoing if touched else None,
+        stuck=step.stuck,
+        skipped=step.skipped,
     )

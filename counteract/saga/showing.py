@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,19 +17,28 @@ SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
 
 @dataclass(slots=True)
 class Display:
-    """Shows the report anew whenever it is told to."""
+    """Shows the saga anew whenever it is told to."""
 
+    status: Callable[[], SagaStatus]
     report: Callable[[], SagaReport]
     step: str = ""
     """Where the saga is."""
     _shown: SagaStatus | None = None
+    _is_due: bool = False
 
     def update(self, step: str | None = None) -> None:
         self.step = step or self.step
-        report = self.report()
-        if self._shown != report.status:
+        status = self.status()
+        if self._shown != status:
             # Not for each step: the server writes a record of its own for every change of a search attribute.
-            self._shown = report.status
-            where = "" if report.status is SagaStatus.RUNNING else self.step
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(report.status), SAGA_STEP.value_set(where)])
-        workflow.set_current_details(markdown(report))
+            self._shown = status
+            where = "" if status is SagaStatus.RUNNING else self.step
+            workflow.upsert_search_attributes([SAGA_STATUS.value_set(status), SAGA_STEP.value_set(where)])
+        if not self._is_due:
+            # Once for all that changes in one go: the table is as long as the saga.
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._show)
+
+    def _show(self) -> None:
+        self._is_due = False
+        workflow.set_current_details(markdown(self.report()))

@@ -12,8 +12,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityHandle
 
-from counteract.errors import Rejected, StepFailed
-from counteract.messages import CommandKind, Outcome
+from counteract.errors import RecordSaysOtherwise, Rejected, StepFailed
+from counteract.messages import CommandKind, Outcome, Role
 from counteract.saga.children import ChildSaga, run_child
 from counteract.saga.dispatching import (
     Dispatcher,
@@ -23,10 +23,12 @@ from counteract.saga.dispatching import (
     child_completed,
     failure_of,
     is_final,
+    says_otherwise,
     settlement_of,
 )
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Resolution, corrected, replacement
+from counteract.saga.record import Record
 
 
 class Observer(Protocol):
@@ -44,11 +46,15 @@ class Stepper:
     """Carries out the steps of one saga and writes what became of them into its ledger."""
 
     ledger: Ledger
-    dispatcher: Dispatcher
+    record: Record
     observer: Observer
     alert_after: timedelta
     _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
     """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return self.record.dispatcher
 
     async def forward(self, step: Step, options: Options) -> Any:
         """The step's result; raises Rejected or StepFailed. Its outcome is in the ledger either way."""
@@ -65,8 +71,12 @@ class Stepper:
         settled = await self._settlement(pivot)
         self._settle(pivot, Outcome.APPLIED if settled.happened else Outcome.NOT_APPLIED)
 
-    async def undo(self, step: Step) -> None:
-        """Undo the step, however long it takes. There is no attempt limit: only a person may give up, on the record."""
+    async def undo(self, step: Step, role: Role) -> None:
+        """Undo the step, however long it takes. There is no attempt limit: only a person may give up, on the record.
+
+        `role`: whether the saga turns back with it, or goes on without the step. Raises RecordSaysOtherwise where the
+        record allows neither.
+        """
         if step.undoing is Undoing.RUNNING:
             # Begun by the saga's code, which went on without the step, and has failed elsewhere since.
             await workflow.wait_condition(lambda: step.concluded)
@@ -75,24 +85,29 @@ class Stepper:
         self.observer.changed()
         while not step.concluded:
             try:
-                await self._undo(step)
+                await self._undo(step, role)
                 step.undoing = Undoing.UNDONE
             except (ActivityError, StepFailed) as error:
+                if state := says_otherwise(error):
+                    step.undoing = Undoing.NOT_BEGUN
+                    raise RecordSaysOtherwise(
+                        f"{step.key} is not undone: the saga's record is {state}", state
+                    ) from error
                 decision = await self._trouble(step, error)
                 if decision and decision.decision == "skip":
                     step.undoing = Undoing.SKIPPED
                 elif decision:
-                    step.command = corrected(step, decision)
+                    _correct(step, decision)
             self._noted(step, stuck=step.stuck and not step.concluded)
 
-    async def _undo(self, step: Step) -> None:
+    async def _undo(self, step: Step, role: Role) -> None:
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
             settling = self.dispatcher.settle_child(step, child, self.alert_after)
             happened = child_completed(step, await self._try(step, settling))
             step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
         if step.may_have_applied:
-            await self._try(step, self.dispatcher.undo(step, self.alert_after))
+            await self._try(step, self.dispatcher.undo(step, self.alert_after, role))
 
     async def _once(self, step: Step, options: Options) -> Any:
         try:
@@ -124,9 +139,10 @@ class Stepper:
 
     async def _answer(self, step: Step, options: Options) -> Any:
         if options.child is not None:
-            return await run_child(step, options.child)
+            return await run_child(step, options.child, self.dispatcher.as_parent_of(step))
+        counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
         try:
-            return answer_of(step, await self.dispatcher.forward(step, options))
+            return answer_of(step, await self.dispatcher.forward(step, options, counted))
         except ActivityError as error:
             raise failure_of(step, error) from error
 
@@ -148,14 +164,35 @@ class Stepper:
                 decision = await self._trouble(step, error)
                 if decision is None:
                     continue
-                if decision.decision == "skip":
-                    self._settle(step, _outcome(failure_of(step, error)))
-                    return replacement(step, decision)
-                step.command = corrected(step, decision)
-                step.retries += 1
+                went = await self._barred(step, decision, failure_of(step, error))
+                if went is not None:
+                    return went.result
             else:
                 self._settle(step, Outcome.APPLIED)
                 return result
+
+    async def _barred(self, step: Step, decision: Resolution, failure: Rejected | StepFailed) -> Settled[Any] | None:
+        """How the saga goes on after a decision, where that is not by another attempt.
+
+        As it is, the step is asked again under its own id: it may have happened. Before another command, or none, takes
+        its place, it is barred, and if it turns out to have happened, its result is taken. Only a refusal keeps its
+        recorded answer, so that asking again takes a new id.
+        """
+        refused = isinstance(failure, Rejected)
+        replaced = decision.decision == "skip" or decision.command is not None
+        if self.record.is_kept and replaced and not refused:
+            settled = await self._settlement(step)
+            if settled.happened:
+                self._settle(step, Outcome.APPLIED)
+                return settled
+        if decision.decision == "skip":
+            self._settle(step, Outcome.NOT_APPLIED if self.record.is_kept else _outcome(failure))
+            step.skipped = self.record.is_kept
+            return Settled(happened=False, result=replacement(step, decision))
+        if replaced or refused or not self.record.is_kept:
+            step.command = corrected(step, decision)
+            step.retries += 1
+        return None
 
     async def _try(self, step: Step, attempt: ActivityHandle[RawValue]) -> RawValue:
         """The attempt's result. Where a person has been asked, their decision puts an end to it."""
@@ -197,6 +234,11 @@ class Stepper:
     def _noted(self, step: Step, *, stuck: bool) -> None:
         step.stuck = stuck
         self.observer.changed()
+
+
+def _correct(step: Step, decision: Resolution) -> None:
+    step.command = corrected(step, decision)
+    step.corrected = step.corrected or decision.command is not None
 
 
 def _outcome(failure: Exception) -> Outcome:

@@ -10,6 +10,9 @@ from temporalio import workflow
 
 T = TypeVar("T")
 
+AT_ONCE = 500
+"""Activities that a saga has in flight at once, by default: the server takes no more than 2000 of one workflow."""
+
 
 async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
     """The results, once all tasks have ended; raises the first failure after the last of them has ended.
@@ -20,7 +23,8 @@ async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
     cancelled, first = False, None
     while pending := [task for task in tasks if not task.done()]:
         try:
-            await workflow.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            # Once one has failed, there is nothing to be done at the next failure.
+            await workflow.wait(pending, return_when=asyncio.ALL_COMPLETED if first else asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
             cancelled = True
         first = first or next(filter(_failed, tasks), None)
@@ -29,6 +33,7 @@ async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
                 task.cancel()
     if cancelled:
         raise asyncio.CancelledError
+    first = first or next(filter(_failed, tasks), None)
     if first:
         first.result()
     return [task.result() for task in tasks]
@@ -46,9 +51,15 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
         return task.result()
 
 
-async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all concurrently to their end, and raise the first one's error after the last has ended."""
-    return await settled([asyncio.create_task(work) for work in works], cancel=False)
+async def at_most(limit: int, works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all to their end, so many at once, and raise the first one's error after the last has ended."""
+    gate = asyncio.Semaphore(limit)
+
+    async def passed(work: Coroutine[Any, Any, T]) -> T:
+        async with gate:
+            return await work
+
+    return await settled([asyncio.create_task(passed(work)) for work in works], cancel=False)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

@@ -49,7 +49,7 @@ class SagaWorkflow(SagaHost):
             deadline=deadline,
             alert_after=alert_after,
             on_failure=on_failure,
-            carried=carried_over(),
+            earlier=carried_over(),
         )
         if self._paused_early:
             self._saga.pause()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from counteract.store.connecting import Connection
 from counteract.store.inspecting import VERSION_TABLE
 
-_GUARDED = ("events", "commands", VERSION_TABLE)
+_GUARDED = ("events", "commands", "sagas", VERSION_TABLE)
 _PAST_THE_FUNCTIONS = ("insert", "update", "delete", "truncate", "trigger")
 
 NEEDED = frozenset(

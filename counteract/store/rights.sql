@@ -40,8 +40,8 @@ begin
 end $$;
 
 -- No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
-revoke all on events, commands, counteract_version, events_position_seq from counteract_app, public;
-grant select on events, commands, counteract_version, events_position_seq to counteract_app;
+revoke all on events, commands, sagas, counteract_version, events_position_seq from counteract_app, public;
+grant select on events, commands, sagas, counteract_version, events_position_seq to counteract_app;
 grant select, insert, update on snapshots to counteract_app;
 grant select, insert, update, delete on subscriptions, subscription_members, parked_events to counteract_app;
 -- A key is destroyed through its function, and never replaced.
@@ -57,9 +57,11 @@ revoke all on function archive_stream from counteract_app, public;
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
 revoke all on function
     append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
+    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step,
     keep_inline, leave_inline
     from public;
 grant execute on function
     append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
+    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step,
     keep_inline, leave_inline
     to counteract_app;

@@ -65,13 +65,72 @@ commands = Table(
     Column("activity_type", Text, nullable=False),
     Column("task_queue", Text, nullable=False),
     Column("undoes", Uuid),
-    Column("command", JSONB, nullable=False),
+    # Null where an undo came first, with a command that cannot be stored.
+    Column("command", JSONB),
     Column("result", JSONB),
     Column("started_at", DateTime(timezone=True)),
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    # Null for what the release before recorded; the kind also for an undo.
+    Column("run_id", Text),
+    Column("kind", Text),
+    Column("epoch", Integer),
+    # How often an external effect was begun.
+    Column("begun", Integer),
+    # A done row that is being undone: no answer any more, though half its undo may be all there ever is.
+    Column("undone_since", DateTime(timezone=True)),
+    # The effect came after its undo had passed, and has to be undone again.
+    Column("late_since", DateTime(timezone=True)),
+    # The saga knew of it, and the store did not.
+    Column("lost", Boolean),
     CheckConstraint("status in ('started', 'done', 'rejected', 'fenced')", name="status"),
     Index(None, "saga_id"),
     Index(None, "undoes", postgresql_where=text("undoes is not null")),
+    Index(None, "late_since", postgresql_where=text("late_since is not null")),
+)
+
+# One row for each saga: what it has decided, whoever asks. docs/decisions/0086.
+sagas = Table(
+    "sagas",
+    metadata,
+    Column("saga_id", Text(collation="C"), primary_key=True),
+    # The first run of the execution, which continue-as-new, retries and resets keep.
+    Column("run_id", Text(collation="C"), primary_key=True),
+    Column("namespace", Text),
+    Column("saga_type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # Grows with each further run: what an earlier one sent out and has not begun is refused.
+    Column("epoch", Integer, nullable=False),
+    # The run that raised it last.
+    Column("last_run", Text, nullable=False),
+    # For a child saga: the step of its parent.
+    Column("parent_command", Uuid),
+    Column("parent_saga_id", Text(collation="C")),
+    Column("parent_run_id", Text(collation="C")),
+    Column("parent_step", Text),
+    # As the parent's ledger has it: how it is undone.
+    Column("child", JSONB),
+    Column("began_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=_now),
+    Column("who", Text),
+    Column("why", Text),
+    CheckConstraint(
+        "state in ('forward', 'at the pivot', 'past the pivot', 'turning back', 'completed', 'compensated', 'never')",
+        name="state",
+    ),
+    Index(None, "parent_command", unique=True, postgresql_where=text("parent_command is not null")),
+    Index(
+        "sagas_parent_idx",
+        "parent_saga_id",
+        "parent_run_id",
+        postgresql_where=text("parent_saga_id is not null"),
+    ),
+    Index(
+        "sagas_open_idx",
+        "began_at",
+        "saga_id",
+        "run_id",
+        postgresql_where=text("state not in ('completed', 'compensated', 'never')"),
+    ),
 )
 
 subscriptions = Table(

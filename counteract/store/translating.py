@@ -17,6 +17,7 @@ from counteract.errors import (
     EventIdReused,
     InlineProjectionMissing,
     InvalidEvent,
+    RecordSaysOtherwise,
     SchemaOutdated,
     StoreError,
     StoreReadOnly,
@@ -104,10 +105,17 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
     if state == "23505" and error.diag.constraint_name == VERSION_KEY:
         return _version_taken(error)
-    if state == "CA013":
-        return InlineProjectionMissing(json.loads(error.diag.message_detail or "{}")["name"])
+    if state in ("CA013", "CA020"):
+        return _detailed(state, error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
+
+
+def _detailed(state: str, error: psycopg.Error) -> StoreError:
+    detail = json.loads(error.diag.message_detail or "{}")
+    if state == "CA020":
+        return RecordSaysOtherwise(_primary(error), detail["state"])
+    return InlineProjectionMissing(detail["name"])
 
 
 def _without_state(error: psycopg.Error) -> StoreError | None:

@@ -12,7 +12,7 @@ import pytest
 
 from counteract import Outcome, Rejected
 from counteract.errors import CommandFenced, CommandIdReused
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Role
 from counteract.participants import Participants
 from counteract.participants.executing import Executor, WrongResult
 from counteract.participants.fence import Fence
@@ -250,7 +250,7 @@ async def test_an_undo_that_failed_halfway_still_knows_that_the_effect_may_have_
         await desk.send(Authorize(trip="rome"), command_id)
     command = Authorize(trip="rome")
     undo = undo_of(command_id)
-    await Fence(desk.store).fence("Void", "card", command, undo, if_never="null")
+    await Fence(desk.store).fence("Void", command, undo, Role.UNDO, external=True, if_never="null")
 
     await desk.undo(command, command_id)
 
@@ -308,7 +308,7 @@ async def test_an_external_pivot_whose_answer_was_lost_is_settled_by_asking(desk
 
 
 async def test_an_external_pivot_that_did_not_happen_never_will(desk: Desk, command_id: UUID) -> None:
-    await Fence(desk.store).begin("Capture", "card", Capture(trip="rome"), dispatch(command_id))
+    await Fence(desk.store).begin(Capture(trip="rome"), dispatch(command_id))
 
     assert await desk.settle(Capture(trip="rome"), command_id) == {"happened": False}
     with pytest.raises(CommandFenced):

@@ -27,7 +27,7 @@ from counteract.errors import (
     StoreUnavailable,
     WrongExpectedVersion,
 )
-from counteract.messages import Dispatch
+from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence, Found
 from counteract.projections import Increment, Operation, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuilding import drop, rebuild
@@ -259,9 +259,9 @@ async def test_the_events_of_commands_count_once_however_often_they_are_sent(
     sent = Dispatch(command_id=uuid4(), saga_id="s", saga_type="T", step="x", correlation_id="s", causation_id="r")
 
     async def record() -> Found:
-        return await fence.record("Touch", "q", Touch(), sent, status="done", result="1", changes=[change])
+        return await fence.record("Touch", Touch(), sent, Role.FORWARD, status="done", result="1", changes=[change])
 
-    assert await asyncio.gather(*(record() for _ in range(4))) == [Found("done", 1, "Touch")] * 4
+    assert await asyncio.gather(*(record() for _ in range(4))) == [Found("done", 1, "Touch", "s", {}, undone=False)] * 4
     assert await rows(engine) == {"a": 2, "*": 2}
 
 

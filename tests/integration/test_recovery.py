@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError
 
 from counteract.dev import EmbeddedTemporal
-from counteract.lifecycle import SagaStarted, sagas
-from counteract.participants.recovery import lost_sagas
+from counteract.lifecycle import Found, Page, SagaStarted, sagas
+from counteract.participants.recovery import lost_page
 from counteract.saga.report import SagaReport, SagaStatus
 from tests.travel.bank import Account
 from tests.travel.outings import Outing, OutingRequest
+from tests.travel.resetting import reset
 from tests.travel.world import World
 
 pytestmark = pytest.mark.integration
@@ -33,11 +33,18 @@ async def begin(world: World, trip: str) -> WorkflowHandle[Outing, list[str]]:
     return handle
 
 
+async def one_round(world: World, *, include_forgotten: bool = False) -> list[Found]:
+    """One round of recovery: what it did about each saga."""
+    workflow_id = f"recover-{uuid4().hex[:8]}"
+    found: list[Found] = await world.client.execute_workflow(
+        "RecoverSagas", include_forgotten, id=workflow_id, task_queue=world.queue, result_type=list[Found]
+    )
+    return found
+
+
 async def recover(world: World) -> list[str]:
     """One round of recovery: the sagas that it has begun to recover."""
-    workflow_id = f"recover-{uuid4().hex[:8]}"
-    found: list[str] = await world.client.execute_workflow("RecoverSagas", id=workflow_id, task_queue=world.queue)
-    return found
+    return [each.saga_id for each in await one_round(world) if each.what == "recovering"]
 
 
 async def recovered(world: World, handle: WorkflowHandle[Outing, list[str]]) -> SagaReport:
@@ -106,6 +113,9 @@ async def test_a_saga_past_its_pivot_is_reported_and_not_undone(world: World, tr
         await connection.execute("alter table events disable trigger user")
         await connection.execute("delete from events where aggregate_type = 'saga' and event_type = 'SagaCompleted'")
         await connection.execute("alter table events enable trigger user")
+        await connection.execute("update sagas set state = 'past the pivot'")
+    await reset(world, trip)
+    await handle.terminate("by a person")
 
     assert await recover(world) == [trip]
     with pytest.raises(WorkflowFailureError):
@@ -113,7 +123,9 @@ async def test_a_saga_past_its_pivot_is_reported_and_not_undone(world: World, tr
 
     assert await world.account() == Account(40, {})
     assert await world.lifecycle(trip) == ["SagaStarted", "SagaStuck"]
-    assert await recover(world) == [trip], "it stays on the list until somebody finishes it"
+    (left,) = await one_round(world)
+    assert (left.what, left.saga_id) == ("left", trip), "it stays on the list until somebody finishes it"
+    assert f"counteract sagas resume {trip}" in left.why
 
 
 async def test_the_command_line_recovers_by_hand_and_as_a_schedule(
@@ -146,14 +158,14 @@ async def test_a_saga_that_the_server_does_not_know_is_undone_only_on_request(wo
     await handle.terminate("by a person")
     async with EmbeddedTemporal(ui=False) as another:
         stranger = await Client.connect(another.address)
-        assert await lost_sagas(stranger, world.store, include_forgotten=False) == []
-        (lost,) = await lost_sagas(stranger, world.store, include_forgotten=True)
+        page = await lost_page(stranger, world.store, None, include_forgotten=False)
+        assert [each.why.split(":")[0] for each in page.left] == ["the server no longer knows its workflow"]
+        page = await lost_page(stranger, world.store, None, include_forgotten=True)
+        assert [each.saga_id for each in page.lost] == [trip]
         nowhere = await Client.connect(another.address, namespace="nowhere")
-        with pytest.raises(RPCError, match="nowhere"):
-            await lost_sagas(nowhere, world.store, include_forgotten=True)
+        assert await lost_page(nowhere, world.store, None, include_forgotten=True) == Page(), "not its concern"
     world.company.gate.set()
 
-    # Not from its history, but from what its participants have recorded.
-    assert [step.key for step in lost.steps] == ["HoldMoney", "Authorize"]
-    await world.client.execute_workflow("RecoverSaga", lost, id=f"recover {trip}", task_queue=world.queue)
+    (lost,) = page.lost
+    await world.client.execute_workflow("RecoverLostSaga", lost, id=f"recover {trip}", task_queue=world.queue)
     assert await world.account() == Account(100, {})

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
@@ -15,6 +12,7 @@ from counteract.saga import SagaStatus
 from tests.integration.test_recovery import recover, recovered
 from tests.travel.bank import Account
 from tests.travel.outings import Errand, Outing, OutingRequest, Purchase
+from tests.travel.resetting import reset
 from tests.travel.world import World
 
 pytestmark = pytest.mark.integration
@@ -25,35 +23,6 @@ Handle = WorkflowHandle[Outing, list[str]]
 async def begin(world: World, trip: str, *, nap: float) -> Handle:
     request = OutingRequest(account="ann", trip=trip, amount=60, nap=nap)
     return await world.client.start_workflow(Outing.run, request, id=trip, task_queue=world.queue)
-
-
-async def reset(world: World, trip: str, *, behind: str = "") -> Handle:
-    """Back to its first decision, or to the one after this step was answered."""
-    decided = await decision(world, trip, behind)
-    await world.client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=world.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=trip),
-            workflow_task_finish_event_id=decided,
-            request_id=f"{trip} {decided}",
-            # Else the new run would begin with it.
-            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST],
-            reason="a test",
-        )
-    )
-    return world.client.get_workflow_handle(trip)
-
-
-async def decision(world: World, trip: str, behind: str) -> int:
-    answered, scheduled = 0, -1
-    async for event in world.client.get_workflow_handle(trip).fetch_history_events():
-        if event.activity_task_scheduled_event_attributes.activity_id == behind:
-            scheduled = event.event_id
-        if event.activity_task_completed_event_attributes.scheduled_event_id == scheduled:
-            answered = event.event_id
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and (answered or not behind):
-            return event.event_id
-    raise AssertionError(f"{behind} was never answered")
 
 
 async def asked(world: World) -> None:
@@ -76,7 +45,7 @@ async def test_a_saga_that_was_reset_behind_its_undo_does_not_go_on(world: World
         await again.result()
 
     assert isinstance(failed.value.cause, ApplicationError)
-    assert "HoldMoney had been undone: start a new saga instead" in failed.value.cause.message
+    assert "start a new one instead" in failed.value.cause.message
     assert await world.account() == Account(100, {}), "nothing was paid for, and nothing is held"
     assert await world.lifecycle(trip) == ["SagaStarted", "SagaCompensated"]
 
@@ -99,7 +68,7 @@ async def test_a_saga_that_was_reset_behind_the_undo_of_its_last_step_does_not_c
         await again.result()
 
     assert isinstance(failed.value.cause, ApplicationError)
-    assert "HoldMoney had been undone: start a new saga instead" in failed.value.cause.message
+    assert "start a new one instead" in failed.value.cause.message
     assert await world.account() == Account(100, {})
 
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from counteract.errors import InvalidEvent, StoreUnavailable, WrongExpectedVersion
-from counteract.messages import Dispatch
+from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence
 from counteract.store import ANY, NO_STREAM, ExactVersion, PostgresEventStore, StreamChange
 from counteract.store.connecting import connect
@@ -167,7 +167,7 @@ async def test_what_a_command_appends_counts_too(event_store: PostgresEventStore
             command_id=uuid4(), saga_id="s", saga_type="Trip", step="x", correlation_id="s", causation_id="r"
         )
         await Fence(event_store).record(
-            "HoldMoney", "accounts", command, dispatch, status="done", result="null", changes=changes
+            "HoldMoney", command, dispatch, Role.FORWARD, status="done", result="null", changes=changes
         )
     assert appends() == {"appended": 1}
 

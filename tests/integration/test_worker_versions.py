@@ -316,6 +316,7 @@ async def compensated(handle: WorkflowHandle[Any, Any]) -> None:
 
 
 def lost(trip: str) -> LostSaga:
+    """As the release before put it, whose recoveries go on."""
     step = LostStep(key="BookFlight", command_type="BookFlight", command={"trip": trip})
     return LostSaga(saga_id=trip, saga_type="Trip", run_id=str(uuid4()), how="terminated", steps=(step,))
 

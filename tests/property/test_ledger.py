@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from counteract import Compensatable, Outcome, Pivot, Retriable
 from counteract.errors import SagaMisuse
 from counteract.messages import CommandKind
-from counteract.saga.carrying import Carried, CarriedStep
+from counteract.saga.carrying import Carried, CarriedStep, Earlier
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 
@@ -167,7 +167,7 @@ class LedgerAndModel(RuleBasedStateMachine):
         """The next run knows no more than what travels as JSON, once nothing is in flight."""
         self.settle_all(Outcome.APPLIED)
         carried = Carried(begun=True, steps=tuple(map(CarriedStep.of, self.ledger.steps)))
-        self.ledger = Carried.model_validate_json(carried.model_dump_json()).ledger()
+        self.ledger = Earlier(Carried.model_validate_json(carried.model_dump_json()), None).ledger()
 
     # What must always hold.
 

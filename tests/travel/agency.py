@@ -15,7 +15,24 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from counteract.lifecycle import FIND_LOST_SAGAS, RECORD_LIFECYCLE, LifecycleRecord, LostSaga
+from counteract.lifecycle import (
+    CLAIM_SAGA,
+    END_OPEN_RUN,
+    FIND_LATE,
+    FIND_LOST,
+    FIND_STEPS,
+    RECORD_LIFECYCLE,
+    TAKE_UP_SAGA,
+    Claimed,
+    Ended,
+    LateEffect,
+    LifecycleRecord,
+    Lost,
+    Opened,
+    Opening,
+    Page,
+    RecordedStep,
+)
 from counteract.messages import Command, Dispatch
 from counteract.plugin import CounteractPlugin
 from tests.travel.booking import BookFlight, BookHotel, BookSauna, ChargeCard, SendTickets
@@ -27,7 +44,12 @@ _beating: ContextVar[asyncio.Task[None]] = ContextVar("_beating")
 _held = WeakSet[asyncio.Event]()
 
 SERVICES: dict[str, list[tuple[str, type[Command[Any]]]]] = {
-    "airline": [("BookFlight", BookFlight), ("CancelFlight", BookFlight), ("SendTickets", SendTickets)],
+    "airline": [
+        ("BookFlight", BookFlight),
+        ("CancelFlight", BookFlight),
+        ("SendTickets", SendTickets),
+        ("SettleSendTickets", SendTickets),
+    ],
     "hotel": [("BookHotel", BookHotel), ("CancelHotel", BookHotel), ("CancelSauna", BookSauna)],
     "bank": [("ChargeCard", ChargeCard), ("SettleChargeCard", ChargeCard)],
 }
@@ -41,7 +63,7 @@ class Agency:
         self.log: dict[str, list[str]] = defaultdict(list)
         self.dispatches: dict[str, list[Dispatch]] = defaultdict(list)
         self.lifecycle: dict[str, list[LifecycleRecord]] = defaultdict(list)
-        self.lost: list[LostSaga] = []
+        self.lost: list[Lost] = []
         self.may_look_for_lost = asyncio.Event()
         self.may_look_for_lost.set()
         self._scripts: dict[tuple[str, str], list[Behaviour]] = {}
@@ -63,18 +85,48 @@ class Agency:
         return result
 
     @activity.defn(name=RECORD_LIFECYCLE)
-    async def record(self, record: LifecycleRecord) -> None:
+    async def record(self, record: LifecycleRecord) -> Opened | Ended | None:
         for behaviour in self._scripts.get((record.saga_id, record.event_type), ()):
             await behaviour(record, None)
         self.lifecycle[record.saga_id].append(record)
+        if record.opening is not None:
+            return self._opened(record.opening, is_new=True)
+        if record.ending is not None:
+            return Ended(position=0, state=record.ending.state)
+        return None
 
-    @activity.defn(name=FIND_LOST_SAGAS)
-    async def find_lost(self, include_forgotten: bool) -> list[LostSaga]:
+    @activity.defn(name=TAKE_UP_SAGA)
+    async def take_up(self, saga_id: str, opening: Opening) -> Opened:
+        return self._opened(opening, is_new=False)
+
+    def _opened(self, opening: Opening, *, is_new: bool) -> Opened:
+        return Opened(
+            position=0, is_new=is_new, run_id=opening.run_id, state="forward", epoch=1, this_run=opening.this_run
+        )
+
+    @activity.defn(name=FIND_STEPS)
+    async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
+        return []
+
+    @activity.defn(name=FIND_LOST)
+    async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
         await self.may_look_for_lost.wait()
-        return self.lost
+        return Page(lost=tuple(self.lost))
+
+    @activity.defn(name=FIND_LATE)
+    async def find_late(self) -> list[LateEffect]:
+        return []
+
+    @activity.defn(name=CLAIM_SAGA)
+    async def claim(self, lost: Lost) -> Claimed:
+        return Claimed(state="turning back", epoch=1)
+
+    @activity.defn(name=END_OPEN_RUN)
+    async def end_open_run(self, lost: Lost) -> None: ...
 
     def activities(self) -> Sequence[Any]:
-        return [self.record, self.find_lost]
+        own = [self.record, self.take_up, self.find_steps]
+        return [*own, self.find_lost, self.find_late, self.claim, self.end_open_run]
 
     def activity_of(self, name: str, command: type[Command[Any]]) -> Any:
         async def execute(command: Any, dispatch: Any) -> Any:

@@ -1,0 +1,127 @@
+"""The table `sagas`: one record for each saga, and its commands as the store has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_json
+from temporalio.exceptions import ApplicationError
+
+from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Opened, Opening, RecordedStep, sagas
+from counteract.messages import Event
+from counteract.store import PostgresEventStore
+from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
+
+_EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
+_OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
+_END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
+_TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
+_CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s)"
+# A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
+# saga's own, and of no kind.
+_STEPS = """
+    select step, type, service, id, status, begun, undone, concluded from (
+        select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
+               c.command_id as id, c.status, c.started_at is not null as begun,
+               c.undone_since is not null or (c.status = 'fenced' and c.started_at is not null) as undone,
+               exists (select from commands u where u.undoes = c.command_id and u.status = 'done') as concluded
+        from commands c
+        where c.saga_id = %(saga)s and c.run_id = %(run)s and c.undoes is null and c.status <> 'rejected'
+          and (c.kind is not null or c.epoch is null)
+        union all
+        select k.began_at, k.parent_step, 'ChildSaga', '(a child workflow)', k.parent_command,
+               case k.state when 'completed' then 'done' else 'started' end, true,
+               u.status is not null, u.status is not distinct from 'done'
+        from sagas k left join commands u
+             on u.saga_id = k.parent_saga_id and u.run_id = k.parent_run_id and u.step = k.parent_step
+             and u.kind is null and u.undoes is null
+        where k.parent_saga_id = %(saga)s and k.parent_run_id = %(run)s and k.state not in ('compensated', 'never')
+    ) as steps
+    order by time, id
+    offset %(offset)s limit %(limit)s
+"""
+_COMMAND = """
+    select command from commands where command_id = %s
+    union all select child from sagas where parent_command = %s
+"""
+_ANY_VERSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRecords:
+    """Reads and writes the records. Each write is one statement, safe to repeat."""
+
+    store: PostgresEventStore
+
+    async def open(self, record: LifecycleRecord, opening: Opening, event: Event, namespace: str) -> Opened:
+        """Take up the record, together with the saga's first event."""
+        about = opening.model_dump(mode="json") | {"saga_id": record.saga_id, "namespace": namespace}
+        is_new, run_id, state, epoch, position = await self._append(_OPEN, about, record, event)
+        return Opened(
+            position=position, is_new=is_new, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run
+        )
+
+    async def take_up(self, saga_id: str, opening: Opening, namespace: str) -> Opened:
+        """Take up the record of a saga that has begun."""
+        about = opening.model_dump(mode="json") | {"saga_id": saga_id, "namespace": namespace}
+        run_id, state, epoch = await self._fetch(_TAKE_UP, (_json(about),))
+        return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
+
+    async def end(self, record: LifecycleRecord, event: Event, namespace: str) -> Ended:
+        """End the record, together with the saga's last event, unless the store says otherwise."""
+        ending = record.ending
+        about = ending.model_dump(mode="json") if ending else _trusted(record)
+        about |= {"saga_id": record.saga_id, "namespace": namespace}
+        state, position, contradicted = await self._append(_END, about, record, event)
+        return Ended(position=position, state=state, contradicted=tuple(contradicted))
+
+    async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
+        """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
+        row = await self._fetch(_CLAIM, (saga_id, run_id, who, why))
+        return Claimed(state=row[0], epoch=row[1]) if row else None
+
+    async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
+        """The saga's commands and children in the order in which they were begun; not what was refused."""
+        async with self.store.connection() as connection:
+            where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit}
+            rows = await (await connection.execute(_STEPS, where)).fetchall()
+        names = list(RecordedStep.model_fields)
+        return [RecordedStep(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def command(self, command_id: UUID) -> Mapping[str, Any]:
+        """One command as it was recorded. Raises ApplicationError where it was not."""
+        row = await self._fetch(_COMMAND, (command_id, command_id))
+        if not row or row[0] is None:
+            raise ApplicationError(f"the command {command_id} is not recorded", type="UnreadableCommand")
+        stored: Mapping[str, Any] = row[0]
+        return stored
+
+    async def _append(self, query: str, about: Mapping[str, Any], record: LifecycleRecord, event: Event) -> Any:
+        def statement(appends: AppendArguments) -> tuple[str, Sequence[Any]]:
+            return query, (_json(about), *(appends.of_one_event or ()))
+
+        rows = await self.store.append_by(
+            statement,
+            [StreamChange(sagas.stream(record.saga_id), 0, _ANY_VERSION, [event])],
+            event_ids=[record.event_id],
+            metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
+        )
+        return rows[0]
+
+    async def _fetch(self, query: str, arguments: tuple[Any, ...]) -> Any:
+        async with self.store.connection() as connection:
+            return await (await connection.execute(query, arguments)).fetchone()
+
+
+def _trusted(record: LifecycleRecord) -> dict[str, Any]:
+    """The end of a saga whose history was begun by the release before: it says nothing that it could be held against."""
+    state = {"SagaCompleted": "completed", "SagaCompensated": "compensated"}[record.event_type]
+    said = {name: str(record.data[name]) for name in ("run_id", "saga_type")}
+    return said | {"state": state, "is_trusted": True, "epoch": 0, "who": "the release before"}
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()

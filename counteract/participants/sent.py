@@ -1,0 +1,88 @@
+"""What all runs of a saga have sent out, by their histories: for sagas whose history was begun by the release before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.client import Client, WorkflowHistory
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from counteract.lifecycle import CHILD, LostStep
+from counteract.messages import command_id_of, command_types
+from counteract.store import PostgresEventStore
+
+_COMMANDS = """
+    select step, activity_type, command, command_id from commands
+    where saga_id = %s and undoes is null and status <> 'rejected'
+    order by coalesce(started_at, recorded_at)
+"""
+
+
+async def sent(
+    client: Client, store: PostgresEventStore, saga_id: str, run_id: str, last_run: str | None
+) -> list[LostStep]:
+    """All commands of the saga in the order in which they were sent, each once, whichever of its runs sent it.
+
+    The histories know of commands that no participant has recorded yet: those must be fenced too. The `commands` table
+    knows of those whose run was reset and is not among the last one's ancestors, or is known to no server any more.
+    """
+    steps: dict[str, LostStep] = {}
+    for history in await _histories(client, saga_id, last_run):
+        async for step in _scheduled(history, client.data_converter):
+            steps.setdefault(step.key, step)
+    async for step in _recorded(store, saga_id, run_id):
+        steps.setdefault(step.key, step)
+    return list(steps.values())
+
+
+async def _histories(client: Client, saga_id: str, run_id: str | None) -> list[WorkflowHistory]:
+    """Of this run and of those that it was reset or continued from, the earliest first."""
+    found: list[WorkflowHistory] = []
+    while run_id is not None:
+        try:
+            history = await client.get_workflow_handle(saga_id, run_id=run_id).fetch_history()
+        except RPCError as error:
+            if not found or error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            break  # Its time was over: what it did is in the `commands` table.
+        found.insert(0, history)
+        run_id = _reset_from(history) or _continued_from(history)
+    return found
+
+
+def _reset_from(history: WorkflowHistory) -> str | None:
+    """The run whose history this one repeats up to the last reset in it."""
+    failures = [each.workflow_task_failed_event_attributes for each in history.events]
+    resets = [
+        each for each in failures if each.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    ]
+    return resets[-1].base_run_id if resets else None
+
+
+def _continued_from(history: WorkflowHistory) -> str | None:
+    return history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
+
+
+async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> AsyncIterator[LostStep]:
+    commands = command_types()
+    for event in history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        begun = event.start_child_workflow_execution_initiated_event_attributes
+        if (name := scheduled.activity_type.name) in commands:
+            command, dispatch = await converter.decode(scheduled.input.payloads)
+            yield LostStep(key=dispatch["step"], command_type=name, command=command)
+        elif CHILD in begun.memo.fields:
+            (child,) = await converter.decode([begun.memo.fields[CHILD]], [LostStep])
+            yield child
+
+
+async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
+    async with store.connection() as connection:
+        rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
+    for step, name, command, command_id in rows:
+        # Rows of an earlier saga under the same workflow id have other ids.
+        if command_id == command_id_of(saga_id, run_id, step):
+            yield LostStep(key=step, command_type=name, command=command)

@@ -1,0 +1,34 @@
+"""Where a saga stands in its course: forward, stopped, ending, over."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from counteract.saga.failing import Interruption
+from counteract.saga.report import SagaStatus
+
+IN_HANDLER: ContextVar[bool] = ContextVar("the task belongs to the handler of a signal or an update", default=False)
+
+
+@dataclass(slots=True)
+class Course:
+    """What the saga's own run knows of its course."""
+
+    phase: SagaStatus = SagaStatus.RUNNING
+    cause: str | None = None
+    interruption: Interruption | None = None
+    handler_failure: BaseException | None = None
+    """What the handler of a signal failed with once there was no way back: reported when the saga has gone forward."""
+    paused: bool = False
+    is_closing: bool = False
+    is_over: bool = False
+
+    @property
+    def is_completed(self) -> bool:
+        return self.phase is SagaStatus.COMPLETED
+
+    def stop(self, why: Interruption, cause: str) -> None:
+        """The first reason stands."""
+        self.interruption = self.interruption or why
+        self.cause = self.cause or cause

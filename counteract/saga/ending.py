@@ -1,0 +1,105 @@
+"""The ways a saga ends, each of which its record has to agree to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from counteract.errors import RecordSaysOtherwise, SagaContradicted, SagaTurnedBack
+from counteract.lifecycle import Ended, SagaCompensated, SagaCompleted, SagaStuck
+from counteract.messages import Outcome, Role
+from counteract.saga.chronicle import Chronicle
+from counteract.saga.course import Course
+from counteract.saga.failing import describe, incomplete, undone
+from counteract.saga.ledger import Ledger, Undoing
+from counteract.saga.record import Record
+from counteract.saga.report import SagaReport, SagaStatus
+from counteract.saga.showing import Display
+from counteract.saga.stepping import Stepper
+from counteract.saga.tasks import AT_ONCE, at_most
+
+_LOOKS = 3
+"""How often the store may say otherwise of an undone saga before a person has to look."""
+
+
+@dataclass(slots=True)
+class Endings:
+    """Ends one saga."""
+
+    course: Course
+    ledger: Ledger
+    record: Record
+    chronicle: Chronicle
+    stepper: Stepper
+    display: Display
+    report: Callable[[], SagaReport]
+    position: int = 0
+    """Of the log, once it has completed."""
+
+    async def complete(self) -> BaseException | None:
+        """None once it has completed; else what stands in the way of it, nothing being recorded."""
+        steps = tuple(step.key for step in self.ledger.steps if not step.skipped)
+        self.course.phase = SagaStatus.COMPLETED
+        ended = await self.chronicle.end(SagaCompleted, self.record.ending("completed", None), steps=steps)
+        refusal = self._refusal(ended, "completed")
+        if refusal is None:
+            self.position = ended.position if isinstance(ended, Ended) else ended
+            self.display.update()
+        else:
+            self.course.phase = SagaStatus.RUNNING
+        return refusal
+
+    async def incomplete(self, failure: BaseException) -> BaseException:
+        """Past the pivot there is only forward, and its own code does not go there."""
+        self.course.phase, self.course.cause = SagaStatus.STUCK, describe(failure)
+        last = self.ledger.steps[-1].key if self.ledger.steps else ""
+        await self.chronicle.record(SagaStuck, step=last, why=self.course.cause)
+        self.display.update(last)
+        return incomplete(failure)
+
+    async def compensate(self, failure: BaseException, settle_flights: Callable[[], Awaitable[None]]) -> BaseException:
+        """Undo everything, until the store agrees that nothing is left."""
+        self.course.phase, self.course.cause = SagaStatus.COMPENSATING, self.course.cause or describe(failure)
+        self.display.update()
+        await settle_flights()
+        refusal: BaseException | None = None
+        for _ in range(_LOOKS):
+            try:
+                await self._undo_all()
+            except RecordSaysOtherwise as otherwise:
+                return await self.incomplete(otherwise)
+            self.course.phase = SagaStatus.COMPENSATED
+            ended = await self.chronicle.end(
+                SagaCompensated,
+                self.record.ending("compensated", self.course.cause),
+                cause=self.course.cause,
+                undone=self.ledger.keys(Undoing.UNDONE),
+                skipped=tuple(step.key for step in self.ledger.steps if step.given_up),
+            )
+            refusal = self._refusal(ended, "compensated")
+            if refusal is None:
+                self.display.update()
+                return undone(self.course.interruption, failure, self.report())
+            if not isinstance(refusal, SagaContradicted):
+                break
+            self.course.phase = SagaStatus.COMPENSATING
+            await self.record.look_again()
+            await self.record.adopt(pivot=False)
+        return await self.incomplete(refusal or failure)
+
+    async def _undo_all(self) -> None:
+        for group in self.ledger.undo_plan():
+            self.display.update(group[0].key)
+            await at_most(AT_ONCE, [self.stepper.undo(step, Role.TURN) for step in group])
+
+    def _refusal(self, ended: Ended | int, wanted: str) -> BaseException | None:
+        if not isinstance(ended, Ended) or (ended.state == wanted and not ended.contradicted):
+            return None
+        self.record.state = ended.state
+        if not ended.contradicted:
+            return SagaTurnedBack(f"the saga's record says that it is {ended.state}")
+        for step in self.ledger.steps:
+            if step.dispatch_key in ended.contradicted and step.outcome is Outcome.APPLIED:
+                step.outcome = Outcome.UNKNOWN
+                step.undoing = Undoing.NOT_BEGUN
+        return SagaContradicted(ended.contradicted)

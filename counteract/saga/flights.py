@@ -1,0 +1,211 @@
+"""The steps of a saga that are in flight, and what must be known of them before the saga goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio import workflow
+
+from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse, StepFailed
+from counteract.messages import Command, CommandKind, Outcome, Role
+from counteract.saga.course import IN_HANDLER, Course
+from counteract.saga.dispatching import Options, Park
+from counteract.saga.ledger import Ledger, Step
+from counteract.saga.parking import Parking, Resolution, corrected, replacement
+from counteract.saga.record import Record
+from counteract.saga.resetting import check_after_reset
+from counteract.saga.showing import Display
+from counteract.saga.stepping import Stepper
+from counteract.saga.tasks import AT_ONCE, at_most, settled, to_the_end
+
+
+@dataclass(slots=True)
+class Flights:
+    """Sends steps out, and brings what became of them home."""
+
+    course: Course
+    ledger: Ledger
+    record: Record
+    stepper: Stepper
+    parking: Parking
+    display: Display
+    on_failure: Park | None
+    body: asyncio.Task[Any] | None = None
+    # In start order: a set's order differs from replay to replay.
+    _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+
+    async def run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
+        """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
+        if not commands:
+            return []
+        await self._may_go_on()
+        if not await self.record.refresh(f"step {len(self.ledger.steps) + 1}"):
+            await check_after_reset(self.ledger, self.record.dispatcher)
+        if any(command.kind is CommandKind.PIVOT for command in commands):
+            await self._clear_the_way()
+        self._raise_if_stopped()
+        steps = self._armed(commands, options)
+        self.display.update(steps[0].key)
+        gate = asyncio.Semaphore(options.at_once)
+        flights = [asyncio.create_task(self._take_off(step, options, gate)) for step in steps]
+        for flight in flights:
+            self._under_way[flight] = None
+            flight.add_done_callback(self._under_way.pop)
+        try:
+            # Only what can be undone is asked to stop: beyond, the way is forward.
+            return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
+        except (Exception, asyncio.CancelledError):
+            # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
+            self.ledger.disown(steps)
+            # What was to stop the saga may have had to wait for a pivot that was then refused.
+            if asyncio.current_task() is not self.body:
+                self.stop_if_interrupted()
+            self.raise_if_interrupted()
+            raise
+
+    def _armed(self, commands: Sequence[Command[Any]], options: Options) -> list[Step]:
+        """Armed first: a step that timed out may still have happened."""
+        try:
+            steps = self.ledger.begin(commands)
+        except SagaMisuse as misuse:
+            if IN_HANDLER.get():
+                raise SagaClosed(str(misuse)) from None
+            raise
+        for step in steps:
+            step.attempt_timeout = options.attempt_timeout
+        self.record.own(steps)
+        return steps
+
+    async def _take_off(self, step: Step, options: Options, gate: asyncio.Semaphore) -> Any:
+        try:
+            await gate.acquire()
+        except asyncio.CancelledError:
+            # It was never sent.
+            self.ledger.settle(step, Outcome.NOT_APPLIED)
+            raise
+        try:
+            return await self._fly(step, options)
+        finally:
+            gate.release()
+
+    async def _fly(self, step: Step, options: Options) -> Any:
+        while True:
+            try:
+                return await self.stepper.forward(step, options)
+            except (Rejected, StepFailed) as failure:
+                if options.tolerates_refusals and (refusal := await self._tolerated(step, failure)):
+                    return refusal
+                park = options.on_failure or self.on_failure
+                decision = await self._parked(step, failure, park) if park else None
+                if decision is None or decision.decision == "fail":
+                    raise
+                if decision.decision == "skip":
+                    step.skipped = self.record.is_kept
+                    return replacement(step, decision)
+            await self._again(step, decision)
+
+    async def _tolerated(self, step: Step, failure: Rejected | StepFailed) -> Rejected | None:
+        """A refusal is no failure. One that proves nothing, because an earlier attempt may have happened, is undone first."""
+        if isinstance(failure, Rejected):
+            return failure
+        if failure.refusal is not None:
+            await to_the_end(self.stepper.undo(step, Role.UNDO))
+        return failure.refusal
+
+    async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
+        """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
+        step.parked = step.stuck = True
+        self.display.update(step.key)
+        try:
+            return await self.parking.ask(step, str(failure), timeout=park.timeout, moot=self.is_stopped)
+        except TimeoutError:
+            return None
+        finally:
+            step.parked = step.stuck = False
+            self.display.update()
+
+    async def _again(self, step: Step, decision: Resolution) -> None:
+        """Arm a failed step anew, as a new command. What the old one did, or may do yet, is undone first."""
+        if step.kind is CommandKind.PIVOT:
+            await workflow.wait_condition(lambda: not self.ledger.in_flight)
+            await self._clear_the_way()
+        elif step.outcome is Outcome.UNKNOWN:
+            await to_the_end(self.stepper.undo(step, Role.UNDO))
+        if (flight := asyncio.current_task()) and flight.cancelling():
+            raise asyncio.CancelledError
+        self._raise_if_stopped()
+        await self._may_go_on()
+        self.ledger.again(step, corrected(step, decision))
+
+    async def _may_go_on(self) -> None:
+        if self.body is None:
+            raise SagaMisuse("open the saga first: `async with self.saga() as saga:`, and its steps inside")
+        if self.course.is_closing and not IN_HANDLER.get():
+            raise SagaMisuse("this saga is over: a step can only begin inside its `async with`")
+        self._raise_if_stopped()
+        if self.course.paused:
+            await workflow.wait_condition(lambda: not self.course.paused)
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
+        if not self.is_stopped():
+            return
+        if IN_HANDLER.get():
+            raise SagaClosed("the saga turns back, or is over: no further step can begin")
+        raise asyncio.CancelledError
+
+    def is_stopped(self) -> bool:
+        return self.course.is_closing or (self.course.interruption is not None and self.ledger.pivot is None)
+
+    def stop_if_interrupted(self) -> None:
+        """Reach the body, whatever it waits for."""
+        if self.body and not self.course.is_closing and self.is_stopped():
+            self.body.cancel()
+
+    def raise_if_interrupted(self) -> None:
+        if self.course.interruption and self.ledger.pivot is None:
+            raise asyncio.CancelledError
+
+    async def landed(self) -> None:
+        """Wait for steps that nobody awaited, and undo those that nobody knows about."""
+        # Tasks of the saga's own code may send out further ones meanwhile.
+        while self._under_way or self.ledger.unknown():
+            await settled(list(self._under_way), cancel=False)
+            await self.undo_unknown()
+
+    async def settle(self, *, cancel: bool) -> None:
+        """What became of steps that the saga's own tasks still have in flight must be known before it ends."""
+        for flight in list(self._under_way) if cancel else ():
+            flight.cancel()
+        while self._under_way:
+            await workflow.wait(list(self._under_way))
+
+    async def undo_unknown(self) -> None:
+        """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
+        if self.record.is_past_pivot:
+            await self._look_up_unknown()
+        while groups := self.ledger.unknown():
+            await at_most(AT_ONCE, [self.stepper.undo(step, Role.UNDO) for step in groups[0]])
+
+    async def _look_up_unknown(self) -> None:
+        """In a further run: another one has passed the pivot, and nothing is undone behind it."""
+        if wrong := await self.record.look_up([step for group in self.ledger.unknown() for step in group]):
+            raise SagaContradicted(wrong)
+
+    async def leave_nothing_behind(self) -> None:
+        """What earlier runs did, and this one's code does not come by, must not be left behind."""
+        if not self.record.is_past_pivot:
+            await self.record.adopt(pivot=False)
+            await self.undo_unknown()
+
+    async def _clear_the_way(self) -> None:
+        """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
+        if not self.record.is_past_pivot:
+            await self.record.adopt(pivot=False)
+        while self.ledger.unknown():
+            await self.undo_unknown()
+            await self._may_go_on()

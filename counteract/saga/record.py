@@ -1,0 +1,267 @@
+"""The saga's record, as one of its runs knows it: what has been decided, and which steps other runs left behind.
+
+The record itself is in the store, and decides; see docs/decisions/0086.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from counteract.errors import SagaReset, SagaTurnedBack
+from counteract.lifecycle import (
+    FETCH_COMMAND,
+    FIND_STEPS,
+    TAKE_UP_SAGA,
+    Ending,
+    Opened,
+    Opening,
+    Parent,
+    RecordedStep,
+)
+from counteract.messages import Command, CommandKind, Outcome, command_type
+from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
+from counteract.saga.chronicle import Chronicle
+from counteract.saga.dispatching import Dispatcher
+from counteract.saga.ledger import Ledger, Step
+
+PAGE = 500
+"""Steps that one look at the store brings."""
+_OVER = ("turning back", "compensated", "never")
+_LOOK: dict[str, Any] = {
+    "start_to_close_timeout": timedelta(seconds=30),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=["UnreadableCommand"],
+    ),
+}
+
+
+@dataclass(slots=True)
+class Record:
+    """What this run has been told. Without a record (`is_kept`) the history is one of the release before."""
+
+    dispatcher: Dispatcher
+    chronicle: Chronicle
+    ledger: Ledger
+    parent: Parent | None = None
+    state: str = "forward"
+    foreign: dict[str, RecordedStep] = field(default_factory=dict)
+    """Commands of earlier runs that this one's code has not come by, by their keys."""
+    _taken_up: bool = False
+
+    @classmethod
+    def after(
+        cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: Parent | None
+    ) -> Record:
+        """As the run before, if this one continues it, has left it."""
+        record = cls(dispatcher, chronicle, ledger, parent)
+        if known := earlier.record:
+            dispatcher.run_id, dispatcher.epoch, record.state = known.run_id, known.epoch, known.state
+            record.foreign = {step.key: step for step in known.foreign}
+        return record
+
+    def carried(self, steps: tuple[CarriedMore, ...]) -> CarriedRecord | None:
+        """For the next run; None where no record is kept."""
+        if self.dispatcher.epoch is None:
+            return None
+        return CarriedRecord(
+            run_id=self.dispatcher.run_id,
+            epoch=self.dispatcher.epoch,
+            state=self.state,
+            steps=steps,
+            foreign=tuple(self.foreign.values()),
+        )
+
+    @property
+    def is_kept(self) -> bool:
+        return self.dispatcher.epoch is not None
+
+    @property
+    def is_past_pivot(self) -> bool:
+        return self.state in ("at the pivot", "past the pivot", "completed")
+
+    async def open(self) -> None:
+        """Take up the record with the saga's first event. Raises SagaTurnedBack where there is no way forward any more."""
+        opened = await self.chronicle.open(self._opening())
+        if opened is not None:
+            await self._take(opened)
+
+    async def carried_over(self) -> None:
+        """A run that continues one of the release before takes up the record that the migration has made."""
+        if workflow.patched("counteract: a record for a saga that was carried over"):
+            await self._take_up(workflow.info().run_id)
+
+    async def refresh(self, where: str) -> bool:
+        """In a run that was begun by a reset: take up the record before its first step, and hold the kept history against it.
+
+        False while it is the kept history that is replayed, and in one that was recorded without a record. `where` tells
+        the places apart that may be the first. Raises SagaTurnedBack, and SagaReset where a step that the history counts on
+        is not done any more.
+        """
+        info = workflow.info()
+        if self._taken_up or info.run_id == info.original_execution_run_id:
+            return self.is_kept
+        if not workflow.patched(f"counteract: {info.run_id} takes up its saga before {where}"):
+            return False
+        await self._take_up(info.run_id)
+        return True
+
+    async def refreshed(self, where: str) -> bool:
+        """The same, for a saga that turns back anyway."""
+        try:
+            return await self.refresh(where)
+        except (SagaTurnedBack, SagaReset):
+            return True
+
+    async def take_over(self, epoch: int | None, state: str) -> None:
+        """For recovery, whose saga this is now: everything that it sent out was another run's."""
+        self.dispatcher.epoch, self.state = epoch, state
+        self.foreign = await self._steps()
+
+    async def look_up(self, steps: Sequence[Step]) -> list[str]:
+        """What the store says of steps whose answer did not come: the keys of those that are not done."""
+        if not steps:
+            return []
+        stored = await self._steps()
+        for step in steps:
+            if step.dispatch_key in stored and stored[step.dispatch_key].counts:
+                step.outcome = Outcome.APPLIED
+        return [step.key for step in steps if step.outcome is not Outcome.APPLIED]
+
+    def own(self, steps: Sequence[Step]) -> None:
+        """The code has come by these: they are its own, whoever sent them first."""
+        for step in steps:
+            self.foreign.pop(step.dispatch_key, None)
+
+    async def adopt(self, *, pivot: bool) -> Step | None:
+        """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivot, if asked for.
+
+        Their pivot is what is returned: what became of it says whether the saga may be undone at all.
+        """
+        found = None
+        for step in list(self.foreign.values()):
+            command = await self._adoptable(step, pivot=pivot)
+            if command is None:
+                continue
+            del self.foreign[step.key]
+            adopted = self.ledger.adopt(step.key, command)
+            found = adopted if adopted.kind is CommandKind.PIVOT else found
+        return found
+
+    def ending(self, state: Literal["completed", "compensated"], why: str | None) -> Ending | None:
+        """What the saga's end is held against; None where no record is kept."""
+        if self.dispatcher.epoch is None:
+            return None
+        return Ending(
+            run_id=self.dispatcher.run_id,
+            saga_type=self.dispatcher.saga_type,
+            state=state,
+            epoch=self.dispatcher.epoch,
+            who=self.dispatcher.who,
+            why=why,
+            **self.counted(everything=state == "completed"),
+        )
+
+    def counted(self, *, everything: bool = True) -> dict[str, Any]:
+        """What this run counts on, as the store is told: what took effect and stands, and what a person gave up."""
+        standing = [
+            step
+            for step in self.ledger.steps
+            if everything and step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped)
+        ]
+        own = [step for step in standing if not step.is_child]
+        return {
+            "done": self._ids(own),
+            "keys": tuple(step.dispatch_key for step in own),
+            "children": self._ids([step for step in standing if step.is_child]),
+            "skipped": self._ids([step for step in self.ledger.steps if step.given_up]),
+        }
+
+    def _ids(self, steps: Sequence[Step]) -> tuple[UUID, ...]:
+        return tuple(self.dispatcher.id_of(step.dispatch_key) for step in steps)
+
+    async def look_again(self) -> None:
+        """The store says otherwise: read what it has, of what the code has come by too."""
+        for step in self.ledger.steps:
+            if step.outcome is Outcome.APPLIED and not step.concluded and step.kind is CommandKind.COMPENSATABLE:
+                step.outcome = Outcome.UNKNOWN
+        self.foreign = await self._steps()
+        self.own(self.ledger.steps)
+
+    def _opening(self) -> Opening:
+        info = workflow.info()
+        return Opening(
+            run_id=self.dispatcher.run_id,
+            this_run=info.run_id,
+            saga_type=self.dispatcher.saga_type,
+            parent=self.parent,
+        )
+
+    async def _take_up(self, name: str) -> None:
+        opened: Opened = await workflow.execute_local_activity(
+            TAKE_UP_SAGA,
+            args=[self.dispatcher.saga_id, self._opening()],
+            activity_id=f"take up in {name}",
+            result_type=Opened,
+            **_LOOK,
+        )
+        await self._take(opened)
+
+    async def _take(self, opened: Opened) -> None:
+        self._taken_up = opened.this_run == workflow.info().run_id
+        # A child that had begun before goes on under the ids that it had then.
+        self.dispatcher.run_id, self.dispatcher.epoch, self.state = opened.run_id, opened.epoch, opened.state
+        if opened.is_new:
+            return
+        self.foreign = await self._steps()
+        self._hold_history_against_it()
+        self.own(self.ledger.steps)
+        if self.state in _OVER:
+            raise SagaTurnedBack(f"the saga is {self.state}: start a new one instead")
+
+    def _hold_history_against_it(self) -> None:
+        known = self.foreign
+        gone = [
+            step.key
+            for step in self.ledger.steps
+            if step.outcome is Outcome.APPLIED
+            and not (step.concluded or step.skipped or step.is_child or step.disowned)
+            # Of a step that the store does not know at all it knows less than the history: the end will be held against it.
+            and step.dispatch_key in known
+            and not known[step.dispatch_key].counts
+        ]
+        if gone and self.state == "forward":
+            self.own(self.ledger.steps)
+            raise SagaReset(sorted(gone))
+
+    async def _steps(self) -> dict[str, RecordedStep]:
+        found: list[RecordedStep] = []
+        while len(found) % PAGE == 0:
+            page: list[RecordedStep] = await workflow.execute_local_activity(
+                FIND_STEPS,
+                args=[self.dispatcher.saga_id, self.dispatcher.run_id, len(found), PAGE],
+                result_type=list[RecordedStep],
+                **_LOOK,
+            )
+            found += page
+            if not page:
+                break
+        return {step.key: step for step in found}
+
+    async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
+        kind = command_type(step.command_type, step.service)
+        is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
+        if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
+            return None
+        stored: dict[str, Any] = await workflow.execute_local_activity(
+            FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
+        )
+        return kind.model_validate(stored)

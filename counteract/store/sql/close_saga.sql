@@ -1,0 +1,30 @@
+-- A person has finished a saga by hand: its record ends, and says who did it and why. Before the pivot that means undone,
+-- past it done. Returns the state that stands.
+create or replace function close_saga(p_saga_id text, p_run_id text, p_who text, p_why text) returns table (state text)
+language plpgsql security definer set search_path from current as $$
+#variable_conflict use_column
+declare
+    rec record;
+    about jsonb := jsonb_build_object('correlation_id', p_saga_id, 'saga', p_saga_id);
+    common jsonb;
+    ending text;
+begin
+    select s.state, s.saga_type into rec from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id for update;
+    if rec.state is not null and rec.state not in ('completed', 'compensated', 'never') then
+        ending := case rec.state when 'past the pivot' then 'completed' when 'at the pivot' then 'completed' else 'compensated' end;
+        common := jsonb_build_object('saga_type', rec.saga_type, 'run_id', p_run_id);
+        update sagas s set state = ending, since = clock_timestamp(), who = p_who, why = p_why
+        where s.saga_id = p_saga_id and s.run_id = p_run_id;
+        perform append_event(
+            'saga', p_saga_id, 0, 2147483647, gen_random_uuid(), 'SagaResolved', 1::smallint,
+            common || jsonb_build_object('step', '', 'decision', 'close', 'who', p_who, 'why', p_why), about);
+        perform append_event(
+            'saga', p_saga_id, 0, 2147483647, gen_random_uuid(),
+            case ending when 'completed' then 'SagaCompleted' else 'SagaCompensated' end, 1::smallint,
+            common || case ending
+                when 'completed' then jsonb_build_object('steps', '[]'::jsonb)
+                else jsonb_build_object('cause', 'closed by hand', 'undone', '[]'::jsonb, 'skipped', '[]'::jsonb) end,
+            about);
+    end if;
+    return query select s.state from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id;
+end $$;

@@ -1,0 +1,44 @@
+"""`temporal workflow reset`, as a test asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowHandle
+
+from tests.travel.world import World
+
+Handle = WorkflowHandle[Any, Any]
+
+
+async def reset(world: World, trip: str, *, behind: str = "", run_id: str | None = None) -> Handle:
+    """Back to its first decision, or to the one after this step was answered."""
+    decided = await decision(world, trip, behind, run_id)
+    await world.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=world.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=trip, run_id=run_id or ""),
+            workflow_task_finish_event_id=decided,
+            request_id=uuid4().hex,
+            # Else the new run would begin with it.
+            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST],
+            reason="a test",
+        )
+    )
+    return world.client.get_workflow_handle(trip)
+
+
+async def decision(world: World, trip: str, behind: str, run_id: str | None = None) -> int:
+    answered, scheduled = 0, -1
+    async for event in world.client.get_workflow_handle(trip, run_id=run_id).fetch_history_events():
+        if event.activity_task_scheduled_event_attributes.activity_id == behind:
+            scheduled = event.event_id
+        if event.activity_task_completed_event_attributes.scheduled_event_id == scheduled:
+            answered = event.event_id
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and (answered or not behind):
+            return event.event_id
+    raise AssertionError(f"{behind} was never answered")
