@@ -14,13 +14,13 @@ from counteract.testing import explore
 from tests.travel.booking import BookHotel, ChargeCard
 from tests.travel.trips import Trip, TripRequest
 
-Subject = Callable[[PostgresEventStore, Client, Console], Awaitable[object]]
+Subject = Callable[..., Awaitable[object]]
 
-LIMIT = 25.0
+LIMIT = 40.0
 """Seconds after which a run counts as hung."""
 
 
-async def trip(store: PostgresEventStore, client: Client, console: Console) -> None:
+async def trip(store: PostgresEventStore, client: Client, console: Console, only: str | None = None) -> None:
     await explore(
         Trip,
         lambda run: TripRequest(trip=run, flights=2, deadline=timedelta(hours=1)),
@@ -30,6 +30,8 @@ async def trip(store: PostgresEventStore, client: Client, console: Console) -> N
         client=client,
         console=console,
         limit=LIMIT,
+        only=only,
+        concurrency=8,
         fail_fast=not os.environ.get("ALL"),
     )
 

@@ -30,6 +30,7 @@ _COMMANDS = (
     "select command_id, status, step, activity_type, undoes, recorded_at, saga_type, task_queue, command, result"
     " from commands where saga_id = %s order by recorded_at"
 )
+_RECORD = "select state from sagas where saga_id = %s order by began_at desc"
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 _FAILURES = {
     COMPENSATED: Ending.COMPENSATED,
@@ -132,6 +133,8 @@ class Evidence:
     """As the saga declares it."""
     workflow_tasks: int = 0
     """In how many decisions the workflow's code came to its end."""
+    record: str | None = None
+    """The state of the saga's record."""
     runs_again: bool = False
     """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
@@ -153,9 +156,10 @@ class Evidence:
 
 async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     """Ask everybody. The run is over: nothing changes any more."""
-    histories, rows, lifecycle, report, attributes = await asyncio.gather(
+    histories, rows, records, lifecycle, report, attributes = await asyncio.gather(
         _histories(run),
         _fetch(store, _COMMANDS, run.id),
+        _fetch(store, _RECORD, run.id),
         store.read_stream(sagas.stream(run.id)),
         _reported(run, end.ending),
         _attributes(run),
@@ -186,6 +190,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
             for history in histories
             for event in history.events
         ),
+        record=records[0][0] if records else None,
         runs_again=run.fault.runs_again,
         decisions=tuple(run.decisions),
         task_failure=_task_failure(histories[-1]),
@@ -323,7 +328,9 @@ async def _reported(run: Run, ending: Ending) -> SagaReport | None:
         return None
     try:
         return await run.report()
-    except (RPCError, WorkflowQueryFailedError) as error:
+    except RPCError:
+        return None
+    except WorkflowQueryFailedError as error:
         # The worker replays the history to answer.
         run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
         return None

@@ -21,6 +21,11 @@ _TERMINAL = {
     Ending.CANCELLED: "SagaCompensated",
     Ending.RECOVERED: "SagaCompensated",
 }
+_RECORDS = {
+    Ending.COMPLETED: "completed",
+    **dict.fromkeys((Ending.COMPENSATED, Ending.CANCELLED, Ending.RECOVERED, Ending.REFUSED), "compensated"),
+    **dict.fromkeys((Ending.INCOMPLETE, Ending.REPORTED), "past the pivot"),
+}
 LOST = (Ending.RECOVERED, Ending.REPORTED)
 """How runs end whose workflow says no more about itself."""
 
@@ -42,8 +47,13 @@ class Effects:
     skipped: bool
     """Somebody decided to go on without it, or not to undo it."""
 
+    barred: bool
+    """The saga's record lets no step begin any more."""
+
     @property
     def may_still_happen(self) -> bool:
+        if self.barred and not self.forward:
+            return False
         answered = any(row.status in ("done", "rejected") for row in self.forward)
         return not answered and not any(row.status == "done" for row in self.undoing)
 
@@ -58,7 +68,7 @@ def violations(
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
     lost = evidence.ending in LOST
     found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence)]
-    found += [] if lost else _report(evidence)
+    found += [*_record(evidence), *([] if lost else _report(evidence))]
     found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
@@ -95,8 +105,16 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         forward=forward,
         undoing=undoing,
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        barred=evidence.record in ("turning back", "compensated", "never"),
         skipped=step.place.step in skipped_steps(evidence),
     )
+
+
+def _record(evidence: Evidence) -> Iterator[str]:
+    """What decides says the same as what was told."""
+    wanted = _RECORDS.get(evidence.ending)
+    if wanted is not None and evidence.lifecycle and evidence.record != wanted:
+        yield f"the saga ended {evidence.ending}, and its record says that it is {evidence.record}"
 
 
 def _ended_otherwise(evidence: Evidence, may_end: Collection[Ending]) -> Iterator[str]:

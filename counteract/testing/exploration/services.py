@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid5
 
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Standing
 from counteract.participants import Participants
 from counteract.participants.activities import activities_of
 from counteract.participants.executing import Executor, Participant
@@ -24,6 +26,7 @@ from counteract.testing.exploration.faults import Layer, Place, Proceed
 from counteract.testing.exploration.samples import sample
 from counteract.testing.exploration.watching import watched
 
+STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
 Activity = Callable[[Any, Any], Awaitable[Any]]
 Name = tuple[str, str]
 
@@ -100,6 +103,8 @@ class Desk:
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
+        if (standing := STANDING_OF_CALL.get()) is not None:
+            dispatch = dispatch.model_copy(update={"standing": convert(standing, Standing)})
         sent = type(self.runs[dispatch.saga_id].commands[dispatch.command_id])
         try:
             command_type, answering = self._activity(sent, activity.info().activity_type)
@@ -135,7 +140,7 @@ class FaultyExecutor(Executor):
 
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
         # A person's own doing: the command that was refused keeps its recorded answer.
-        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand")})
+        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
         by_hand = functools.partial(super().forward, command, own, limit=limit)
         proceed = functools.partial(super().forward, command, dispatch, limit=limit)
         return await self._meet(Role.HANDLES, command, dispatch, proceed, by_hand)

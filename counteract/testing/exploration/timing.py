@@ -11,6 +11,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
     ExecuteWorkflowInput,
     Interceptor,
     StartActivityInput,
@@ -23,11 +25,13 @@ from temporalio.workflow import ActivityHandle
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failing import Interruption
+from counteract.saga.interceptor import STANDING
 from counteract.testing.exploration.adding import take_additions
 from counteract.testing.exploration.attending import attend
 from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
 from counteract.testing.exploration.faults import Place, Timing
 from counteract.testing.exploration.requiring import shortcomings
+from counteract.testing.exploration.services import STANDING_OF_CALL
 
 FIRST_RETRY = timedelta(milliseconds=20)
 LAST_RETRY = timedelta(milliseconds=200)
@@ -40,6 +44,9 @@ class ExploringInterceptor(Interceptor):
     runs: Mapping[str, Run]
     queue: str
 
+    def intercept_activity(self, following: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Activities(following)
+
     def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
         explored = self
 
@@ -48,6 +55,13 @@ class ExploringInterceptor(Interceptor):
             queue = explored.queue
 
         return Inbound
+
+
+class _Activities(ActivityInboundInterceptor):
+    async def execute_activity(self, call: ExecuteActivityInput) -> Any:
+        """The engine's own interceptor hands it to handlers that it knows: the explorer answers for those."""
+        STANDING_OF_CALL.set(call.headers.get(STANDING))
+        return await super().execute_activity(call)
 
 
 class _Inbound(WorkflowInboundInterceptor):

@@ -13,6 +13,7 @@ from counteract.testing.exploration.aftermath import reset_to
 from counteract.testing.exploration.faults import (
     EITHER,
     RECOVERED,
+    STOPPED,
     UNDONE,
     WENT_ON,
     Ending,
@@ -26,10 +27,10 @@ from counteract.testing.exploration.faults import (
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """What is done meanwhile takes its time."""
-RUN = timedelta(seconds=3)
+RUN = timedelta(seconds=4)
 LOST_PAST_PIVOT = frozenset({Ending.REPORTED, Ending.COMPLETED})
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
-ANY_END = EITHER | RECOVERED | LOST_PAST_PIVOT
+ANY_END = EITHER | RECOVERED | LOST_PAST_PIVOT | STOPPED
 
 
 def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection) -> Iterator[Fault]:
