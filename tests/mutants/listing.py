@@ -30,6 +30,8 @@ class Mutant:
     """What stands there instead; empty where the line is dropped."""
     at: int = 1
     """Which one, where the file has several lines like it."""
+    tried: str = ""
+    """The faults to begin with."""
     equivalent: str | None = None
     """Why no exploration can notice it, where that is so."""
 

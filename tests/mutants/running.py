@@ -83,7 +83,7 @@ class Servers:
             await connection.execute(statement.encode())
 
 
-async def run_all(listing: Listing, *, seconds: float, at_once: int) -> int:
+async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool) -> int:
     """Prints a line for each and then the sum; the exit code."""
     console = Console(width=170)
     left, outcomes = iter(enumerate(listing.mutants)), dict[int, Outcome]()
@@ -91,7 +91,7 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int) -> int:
 
     async def work(servers: Servers) -> None:
         for number, mutant in left:
-            outcome = outcomes[number] = await _outcome(servers, mutant, number, seconds)
+            outcome = outcomes[number] = await _outcome(servers, mutant, number, seconds, quick)
             console.print(
                 f"{outcome.mark:<10} {escape(mutant.id)} ({outcome.seconds:.1f} s): {escape(outcome.by[:SHOWN])}"
             )
@@ -104,7 +104,7 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int) -> int:
     return _summed_up(ordered, console, time.monotonic() - started)
 
 
-async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float) -> Outcome:
+async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float, quick: bool) -> Outcome:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         folder = Path(name)
@@ -114,7 +114,11 @@ async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float
             return Outcome(mutant, noticed=False, by=str(stale), seconds=0.0, stale=True)
         sql = mutant.file.endswith(".sql")
         async with servers.database(f"mutant_{number}", empty=sql) as url:
-            verdict = await _tried(folder, [servers.temporal.address, url, "migrate" if sql else ""], seconds)
+            verdict = await _tried(
+                folder,
+                [servers.temporal.address, url, "migrate" if sql else "", mutant.tried, "quick" if quick else ""],
+                seconds,
+            )
     return Outcome(mutant, verdict.noticed, verdict.by, time.monotonic() - started)
 
 

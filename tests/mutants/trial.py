@@ -18,11 +18,12 @@ class Verdict(NamedTuple):
     by: str
 
 
-async def tried(address: str, url: str, *, to_migrate: bool) -> Verdict:
-    """The first finding of any subject."""
+async def tried(address: str, url: str, *, to_migrate: bool, first: str, quick: bool) -> Verdict:
+    """The first finding of any subject. With the faults `first`, if it has such, each subject begins."""
     from rich.console import Console
     from temporalio.client import Client
 
+    from counteract.errors import ConfigurationError
     from counteract.store import MasterKey, PostgresEventStore
     from counteract.store.migrate import migrate
     from counteract.testing import ExplorationFailed
@@ -33,9 +34,13 @@ async def tried(address: str, url: str, *, to_migrate: bool) -> Verdict:
     client = await Client.connect(address)
     master_key = MasterKey.parse(MasterKey.new())
     async with PostgresEventStore.open(url, pool_size=20, master_key=master_key) as store:
-        for subject in SUBJECTS:
+        begin = [(each, first) for each in SUBJECTS if first]
+        for subject, only in [*begin, *((each, None) for each in SUBJECTS if not quick)]:
             try:
-                await subject(store, client, Console(file=StringIO()))
+                await subject(store, client, Console(file=StringIO()), only)
+            except ConfigurationError:
+                if not only:
+                    raise
             except ExplorationFailed as failed:
                 return Verdict(noticed=True, by=f"{failed.exploration.saga}, {first_finding(str(failed))}")
     return Verdict(noticed=False, by="")
@@ -48,8 +53,8 @@ def first_finding(message: str) -> str:
 
 
 def main() -> None:
-    address, url, migrating = sys.argv[1:]
-    noticed, by = asyncio.run(tried(address, url, to_migrate=bool(migrating)))
+    address, url, migrating, first, quick = sys.argv[1:]
+    noticed, by = asyncio.run(tried(address, url, to_migrate=bool(migrating), first=first, quick=bool(quick)))
     print(NOTICED if noticed else PASSED, by, flush=True)
 
 
