@@ -41,7 +41,7 @@ GIVEN_UP = Timing(attempts=2)
 SLOW = Timing(attempt=timedelta(seconds=2))
 SOON = timedelta(seconds=0.7)
 # Cancellation reaches an activity with the answer to a heartbeat.
-HEARS = Timing(heartbeat=timedelta(seconds=1.5))
+HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=3))
 
 
 def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0) -> list[Fault]:

@@ -19,6 +19,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from counteract.errors import ConfigurationError
 from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
@@ -151,6 +152,9 @@ class Explorer:
             return await (self._beside(run, started) if fault.beside else self._explored(run, started))
         except asyncio.CancelledError:
             await run.stop("explore: another fault has broken the saga")
+            raise
+        except ConfigurationError:
+            await run.stop("explore: there is nothing to explore it with")
             raise
         except Exception as error:
             await run.stop("explore: it cannot be judged")
