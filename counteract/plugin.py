@@ -21,6 +21,7 @@ from counteract.errors import (
     SagaReset,
     SagaTurnedBack,
     StepFailed,
+    UnreadableCommand,
 )
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
@@ -55,6 +56,7 @@ FAILURES = (
     SagaContradicted,
     SagaClosed,
     RecordSaysOtherwise,
+    UnreadableCommand,
 )
 """What fails a saga, or its handler's caller, and is no bug."""
 

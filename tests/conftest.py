@@ -27,6 +27,8 @@ LONG = (
     "test_embedded_postgres",
     "test_high_water_mark_stress",
     "test_sagas_command",
+    "test_resume_and_close",
+    "test_own_client",
     "test_checkout_worker",
     "test_sharded_projection",
     "test_projections_command",

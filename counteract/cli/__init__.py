@@ -16,6 +16,7 @@ from counteract.cli.migrate import migrate
 from counteract.cli.personal import forget
 from counteract.cli.record import record
 from counteract.cli.replay import replay
+from counteract.cli.showing import safe_lines
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,7 +58,7 @@ def main() -> None:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except CounteractError as error:
-        print(error, file=sys.stderr)
+        print(safe_lines(str(error)), file=sys.stderr)
         code = 1
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -99,9 +99,17 @@ def _is_event_of(module: ModuleType, candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, Event) and candidate.__module__ == module.__name__
 
 
-def declared(setting: str) -> Sequence[str]:
+def declared(name: str) -> Sequence[str]:
     """The modules that `[tool.counteract]` of pyproject.toml lists there."""
-    file = Path("pyproject.toml")
-    tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    names: list[str] = tables.get("tool", {}).get("counteract", {}).get(setting, [])
+    names: list[str] = setting(name) or []
     return names
+
+
+def setting(name: str) -> Any:
+    """What `[tool.counteract]` of pyproject.toml sets it to; None where it does not. Raises ConfigurationError."""
+    file = Path("pyproject.toml")
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError("pyproject.toml is not TOML", [f"{error}: correct it"]) from error
+    return tables.get("tool", {}).get("counteract", {}).get(name)

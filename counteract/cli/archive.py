@@ -13,6 +13,7 @@ import typer
 
 from counteract.cli.contracts import counted
 from counteract.cli.events import named_stream
+from counteract.cli.showing import say
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def archive(
     chosen = _chosen(category, idle_for, streams, go_on)
     with _named(file):
         done = asyncio.run(_archive(database_url, chosen, file))
-    print("\n".join(_told(done, file)))
+    for line in _told(done, file):
+        say(line)
 
 
 def restore(

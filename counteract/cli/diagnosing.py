@@ -44,6 +44,11 @@ async def diagnose(address: str | None, namespace: str | None, task_queues: Coll
     try:
         async with asyncio.timeout(ANSWER_LIMIT.total_seconds()):
             client = await connected(address, namespace)
+    except ConfigurationError as error:
+        yield problem(
+            "temporal", "; ".join([error.subject, *error.problems]), "correct pyproject.toml, or what it names"
+        )
+        return
     except (CounteractError, TimeoutError) as error:
         what, _, remedy = str(error).partition(": ")
         silent = f"the Temporal server does not answer within {ANSWER_LIMIT.seconds} s"

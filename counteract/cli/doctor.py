@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counteract.cli.application import declared
+from counteract.cli.application import declared, setting
+from counteract.cli.showing import safe, say_document
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def doctor(
         bool | None,
         typer.Option(
             "--temporal/--no-temporal",
-            help="Look at the Temporal server too; by default if there is an address, or sagas are named in pyproject.toml.",
+            help="Look at the Temporal server too; by default if there is an address, or sagas or a client are named in pyproject.toml.",
         ),
     ] = None,
     task_queue: Annotated[
@@ -53,12 +53,13 @@ def doctor(
     Connect as the application does: its rights and its settings are looked at too.
     """
     if temporal is None:
-        temporal = bool(address or task_queue or "TEMPORAL_ADDRESS" in os.environ or declared("sagas"))
+        named = declared("sagas") or setting("client")
+        temporal = bool(address or task_queue or "TEMPORAL_ADDRESS" in os.environ or named)
     findings = _examined(database_url, patience, temporal=temporal, on=(address, namespace, task_queue or ()))
     found = asyncio.run(_told(findings, shown=not as_json))
     is_well = all(each.verdict != "problem" for each in found)
     if as_json:
-        print(json.dumps({"ok": is_well, "checks": [asdict(each) for each in found]}))
+        say_document({"ok": is_well, "checks": [asdict(each) for each in found]})
     if not is_well:
         raise typer.Exit(1)
 
@@ -98,8 +99,8 @@ def _show(console: Console, finding: Finding) -> None:
 
     line = Text.assemble(
         (finding.verdict.ljust(_VERDICT_WIDTH), _STYLES[finding.verdict]),
-        f"  {finding.check.ljust(_CHECK_WIDTH)}  {finding.what}",
+        f"  {finding.check.ljust(_CHECK_WIDTH)}  {safe(finding.what)}",
     )
     console.print(line, soft_wrap=True)
     if finding.remedy:
-        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {finding.remedy}"), soft_wrap=True)
+        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {safe(finding.remedy)}"), soft_wrap=True)

@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from counteract.cli.application import Modules, deciders
-from counteract.cli.showing import AsJson, one_event, show_events
+from counteract.cli.showing import AsJson, one_event, safe_lines, say, show_events
 from counteract.cli.tracing import trace
 from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
@@ -200,8 +200,8 @@ async def _state(url: str, stream: StreamId, at: Moment | None, modules: list[st
         raise CounteractError(f"no decider is for {stream.aggregate_type!r}; there are {', '.join(sorted(known))}")
     async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0) as store:
         loaded = await store.load(known[stream.aggregate_type], stream.aggregate_id, at=at)
-    print(f"{stream}, version {loaded.version}")
-    print(_readable(loaded.state))
+    say(f"{stream}, version {loaded.version}")
+    print(safe_lines(_readable(loaded.state)))
 
 
 def _readable(state: Any) -> str:

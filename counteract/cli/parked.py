@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.events import DatabaseUrl, named_stream
-from counteract.cli.showing import AsJson, is_for_programs
+from counteract.cli.showing import AsJson, is_for_programs, say, say_document, say_table
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ def discard(
 
 
 async def _list(url: str, as_json: bool | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from counteract.store.connecting import connect
     from counteract.store.translating import translated
     from counteract.subscriptions.parked import parked_streams
@@ -75,15 +72,12 @@ async def _list(url: str, as_json: bool | None) -> None:
             found = await parked_streams(connection)
     if is_for_programs(as_json):
         for each in found:
-            print(json.dumps(_document(each), ensure_ascii=False))
+            say_document(_document(each))
         return
-    table = Table("subscription", "stream", "events", "first", "since", "why")
-    for each in found:
-        since = "being tried again" if each.is_redriven else f"{each.since:%Y-%m-%d %H:%M:%S}"
-        table.add_row(
-            each.subscription, str(each.stream), str(each.events), str(each.position), since, each.error or ""
-        )
-    Console(soft_wrap=True).print(table if found else "nothing is parked", highlight=False, markup=False)
+    if not found:
+        say("nothing is parked")
+        return
+    say_table(("subscription", "stream", "events", "first", "since", "why"), map(_row, found))
 
 
 async def _show(url: str, subscription: str, stream: StreamId | None, as_json: bool | None) -> None:
@@ -103,26 +97,24 @@ async def _show(url: str, subscription: str, stream: StreamId | None, as_json: b
         raise CounteractError(f"{subscription!r} has nothing parked: `counteract parked list` shows what there is")
     for each, event in found:
         if is_for_programs(as_json):
-            print(
-                json.dumps(
-                    {
-                        "stream": str(each),
-                        "position": event.position,
-                        "version": event.version,
-                        "event_type": event.event_type,
-                        "event_data": json.loads(event.data) if event.data else None,
-                        "error": event.error,
-                        "parked_at": event.since.isoformat(),
-                        "discarded_why": event.discarded_why,
-                    },
-                    ensure_ascii=False,
-                )
+            say_document(
+                {
+                    "stream": str(each),
+                    "position": event.position,
+                    "version": event.version,
+                    "event_type": event.event_type,
+                    "event_data": json.loads(event.data) if event.data else None,
+                    "error": event.error,
+                    "parked_at": event.since.isoformat(),
+                    "discarded_why": event.discarded_why,
+                }
             )
             continue
         fate = event.error or (
             f"discarded: {event.discarded_why}" if event.discarded_why else "waits for those before it"
         )
-        print(f"{event.position}  {each}  {event.version}  {event.event_type}  {event.data}\n   {fate}")
+        say(f"{event.position}  {each}  {event.version}  {event.event_type}  {event.data}")
+        say(f"   {fate}")
 
 
 async def _redrive(url: str, subscription: str, stream: StreamId | None) -> int:
@@ -143,6 +135,12 @@ async def _discard(url: str, subscription: str, position: int, why: str) -> None
     with translated():
         async with await connect(url) as connection:
             await discard(connection, subscription, position, why=why)
+
+
+def _row(parked: ParkedStream) -> tuple[str, ...]:
+    since = "being tried again" if parked.is_redriven else f"{parked.since:%Y-%m-%d %H:%M:%S}"
+    counted = str(parked.events), str(parked.position)
+    return parked.subscription, str(parked.stream), *counted, since, parked.error or ""
 
 
 def _document(parked: ParkedStream) -> dict[str, object]:

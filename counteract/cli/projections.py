@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +16,7 @@ import typer
 
 from counteract.cli.application import Modules, objects
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import AsJson, is_for_programs
+from counteract.cli.showing import AsJson, is_for_programs, safe, say, say_document, say_table
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -75,9 +74,6 @@ def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None
 
 
 async def _list(url: str, as_json: bool | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from counteract.store.connecting import connect
     from counteract.store.translating import translated
     from counteract.subscriptions.managing import standings
@@ -87,16 +83,12 @@ async def _list(url: str, as_json: bool | None) -> None:
             found = await standings(connection)
     if is_for_programs(as_json):
         for each in found:
-            print(json.dumps(_document(each), ensure_ascii=False))
+            say_document(_document(each))
         return
-    table = Table("name", "shards", "status", "position", "behind", "for", "parked")
-    for each in found:
-        behind = f"{each.behind}+" if each.is_more_behind else str(each.behind)
-        waited = f"{each.seconds_behind:.1f} s" if each.behind else ""
-        table.add_row(
-            each.name, str(each.shards), each.status, str(each.position), behind, waited, str(each.parked or "")
-        )
-    Console(soft_wrap=True).print(table if found else "nothing is subscribed", markup=False, highlight=False)
+    if not found:
+        say("nothing is subscribed")
+        return
+    say_table(("name", "shards", "status", "position", "behind", "for", "parked"), map(_row, found))
 
 
 async def _set_paused(url: str, name: str, *, paused: bool) -> None:
@@ -154,7 +146,7 @@ async def _helpers(url: str, name: str, modules: Sequence[str], processes: int) 
 
 async def _stop(helper: GuardedProcess) -> None:
     if helper.has_ended:
-        print(f"a process ended early, and the others did its work: {helper.reason()}", file=sys.stderr)
+        print(f"a process ended early, and the others did its work: {safe(helper.reason())}", file=sys.stderr)
     await helper.stop()
 
 
@@ -185,6 +177,12 @@ def _rebuildable(name: str, modules: list[str] | None) -> Projection:
     if not isinstance(found, Projection):
         raise CounteractError(f"{name!r} is a view, and has no rebuild: each refresh makes it anew")
     return found
+
+
+def _row(each: Standing) -> tuple[str, ...]:
+    behind = f"{each.behind}+" if each.is_more_behind else str(each.behind)
+    waited = f"{each.seconds_behind:.1f} s" if each.behind else ""
+    return each.name, str(each.shards), each.status, str(each.position), behind, waited, str(each.parked or "")
 
 
 def _document(each: Standing) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from counteract.cli.showing import say
 from counteract.cli.temporal import Address, Namespace, Query, connected, matching
 from counteract.errors import CounteractError
 
@@ -40,7 +41,7 @@ async def _record(ids: list[str], query: str | None, to: Path, address: str | No
             history = await write(client, workflow_id, file)
         except RPCError as error:
             raise CounteractError(f"cannot record {workflow_id}: {error}") from error
-        print(f"{file}  {len(history.events)} events")
+        say(f"{file}  {len(history.events)} events")
 
 
 def _safe(workflow_id: str) -> str:

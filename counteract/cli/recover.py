@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
 
+from counteract.cli.showing import say
 from counteract.cli.temporal import Address, Namespace, connected, told
 
 SCHEDULE = "recover-sagas"
@@ -37,12 +39,20 @@ def recover(
 async def _recover(include_forgotten: bool, task_queue: str, address: str | None, namespace: str | None) -> None:
     client = await connected(address, namespace)
     async with told():
-        found: list[str] = await client.execute_workflow(
+        found: list[Any] = await client.execute_workflow(
             "RecoverSagas", include_forgotten, id=f"recover-sagas-{uuid4().hex[:8]}", task_queue=task_queue
         )
-    for saga_id in found:
-        print(f"recovering {saga_id}")
-    print(f"{len(found)} lost sagas found")
+    for line in _told(found):
+        say(line)
+
+
+def _told(found: Sequence[Any]) -> Iterator[str]:
+    """What became of each. Workers of an earlier release give the bare ids of those that they recover."""
+    sagas = [each if isinstance(each, dict) else {"saga_id": each, "what": "recovering"} for each in found]
+    for each in sagas:
+        yield f"{each['what']} {each['saga_id']}{': ' + each['why'] if each.get('why') else ''}"
+    left = sum(each["what"] == "left" for each in sagas)
+    yield f"{len(sagas)} lost sagas found{f', {left} of them left' if left else ''}"
 
 
 async def _schedule(
@@ -71,4 +81,4 @@ async def _schedule(
             await client.create_schedule(SCHEDULE, Schedule(action=action, spec=spec))
         except ScheduleAlreadyRunningError:
             await client.get_schedule_handle(SCHEDULE).update(changed)
-    print(f"the schedule {SCHEDULE} runs every {every}")
+    say(f"the schedule {SCHEDULE} runs every {every}")

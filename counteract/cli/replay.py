@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from counteract.cli.client import own_client
+from counteract.cli.showing import safe_lines, say
 from counteract.cli.temporal import Address, Namespace, Query, Sagas, connected, sagas_in
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import WorkflowHistory
+    from temporalio.client import Client, WorkflowHistory
 
 DEFAULT_FOLDER = Path("tests/replay/histories")
 
@@ -40,16 +42,18 @@ async def _replay(
     from counteract.testing import ReplayFailed
     from counteract.testing import replay as run
 
-    histories = _live(query, address, namespace) if query else _files(folder)
+    # Where the histories are files, a client is needed for its codec only.
+    client = await connected(address, namespace, lazy=not query) if query or own_client() else None
+    histories = _live(client, query) if client and query else _files(folder)
     count = failed = 0
     async for history in histories:
         count += 1
         try:
-            await run(history, workflows)
-            print(f"✓ {history.workflow_id}")
+            await run(history, workflows, client=client)
+            say(f"✓ {history.workflow_id}")
         except ReplayFailed as failure:
             failed += 1
-            print(f"✗ {failure}")
+            print(f"✗ {safe_lines(str(failure))}")
     if not count:
         raise CounteractError(f"no histories in {folder}: record some with `counteract record`")
     print(f"{count - failed} of {count} replay")
@@ -63,7 +67,6 @@ async def _files(folder: Path) -> AsyncIterator[WorkflowHistory]:
         yield history
 
 
-async def _live(query: str, address: str | None, namespace: str | None) -> AsyncIterator[WorkflowHistory]:
-    client = await connected(address, namespace)
+async def _live(client: Client, query: str) -> AsyncIterator[WorkflowHistory]:
     async for execution in client.list_workflows(query):
         yield await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()

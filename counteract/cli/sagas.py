@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from counteract.cli.close import close_
 from counteract.cli.recover import recover
-from counteract.cli.temporal import Address, Namespace, Query, connected, told
+from counteract.cli.resume import resume
+from counteract.cli.showing import safe, say, say_document, say_table
+from counteract.cli.temporal import ANSWER_LIMIT, Address, Namespace, Query, WorkflowId, connected, report_of, told
 from counteract.cli.troubles import failing_steps, raise_if_code_fails
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
-    from counteract.saga import SagaReport
+    from counteract.saga.report import StepReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
 
+app.command("close")(close_)
 app.command()(recover)
+app.command()(resume)
 
-WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document per saga instead of a table.")]
-ANSWER_LIMIT = timedelta(seconds=10)
+
+
+COLUMNS = ("workflow_id", "saga", "status", "step", "started", "workflow_status")
 
 
 class Decision(StrEnum):
@@ -64,13 +69,7 @@ def show(workflow_id: WorkflowId, as_json: Json = False, address: Address = None
 @app.command()
 def pause(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
     """Let a saga begin no further step. What is in flight goes on; an undo is not held up."""
-    asyncio.run(_signal(workflow_id, "pause", address, namespace))
-
-
-@app.command()
-def resume(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
-    """Let a paused saga go on."""
-    asyncio.run(_signal(workflow_id, "resume", address, namespace))
+    asyncio.run(_pause(workflow_id, address, namespace))
 
 
 @app.command()
@@ -100,30 +99,27 @@ def resolve(
 
 
 async def _list(query: str, limit: int, as_json: bool, address: str | None, namespace: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     client = await connected(address, namespace)
-    table = Table("workflow", "saga", "status", "step", "started", "workflow status")
     async with told():
         found = [each async for each in client.list_workflows(query, limit=limit)]
         # As many requests as sagas are listed: not all at once.
         turns = asyncio.Semaphore(10)
         steps = await asyncio.gather(*(_step(client, each, turns) for each in found))
-        for each, step in zip(found, steps, strict=True):
-            row = {
-                "workflow_id": each.id,
-                "saga": each.workflow_type,
-                "status": str(each.search_attributes["SagaStatus"][0]),
-                "step": step,
-                "started": f"{each.start_time:%Y-%m-%d %H:%M:%S}",
-                "workflow_status": each.status.name.lower() if each.status else "",
-            }
-            table.add_row(*row.values())
-            if as_json:
-                print(json.dumps(row))
-    if not as_json:
-        Console(soft_wrap=True).print(table if table.row_count else "No saga matches.")
+    rows = [_row(each, step) for each, step in zip(found, steps, strict=True)]
+    if as_json:
+        for row in rows:
+            say_document(row)
+    elif rows:
+        say_table([name.replace("_", " ") for name in COLUMNS], [tuple(row.values()) for row in rows])
+    else:
+        say("No saga matches.")
+
+
+def _row(saga: WorkflowExecution, step: str) -> dict[str, str]:
+    status = str(saga.search_attributes["SagaStatus"][0])
+    ended = saga.status.name.lower() if saga.status else ""
+    values = saga.id, saga.workflow_type, status, step, f"{saga.start_time:%Y-%m-%d %H:%M:%S}", ended
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 async def _step(client: Client, saga: WorkflowExecution, turns: asyncio.Semaphore) -> str:
@@ -137,42 +133,32 @@ async def _step(client: Client, saga: WorkflowExecution, turns: asyncio.Semaphor
 
 
 async def _show(workflow_id: str, as_json: bool, address: str | None, namespace: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     handle = await _handle(workflow_id, address, namespace)
     async with told():
         description = await handle.describe()
         await raise_if_code_fails(handle, description)
-    report = await _report(handle, description.task_queue)
+    report = await report_of(handle, description.task_queue)
     if as_json:
-        print(report.model_dump_json())
+        print(safe(report.model_dump_json()))
         return
-    console, table = Console(soft_wrap=True), Table("step", "kind", "outcome", "undo", "")
-    for step in report.steps:
-        table.add_row(step.step, step.kind, step.outcome or "in flight", step.undo or "", "stuck" if step.stuck else "")
-    console.print(f"{workflow_id}: {report.status}{' (paused)' if report.paused else ''}", table)
+    say(f"{workflow_id}: {report.status}{' (paused)' if report.paused else ''}")
+    rows = [(*_words(step), "stuck" if step.stuck else "") for step in report.steps]
+    say_table(("step", "kind", "outcome", "undo", ""), rows)
     if report.cause:
-        console.print(f"Cause: {report.cause}")
+        say(f"Cause: {report.cause}")
     for trouble in failing_steps(description):
-        console.print(trouble, markup=False)
+        say(trouble)
 
 
-async def _report(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
-    from counteract.saga import SagaReport
-
-    async with told(task_queue):
-        report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
-    if report is None:
-        raise CounteractError(f"the saga {handle.id} has not begun")
-    return report
+def _words(step: StepReport) -> tuple[str, str, str, str]:
+    return step.step, step.kind, step.outcome or "in flight", step.undo or ""
 
 
-async def _signal(workflow_id: str, signal: str, address: str | None, namespace: str | None) -> None:
+async def _pause(workflow_id: str, address: str | None, namespace: str | None) -> None:
     handle = await _handle(workflow_id, address, namespace)
     async with told():
-        await handle.signal(signal)
-    print(f"{workflow_id}: {signal} sent")
+        await handle.signal("pause")
+    say(f"{workflow_id}: pause sent")
 
 
 async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, namespace: str | None) -> None:
@@ -181,7 +167,7 @@ async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, 
     handle = await _handle(workflow_id, address, namespace)
     async with told():
         await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
-    print(f"{workflow_id}: {said['step']} will be {BECOMES[said['decision']]}")
+    say(f"{workflow_id}: {said['step']} will be {BECOMES[said['decision']]}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:

@@ -13,6 +13,7 @@ import typer
 from counteract.cli.application import Modules, deciders, event_classes
 from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
+from counteract.cli.showing import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,7 +87,8 @@ def verify(
     """
     findings = Findings(most)
     seconds = asyncio.run(_verify(database_url, _expected(modules, folder), findings))
-    print(findings.as_json(seconds) if as_json else "\n".join(findings.lines(seconds)))
+    for line in [findings.as_json(seconds)] if as_json else findings.lines(seconds):
+        say(line)
     if findings.counts:
         raise typer.Exit(1)
 

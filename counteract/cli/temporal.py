@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from counteract.cli.application import imported, named_modules
+from counteract.cli.client import own_client, unreachable
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import Client
+    from temporalio.client import Client, WorkflowHandle
+
+    from counteract.saga import SagaReport
 
 Address = Annotated[
     str | None, typer.Option(help="Host and port of the Temporal server; by default TEMPORAL_ADDRESS or the profile's.")
 ]
 Namespace = Annotated[str | None, typer.Option(help="By default TEMPORAL_NAMESPACE or the profile's.")]
+WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID")]
 Query = Annotated[str | None, typer.Option(help="A list filter, such as \"SagaStatus = 'COMPENSATED'\".")]
 Sagas = Annotated[
     list[str] | None,
@@ -26,32 +31,40 @@ Sagas = Annotated[
     ),
 ]
 
+_UNKNOWN_ENCODING = "Unknown payload encoding"
+"""What the SDK's KeyError says, which has no type of its own."""
+ANSWER_LIMIT = timedelta(seconds=10)
 
-class TemporalUnreachable(CounteractError):
-    """The Temporal server does not answer: start it, or correct the address."""
 
+async def connected(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
+    """The application's own client, or else one by Temporal's own environment configuration, with the engine's plugin.
 
-async def connected(address: str | None, namespace: str | None) -> Client:
-    """A client by Temporal's own environment configuration, with the engine's plugin."""
+    `lazy`: no server will be asked, so none need answer. Raises TemporalUnreachable, and ConfigurationError.
+    """
     from temporalio.client import Client
-    from temporalio.envconfig import ClientConfig
     from temporalio.service import RPCError
 
     from counteract.plugin import CounteractPlugin
 
-    given = {"target_host": address, "namespace": namespace}
-    config: dict[str, Any] = {
-        "target_host": "localhost:7233",
-        **ClientConfig.load_client_connect_config(),
-        **{name: value for name, value in given.items() if value},
-    }
+    config = _config(address, namespace) | ({"lazy": True} if lazy else {})
+    if own := own_client():
+        return await own.connect(config)
     try:
         return await Client.connect(**config, plugins=[CounteractPlugin()])
     except (RuntimeError, RPCError) as error:
-        target = config["target_host"]
-        raise TemporalUnreachable(
-            f"no Temporal server answers at {target}: give --address or set TEMPORAL_ADDRESS"
-        ) from error
+        raise unreachable(config) from error
+
+
+def _config(address: str | None, namespace: str | None) -> dict[str, Any]:
+    from temporalio.envconfig import ClientConfig
+
+    given = {"target_host": address, "namespace": namespace}
+    return {
+        "target_host": "localhost:7233",
+        "namespace": "default",
+        **ClientConfig.load_client_connect_config(),
+        **{name: value for name, value in given.items() if value},
+    }
 
 
 @asynccontextmanager
@@ -66,11 +79,40 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
         raise CounteractError(f"refused: {getattr(error.cause, 'message', error.cause)}") from error
     except WorkflowQueryFailedError as error:
         raise CounteractError(f"the workflow does not answer as a saga does: {error.message}") from error
+    except KeyError as error:
+        if _UNKNOWN_ENCODING not in str(error):
+            raise
+        raise CounteractError(
+            f"{error.args[0]}: the payloads are encoded, and the commands are given the codec by the application's own "
+            'client: set `[tool.counteract] client = "module:function"` in pyproject.toml'
+        ) from error
     except RPCError as error:
         silent = error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
         queue = f"the task queue {task_queue!r}" if task_queue else "its task queue"
         hint = f"no worker answered: is one running for {queue}?" if silent else error.message
         raise CounteractError(hint) from error
+
+
+async def report_of(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
+    """What the saga says of itself, whether it is open or not. Raises CounteractError where no worker answers for it."""
+    from temporalio.client import WorkflowQueryFailedError
+    from temporalio.service import RPCError
+
+    from counteract.saga import SagaReport
+
+    async with told(task_queue):
+        try:
+            report: SagaReport | None = await handle.query("report", result_type=SagaReport, rpc_timeout=ANSWER_LIMIT)
+        except (RPCError, WorkflowQueryFailedError, KeyError):
+            raise
+        except Exception as error:
+            raise CounteractError(
+                f"the report of {handle.id} cannot be read ({type(error).__name__}: {error}): "
+                "is the codec of [tool.counteract] client the one that its worker has?"
+            ) from error
+    if report is None:
+        raise CounteractError(f"the saga {handle.id} has not begun: wait for it, or start its worker")
+    return report
 
 
 async def matching(client: Client, query: str) -> AsyncIterator[str]:

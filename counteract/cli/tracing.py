@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counteract.cli.showing import AsJson, document, is_for_programs
+from counteract.cli.showing import AsJson, document, is_for_programs, safe, say_document, say_whole
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
     from counteract.store import StoredEvent
 
 _COMMANDS = """
-    select command_id, step, activity_type, status, undoes, coalesce(started_at, recorded_at)
-    from commands where saga_id = %s order by recorded_at, command_id
+    select c.command_id, c.step, c.activity_type, c.status, c.undoes, coalesce(c.started_at, c.recorded_at),
+           c.activity_type = 'Settle' || original.activity_type, c.result -> 'happened'
+    from commands c left join commands original on original.command_id = c.undoes
+    where c.saga_id = %s order by c.recorded_at, c.command_id
 """
 _MOST = 100_000
 
@@ -57,15 +58,15 @@ def trace(
         raise CounteractError(f"nothing is known of {correlation_id!r}: neither a command nor an event has it")
     if is_for_programs(as_json):
         for depth, node in (step for root in roots for step in root.walk()):
-            print(json.dumps({"depth": depth, "id": node.id, "cause": node.cause, **node.facts}, ensure_ascii=False))
+            say_document({"depth": depth, "id": node.id, "cause": node.cause, **node.facts})
         return
-    from rich.console import Console
+    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(correlation_id, highlight=False)
+    tree = Tree(Text(safe(correlation_id)), highlight=False)
     for root in roots:
         _grow(tree, root)
-    Console(soft_wrap=True, highlight=False).print(tree)
+    say_whole(tree)
 
 
 async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
@@ -94,10 +95,19 @@ def story(nodes: Sequence[Node]) -> Sequence[Node]:
 
 
 def _command(row: Sequence[Any]) -> Node:
-    command_id, step, activity, status, undoes, time = row
-    title = f"{activity} [{status}]" if undoes is None else f"undone by {activity} [{status}]"
+    command_id, step, activity, status, undoes, time, is_settlement, happened = row
+    title = f"{_what(undoes is not None, is_settlement, happened)}{activity} [{status}]"
     facts = {"kind": "command", "step": step, "activity": activity, "status": status, "time": time.isoformat()}
     return Node(str(command_id), str(undoes) if undoes else None, time, title, facts)
+
+
+def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | None) -> str:
+    """What the command does to the one above it. A settlement undoes nothing: it says what became of a pivot."""
+    if not concerns_another:
+        return ""
+    if not is_settlement:
+        return "undone by "
+    return "settled by " if happened is None else f"settled as {'happened' if happened else 'never happened'} by "
 
 
 def _event(event: StoredEvent) -> Node:
@@ -111,6 +121,6 @@ def _event(event: StoredEvent) -> Node:
 def _grow(tree: Tree, node: Node) -> None:
     from rich.text import Text
 
-    branch = tree.add(Text(node.title))
+    branch = tree.add(Text(safe(node.title)))
     for child in node.children:
         _grow(branch, child)

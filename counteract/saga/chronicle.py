@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 from counteract.lifecycle import (
     RECORD_LIFECYCLE,
@@ -26,6 +27,9 @@ from counteract.lifecycle import (
     SagaStarted,
 )
 from counteract.saga.dispatching import Dispatcher
+
+# Workers of earlier releases answered a position, or nothing. Made once: for each saga it would cost what a step costs.
+_ANSWER: TypeAdapter[Opened | Ended | int | None] = TypeAdapter(Opened | Ended | int | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Chronicle:
         self, name: str, event_name: str, kind: type[LifecycleEvent], fields: dict[str, Any], **about: Any
     ) -> Opened | Ended | int | None:
         event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
-        answer: Opened | Ended | int | None = await workflow.execute_local_activity(
+        answer: RawValue = await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(
                 event_id=self._dispatcher.id_of(event_name),
@@ -77,12 +81,11 @@ class Chronicle:
                 data=event.model_dump(mode="json"),
                 **about,
             ),
-            # Workers of earlier releases answered a position, or nothing.
-            result_type=Opened | Ended | int | None,  # type: ignore[arg-type]
+            result_type=RawValue,
             start_to_close_timeout=timedelta(seconds=10),
             activity_id=name,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10)
             ),
         )
-        return answer
+        return _ANSWER.validate_json(answer.payload.data) if answer.payload.data else None

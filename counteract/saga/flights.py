@@ -141,6 +141,8 @@ class Flights:
         self.ledger.again(step, corrected(step, decision))
 
     async def _may_go_on(self) -> None:
+        if self.body is None and IN_HANDLER.get():
+            raise SagaClosed("the saga has not begun")
         if self.body is None:
             raise SagaMisuse("open the saga first: `async with self.saga() as saga:`, and its steps inside")
         if self.course.is_closing and not IN_HANDLER.get():

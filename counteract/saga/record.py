@@ -11,10 +11,11 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.errors import SagaReset, SagaTurnedBack
+from counteract.errors import SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
     FIND_STEPS,
@@ -257,11 +258,17 @@ class Record:
         return {step.key: step for step in found}
 
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
-        kind = command_type(step.command_type, step.service)
+        try:
+            kind = command_type(step.command_type, step.service)
+        except LookupError as unknown:
+            raise UnreadableCommand(f"{step.key} cannot be undone: {unknown}") from None
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
         stored: dict[str, Any] = await workflow.execute_local_activity(
             FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
         )
-        return kind.model_validate(stored)
+        try:
+            return kind.model_validate(stored)
+        except ValidationError:
+            raise UnreadableCommand(f"{step.key} cannot be undone: it does not fit {kind.__name__} any more") from None

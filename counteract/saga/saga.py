@@ -208,6 +208,11 @@ class Saga:
         return (self._flights.body is not None or self._course.is_closing) and not self._course.is_over
 
     @property
+    def stands(self) -> bool:
+        """It has completed, on record: whatever its workflow does yet, nothing of it is undone."""
+        return self._course.is_over and self._course.is_completed and self._record.is_kept
+
+    @property
     def course(self) -> Course:
         return self._course
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from counteract.testing.exploration import Exploration, ExplorationFailed, Explored, explore
-from counteract.testing.histories import UnreadableHistory, read, record, recorded
+from counteract.testing.histories import RecordedHistory, UnreadableHistory, read, record, recorded
 from counteract.testing.memory import InMemoryEventStore
 from counteract.testing.replay import ReplayFailed, replay
 
@@ -17,6 +17,7 @@ __all__ = [
     "ExplorationFailed",
     "Explored",
     "InMemoryEventStore",
+    "RecordedHistory",
     "ReplayFailed",
     "StoreContract",
     "UnreadableHistory",

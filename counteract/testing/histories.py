@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,21 @@ class UnreadableHistory(CounteractError):
     """A file is no recorded history: record it anew."""
 
 
-async def record(client: Client, workflow_id: str, file: Path) -> WorkflowHistory:
-    """Write the history of the workflow's latest run to `file`, and return it."""
+@dataclass(frozen=True)
+class RecordedHistory(WorkflowHistory):
+    """A history with the client by which it came, which can read it."""
+
+    client: Client = field(repr=False, compare=False)
+
+
+async def record(client: Client, workflow_id: str, file: Path) -> RecordedHistory:
+    """Write the history of the workflow's latest run to `file`, and return it.
+
+    What a codec encoded stays so in the file, which may be shared; to replay it, `replay` needs that codec again.
+    """
     history = await client.get_workflow_handle(workflow_id).fetch_history()
     _write(history, file)
-    return history
+    return RecordedHistory(history.workflow_id, history.events, client)
 
 
 def recorded(folder: Path) -> Iterator[tuple[Path, WorkflowHistory]]:

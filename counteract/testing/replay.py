@@ -1,36 +1,39 @@
 """Replays histories against today's code, and compares what every activity would be sent.
 
 Temporal's own replayer compares the order and the types of what a workflow does, but not the arguments: a saga that
-would now charge another amount replays without a complaint there.
+would now charge another amount replays without a complaint there. The arguments of local activities are in no history.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowHistory
+from temporalio import workflow
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import (
     Interceptor,
+    Plugin,
     Replayer,
     StartActivityInput,
+    StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from temporalio.workflow import ActivityHandle
+from temporalio.workflow import ActivityHandle, Info
 
 from counteract.errors import CounteractError
 from counteract.plugin import CounteractPlugin
 from counteract.saga.converter import data_converter
-
-Sent = dict[str, list[tuple[str, list[Any]]]]
-"""Activity types and arguments (as JSON values) by activity id, in the order in which they were scheduled."""
+from counteract.testing.histories import RecordedHistory
+from counteract.testing.sent import Sent, plain, recorded_locally, sent_by
+from counteract.testing.unordered import changes, with_sets
 
 
 class ReplayFailed(CounteractError):
@@ -42,33 +45,58 @@ class ReplayFailed(CounteractError):
         self.differences = tuple(differences)
 
 
-async def replay(history: WorkflowHistory, workflows: Sequence[type]) -> None:
-    """Run one recorded history through today's code. Raises ReplayFailed."""
-    watch = _Watch()
-    replayer = Replayer(workflows=workflows, plugins=[CounteractPlugin()], interceptors=[watch])
+async def replay(history: WorkflowHistory, workflows: Sequence[type], *, client: Client | None = None) -> None:
+    """Run one recorded history through today's code. Raises ReplayFailed, and UnreadableHistory.
+
+    `client` is the application's own, whose converter, codec, plugins and interceptors are used; it need not be
+    connected (`lazy=True`). A history that `record` returned is replayed with the client that it came by.
+    """
+    if client is None and isinstance(history, RecordedHistory):
+        client = history.client
+    before = await sent_by(history, client)
+    watch = _Watch(_run_of(history))
+    replayer = Replayer(
+        workflows=workflows,
+        namespace=client.namespace if client else "default",
+        data_converter=client.data_converter if client else data_converter,
+        plugins=_plugins(client),
+        interceptors=[*_interceptors(client), watch],
+    )
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
-    before = _recorded(history)
     differences = list(_differences(before, watch.sent))
     if result.replay_failure is not None:
-        differences += [*_other_step(list(before), list(watch.sent)), str(result.replay_failure)]
+        differences += _other_step(list(before), list(watch.sent))
+        differences += _other_step(recorded_locally(history), watch.sent_locally)
+        differences.append(str(result.replay_failure))
     if differences:
         raise ReplayFailed(history.workflow_id, differences)
 
 
 @dataclass(frozen=True, slots=True)
 class _Watch(Interceptor):
-    """Notes what the workflow would send."""
+    """Notes what the workflow would send. `run_id` is the run's, where the replayer would not know it."""
 
+    run_id: str | None
     sent: Sent = field(default_factory=lambda: defaultdict(list))
+    sent_locally: list[str] = field(default_factory=list)
 
     def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
-        sent = self.sent
+        watch = self
 
         class Outbound(WorkflowOutboundInterceptor):
+            def info(self) -> Info:
+                info = self.next.info()
+                return dataclasses.replace(info, run_id=watch.run_id) if watch.run_id else info
+
             def start_activity(self, call: StartActivityInput) -> ActivityHandle[Any]:
-                payloads = data_converter.payload_converter.to_payloads(call.args)
-                sent[call.activity_id or ""].append((call.activity, [_json(each.data) for each in payloads]))
+                payloads = workflow.payload_converter().to_payloads(call.args)
+                arguments = [with_sets(value, plain(each)) for value, each in zip(call.args, payloads, strict=True)]
+                watch.sent[call.activity_id or call.activity].append((call.activity, arguments))
                 return self.next.start_activity(call)
+
+            def start_local_activity(self, call: StartLocalActivityInput) -> ActivityHandle[Any]:
+                watch.sent_locally.append(call.activity_id or call.activity)
+                return self.next.start_local_activity(call)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
@@ -77,14 +105,25 @@ class _Watch(Interceptor):
         return Inbound
 
 
-def _recorded(history: WorkflowHistory) -> Sent:
-    sent: Sent = defaultdict(list)
-    for event in history.events:
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            scheduled = event.activity_task_scheduled_event_attributes
-            arguments = [_json(each.data) for each in scheduled.input.payloads]
-            sent[scheduled.activity_id].append((scheduled.activity_type.name, arguments))
-    return sent
+def _run_of(history: WorkflowHistory) -> str | None:
+    """The id of a run that a reset began: the replayer gives the id of the run that was reset in its place.
+
+    A saga that was reset looks up what became of its steps, and knows that it was by these two ids.
+    """
+    cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    failed = (each.workflow_task_failed_event_attributes for each in history.events)
+    return next((each.new_run_id for each in [*failed][::-1] if each.cause == cause), None)
+
+
+def _plugins(client: Client | None) -> list[Plugin]:
+    """As a worker takes them from its client."""
+    configured: Sequence[object] = client.config()["plugins"] if client else ()
+    found = [each for each in configured if isinstance(each, Plugin)]
+    return found if any(isinstance(each, CounteractPlugin) for each in found) else [*found, CounteractPlugin()]
+
+
+def _interceptors(client: Client | None) -> list[Interceptor]:
+    return [each for each in client.config()["interceptors"] if isinstance(each, Interceptor)] if client else []
 
 
 def _differences(before: Sent, now: Sent) -> Iterator[str]:
@@ -92,7 +131,7 @@ def _differences(before: Sent, now: Sent) -> Iterator[str]:
     for step, calls in before.items():
         for (activity, arguments), (activity_now, arguments_now) in zip(calls, now.get(step, []), strict=False):
             if activity == activity_now:
-                yield from _changes(step, arguments, arguments_now)
+                yield from changes(step, arguments, arguments_now)
 
 
 def _other_step(before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
@@ -106,18 +145,3 @@ def _other_step(before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
             yield f"{old} was begun when recorded, where now {new} would be"
         if old != new:
             return
-
-
-def _changes(where: str, before: Any, now: Any) -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted(before.keys() | now.keys()):
-            yield from _changes(f"{where}.{name}", before.get(name), now.get(name))
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for n, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _changes(f"{where}[{n}]", old, new)
-    elif before != now:
-        yield f"{where} was {json.dumps(before)} when recorded, and would now be {json.dumps(now)}"
-
-
-def _json(data: bytes) -> Any:
-    return json.loads(data) if data else None

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from counteract.dev.process import GuardedProcess, Launch
 from counteract.store import ANY, PostgresEventStore
 from tests.commands import counteract
 from tests.travel.bank import Deposited, accounts
+from tests.travel.outings import OutingRequest, Purchase
 from tests.travel.world import World
 
 pytestmark = pytest.mark.integration
@@ -181,6 +183,26 @@ async def test_the_story_of_a_saga_is_a_tree_of_causes(world: World, app_url: st
     drawn = await events("trace", trip, "--table", database_url=app_url)
     assert drawn.stdout.splitlines()[0] == trip
     assert "undone by" in drawn.stdout
+
+
+@pytest.mark.parametrize(("charged", "what"), [(True, "happened"), (False, "never happened")])
+async def test_a_pivot_whose_answer_was_lost_is_settled_and_not_undone(
+    world: World, app_url: str, *, charged: bool, what: str
+) -> None:
+    trip = f"trip-{uuid4().hex[:8]}"
+    world.company.loses_answers = charged
+    world.post.loses_orders |= set() if charged else {"Capture"}
+    handle = await world.client.start_workflow(
+        Purchase.run, OutingRequest(account="ann", trip=trip, amount=60), id=trip, task_queue=world.queue
+    )
+    with suppress(WorkflowFailureError):
+        await handle.result()
+
+    drawn = await events("trace", trip, "--table", database_url=app_url)
+
+    assert max(map(len, drawn.stdout.splitlines())) > 80, "nothing is cut where there is no terminal"
+    assert f"settled as {what} by SettleCapture [done]" in drawn.stdout
+    assert ("undone by" in drawn.stdout) is not charged
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ import asyncio
 import json
 import re
 import subprocess
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowFailureError
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.worker import Worker
 
 from counteract.dev import EmbeddedTemporal
+from counteract.plugin import CounteractPlugin
 from tests.commands import counteract
 from tests.travel.agency import Agency, fail, refuse, succeed
 from tests.travel.following import SAGAS
@@ -107,6 +111,50 @@ async def until_shown(temporal: EmbeddedTemporal, trip: str, pattern: str) -> No
             shown = await sagas(temporal, "show", trip)
             if re.search(pattern, shown.stdout + shown.stderr, re.MULTILINE):
                 return
+
+
+async def test_a_cause_that_looks_like_markup_or_steers_the_terminal_is_shown_as_it_is(
+    agency: Agency, temporal: EmbeddedTemporal
+) -> None:
+    trip = f"trip-{'0123456789' * 9}-{uuid4().hex[:12]}"
+    agency.script(trip, "ChargeCard", refuse("[/] no\x1b[2J\nmoney [red]"))
+    with pytest.raises(WorkflowFailureError):
+        await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
+
+    shown = await sagas(temporal, "show", trip)
+
+    assert "\nCause: [/] no\\u001b[2J\\u000amoney [red]" in shown.stdout
+    async with asyncio.timeout(15):
+        while trip not in (await sagas(temporal, "list", "--query", f"WorkflowId = '{trip}'")).stdout:
+            pass  # the server's list is behind by a moment
+
+
+async def test_a_round_of_recovery_says_what_it_left_and_why(temporal: EmbeddedTemporal) -> None:
+    queue = f"rounds-{uuid4().hex[:8]}"
+    client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
+    async with Worker(client, task_queue=queue, workflows=[RecoveryRound]):
+        done = await sagas(temporal, "recover", "--task-queue", queue)
+
+    assert done.stdout.splitlines() == [
+        "recovering order-1",
+        "recovering order-2",
+        "left order-3: its worker knows no command ReserveStock",
+        "3 lost sagas found, 1 of them left",
+    ]
+
+
+@workflow.defn(name="RecoverSagas", sandboxed=False)
+class RecoveryRound:
+    """What a round may answer: objects, or as workers of an earlier release did, ids."""
+
+    @workflow.run
+    async def run(self, include_forgotten: bool) -> list[Any]:
+        why = "its worker knows no command ReserveStock"
+        return [
+            "order-1",
+            {"saga_id": "order-2", "run_id": "2", "what": "recovering", "why": ""},
+            {"saga_id": "order-3", "run_id": "3", "what": "left", "why": why},
+        ]
 
 
 @pytest.mark.parametrize("command", ["show", "pause", "resume"])

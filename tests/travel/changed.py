@@ -9,6 +9,7 @@ from temporalio import workflow
 
 from counteract.saga import SagaWorkflow
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
+from tests.travel.outings import Outing, OutingRequest
 from tests.travel.trips import TripRequest
 
 
@@ -141,3 +142,12 @@ class Nap(SagaWorkflow):
             await saga.execute(BookHotel(trip=request.trip))
             await saga.execute(ChargeCard(trip=request.trip))
             await saga.execute(SendTickets(trip=request.trip))
+
+
+@workflow.defn(name="Outing")
+class CheapOuting(Outing):
+    """As a careless change would leave it: it sets less money aside."""
+
+    @workflow.run
+    async def run(self, request: OutingRequest) -> list[str]:
+        return await super().run(request.model_copy(update={"amount": request.amount - 1}))

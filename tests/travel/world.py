@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,18 +22,19 @@ from counteract.lifecycle import sagas
 from counteract.participants import Lifecycle, Participants
 from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
-from tests.travel import bank
+from tests.travel import bank, sealed
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
 from tests.travel.holidays import Holiday
 from tests.travel.outings import CardOuting, Errand, HurriedOuting, Outing, OutingRequest, Purchase
 
 
 class Post(Interceptor):
-    """Between the server and the bank: it loses orders before they are carried out, or their answers afterwards."""
+    """Between the server and the bank: it loses orders before they are carried out or delays them, or loses their answers."""
 
     def __init__(self) -> None:
         self.loses_orders: set[str] = set()
         self.loses_answers: set[str] = set()
+        self.delays: set[str] = set()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         post = self
@@ -42,6 +44,8 @@ class Post(Interceptor):
                 name = activity.info().activity_type
                 if name in post.loses_orders:
                     raise ApplicationError("the order was lost", non_retryable=True)
+                if name in post.delays:
+                    raise ApplicationError("no post today", next_retry_delay=timedelta(seconds=0.2))
                 result = await super().execute_activity(input)
                 if name in post.loses_answers:
                     raise ApplicationError("the answer was lost", non_retryable=True)
@@ -71,12 +75,13 @@ class World:
         return [each.event_type for each in await self.store.read_stream(sagas.stream(trip))]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[World]:
+@asynccontextmanager
+async def open_world(database_url: str, connect: Callable[[Lifecycle], Awaitable[Client]]) -> AsyncIterator[World]:
+    """With workers of the client that `connect` makes."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore.open(database_url))
         await store.append(accounts.stream("ann"), [Deposited(amount=100)], expect=ANY)
-        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
+        client = await connect(Lifecycle(store))
         company, post, queue = CardCompany(), Post(), f"outings-{uuid4().hex[:8]}"
         # Long polls end with their worker: a short grace keeps the next test from waiting for this one's.
         workers = [
@@ -88,6 +93,22 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
         for worker in workers:
             await stack.enter_async_context(worker)
         yield World(client, store, company, queue, post)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[World]:
+    async def connect(lifecycle: Lifecycle) -> Client:
+        return await Client.connect(temporal.address, plugins=[CounteractPlugin(lifecycle)])
+
+    async with open_world(database_url, connect) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sealed_world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[World]:
+    """The same, where the server cannot read a payload. Not beside `world`: their workers would take each other's tasks."""
+    async with open_world(database_url, partial(sealed.connect, target_host=temporal.address)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,0 +1,134 @@
+"""`counteract sagas resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from counteract.cli.showing import say
+from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, report_of, told
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+
+    from counteract.saga import SagaReport
+
+_NEW = "start a new saga, under an id of its own, if it is still wanted"
+
+
+class NothingToResume(CounteractError):
+    """The saga is not one that can go forward: what there is to do instead stands in the message."""
+
+
+def resume(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
+    """Let a saga go forward: a paused one, or one that ended past its pivot before it was done.
+
+    That is one whose workflow was terminated or timed out there, or whose own code failed there and is corrected now. Its
+    last run is reset to its last decision; signals that came later reach it again.
+    """
+    asyncio.run(_resume(workflow_id, address, namespace))
+
+
+async def _resume(workflow_id: str, address: str | None, namespace: str | None) -> None:
+    from temporalio.client import WorkflowExecutionStatus
+
+    client = await connected(address, namespace)
+    handle = client.get_workflow_handle(workflow_id)
+    async with told():
+        description = await handle.describe()
+        if description.status is WorkflowExecutionStatus.RUNNING:
+            await handle.signal("resume")
+            say(f"{workflow_id} is still running: it goes on now, if it was paused")
+            return
+        if description.status is WorkflowExecutionStatus.COMPLETED:
+            raise _completed(workflow_id)
+        await _check_recovery(client, description)
+    _check(workflow_id, await report_of(handle, description.task_queue))
+    async with told():
+        run_id = await _reset(client, description)
+    say(f"{workflow_id} goes forward again, in the run {run_id}")
+
+
+def _check(workflow_id: str, report: SagaReport) -> None:
+    """A pivot that nobody has heard of yet may have happened: the saga asks for it under its own id, and is told."""
+    from counteract.messages import CommandKind, Outcome
+    from counteract.saga import SagaStatus
+
+    if report.status is SagaStatus.COMPLETED:
+        raise _completed(workflow_id)
+    if report.status is SagaStatus.COMPENSATED:
+        raise NothingToResume(f"{workflow_id} was undone: {_NEW}")
+    pivots = [step for step in report.steps if step.kind is CommandKind.PIVOT]
+    if all(step.outcome is Outcome.NOT_APPLIED for step in pivots):
+        raise NothingToResume(
+            f"{workflow_id} ended before its pivot: `counteract sagas recover` undoes what it did; then {_NEW}"
+        )
+
+
+async def _check_recovery(client: Client, description: WorkflowExecutionDescription) -> None:
+    """One that succeeded has undone the saga; one that ended otherwise has found it past its pivot."""
+    from temporalio.client import WorkflowExecutionStatus
+
+    recovery = await _described(client.get_workflow_handle(_recovery_of(description)))
+    if recovery and recovery.status is WorkflowExecutionStatus.COMPLETED:
+        raise NothingToResume(f"{description.id} was undone by recovery: {_NEW}")
+    if recovery and recovery.status is WorkflowExecutionStatus.RUNNING:
+        raise NothingToResume(
+            f"{description.id} is being recovered: wait until `{recovery.id}` has ended, and ask again"
+        )
+
+
+def _recovery_of(description: WorkflowExecutionDescription) -> str:
+    return f"recover {description.id} {description.raw_info.first_run_id}"
+
+
+async def _described(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        return await handle.describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def _reset(client: Client, description: WorkflowExecutionDescription) -> str:
+    """The id of the new run."""
+    from temporalio.api.common.v1 import WorkflowExecution
+    from temporalio.api.enums.v1 import ResetReapplyExcludeType
+    from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+
+    execution = WorkflowExecution(workflow_id=description.id, run_id=description.run_id)
+    request = ResetWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=execution,
+        workflow_task_finish_event_id=await _last_decision(client, execution),
+        request_id=str(uuid4()),
+        # A person has just said that it is to go on.
+        reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST],
+        reason="counteract sagas resume",
+    )
+    return (await client.workflow_service.reset_workflow_execution(request)).run_id
+
+
+async def _last_decision(client: Client, execution: Any) -> int:
+    """The event with which its last workflow task was completed: there is one, for a pivot was sent."""
+    from temporalio.api.enums.v1 import EventType
+    from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+
+    request = GetWorkflowExecutionHistoryReverseRequest(namespace=client.namespace, execution=execution)
+    while True:
+        page = await client.workflow_service.get_workflow_execution_history_reverse(request)
+        for event in page.history.events:
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                return event.event_id
+        if not page.next_page_token:
+            raise NothingToResume(f"{execution.workflow_id} never began: {_NEW}")
+        request.next_page_token = page.next_page_token
+
+
+def _completed(workflow_id: str) -> NothingToResume:
+    return NothingToResume(f"{workflow_id} has completed: there is nothing left to do")
