@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from counteract.testing.exploration.encounter import Run
 from counteract.testing.exploration.evidence import End, end_of
 from counteract.testing.exploration.faults import Ending
 
+PATIENCE = 100
+"""Looks, before another round of recovery."""
 LOOK = 0.05
 """Seconds between two looks at what recovery has come to."""
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
@@ -35,7 +38,10 @@ async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -
             while run.afterwards:
                 await run.afterwards.pop(0)(run)
                 found, status = await _ended(run)
-            return await _recovered(run, store, queue) if status in _LOST and run.fault.recovered else found
+            if status not in _LOST or not run.fault.recovered:
+                return found
+            recovered = await _recovered(run, store, queue)
+            return await _resumed(run) if recovered.ending is Ending.REPORTED else recovered
     except TimeoutError:
         return End(Ending.HUNG)
 
@@ -63,19 +69,28 @@ async def _first_run_of(run: Run, run_id: str) -> str:
     return str(began.first_execution_run_id) if began.continued_execution_run_id else run_id
 
 
+async def _resumed(run: Run) -> End:
+    """Past the pivot there is only forward: as `counteract sagas resume` does it."""
+    run.resumed = True
+    await reset(run, 0)
+    return (await _ended(run))[0]
+
+
 async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
     """As the schedule does it, round after round: each is for all that are lost by then."""
     while True:
-        async with run.rounds:
-            if not (found := await _on_record(run, store)):
-                with suppress(WorkflowFailureError):
-                    await run.client.execute_workflow(
-                        RecoverSagas.run, False, id=f"explore-recovery-{uuid4().hex}", task_queue=queue
-                    )
-        for _ in range(40):
-            if found := found or await _on_record(run, store):
+        await run.rounds.after_now(functools.partial(_round, run, queue))
+        for _ in range(PATIENCE):
+            if found := await _on_record(run, store):
                 return found
             await asyncio.sleep(LOOK)
+
+
+async def _round(run: Run, queue: str) -> None:
+    with suppress(WorkflowFailureError):
+        await run.client.execute_workflow(
+            RecoverSagas.run, False, id=f"explore-recovery-{uuid4().hex}", task_queue=queue
+        )
 
 
 async def _on_record(run: Run, store: PostgresEventStore) -> End | None:

@@ -77,6 +77,22 @@ class People:
 
 
 @dataclass(slots=True)
+class Rounds:
+    """Rounds of recovery, one at a time: each is for all who have asked before it begins."""
+
+    _begun: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def after_now(self, begin: Callable[[], Awaitable[None]]) -> None:
+        """Return once a round is over that began after this was called."""
+        before = self._begun
+        async with self._lock:
+            if self._begun == before:
+                self._begun += 1
+                await begin()
+
+
+@dataclass(slots=True)
 class Run:
     """One saga under one fault."""
 
@@ -86,8 +102,7 @@ class Run:
     client: Client
     people: People
     recorder: Recorder
-    rounds: asyncio.Lock
-    """Held by the one round of recovery that there is at a time."""
+    rounds: Rounds
     commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
     flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -102,6 +117,8 @@ class Run:
     """By what each step that exploration had added was refused; empty for one that was not."""
     afterwards: list[Callable[[Run], Awaitable[None]]] = field(default_factory=list)
     """What is yet to be done to its workflow once that has ended."""
+    resumed: bool = False
+    """It was lost past its pivot, and goes on in a run of its own."""
     deadline: timedelta | None = None
     """As the saga declares it."""
     journal: list[Witnessed] = field(default_factory=list)

@@ -191,7 +191,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
             for event in history.events
         ),
         record=records[0][0] if records else None,
-        runs_again=run.fault.runs_again,
+        runs_again=run.fault.runs_again or run.resumed,
         decisions=tuple(run.decisions),
         task_failure=_task_failure(histories[-1]),
     )

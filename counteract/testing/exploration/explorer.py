@@ -27,7 +27,7 @@ from counteract.testing.exploration import aftermath
 from counteract.testing.exploration.adding import ExploredAddition
 from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
-from counteract.testing.exploration.encounter import People, Run
+from counteract.testing.exploration.encounter import People, Rounds, Run
 from counteract.testing.exploration.evidence import Evidence, Sent, gather, nothing_known
 from counteract.testing.exploration.faults import EITHER, Ending, Fault, Known
 from counteract.testing.exploration.judging import undone_steps, violations
@@ -71,7 +71,7 @@ class Explorer:
     people: People
     beside: Callable[[str], Any] | None
     limits: Limits
-    rounds: asyncio.Lock = field(default_factory=asyncio.Lock)
+    rounds: Rounds = field(default_factory=Rounds)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -188,9 +188,7 @@ class Explorer:
             violations=[*found, *await run.see_to_what_was_skipped()],
             seconds=time.monotonic() - started,
         )
-        # Past its pivot and without a workflow, the saga is a person's to finish.
-        asked = self.invariant is not None and explored.ending is not Ending.REPORTED
-        return await _with_invariant(explored, self.invariant) if asked and self.invariant else explored
+        return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
 
     async def _prepared(self, fault: Fault, *, name: str | None = None, shared: Run | None = None) -> Run:
         """`shared` is a run on whose aggregates it is to work."""

@@ -42,7 +42,7 @@ def told(evidence: Evidence, cause: str | None) -> Iterator[str]:
             yield from _compensated(event, evidence, cause)
         elif isinstance(event, SagaCompleted):
             yield from _completed(event, evidence)
-    if evidence.report is not None and evidence.ending not in (Ending.RECOVERED, Ending.REPORTED):
+    if evidence.report is not None and evidence.ending is not Ending.RECOVERED:
         yield from _reported(evidence.report, evidence)
     yield from _ended(evidence)
     yield from _shown(evidence)
@@ -91,7 +91,7 @@ def _stuck(evidence: Evidence) -> Iterator[str]:
 
 def _had_trouble(evidence: Evidence, step: str) -> bool:
     own = [each for each in evidence.sent if each.place.step == step]
-    return evidence.ending in (Ending.INCOMPLETE, Ending.REPORTED) or any(not each.succeeded for each in own)
+    return evidence.runs_again or evidence.ending is Ending.INCOMPLETE or any(not each.succeeded for each in own)
 
 
 def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) -> Iterator[str]:

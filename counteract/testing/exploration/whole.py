@@ -28,9 +28,9 @@ from counteract.testing.exploration.faults import (
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """What is done meanwhile takes its time."""
 RUN = timedelta(seconds=4)
-LOST_PAST_PIVOT = frozenset({Ending.REPORTED, Ending.COMPLETED})
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
-ANY_END = EITHER | RECOVERED | LOST_PAST_PIVOT | STOPPED
+EITHER_WAY = RECOVERED | WENT_ON
+ANY_END = EITHER | RECOVERED | STOPPED
 
 
 def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection) -> Iterator[Fault]:
@@ -59,8 +59,8 @@ def _run_again(decisions: int, turn: Injection) -> Iterator[Fault]:
 
 def _lost(step: Known) -> Iterator[Fault]:
     """Nobody undoes a workflow that is gone but recovery."""
-    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: RECOVERED | LOST_PAST_PIVOT}
-    may_end = ends.get(step.kind, LOST_PAST_PIVOT)
+    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: EITHER_WAY}
+    may_end = ends.get(step.kind, WENT_ON)
     place = Place(step.key)
     yield _fault(
         place, "terminated during", Injection(place, Layer.HANDLER, before(acts.terminate), timing=ROOMY), may_end
