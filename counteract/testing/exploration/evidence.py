@@ -324,7 +324,7 @@ def _task_failure(history: WorkflowHistory) -> str:
 
 
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
-    if ending in (Ending.HUNG, Ending.RECOVERED, Ending.REPORTED):
+    if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
     try:
         return await run.report()

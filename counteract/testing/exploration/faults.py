@@ -41,7 +41,7 @@ class Ending(StrEnum):
     RECOVERED = "recovered"
     """Its workflow was lost, and recovery has undone it."""
     REPORTED = "reported"
-    """Its workflow was lost past the pivot, and recovery has reported it as stuck."""
+    """Its workflow was lost past the pivot, and recovery has said so: it is yet to be resumed."""
     REFUSED = "refused to go on"
     """A further run has found that it was undone or overtaken meanwhile."""
     UNKNOWN = "unknown"

@@ -24,10 +24,8 @@ _TERMINAL = {
 _RECORDS = {
     Ending.COMPLETED: "completed",
     **dict.fromkeys((Ending.COMPENSATED, Ending.CANCELLED, Ending.RECOVERED, Ending.REFUSED), "compensated"),
-    **dict.fromkeys((Ending.INCOMPLETE, Ending.REPORTED), "past the pivot"),
+    Ending.INCOMPLETE: "past the pivot",
 }
-LOST = (Ending.RECOVERED, Ending.REPORTED)
-"""How runs end whose workflow says no more about itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def violations(
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
-    lost = evidence.ending in LOST
+    lost = evidence.ending is Ending.RECOVERED
     found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence)]
     found += [*_record(evidence), *([] if lost else _report(evidence))]
     found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
@@ -164,12 +162,10 @@ def _skipped(each: Effects) -> Iterator[str]:
 
 
 def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
-    went_forward = ending in (Ending.COMPLETED, Ending.REPORTED)
+    went_forward = ending is Ending.COMPLETED
     if each.kind is CommandKind.PIVOT:
         if each.applied and not went_forward:
             yield f"{each.step} took effect, and the saga did not go forward"
-        if not each.applied and ending is Ending.REPORTED:
-            yield f"the saga is reported as past its pivot, and {each.step} never took effect"
     elif each.kind is CommandKind.RETRIABLE:
         if not each.applied and ending is Ending.COMPLETED:
             yield f"the saga completed, and {each.step} never took effect"
@@ -246,8 +242,6 @@ def _past_the_pivot(evidence: Evidence) -> Iterator[str]:
 
 def _open(evidence: Evidence) -> Iterator[str]:
     left = skipped_steps(evidence)
-    if evidence.ending is Ending.REPORTED:
-        return
     for row in evidence.rows:
         if row.status == "started" and row.step not in left:
             yield f"{row.step} is left as started, without a conclusion"
