@@ -17,8 +17,9 @@ class Rejected(CounteractError):
 
         raise Rejected("out of stock", available=3)
 
-    `data` must be JSON-serialisable: it is stored with the command and shown in the workflow's history, so keep
-    personal data out of it.
+    `data` is stored with the command and shown in the workflow's history, so keep personal data out of it. The saga gets
+    it as JSON has it: a moment as ISO text, a set as a list, NaN as "NaN", and what JSON does not know as its `repr`.
+    Characters that cannot be stored (U+0000, half a surrogate pair) are replaced.
     """
 
     def __init__(self, reason: str, /, **data: Any) -> None:
@@ -40,6 +41,27 @@ class ConfigurationError(CounteractError):
         super().__init__(subject + ":" + "".join(f"\n  - {problem}" for problem in self.problems))
 
 
+class InvalidDeclaration(ConfigurationError, TypeError):
+    """A command, an event or an option is declared wrongly: correct the declaration. Lists everything wrong with it.
+
+    In a saga's code it is an ordinary failure: the saga turns back.
+    """
+
+
+class InvalidCommand(CounteractError):
+    """A command cannot be sent as it is: it cannot be stored, would come back as another, or its options contradict each
+    other. Correct what it was made of.
+
+    Raised before the step is armed, so nothing has happened. It is an ordinary failure: the saga may catch it, or turns
+    back. `problem` does not quote the value.
+    """
+
+    def __init__(self, command: str, problem: str) -> None:
+        super().__init__(f"{command} cannot be sent: {problem}")
+        self.command = command
+        self.problem = problem
+
+
 class SagaMisuse(CounteractError):
     """The saga's own code breaks a rule of sagas (such as a second pivot): deploy corrected code and it goes on.
 
@@ -50,7 +72,8 @@ class SagaMisuse(CounteractError):
 class StepFailed(CounteractError):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
-    Whether it is caught or not, the saga undoes the step before it ends or passes the pivot.
+    Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
+    type and not its text, which may hold anything: that is in the worker's log and in the workflow's history.
     """
 
     def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:
@@ -286,7 +309,6 @@ class UnreadableCommand(CounteractError):
 class RefusalInDoubt(CounteractError):
     """An external command was refused, but an earlier attempt at it may have taken effect: it is unknown whether it did."""
 
-    def __init__(self, reason: str, data: Mapping[str, Any]) -> None:
-        super().__init__(f"refused ({reason}), but an earlier attempt may have taken effect")
-        self.reason = reason
-        self.data = data
+    def __init__(self, refusal: Rejected) -> None:
+        super().__init__(f"refused ({refusal.reason}), but an earlier attempt may have taken effect")
+        self.refusal = refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from counteract.decider import Decider
 from counteract.messages import Event, Message
@@ -197,6 +197,8 @@ class LostStep(Message):
 
     key: str
     command_type: str
+    service: str | None = Field(default=None, exclude_if=lambda service: service is None)
+    """None: written by a release that did not say."""
     command: dict[str, object]
 
 

@@ -13,7 +13,11 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json, to_json
 
+from counteract.errors import InvalidDeclaration
+from counteract.options import Retry as Retry  # noqa: PLC0414 - part of what a command declares
+from counteract.options import limit_problems, limits, name_problems, service_problems, version_problems
 from counteract.personal import personal_fields
+from counteract.schemas import unreadable, write_sets_in_order
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -21,12 +25,39 @@ E = TypeVar("E", bound="Event")
 E_co = TypeVar("E_co", covariant=True, bound="Event")
 
 _NIL = UUID(int=0)
+_RETRY = Retry()
 
 
 class Message(BaseModel):
-    """Immutable, strict about unknown fields, and without NaN: what is sent is what is stored."""
+    """Immutable, strict about unknown fields, and without NaN: what is sent is what is stored.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Fields with an alias are read by it and by their own name.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
+    )
+
+    _declared: ClassVar[bool]
+
+    @classmethod
+    def __pydantic_on_complete__(cls) -> None:
+        super().__pydantic_on_complete__()
+        write_sets_in_order(cls)
+        if "_declared" in cls.__dict__:
+            # It named types that were not yet known when it was declared.
+            _refuse(cls, unreadable(cls.__pydantic_core_schema__))
+
+    @classmethod
+    def _declare(cls, problems: list[str]) -> None:
+        """Raises InvalidDeclaration, which lists these problems and those of its fields."""
+        cls._declared = True
+        _refuse(cls, problems + (unreadable(cls.__pydantic_core_schema__) if cls.__pydantic_complete__ else []))
+
+
+def _refuse(cls: type[Message], problems: list[str]) -> None:
+    if problems:
+        raise InvalidDeclaration(f"{cls.__qualname__} is declared wrongly", problems)
 
 
 # Events
@@ -74,12 +105,7 @@ class Event(Message):
         cls.event_type = name or cls.__name__
         cls.schema_version = version
         cls.upcasters = dict(upcasters or {})
-        if sorted(cls.upcasters) != list(range(max(1, version - len(cls.upcasters)), version)):
-            given = ", ".join(map(str, sorted(cls.upcasters)))
-            raise TypeError(
-                f"{cls.__name__} is version {version} and has upcasters from version {given}: "
-                f"each version before it that is stored needs one, without holes, up to {version - 1}"
-            )
+        cls._declare([*name_problems("name", cls.event_type), *version_problems(version, sorted(cls.upcasters))])
         cls.personal = personal_fields(cls)
 
 
@@ -144,17 +170,6 @@ class CommandKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """How soon an attempt that failed is repeated. A refusal is never repeated."""
-
-    initial: timedelta = timedelta(milliseconds=200)
-    backoff: float = 2.0
-    maximum: timedelta = timedelta(seconds=10)
-    attempts: int | None = None
-    """None: as many as the command's `timeout` leaves room for."""
-
-
-@dataclass(frozen=True, slots=True)
 class CommandSpec:
     """What a command class declares beside its fields."""
 
@@ -172,11 +187,18 @@ class CommandSpec:
     timeout: timedelta
     """The most that all attempts together may take; a retriable command begins anew after it."""
     retry: Retry
+    undo_attempt_timeout: timedelta
+    """The most that one attempt at the undo may take."""
 
     @property
     def settlement(self) -> str | None:
         """Where there is no undo: the activity type that finds out whether it happened, and bars it if it did not."""
         return None if self.kind is CommandKind.COMPENSATABLE else f"Settle{self.name}"
+
+
+def _result_problems(cls: type[BaseModel]) -> list[str]:
+    result = TypeAdapter(_result_type(cls))
+    return [f"its result: {each}" for each in unreadable(result.core_schema)] if result.pydantic_complete else []
 
 
 def _is_template(cls: type[BaseModel]) -> bool:
@@ -194,7 +216,12 @@ def _result_type(cls: type[BaseModel]) -> Any:
 
 
 class Command(Message, Generic[R]):
-    """An order to one service, answered by an `R`. Derive from `Compensatable`, `Pivot` or `Retriable`."""
+    """An order to one service, answered by an `R`. Derive from `Compensatable`, `Pivot` or `Retriable`.
+
+    The class's keywords are checked as it is declared, and InvalidDeclaration lists all that is wrong with them and with
+    the fields: every instance must come back from its JSON as it was. `attempt_timeout` and `timeout` go by each other
+    where one is left out; `undo_attempt_timeout` is the undo's own, where it needs longer (or may take less) than the step.
+    """
 
     spec: ClassVar[CommandSpec]
     kind: ClassVar[CommandKind]
@@ -204,9 +231,10 @@ class Command(Message, Generic[R]):
         *,
         service: str | None = None,
         compensation: str | None = None,
-        attempt_timeout: timedelta = timedelta(seconds=10),
-        timeout: timedelta = timedelta(minutes=1),
-        retry: Retry = Retry(),
+        attempt_timeout: timedelta | None = None,
+        timeout: timedelta | None = None,
+        retry: Retry = _RETRY,
+        undo_attempt_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -217,32 +245,35 @@ class Command(Message, Generic[R]):
         *,
         service: str | None = None,
         compensation: str | None = None,
-        attempt_timeout: timedelta = timedelta(seconds=10),
-        timeout: timedelta = timedelta(minutes=1),
-        retry: Retry = Retry(),
+        attempt_timeout: timedelta | None = None,
+        timeout: timedelta | None = None,
+        retry: Retry = _RETRY,
+        undo_attempt_timeout: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if _is_template(cls):
             return
-        if service is None:
-            raise TypeError(f"{cls.__name__} needs service=, the task queue of its workers")
-        if (compensation is not None) != (cls.kind is CommandKind.COMPENSATABLE):
-            raise TypeError(
-                f"{cls.__name__} is {cls.kind} and "
-                + ("needs compensation=, the name of its undo" if compensation is None else "can have no compensation=")
-            )
+        cls._declare(
+            [
+                *service_problems(cls.__name__, cls.kind, service, compensation),
+                *limit_problems(attempt_timeout, timeout, undo_attempt_timeout),
+                *_result_problems(cls),
+            ]
+        )
+        one, all_ = limits(attempt_timeout, timeout)
         result_type = _result_type(cls)
         cls.spec = CommandSpec(
             name=cls.__name__,
             kind=cls.kind,
-            service=service,
+            service=service or "",
             compensation=compensation,
             result=TypeAdapter(result_type),
             result_type=result_type,
-            attempt_timeout=attempt_timeout,
-            timeout=timeout,
+            attempt_timeout=one,
+            timeout=all_,
             retry=retry,
+            undo_attempt_timeout=undo_attempt_timeout or one,
         )
 
     is_child: ClassVar[bool] = False
@@ -253,7 +284,8 @@ class Command(Message, Generic[R]):
         return self.spec.name
 
     def summary(self) -> str | None:
-        """What the Web UI shows beside the step's name: override it to tell one from another. Keep personal data out."""
+        """What the Web UI shows beside the step's name: override it to tell one from another. Keep personal data out, and
+        be brief: 200 bytes are shown."""
         return None
 
 
@@ -368,24 +400,6 @@ def subclasses(of: type[T]) -> Iterator[type[T]]:
     for each in of.__subclasses__():
         yield each
         yield from subclasses(each)
-
-
-def command_types() -> dict[str, type[Command[Any]]]:
-    """Every command class that the program has imported, by its name."""
-    return {each.__name__: each for each in subclasses(Command) if "spec" in each.__dict__}
-
-
-def command_type(name: str, service: str | None = None) -> type[Command[Any]]:
-    """The class of that name in that service. Raises LookupError where the program has imported none."""
-    found = [
-        each
-        for each in subclasses(Command)
-        if each.__name__ == name and "spec" in each.__dict__ and service in (None, each.spec.service)
-    ]
-    if not found:
-        where = f" of the service {service}" if service else ""
-        raise LookupError(f"no command {name}{where} is known to this worker: import its module")
-    return found[-1]
 
 
 class Outcome(StrEnum):

@@ -6,13 +6,18 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from pydantic import ValidationError
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from counteract.commands import namesakes
 from counteract.errors import (
+    CommandIdReused,
     ConfigurationError,
+    InvalidCommand,
+    InvalidDeclaration,
     RecordSaysOtherwise,
     Rejected,
     SagaClosed,
@@ -48,6 +53,9 @@ ENGINE_MODULES = (
 )
 
 FAILURES = (
+    InvalidCommand,
+    InvalidDeclaration,
+    ValidationError,
     Rejected,
     StepFailed,
     SagaIncomplete,
@@ -57,8 +65,10 @@ FAILURES = (
     SagaClosed,
     RecordSaysOtherwise,
     UnreadableCommand,
+    CommandIdReused,
 )
-"""What fails a saga, or its handler's caller, and is no bug."""
+"""What sagas raise on purpose, or data brings about, fails a saga, or its handler's caller; anything else is a bug, and waits
+for corrected code."""
 
 BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
 BUILT_IN_WITH_VERSIONS = (
@@ -88,7 +98,6 @@ class CounteractPlugin(SimplePlugin):
             "counteract",
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
-            # What sagas raise on purpose fails the workflow; anything else is a bug, and waits for corrected code.
             workflow_failure_exception_types=list(FAILURES),
         )
         self._lifecycle = lifecycle
@@ -105,6 +114,8 @@ class CounteractPlugin(SimplePlugin):
                 f"the worker of {names} cannot record what becomes of its sagas",
                 ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
             )
+        if problems := namesakes():
+            raise ConfigurationError("the sagas cannot start", problems)
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning

@@ -19,8 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.cli.application import declared
 from counteract.cli.temporal import connected, sagas_in
+from counteract.commands import command_types
 from counteract.errors import ConfigurationError, CounteractError
-from counteract.messages import command_types
 from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
 from counteract.store.findings import Finding, ok, problem, skipped
 

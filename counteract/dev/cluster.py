@@ -51,6 +51,29 @@ class Cluster:
         if not self.data.exists():
             await self._create_data()
 
+    async def run(self, program: str, *arguments: str) -> None:
+        """One of its programs, to its end. Raises PartFailed where it fails."""
+        process = await GuardedProcess.start(self.launch(program, *arguments))
+        try:
+            if await process.wait():
+                raise PartFailed(NAME, f"{program} failed: {process.reason()}")
+        finally:
+            await process.stop()
+
+    def new_copy(self) -> Path:
+        """A state folder for a copy of its data, beside them."""
+        copies = private_folder(self._folder.path / "copies", self._user)
+        numbers = (int(each.name) for each in copies.iterdir())
+        return private_folder(copies / str(max(numbers, default=0) + 1), self._user)
+
+    def replace(self, copy: Path) -> Path:
+        """Put the data of a copy in the place of its own, and return the state folder that has these now."""
+        replaced = self.new_copy()
+        self.data.rename(replaced / "data")
+        (copy / "data").rename(self.data)
+        shutil.rmtree(copy)
+        return replaced
+
     def clear_leftovers(self) -> None:
         """Make way for a server, whatever became of the one before it. That it is gone, the folder's lock has shown."""
         from counteract.dev.leftovers import end_stragglers, remove_stale_locks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,21 +11,25 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from counteract.errors import (
+    AppendTooLarge,
     CommandFenced,
     CommandIdReused,
+    InvalidEvent,
     RecordSaysOtherwise,
     RefusalInDoubt,
     Rejected,
     UnreadableCommand,
 )
-from counteract.messages import Command, Dispatch
-from counteract.participants.executing import Executor, WrongResult
+from counteract.messages import Command, CommandKind, Dispatch
+from counteract.participants.answers import WrongResult, facts_of
+from counteract.participants.executing import Executor
 
 HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
 
-FINAL = (CommandFenced, CommandIdReused, UnreadableCommand, WrongResult)
-"""Errors that no repetition cures."""
+_FINAL = (CommandFenced, CommandIdReused, UnreadableCommand, WrongResult)
+_FINAL_FORWARD = (*_FINAL, InvalidEvent, AppendTooLarge)
+"""Asking again brings the same. An undo, or a step that must succeed, goes on all the same: corrected code may come."""
 
 Run = Callable[[Any, Dispatch], Awaitable[Any]]
 
@@ -37,7 +41,8 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
     async def forward(command: Command[Any], dispatch: Dispatch) -> Any:
         return await executor.forward(command, dispatch, limit=_attempt_seconds() * HANDLER_SHARE)
 
-    made = [_activity(spec.name, executor, forward)]
+    final = _FINAL if spec.kind is CommandKind.RETRIABLE else _FINAL_FORWARD
+    made = [_activity(spec.name, executor, forward, final)]
     if spec.compensation is not None:
         made.append(_activity(spec.compensation, executor, executor.undo))
     if spec.settlement is not None:
@@ -50,20 +55,22 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
     return made
 
 
-def _activity(name: str, executor: Executor, run: Run) -> Callable[..., Awaitable[Any]]:
+def _activity(
+    name: str, executor: Executor, run: Run, final: tuple[type[Exception], ...] = _FINAL
+) -> Callable[..., Awaitable[Any]]:
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
             try:
                 return await run(command, dispatch.model_copy(update={"attempt": activity.info().attempt}))
             except Rejected as refusal:
-                raise _refusal(Rejected.__name__, refusal.reason, refusal.data, str(refusal)) from None
-            except RefusalInDoubt as refusal:
-                raise _refusal(RefusalInDoubt.__name__, refusal.reason, refusal.data, str(refusal)) from None
+                raise _refusal(Rejected.__name__, refusal) from None
+            except RefusalInDoubt as doubt:
+                raise _refusal(RefusalInDoubt.__name__, doubt.refusal) from None
             except RecordSaysOtherwise as error:
                 raise ApplicationError(
                     str(error), error.state, type=RecordSaysOtherwise.__name__, non_retryable=True
                 ) from error
-            except FINAL as error:
+            except final as error:
                 raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
     # The data converter reads the argument types off the function.
@@ -96,10 +103,11 @@ def _attempt_seconds() -> float:
     return timeout.total_seconds() if timeout else 10.0
 
 
-def _refusal(kind: str, reason: str, data: Mapping[str, Any], message: str) -> ApplicationError:
+def _refusal(kind: str, refusal: Rejected) -> ApplicationError:
+    facts = facts_of(refusal)
     return ApplicationError(
-        message,
-        {"reason": reason, "data": dict(data)},
+        str(Rejected(facts["reason"], **facts["data"])),
+        facts,
         type=kind,
         non_retryable=True,
         category=ApplicationErrorCategory.BENIGN,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid5
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from counteract.errors import CounteractError, RefusalInDoubt, Rejected, WrongExpectedVersion
 from counteract.messages import Command, Dispatch, Outcome, Role
+from counteract.participants.answers import WrongResult, facts_of, written_result
 from counteract.participants.fence import Fence, Fenced, Found, Known, stored_command
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Settle, Undo
 from counteract.participants.streams import AlreadyAnswered, Streams
@@ -21,10 +22,6 @@ from counteract.store.wire import StreamChange
 
 _NULL = "null"
 _NEVER_HAPPENED = '{"happened": false}'
-
-
-class WrongResult(CounteractError):
-    """A handler returned something else than its command declares: correct the handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +58,9 @@ class Executor:
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
         name = command.spec.name
         begun = await self.fence.begin(command, dispatch)
-        begun.refuse_other_content(command)
+        begun.refuse_another(name, dispatch, command)
         if begun.status != "started":
-            await self._undo_if_late(command, dispatch)
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             return begun.answer(name, dispatch, command)
         try:
             found = await until_no_conflict(lambda: self._attempt(command, dispatch, limit))
@@ -72,11 +69,11 @@ class Executor:
         except BaseException:
             # A failure, a time limit or a cancellation says nothing of what happened outside, and nobody looks after it
             # any more if the undo has passed.
-            await self._undo_if_late(command, dispatch)
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             raise
         if found.status == "doubtful":
-            await self._undo_if_late(command, dispatch)
-            raise RefusalInDoubt(found.result["reason"], found.result["data"])
+            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
+            raise RefusalInDoubt(Rejected(found.result["reason"], **found.result["data"]))
         return found.answer(name, dispatch, command)
 
     async def _attempt(self, command: Command[Any], dispatch: Dispatch, limit: float | None) -> Found:
@@ -88,8 +85,7 @@ class Executor:
         except AlreadyAnswered as earlier:
             return earlier.found
         except Rejected as refusal:
-            refused = _json({"reason": refusal.reason, "data": dict(refusal.data)})
-            return await self._record(command, dispatch, "rejected", refused)
+            return await self._record(command, dispatch, "rejected", _json(facts_of(refusal)))
         found = await self._record(command, dispatch, "done", self._dump(result), streams.changes)
         if found.status != "done":
             await self._undo_late(command, dispatch, Outcome.APPLIED, result)
@@ -124,10 +120,10 @@ class Executor:
             return
         original = _original(command, dispatch, fenced)
         if fenced.known is Known.UNKNOWN:
-            await self._compensate(original, dispatch, Outcome.UNKNOWN, None)
+            await self._compensate(original, dispatch, Outcome.UNKNOWN, None, began=fenced.began)
             return
         recorded = command.spec.result.validate_json(_json(fenced.result))
-        await self._compensate(original, dispatch, Outcome.APPLIED, recorded)
+        await self._compensate(original, dispatch, Outcome.APPLIED, recorded, began=fenced.began)
 
     async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
         """Whether a pivot or a retriable happened: `{"happened": bool, "result": …}`. If not, it never will."""
@@ -170,10 +166,6 @@ class Executor:
         asked = Settle(command, dispatch.original.command_id)
         return await self._call(self.participant.settlement, asked, streams, dispatch)
 
-    async def _undo_if_late(self, command: Command[Any], dispatch: Dispatch) -> None:
-        if self.participant.compensation is not None and await self.fence.comes_late(dispatch):
-            await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
-
     async def _undo_late(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
         """The effect came after its undo had passed, so that the undo may have met nothing to undo: undo it again.
 
@@ -181,13 +173,17 @@ class Executor:
         """
         if self.participant.compensation is None or not self.participant.external:
             return
-        # For each attempt an undo of its own: every one of them may have had its effect late.
-        own = uuid5(dispatch.command_id, f"late undo {outcome} {dispatch.attempt}")
-        await self._compensate(
-            command, dispatch.model_copy(update={"command_id": own, "undoes": dispatch.command_id}), outcome, result
-        )
+        marked = await self.fence.comes_late(dispatch)
+        if marked is None:
+            return
+        # For each mark an undo of its own: every attempt may have had its effect late.
+        own = uuid5(dispatch.command_id, f"late undo {marked.isoformat()}")
+        undo = dispatch.model_copy(update={"command_id": own, "undoes": dispatch.command_id})
+        await self._compensate(command, undo, outcome, result, began=marked)
 
-    async def _compensate(self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any) -> None:
+    async def _compensate(
+        self, command: Command[Any], dispatch: Dispatch, outcome: Outcome, result: Any, *, began: datetime
+    ) -> None:
         activity = _named(command.spec.compensation)
         undo = Undo(command, dispatch.original.command_id, outcome, result)
 
@@ -198,7 +194,14 @@ class Executor:
             except AlreadyAnswered as earlier:
                 return earlier.found
             return await self.fence.record(
-                activity, command, dispatch, Role.UNDO, status="done", result=_NULL, changes=streams.changes
+                activity,
+                command,
+                dispatch,
+                Role.UNDO,
+                status="done",
+                result=_NULL,
+                changes=streams.changes,
+                began=began,
             )
 
         (await until_no_conflict(attempt)).answer(activity, dispatch)
@@ -213,14 +216,8 @@ class Executor:
             streams.raise_if_answered()
 
     def _dump(self, result: Any) -> str:
-        adapter = self.participant.command.spec.result
-        try:
-            return adapter.dump_json(adapter.validate_python(result)).decode()
-        except ValidationError:
-            expected = self.participant.command.spec.result_type
-            raise WrongResult(
-                f"{self.participant.handler} returned {type(result).__name__}, expected {expected}"
-            ) from None
+        """The result as JSON. Raises WrongResult, before anything is recorded, for what could not be read again."""
+        return written_result(self.participant.command.spec, result, str(self.participant.handler))
 
 
 def _original(command: Command[Any], dispatch: Dispatch, fenced: Fenced) -> Command[Any]:

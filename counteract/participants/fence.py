@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -45,11 +46,7 @@ class Found(NamedTuple):
 
     def answer(self, activity_type: str, dispatch: Dispatch, command: Command[Any] | None = None) -> Any:
         """The recorded result, as JSON. Raises what was recorded instead of one, and CommandIdReused for another content."""
-        if (self.activity_type, self.saga_id) != (activity_type, dispatch.saga_id):
-            raise CommandIdReused(
-                f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {activity_type} of {dispatch.saga_id}"
-            )
-        self.refuse_other_content(command)
+        self.refuse_another(activity_type, dispatch, command)
         if self.undone:
             raise CommandFenced(f"{activity_type} was undone, and its answer counts no more")
         match self.status:
@@ -61,8 +58,12 @@ class Found(NamedTuple):
                 raise CommandFenced(f"{activity_type} was undone before it could take effect, and never will")
         raise CommandIdReused(f"{activity_type} has begun as an external effect, and cannot be recorded as another")
 
-    def refuse_other_content(self, command: Command[Any] | None) -> None:
+    def refuse_another(self, activity_type: str, dispatch: Dispatch, command: Command[Any] | None) -> None:
         """Raises CommandIdReused. A field that was added since, with a default, is no difference."""
+        if (self.activity_type, self.saga_id) != (activity_type, dispatch.saga_id):
+            raise CommandIdReused(
+                f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {activity_type} of {dispatch.saga_id}"
+            )
         if command is None or self.status == "fenced" or self.command is None:
             return
         try:
@@ -94,6 +95,8 @@ class Fenced(NamedTuple):
     activity_type: str
     lost: bool
     """The saga knows more of the original than the store, which must have lost commits."""
+    began: datetime
+    """By the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +110,10 @@ class Fence:
         step = step_of(command.spec.name, command, dispatch, Role.FORWARD, external=True)
         return Found(*await self._call(_BEGIN, (step, _json(command))))
 
-    async def comes_late(self, dispatch: Dispatch) -> bool:
-        """Whether an undo has passed since the external effect of this command began. Leaves a mark if so."""
-        (late,) = await self._call(_LATE, (dispatch.command_id,))
-        return bool(late)
+    async def comes_late(self, dispatch: Dispatch) -> datetime | None:
+        """Whether an undo has passed since the external effect of this command began. Leaves a mark if so, of that time."""
+        (marked,) = await self._call(_LATE, (dispatch.command_id,))
+        return cast("datetime | None", marked)
 
     async def record(
         self,
@@ -124,13 +127,14 @@ class Fence:
         external: bool = False,
         changes: Sequence[StreamChange] = (),
         settled: str | None = None,
+        began: datetime | None = None,
     ) -> Found:
         """Record the answer with its events; the row that stands, which may hold an earlier answer or a fence.
 
         The status "doubtful" says that an external refusal was not recorded, because an earlier attempt may have happened.
-        Raises WrongExpectedVersion, having recorded nothing, where another writer was faster, and RecordSaysOtherwise.
+        `began` is when an undo did: it answers for what came late by then. Raises WrongExpectedVersion, having recorded nothing, where another writer was faster, and RecordSaysOtherwise.
         """
-        step = step_of(activity, command, dispatch, role, external=external)
+        step = step_of(activity, command, dispatch, role, external=external, began=began)
         content = _json(command) if role is Role.FORWARD else _json_or_nothing(command)
         own = (step, status, result, content, settled)
         rows = await self.store.append_by(
@@ -163,7 +167,15 @@ class Fence:
             return await (await connection.execute(query, arguments)).fetchone()
 
 
-def step_of(activity: str, command: Command[Any], dispatch: Dispatch, role: Role, *, external: bool) -> str:
+def step_of(
+    activity: str,
+    command: Command[Any],
+    dispatch: Dispatch,
+    role: Role,
+    *,
+    external: bool,
+    began: datetime | None = None,
+) -> str:
     """What the SQL functions are told of a step, as one JSON object."""
     standing = dispatch.standing
     about: dict[str, Any] = {
@@ -180,6 +192,7 @@ def step_of(activity: str, command: Command[Any], dispatch: Dispatch, role: Role
         "role": _role(role, standing),
         "attempt": dispatch.attempt,
         "external": external,
+        "began": began,
     }
     if standing is not None:
         about |= {"namespace": standing.namespace, "epoch": standing.epoch, "who": standing.who}

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from counteract.commands import namesakes
 from counteract.errors import ConfigurationError
 from counteract.messages import Command, CommandKind, Dispatch, subclasses
 from counteract.participants.activities import activities_of
@@ -49,13 +50,14 @@ class Participants:
             for name in sorted(chosen - set(self.services))
         ]
         participants = []
-        for command in _commands_of(chosen):
+        for command in filter(self._is_original, _commands_of(chosen)):
             by_role = self._by_role(command)
             problems += _problems(command, by_role)
             problems += self._missing_resources(handler for handlers in by_role.values() for handler in handlers)
             if by_role[Role.HANDLES]:
                 participants.append(Participant(command, *(_first(by_role[role]) for role in Role)))  # type: ignore[arg-type]
         problems += _clashes(participants)
+        problems += namesakes(chosen)
         if problems:
             raise ConfigurationError("the services cannot start", problems)
         return participants
@@ -71,6 +73,11 @@ class Participants:
             Worker(client, task_queue=service, activities=activities, **options)
             for service, activities in by_service.items()
         ]
+
+    def _is_original(self, command: type[Command[Any]]) -> bool:
+        """A module that a workflow's sandbox imports anew makes its classes anew: the ones that have handlers count."""
+        handled = {each.command for each in self._handlers}
+        return command in handled or _full_name(command) not in map(_full_name, handled)
 
     def _by_role(self, command: type[Command[Any]]) -> dict[Role, list[Handler]]:
         own = [handler for handler in self._handlers if handler.command is command]
@@ -131,6 +138,10 @@ def _commands_of(services: Collection[str]) -> list[type[Command[Any]]]:
         (each for each in set(subclasses(Command)) if "spec" in each.__dict__ and each.spec.service in services),
         key=lambda each: each.__name__,
     )
+
+
+def _full_name(command: type[Command[Any]]) -> tuple[str, str]:
+    return command.__module__, command.__qualname__
 
 
 def _first(handlers: list[Handler]) -> Handler | None:

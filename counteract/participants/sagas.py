@@ -29,7 +29,8 @@ _STEPS = """
                c.undone_since is not null or (c.status = 'fenced' and c.started_at is not null) as undone,
                exists (select from commands u where u.undoes = c.command_id and u.status = 'done') as concluded
         from commands c
-        where c.saga_id = %(saga)s and c.run_id = %(run)s and c.undoes is null and c.status <> 'rejected'
+        where c.saga_id = %(saga)s and (c.run_id = %(run)s or c.run_id is null)
+          and c.undoes is null and c.status <> 'rejected'
           and (c.kind is not null or c.epoch is null)
         union all
         select k.began_at, k.parent_step, 'ChildSaga', '(a child workflow)', k.parent_command,
@@ -84,7 +85,10 @@ class SagaRecords:
         return Claimed(state=row[0], epoch=row[1]) if row else None
 
     async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
-        """The saga's commands and children in the order in which they were begun; not what was refused."""
+        """The saga's commands and children in the order in which they were begun; not what was refused.
+
+        With what services of the release before recorded: whether that is of this saga, the ids say.
+        """
         async with self.store.connection() as connection:
             where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit}
             rows = await (await connection.execute(_STEPS, where)).fetchall()

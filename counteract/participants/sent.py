@@ -10,12 +10,13 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
+from counteract.commands import command_types
 from counteract.lifecycle import CHILD, LostStep
-from counteract.messages import command_id_of, command_types
+from counteract.messages import command_id_of
 from counteract.store import PostgresEventStore
 
 _COMMANDS = """
-    select step, activity_type, command, command_id from commands
+    select step, activity_type, task_queue, command, command_id from commands
     where saga_id = %s and undoes is null and status <> 'rejected'
     order by coalesce(started_at, recorded_at)
 """
@@ -67,13 +68,13 @@ def _continued_from(history: WorkflowHistory) -> str | None:
 
 
 async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> AsyncIterator[LostStep]:
-    commands = command_types()
+    names = {name for _, name in command_types()}
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
         begun = event.start_child_workflow_execution_initiated_event_attributes
-        if (name := scheduled.activity_type.name) in commands:
+        if (name := scheduled.activity_type.name) in names:
             command, dispatch = await converter.decode(scheduled.input.payloads)
-            yield LostStep(key=dispatch["step"], command_type=name, command=command)
+            yield LostStep(key=dispatch["step"], command_type=name, service=scheduled.task_queue.name, command=command)
         elif CHILD in begun.memo.fields:
             (child,) = await converter.decode([begun.memo.fields[CHILD]], [LostStep])
             yield child
@@ -82,7 +83,7 @@ async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> Asyn
 async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
     async with store.connection() as connection:
         rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
-    for step, name, command, command_id in rows:
+    for step, name, service, command, command_id in rows:
         # Rows of an earlier saga under the same workflow id have other ids.
         if command_id == command_id_of(saga_id, run_id, step):
-            yield LostStep(key=step, command_type=name, command=command)
+            yield LostStep(key=step, command_type=name, service=service, command=command)

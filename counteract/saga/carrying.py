@@ -10,9 +10,10 @@ from datetime import timedelta
 from pydantic import ConfigDict, Field
 from temporalio import workflow
 
+from counteract.commands import command_type, content_of
 from counteract.errors import SagaMisuse
 from counteract.lifecycle import PARENT, Parent, RecordedStep
-from counteract.messages import Message, Outcome, command_type
+from counteract.messages import Message, Outcome
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 MEMO = "counteract"
@@ -39,7 +40,7 @@ class CarriedStep(Message):
         return cls(
             key=step.key,
             command_type=step.command.spec.name,
-            command=step.command.model_dump(mode="json"),
+            command=content_of(step.command),
             group=step.group,
             outcome=step.outcome,
             undoing=step.undoing,

@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, get_type_hints
 
+from pydantic import Field
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
+from counteract.commands import check_storable, command_type, command_types, content_of
 from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
 from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
-from counteract.messages import Command, Compensatable, Retriable, command_types, subclasses
+from counteract.messages import Command, Compensatable, Retriable, subclasses
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.ledger import Step
+from counteract.saga.wording import in_own_words
+from counteract.storable import storable_text
 
 
 class SagaHost:
@@ -31,6 +35,8 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     """The child's workflow id."""
     undo_type: str
     undo: dict[str, object]
+    undo_service: str | None = Field(default=None, exclude_if=lambda service: service is None)
+    """Where its name does not say it."""
 
     def step_name(self) -> str:
         return self.saga_type
@@ -38,7 +44,7 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     @property
     def compensation(self) -> Command[Any]:
         """The command that undoes the child once it has completed."""
-        return command_types()[self.undo_type].model_validate(self.undo)
+        return command_type(self.undo_type, self.undo_service).model_validate(self.undo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +68,22 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
             f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
             "is no way back from an undo"
         )
+    check_storable(compensation)
+    name, service = compensation.spec.name, compensation.spec.service
+    is_known_by_name = sum(name == each for _, each in command_types()) == 1
     return ChildSaga(
         saga_type=hosts[0].__name__,
         saga_id=saga_id,
-        undo_type=compensation.spec.name,
-        undo=compensation.model_dump(mode="json"),
+        undo_type=name,
+        undo=content_of(compensation),
+        undo_service=None if is_known_by_name else service,
     )
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)
-    armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=command.model_dump(mode="json"))
+    armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=content_of(command))
     try:
         child = await workflow.start_child_workflow(
             call.run,
@@ -91,12 +101,12 @@ async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     try:
         return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
     except Exception as error:
-        raise StepFailed(step.key, f"its result cannot be read: {error}") from error
+        raise StepFailed(step.key, f"its result cannot be read: {in_own_words(error)}") from error
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:
     """That it undid itself proves that nothing is left of it. All else proves nothing: its own record is asked later."""
     cause = error.cause if isinstance(error, ChildWorkflowError) else None
     if isinstance(cause, ApplicationError) and cause.type == COMPENSATED:
-        return Rejected(cause.message)
-    return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+        return Rejected(storable_text(cause.message))
+    return StepFailed(step.key, in_own_words(cause or error))

@@ -27,6 +27,7 @@ from counteract.lifecycle import (
     SagaStarted,
 )
 from counteract.saga.dispatching import Dispatcher
+from counteract.storable import storable_text
 
 # Workers of earlier releases answered a position, or nothing. Made once: for each saga it would cost what a step costs.
 _ANSWER: TypeAdapter[Opened | Ended | int | None] = TypeAdapter(Opened | Ended | int | None)
@@ -71,7 +72,11 @@ class Chronicle:
     async def _write(
         self, name: str, event_name: str, kind: type[LifecycleEvent], fields: dict[str, Any], **about: Any
     ) -> Opened | Ended | int | None:
-        event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **fields)
+        # What people and their code say must not keep a saga from being on record.
+        said: dict[str, Any] = {
+            name: storable_text(each) if isinstance(each, str) else each for name, each in fields.items()
+        }
+        event = kind(saga_type=self._dispatcher.saga_type, run_id=self._dispatcher.run_id, **said)
         answer: RawValue = await workflow.execute_local_activity(
             RECORD_LIFECYCLE,
             LifecycleRecord(

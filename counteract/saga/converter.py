@@ -19,6 +19,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from counteract.errors import CounteractError, Rejected
+from counteract.storable import invalid, listed, storable, storable_text
 
 PAYLOAD_INVALID = "PayloadValidationError"
 COMPENSATED = "SagaCompensated"
@@ -31,23 +32,32 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
         try:
             return super().from_payload(payload, type_hint)
         except ValidationError as error:
-            raise _as_failure(error) from None
+            raise as_failure(error) from None
+
+
+# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a type
+# takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
+_JSON = _JSONConverter(max_cached_type_adapters=512)
 
 
 class CounteractPayloadConverter(CompositePayloadConverter):
     """The SDK's converters, with JSON read and written by pydantic."""
 
     def __init__(self) -> None:
-        json = _JSONConverter()
         defaults = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(json if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
+        super().__init__(*(_JSON if isinstance(each, JSONPlainPayloadConverter) else each for each in defaults))
 
 
 class CounteractFailureConverter(DefaultFailureConverter):
     """The SDK's, without stack traces for what is raised on purpose: a refusal or an undone saga is no crash."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        super().to_failure(exception, payload_converter, failure)
+        try:
+            super().to_failure(_without_input(exception), payload_converter, failure)
+        except (ValueError, TypeError):
+            # Text that is no UTF-8, or details that are no JSON: whoever waits is to get a failure all the same.
+            failure.Clear()
+            super().to_failure(_sendable(exception), payload_converter, failure)
         if isinstance(exception, CounteractError) or getattr(exception, "type", None) in ON_PURPOSE:
             failure.stack_trace = ""
 
@@ -59,14 +69,34 @@ data_converter = dataclasses.replace(
 )
 
 
-def _as_failure(error: ValidationError) -> ApplicationError:
+def as_failure(error: ValidationError, of: str | None = None) -> ApplicationError:
     """A failure that names the fields, and does not repeat what was in them: input may hold personal data.
 
     A plain ValidationError would fail the workflow task, again and again, and leave the workflow running for ever.
     """
-    fields = [
-        {"field": ".".join(map(str, each["loc"])), "error": each["msg"], "type": each["type"]}
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    listing = "; ".join(f"{each['field'] or 'input'}: {each['error']}" for each in fields)
-    return ApplicationError(f"{error.title} is not valid: {listing}", *fields, type=PAYLOAD_INVALID, non_retryable=True)
+    return ApplicationError(invalid(error, of), *listed(error), type=PAYLOAD_INVALID, non_retryable=True)
+
+
+def _without_input(exception: BaseException) -> BaseException:
+    if not isinstance(exception, ValidationError):
+        return exception
+    return _like(exception, ApplicationError(invalid(exception), type=ValidationError.__name__))
+
+
+def _sendable(exception: BaseException) -> BaseException:
+    if not isinstance(exception, ApplicationError):
+        return _like(exception, ApplicationError(storable_text(str(exception)), type=type(exception).__name__))
+    told = ApplicationError(
+        storable_text(exception.message),
+        *map(storable, exception.details),
+        type=exception.type and storable_text(exception.type),
+        non_retryable=exception.non_retryable,
+        next_retry_delay=exception.next_retry_delay,
+        category=exception.category,
+    )
+    return _like(exception, told)
+
+
+def _like(exception: BaseException, told: BaseException) -> BaseException:
+    told.__cause__, told.__traceback__ = exception.__cause__, exception.__traceback__
+    return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -13,12 +13,15 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
-from counteract.errors import RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
+from counteract.commands import check_storable, content_of, summary_of
+from counteract.errors import InvalidCommand, RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
 from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
 from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
+from counteract.options import check_duration, limit_problems, limits
 from counteract.saga.children import ChildCall, ChildSaga
 from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
+from counteract.saga.wording import in_own_words
 
 R = TypeVar("R")
 
@@ -43,6 +46,9 @@ class Park:
 
     timeout: timedelta
 
+    def __post_init__(self) -> None:
+        check_duration("a Park is declared wrongly", "timeout", self.timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -57,12 +63,31 @@ class Options:
     at_once: int = AT_ONCE
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
-        return replace(
-            spec,
-            attempt_timeout=self.attempt_timeout or spec.attempt_timeout,
-            timeout=self.timeout or spec.timeout,
-            retry=self.retry or spec.retry,
-        )
+        attempt, all_ = self.attempt_timeout or spec.attempt_timeout, self.timeout or spec.timeout
+        if self.timeout is None:
+            # Longer attempts need no longer timeout to be named with them, as in a declaration.
+            all_ = max(all_, limits(attempt, None)[1]) if attempt > all_ else all_
+        return replace(spec, attempt_timeout=min(attempt, all_), timeout=all_, retry=self.retry or spec.retry)
+
+    def check(self, command: Command[Any]) -> None:
+        """Raises InvalidCommand for limits that no server would take. Of an attempt that may take longer than all together
+        the server makes one that may take as long."""
+        problems = [*limit_problems(self.attempt_timeout, None), *limit_problems(None, self.timeout)]
+        if problems:
+            raise InvalidCommand(command.step_name(), "; ".join(problems))
+
+
+def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
+    """Before anything is armed. Raises InvalidCommand for what a service could not store, or a server would not take."""
+    try:
+        for command in commands:
+            options.check(command)
+            check_storable(command)
+    except InvalidCommand:
+        # A saga that sent such a command before there was this check goes on as it did. The old branch can go once no
+        # saga is under way that began on a release without it.
+        if workflow.patched("counteract: commands are checked before they are sent"):
+            raise
 
 
 @dataclass(slots=True)
@@ -99,7 +124,7 @@ class Dispatcher:
             run_id=self.run_id,
             epoch=self.epoch,
             key=step.dispatch_key,
-            command=step.command.model_dump(mode="json"),
+            command=content_of(step.command),
         )
 
     def forward(
@@ -118,17 +143,17 @@ class Dispatcher:
         if isinstance(step.command, ChildSaga):
             # A command like any other: the child's own were fenced, if at all, when it undid itself.
             command = step.command.compensation
-            spec = replace(command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+            spec = _until_it_succeeds(command.spec, command.spec.attempt_timeout, timeout)
             return self._start(spec.name, command, dispatch.model_copy(update={"undoes": None}), spec, prefix="undo ")
         spec = step.command.spec
-        patience = max(spec.attempt_timeout, step.attempt_timeout or spec.attempt_timeout)
-        spec = replace(spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=patience, timeout=max(timeout, patience))
+        patience = max(spec.undo_attempt_timeout, step.attempt_timeout or spec.undo_attempt_timeout)
+        spec = _until_it_succeeds(spec, patience, timeout)
         if spec.compensation is None:
             raise ValueError(f"{step.key} has no compensation")
         return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
 
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
-        spec = replace(pivot.command.spec, retry=UNTIL_IT_SUCCEEDS, timeout=timeout)
+        spec = _until_it_succeeds(pivot.command.spec, pivot.command.spec.attempt_timeout, timeout)
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is undone, and not settled")
         standing = self._standing(Role.SETTLE, sent=True, answered=pivot.outcome is Outcome.APPLIED)
@@ -194,7 +219,7 @@ class Dispatcher:
             retry_policy=_retry_policy(spec.retry),
             # By default the undo would run while the activity still runs.
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=command.summary(),
+            summary=summary_of(command),
         )
 
 
@@ -222,7 +247,7 @@ def _read(step: Step, raw: RawValue, kind: Any) -> Any:
     try:
         return workflow.payload_converter().from_payload(raw.payload, kind)
     except Exception as error:
-        raise UnreadableAnswer(step.key, f"its answer cannot be read: {error}") from error
+        raise UnreadableAnswer(step.key, f"its answer cannot be read: {in_own_words(error)}") from error
 
 
 def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | StepFailed:
@@ -232,12 +257,12 @@ def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | Step
     cause = error.cause
     refusals = (Rejected.__name__, RefusalInDoubt.__name__)
     if not (isinstance(cause, ApplicationError) and cause.type in refusals and cause.details):
-        return StepFailed(step.key, f"{type(cause).__name__}: {cause}" if cause else str(error))
+        return StepFailed(step.key, in_own_words(cause or error))
     said = cause.details[0]
     refusal = Rejected(said["reason"], **said["data"])
     if cause.type == Rejected.__name__:
         return refusal
-    return StepFailed(step.key, str(cause), refusal=refusal)
+    return StepFailed(step.key, in_own_words(cause), refusal=refusal)
 
 
 def says_otherwise(error: BaseException | None) -> str | None:
@@ -254,6 +279,13 @@ def is_final(error: ActivityError | StepFailed) -> bool:
         return isinstance(error, UnreadableAnswer)
     cause = error.cause
     return isinstance(cause, ApplicationError) and cause.non_retryable
+
+
+def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:
+    """Tried again and again, for `timeout`, or for as long as one attempt may take where that is more."""
+    return replace(
+        spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
+    )
 
 
 def _retry_policy(retry: Retry) -> RetryPolicy:

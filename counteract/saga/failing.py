@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from counteract.errors import SagaIncomplete
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.report import SagaReport
+from counteract.saga.wording import describe as describe  # noqa: PLC0414 - part of what a failure means
 
 
 class Interruption(StrEnum):
@@ -33,10 +34,6 @@ def is_saga_failure(error: BaseException) -> bool:
 def first(failure: BaseException | None) -> BaseException | None:
     """Of the failures that a task group collected, the first."""
     return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
-
-
-def describe(failure: BaseException) -> str:
-    return str(failure) or type(failure).__name__
 
 
 def incomplete(failure: BaseException) -> SagaIncomplete:

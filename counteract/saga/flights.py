@@ -12,7 +12,8 @@ from temporalio import workflow
 from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse, StepFailed
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
-from counteract.saga.dispatching import Options, Park
+from counteract.saga.dispatching import Options, Park, check_sendable
+from counteract.saga.failing import describe
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.record import Record
@@ -36,11 +37,14 @@ class Flights:
     body: asyncio.Task[Any] | None = None
     # In start order: a set's order differs from replay to replay.
     _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    _of_handlers: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    """Those that the handlers of signals and updates wait for, and the saga's code does not."""
 
     async def run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
         """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
         if not commands:
             return []
+        check_sendable(commands, options)
         await self._may_go_on()
         if not await self.record.refresh(f"step {len(self.ledger.steps) + 1}"):
             await check_after_reset(self.ledger, self.record.dispatcher)
@@ -54,6 +58,9 @@ class Flights:
         for flight in flights:
             self._under_way[flight] = None
             flight.add_done_callback(self._under_way.pop)
+            if IN_HANDLER.get():
+                self._of_handlers[flight] = None
+                flight.add_done_callback(self._of_handlers.pop)
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
@@ -120,7 +127,7 @@ class Flights:
         step.parked = step.stuck = True
         self.display.update(step.key)
         try:
-            return await self.parking.ask(step, str(failure), timeout=park.timeout, moot=self.is_stopped)
+            return await self.parking.ask(step, describe(failure), timeout=park.timeout, moot=self.is_stopped)
         except TimeoutError:
             return None
         finally:
@@ -208,6 +215,13 @@ class Flights:
         """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
         if not self.record.is_past_pivot:
             await self.record.adopt(pivot=False)
-        while self.ledger.unknown():
+        own = asyncio.current_task()
+
+        def are_home() -> bool:
+            return all(flight is own for flight in self._of_handlers)
+
+        while not are_home() or self.ledger.unknown():
+            # A signal comes when it comes: what it set going is no mistake of the saga's code.
+            await workflow.wait_condition(are_home)
             await self.undo_unknown()
             await self._may_go_on()

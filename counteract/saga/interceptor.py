@@ -6,12 +6,13 @@ And carries where a dispatch's sender stands, beside the dispatch, from the saga
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn
 
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.exceptions import CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ContinueAsNewInput,
@@ -30,6 +31,7 @@ from temporalio.worker import (
 from counteract.errors import SagaClosed
 from counteract.lifecycle import CHILD
 from counteract.messages import Dispatch, Standing
+from counteract.saga.arguments import checked
 from counteract.saga.carrying import MEMO, MEMO_RECORD, Carried, parent_of_this
 from counteract.saga.course import IN_HANDLER
 from counteract.saga.failing import Interruption, is_saga_failure, not_completed
@@ -67,6 +69,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
         instance = workflow.instance()
         if not isinstance(instance, SagaWorkflow):
             return await super().execute_workflow(call)
+        call.args = checked(call.run_fn, workflow.info().workflow_type, call.args)
         instance._intercepted = True
         result = await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
         if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
@@ -77,6 +80,12 @@ class _SagaInbound(WorkflowInboundInterceptor):
     async def handle_signal(self, call: HandleSignalInput) -> None:
         """A step that fails in a signal's handler fails the saga, which undoes it; the SDK would fail the workflow."""
         IN_HANDLER.set(True)
+        try:
+            call.args = _checked_for("signals", call.signal, call.args)
+        except ApplicationError as error:
+            # There is nobody to tell: a signal has no answer.
+            workflow.logger.warning("%s: it is dropped", error.message)
+            return
         try:
             await super().handle_signal(call)
         except SagaClosed as closed:
@@ -93,8 +102,13 @@ class _SagaInbound(WorkflowInboundInterceptor):
                 raise
             saga.interrupt(Interruption.HANDLER, failure)
 
+    def handle_update_validator(self, call: HandleUpdateInput) -> None:
+        call.args = _checked_for("updates", call.update, call.args)
+        super().handle_update_validator(call)
+
     async def handle_update_handler(self, call: HandleUpdateInput) -> Any:
         IN_HANDLER.set(True)
+        call.args = _checked_for("updates", call.update, call.args)
         return await super().handle_update_handler(call)
 
 
@@ -128,6 +142,17 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
             if record is not None:
                 call.memo = {**call.memo, MEMO_RECORD: record}
         self.next.continue_as_new(call)
+
+
+def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence[Any]) -> Sequence[Any]:
+    """The arguments of a handler that the saga's class declares; others, and those of any name, take what they are given."""
+    saga = workflow.instance()
+    if not isinstance(saga, SagaWorkflow):
+        return given
+    # What the SDK gives for a name takes any arguments, and passes them on.
+    declared = workflow._Definition.must_from_class(type(saga))
+    handler = (declared.signals if kind == "signals" else declared.updates).get(name)
+    return checked(handler.fn, f"{kind[:-1]} {name}", given) if handler else given
 
 
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:

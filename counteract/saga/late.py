@@ -10,8 +10,10 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
+from counteract.commands import command_type
+from counteract.errors import ConfigurationError
 from counteract.lifecycle import FETCH_COMMAND, Found, LateEffect
-from counteract.messages import Dispatch, command_type
+from counteract.messages import Dispatch
 
 _ATTEMPTS = RetryPolicy(maximum_attempts=3, maximum_interval=timedelta(seconds=10))
 
@@ -41,7 +43,7 @@ async def undo_late(late: LateEffect) -> Found:
             schedule_to_close_timeout=timedelta(minutes=1),
             retry_policy=_ATTEMPTS,
         )
-    except (LookupError, ActivityError) as error:
+    except (ConfigurationError, ActivityError) as error:
         return said(
             "", f"{late.key} took effect after its undo, and undoing it again failed: {error.__cause__ or error}"
         )

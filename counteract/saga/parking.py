@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
+from counteract.commands import check_storable
+from counteract.errors import InvalidCommand
 from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
 from counteract.saga.chronicle import Chronicle
@@ -90,12 +92,17 @@ class Parking:
             raise _nonsense(f"{step.key} was sent as it is: whether it happened is asked again, and not corrected")
         try:
             if resolution.command is not None:
-                corrected(step, resolution)
+                check_storable(corrected(step, resolution))
             if resolution.decision == "skip" and step.undoing is not Undoing.RUNNING:
                 replacement(step, resolution)
+        except InvalidCommand as error:
+            raise _nonsense(str(error)) from None
         except ValidationError as error:
             what = "corrected command" if resolution.command is not None else "result to go on with"
-            fields = "; ".join(f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}" for each in error.errors())
+            fields = "; ".join(
+                f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}"
+                for each in error.errors(include_input=False)
+            )
             raise _nonsense(f"the {what} of {step.key} is not valid: {fields}") from None
 
     def resolve(self, resolution: Resolution) -> None:

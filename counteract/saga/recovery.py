@@ -13,6 +13,7 @@ from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePo
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
+from counteract.commands import command_type
 from counteract.errors import SagaIncomplete
 from counteract.lifecycle import (
     CLAIM_SAGA,
@@ -27,7 +28,6 @@ from counteract.lifecycle import (
     LostSaga,
     Page,
 )
-from counteract.messages import command_types
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
@@ -86,11 +86,11 @@ class RecoverSagas:
                 lost,
                 id=recovery,
                 parent_close_policy=ParentClosePolicy.ABANDON,
-                # One that is open or has succeeded is not begun again; one that ended as stuck may be. Past the pivot
-                # there is nothing that a second one could say.
+                # One that is open is not begun again. One that has succeeded is, should the database have lost what it
+                # recorded: the record decides. Past the pivot there is nothing that a second one could say.
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
                 if past
-                else WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                else WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             )
         except WorkflowAlreadyStartedError:
             why = f"it is past its pivot, {way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
@@ -154,8 +154,10 @@ class RecoverSaga(SagaWorkflow):
     async def run(self, lost: LostSaga) -> SagaReport:
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
         self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        known = command_types()
-        commands = [(step.key, known[step.command_type].model_validate(step.command)) for step in lost.steps]
+        commands = [
+            (step.key, command_type(step.command_type, step.service).model_validate(step.command))
+            for step in lost.steps
+        ]
         await self._saga.recover_unrecorded(commands, why=f"recovered: its workflow was {lost.how}")
         return self._saga.report()
 

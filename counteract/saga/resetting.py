@@ -14,9 +14,10 @@ from uuid import UUID
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
+from counteract.commands import command_type
 from counteract.errors import SagaReset
 from counteract.lifecycle import FIND_SENT, FIND_UNDONE, LostStep
-from counteract.messages import CommandKind, Outcome, command_types
+from counteract.messages import CommandKind, Outcome
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.ledger import Ledger, Step
 
@@ -61,9 +62,12 @@ async def adopt_from_earlier_runs(ledger: Ledger, dispatcher: Dispatcher) -> Ste
         start_to_close_timeout=timedelta(seconds=10),
         retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=10)),
     )
-    known, own = command_types(), {step.key for step in ledger.steps}
+    own = {step.key for step in ledger.steps}
     forgotten = [each for each in sent if each.key.partition("~")[0] not in own]
-    adopted = [ledger.adopt(each.key, known[each.command_type].model_validate(each.command)) for each in forgotten]
+    adopted = [
+        ledger.adopt(each.key, command_type(each.command_type, each.service).model_validate(each.command))
+        for each in forgotten
+    ]
     return next((step for step in adopted if step.kind is CommandKind.PIVOT), None)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy, VersioningBehavior
 
+from counteract.commands import check_storable, content_of, summary_of
 from counteract.messages import Command, Dispatch, Message, command_id_of
 
 REACTION = "reaction"
@@ -31,6 +32,8 @@ class SentCommand(Message):
 
     @classmethod
     def of(cls, command: Command[Any], *, correlation_id: str, causation_id: str) -> SentCommand:
+        """Raises InvalidCommand."""
+        check_storable(command)
         spec = command.spec
         return cls(
             command_type=spec.name,
@@ -39,8 +42,8 @@ class SentCommand(Message):
             retry_initial=spec.retry.initial,
             retry_backoff=spec.retry.backoff,
             retry_maximum=spec.retry.maximum,
-            command=command.model_dump(mode="json"),
-            summary=command.summary(),
+            command=content_of(command),
+            summary=summary_of(command),
             correlation_id=correlation_id,
             causation_id=causation_id,
         )

@@ -26,6 +26,7 @@ from counteract.saga.dispatching import (
     says_otherwise,
     settlement_of,
 )
+from counteract.saga.failing import describe
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Resolution, corrected, replacement
 from counteract.saga.record import Record
@@ -79,7 +80,8 @@ class Stepper:
         """
         if step.undoing is Undoing.RUNNING:
             # Begun by the saga's code, which went on without the step, and has failed elsewhere since.
-            await workflow.wait_condition(lambda: step.concluded)
+            await workflow.wait_condition(lambda: step.undoing is not Undoing.RUNNING)
+        if step.concluded:
             return
         step.undoing = Undoing.RUNNING
         self.observer.changed()
@@ -156,7 +158,11 @@ class Stepper:
 
     async def _until_it_succeeds(self, step: Step, options: Options) -> Any:
         retry = replace(options.retry or step.command.spec.retry, attempts=None)
-        patient = replace(options, timeout=options.timeout or self.alert_after, retry=retry)
+        patient = replace(
+            options,
+            timeout=options.timeout or max(self.alert_after, options.applied_to(step.command.spec).attempt_timeout),
+            retry=retry,
+        )
         while True:
             try:
                 result = answer_of(step, await self._try(step, self.dispatcher.forward(step, patient)))
@@ -214,7 +220,7 @@ class Stepper:
         """What must succeed has not: None to try on, or what a person decided, waited for where trying is of no use."""
         self._noted(step, stuck=True)
         if step.key not in self._appeals:
-            self._appeals[step.key] = asyncio.create_task(self.observer.stuck(step, str(failure_of(step, error))))
+            self._appeals[step.key] = asyncio.create_task(self.observer.stuck(step, describe(failure_of(step, error))))
         appeal = self._appeals[step.key]
         if not (appeal.done() or is_final(error)):
             return None

@@ -7,6 +7,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 from counteract.errors import SagaMisuse
+from counteract.options import check_duration
 from counteract.saga.carrying import carried_over
 from counteract.saga.children import SagaHost
 from counteract.saga.dispatching import Dispatcher, Park
@@ -40,6 +41,7 @@ class SagaWorkflow(SagaHost):
         without running its code. `alert_after` is how long an undo, or a step that must succeed, may go on failing before
         the saga shows as STUCK. With `on_failure` every step that fails waits for a person before the saga turns back.
         """
+        check_duration("the saga is declared wrongly", "alert_after", alert_after)
         if not self._intercepted:
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:

@@ -10,6 +10,7 @@ from pydantic_core import from_json
 
 from counteract.errors import AppendTooLarge, InvalidEvent
 from counteract.messages import StreamId
+from counteract.storable import NO_UTF8, NUL
 
 MAX_APPEND_STREAMS = 256
 """Each takes an entry of the lock table, which all sessions share. `append_events` has the same limit."""
@@ -18,9 +19,6 @@ MAX_APPEND_BYTES = 16 * 1024 * 1024
 """Of data and metadata together. As measured, so much takes half a second, and 180 MiB of the server's memory."""
 MAX_ID_BYTES = 1024
 """Of each part of a stream's id, and of a correlation id: both are indexed, and an index takes 2704 bytes a row."""
-
-NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it came in"
-NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
 
 # Beyond these pydantic writes JSON that it does not read. Both are rare, so each text is only looked over for a hint.
 _LONG_NUMBER = re.compile(r"\d{4301}")

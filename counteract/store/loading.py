@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from counteract.decider import Decider
@@ -58,11 +59,21 @@ class Known(NamedTuple):
 
 
 class Memory:
-    """The states that were folded last, of this process."""
+    """The states that were folded last, of this process, as one server had them.
+
+    A failover or a restore may lose commits: with another server, or the same one restarted, nothing is known any more.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.server: datetime | None = None
         self._known: OrderedDict[tuple[Decider[Any, Any], str], Known] = OrderedDict()
+
+    def heed(self, connection: Connection) -> None:
+        """Forget everything if the connection leads to another server than those before."""
+        if connection.server_began != self.server:
+            self._known.clear()
+            self.server = connection.server_began
 
     def find(self, decider: Decider[Any, Any], aggregate_id: str) -> Known | None:
         key = (decider, aggregate_id)
@@ -114,6 +125,7 @@ class Fold(Generic[S, E]):
         self._known = start
         self._up_to = up_to
         self._form = loading.form_of(decider)
+        self._server = loading.memory.server
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -133,6 +145,11 @@ class Fold(Generic[S, E]):
 
     async def finish(self, connection: Connection, rows: Sequence[Row]) -> Loaded[S]:
         """Go on from the first page."""
+        self._loading.memory.heed(connection)
+        if self._known.version and self._server != connection.server_began:
+            # What was remembered is more than this server may have.
+            self._known = Known(self._decider.initial, 0, 0)
+            rows = await self._page(connection)
         events = await self._events(connection, rows)
         while await self._add(connection, events) >= PAGE:
             events = await self._events(connection, await self._page(connection))
@@ -179,5 +196,5 @@ class Fold(Generic[S, E]):
         if self._form and version - snapshot_version >= self._loading.snapshot_every:
             await keep_snapshot(connection, self._form, self._stream, version, state)
             self._known = Known(state, version, version)
-        if version:
+        if version and self._loading.memory.server == connection.server_began:
             self._loading.memory.keep(self._decider, self._stream.aggregate_id, self._known)

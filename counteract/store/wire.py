@@ -14,9 +14,8 @@ from uuid_utils.compat import uuid7
 
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
+from counteract.storable import NOT_FINITE, NUL, Unstorable, check_equal, not_json
 from counteract.store.checking import (
-    NO_UTF8,
-    NUL,
     check_counts,
     check_metadata,
     check_readable,
@@ -155,6 +154,10 @@ def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
     """The event as JSON text. Raises InvalidEvent."""
     name = f"{event.event_type} v{event.schema_version}"
     data = _bounded(event, name, max_bytes)
+    try:
+        check_equal(event, data, type(event).__pydantic_validator__.validate_json)
+    except Unstorable as error:
+        raise InvalidEvent(f"{name} {error}") from None
     if holds_boxes(data):
         raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
     return data
@@ -180,11 +183,10 @@ def _json(value: Any, name: str) -> str:
     try:
         data = to_json(value, inf_nan_mode="null").decode()
     except PydanticSerializationError as error:
-        problem = NO_UTF8 if "surrogates" in str(error) else f"is not JSON: {error}"
-        raise InvalidEvent(f"{name} {problem}") from error
+        raise InvalidEvent(f"{name} {not_json(error)}") from None
     # NaN and infinities are written as null: the event would come back as another one.
     if "null" in data and not _is_finite(value.model_dump(warnings=False) if isinstance(value, BaseModel) else value):
-        raise InvalidEvent(f"{name} holds NaN or an infinite number, which JSON has not: leave it out")
+        raise InvalidEvent(f"{name} {NOT_FINITE}")
     if "\\u0000" in data:
         _refuse_nul(data, name)
     check_readable(data, name)

@@ -1,4 +1,4 @@
-"""`python -m marketplace.chaos --seed S --seconds N --checkouts N`: exits with 0 only if everything holds."""
+"""`python -m marketplace.chaos --seed S --sagas N --faults N --only KIND,…`: exits with 0 only if everything holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.console import Console
 
 from counteract import CounteractError
 from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
-from marketplace.chaos.run import Plan, run
+from marketplace.chaos.plan import LONG_PACE, Kind, Plan
+from marketplace.chaos.run import run
 
 STORM, PAIRS = 3 / 8, 1 / 4
 """Shares of the time."""
@@ -25,14 +26,41 @@ WIDTH = 150
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("marketplace.chaos", description="Checkouts while parts are killed and frozen.")
     parser.add_argument("--seed", type=int, help="repeat the choices of an earlier run (default: a new one)")
+    parser.add_argument("--sagas", "--checkouts", type=int, default=300, help="how many customers come (default: 300)")
+    parser.add_argument("--faults", type=int, help="how many faults, however long that takes (default: as time allows)")
     parser.add_argument(
-        "--seconds", type=float, default=240, help="how long it may take in all, once it has begun (default: 240)"
+        "--seconds", type=float, default=240, help="without --faults: how long it may take in all (default: 240)"
     )
     parser.add_argument("--storm", type=float, help="how many of them things break for (default: three eighths)")
     parser.add_argument("--pairs", type=float, help="how many of them go to pairs of faults (default: a quarter)")
-    parser.add_argument("--checkouts", type=int, default=300, help="how many customers come (default: 300)")
+    parser.add_argument(
+        "--only", type=kinds, default=frozenset(Kind), metavar="KIND,…", help=f"of {', '.join(Kind)} (default: all)"
+    )
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep what the processes wrote")
     return parser
+
+
+def kinds(names: str) -> frozenset[Kind]:
+    try:
+        return frozenset(Kind(name.strip()) for name in names.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; there are {', '.join(Kind)}") from None
+
+
+def plan(options: argparse.Namespace) -> Plan:
+    seconds = options.seconds
+    # At the pace of its faults, or of its customers where those are many.
+    storm = (options.faults * LONG_PACE) if options.faults else seconds * STORM
+    return Plan(
+        seed=random.randrange(10**6) if options.seed is None else options.seed,  # noqa: S311 - no secret
+        sagas=options.sagas,
+        seconds=seconds,
+        storm=storm if options.storm is None else options.storm,
+        pairs=seconds * PAIRS if options.pairs is None else options.pairs,
+        faults=options.faults,
+        kinds=options.only,
+        logs=options.logs,
+    )
 
 
 def main() -> int:
@@ -40,12 +68,8 @@ def main() -> int:
     # Attempts that fail are what this is about: the SDK need not report them one by one.
     logging.getLogger("temporalio").setLevel(logging.ERROR)
     os.environ.setdefault(MASTER_KEY_VARIABLE, MasterKey.new())
-    seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - no secret
     try:
-        storm = options.seconds * STORM if options.storm is None else options.storm
-        pairs = options.seconds * PAIRS if options.pairs is None else options.pairs
-        plan = Plan(seed, options.seconds, options.checkouts, storm, pairs, options.logs)
-        return 0 if asyncio.run(run(Console(soft_wrap=True, width=max(Console().width, WIDTH)), plan)) else 1
+        return 0 if asyncio.run(run(Console(soft_wrap=True, width=max(Console().width, WIDTH)), plan(options))) else 1
     except CounteractError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,12 +6,14 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from dataclasses import dataclass, field
 
 import psycopg
 
-from marketplace.chaos.fleet import AWAY, Fleet, MortalPostgres
+from marketplace.chaos.databases import Unreliable
+from marketplace.chaos.fleet import AWAY, Fleet
+from marketplace.chaos.plan import Kind
 
 ORCHESTRATOR, SERVICES, PROVIDER, PROJECTIONS = "orchestrator", "services", "provider", "projections"
 
@@ -23,32 +25,48 @@ class Faults:
     """Everything that can be done, and how often it was."""
 
     fleet: Fleet
-    postgres: MortalPostgres
+    database: Unreliable
     dice: random.Random
+    kinds: Set[Kind]
     freeze: tuple[float, float]
     """Seconds, from and to: longer than an activity's heartbeat timeout, so that its work is given to another worker."""
     done: Counter[str] = field(default_factory=Counter)
+    dealt: int = 0
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
-    _database: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def deck(self) -> list[Callable[[], Awaitable[None]]]:
-        """Each kind of fault, the frequent ones twice. The freeze is first: its zombie has to come back in time."""
-        rest = [
-            *(self.kill_service, self.kill_service, self.kill_orchestrator, self.kill_postgres),
-            *(self.kill_provider, self.cut_connections, self.kill_projections),
-        ]
+        """Each kind of fault, the frequent ones twice. Those that last are first: what they hold up has to go on in time."""
+        kills = [self.kill_service, self.kill_service, self.kill_orchestrator, self.kill_postgres]
+        rest = self._of(
+            {Kind.KILL: [*kills, self.kill_provider, self.kill_projections], Kind.CUT: [self.cut_connections]}
+        )
+        first = self._of(
+            {Kind.FREEZE: [self.freeze_service], Kind.FAILOVER: [self.fail_over], Kind.RESTORE: [self.restore]}
+        )
         self.dice.shuffle(rest)
-        return [self.freeze_service, *rest]
+        return [*first, *rest]
 
-    async def rage(self, pace: float) -> None:
-        """Deal faults, one every `pace` seconds on average, until cancelled; then wait for what they began."""
+    def _of(self, faults: dict[Kind, list[Callable[[], Awaitable[None]]]]) -> list[Callable[[], Awaitable[None]]]:
+        return [fault for kind in faults if kind in self.kinds for fault in faults[kind]]
+
+    async def rage(self, pace: float, number: int | None = None, due: Callable[[int], bool] = bool) -> None:
+        """Deal faults, one every `pace` seconds on average and not before it is due, so many or until cancelled; then wait for
+        what they began."""
         try:
-            while True:
-                for fault in self.deck():
+            while number is None or self.dealt < number:
+                for fault in self.deck()[: None if number is None else number - self.dealt] or [self.nothing]:
                     await asyncio.sleep(self.dice.uniform(0.5, 1.5) * pace)
+                    while number is not None and not due(self.dealt):  # noqa: ASYNC110 - whoever comes tells nobody
+                        await asyncio.sleep(0.1)
                     await fault()
+                    self.raise_what_failed()
+                    self.dealt += 1
         finally:
             await asyncio.gather(*self._lasting, return_exceptions=True)
+        self.raise_what_failed()
+
+    async def nothing(self) -> None:
+        """Where none of the kinds chosen is a fault of parts."""
 
     async def kill_service(self) -> None:
         self._kill(SERVICES)
@@ -64,9 +82,16 @@ class Faults:
         self._kill(PROJECTIONS)
 
     async def kill_postgres(self) -> None:
-        away = self.dice.uniform(*AWAY)
         self._note("kill -9: PostgreSQL")
-        self._begin(self._postgres_away(away))
+        self._begin(self.database.away(self.dice.uniform(*AWAY)))
+
+    async def fail_over(self) -> None:
+        self._note("failover: PostgreSQL, to a copy that lost commits")
+        self._begin(self.database.fail_over())
+
+    async def restore(self) -> None:
+        self._note("restore: PostgreSQL, to an earlier time")
+        self._begin(self.database.restore())
 
     async def freeze_service(self) -> None:
         """Its tasks time out and are given to others; then it wakes, and goes on where it was."""
@@ -76,21 +101,16 @@ class Faults:
             self._begin(self._frozen(victim.send, self.dice.uniform(*self.freeze)))
 
     async def cut_connections(self) -> None:
-        async with self._database:
+        async with self.database.lock:
             self._note("cut: every database connection")
-            async with await psycopg.AsyncConnection.connect(self.postgres.url_of("postgres"), autocommit=True) as one:
+            url = self.database.postgres.url_of("postgres")
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as one:
                 await one.execute(CUT)
 
     def _kill(self, role: str) -> None:
         if victims := self.fleet.of(role):
             self._note(f"kill -9: {role}")
             self.dice.choice(victims).kill()
-
-    async def _postgres_away(self, seconds: float) -> None:
-        async with self._database:
-            await self.postgres.kill()
-            await asyncio.sleep(seconds)
-            await self.postgres.start()
 
     async def _frozen(self, send: Callable[[signal.Signals], None], seconds: float) -> None:
         send(signal.SIGSTOP)
@@ -99,10 +119,14 @@ class Faults:
         finally:
             send(signal.SIGCONT)
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._lasting.add(task)
-        task.add_done_callback(self._lasting.discard)
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        self._lasting.add(asyncio.create_task(work))
+
+    def raise_what_failed(self) -> None:
+        """A fault that could not be carried out is an error of the test, and must not pass for calm weather."""
+        for task in [each for each in self._lasting if each.done()]:
+            self._lasting.discard(task)
+            task.result()
 
     def _note(self, what: str) -> None:
         self.done[what] += 1

@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import kill
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
-from counteract.dev import EmbeddedPostgres, PartCrashed, PartFailed
+from counteract.dev import PartFailed
 from counteract.dev.process import GuardedProcess, Launch
+from marketplace.chaos.databases import never
 
 AWAY = (0.2, 1.5)
 """Seconds for which something that was killed stays away: from and to."""
@@ -33,6 +34,8 @@ class Job:
     """Several processes may have the same."""
     command: Callable[[random.Random], Sequence[str]]
     """The arguments for Python, chosen anew at each start."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What sets its environment apart from that of the others."""
 
 
 class Member:
@@ -40,7 +43,7 @@ class Member:
 
     def __init__(self, job: Job, env: Mapping[str, str], logs: Path, dice: random.Random) -> None:
         self.job = job
-        self._env = env
+        self._env = {**env, **job.env}
         self._log = logs / f"{job.name}.log"
         self._dice = dice
         self._process: GuardedProcess | None = None
@@ -143,16 +146,3 @@ class Fleet:
 
     def own_ends(self) -> Counter[str]:
         return Counter({member.job.name: member.own_ends for member in self._members if member.own_ends})
-
-
-class MortalPostgres(EmbeddedPostgres):
-    """Killed on purpose, so that its end is no crash that a Supervisor should act on."""
-
-    async def crashed(self) -> PartCrashed:
-        return await never()
-
-
-async def never() -> NoReturn:
-    """For a Supervisor that asks whether a part has crashed."""
-    while True:
-        await asyncio.Event().wait()

@@ -1,25 +1,27 @@
-"""Customers: checkouts of every kind, begun at random moments, some of them cancelled, terminated or reset."""
+"""Customers: checkouts of every kind, begun at random moments, some of them cancelled, terminated, reset or spoken to."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Coroutine, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from dataclasses import dataclass, field
+from datetime import timedelta
+from statistics import median
+from uuid import uuid4
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import RPCTimeoutOrCancelledError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from domain.checkout import Receipt
-from marketplace.catalogue import Catalogue
+from counteract.saga import SagaStatus
+from marketplace.chaos.cases import INCOMPLETE, LOST, Case, gift
+from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, begin_anew, reset
-from marketplace.demo import ending
-from marketplace.scenarios import Scenario, scenarios
-from workflows.checkout import Checkout
 
+AT_ONCE = 40
+"""Checkouts under way at the same time; who comes then waits at the door."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
 TERMINATED_SHARE = 0.15
@@ -27,39 +29,43 @@ TERMINATED_SHARE = 0.15
 
 RESET_SHARE = 0.15
 """The share that somebody resets while it is under way."""
+RESET_UNDOING_SHARE = 0.3
+"""The share that somebody resets while it is being undone, of those that have to be."""
 RESET_AFTERWARDS_SHARE = 0.2
 """The share that somebody resets once it has ended."""
 CANCELLED_AFTER_RESET_SHARE = 0.3
 BY_HAND = 5
 """How often somebody tries to bring a saga forward that was stopped behind its pivot."""
 
-NEVER_CAPTURED = ("out of stock", "product replaced", "card declined", "authorised, but never answered")
-
-TERMINATED = "terminated, then recovered"
-INCOMPLETE = "SagaIncomplete"
-OPEN = "not ended"
+USUAL = 6.0
+"""Seconds that a checkout is taken to last, before any has ended."""
+PATIENCE = 20.0
+"""Seconds that somebody waits for the answer to an update, or for an undo to begin."""
 
 
 @dataclass(slots=True)
 class Load:
     """All checkouts of one run, and what became of each."""
 
-    client: Client
     dice: random.Random
-    endings: dict[Scenario, str] = field(default_factory=dict)
+    kinds: Set[Kind]
+    losses: Set[str]
+    """The sagas that lost commits: nobody resets those, for that is said not to be safe."""
+    cases: list[Case] = field(default_factory=list)
     meddled: Counter[str] = field(default_factory=Counter)
+    _lengths: deque[float] = field(default_factory=lambda: deque([USUAL], maxlen=50))
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _doors: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def arrive(self, chosen: Sequence[Scenario], seconds: float) -> None:
-        """Begin all of them, at random moments spread over so many seconds."""
+    async def arrive(self, chosen: Sequence[Case], seconds: float) -> None:
+        """Begin all of them, at random moments spread over so many seconds, or later where too many are under way."""
         moments = sorted(self.dice.uniform(0, seconds) for _ in chosen)
         began = asyncio.get_running_loop().time()
-        for scenario, moment in zip(chosen, moments, strict=True):
+        for case, moment in zip(chosen, moments, strict=True):
             await asyncio.sleep(began + moment - asyncio.get_running_loop().time())
-            self.endings[scenario] = OPEN
-            task = asyncio.create_task(self._check_out(scenario, random.Random(self.dice.random())))  # noqa: S311
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            await self._doors.acquire()
+            self.cases.append(case)
+            self._begin(self._check_out(case, random.Random(self.dice.random())))  # noqa: S311 - no secret
 
     async def ended(self, seconds: float) -> None:
         """Return when all have ended, or the time is over."""
@@ -73,97 +79,122 @@ class Load:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     @property
-    def terminated(self) -> list[Scenario]:
-        return [scenario for scenario, how in self.endings.items() if how == TERMINATED]
+    def under_way(self) -> int:
+        return len(self._under_way)
 
-    async def reset_again(self, scenario: Scenario) -> None:
-        """One that was terminated, and has been recovered since."""
-        dice = random.Random(f"{scenario.workflow_id} again")  # noqa: S311 - no secret
-        if await self._reset(scenario, dice, "recovered"):
-            self.endings[scenario] = await self._ending(scenario)
+    async def reset_lost(self, case: Case) -> None:
+        """One that recovery has just found, and is about to undo, or has undone."""
+        dice = random.Random(f"{case.workflow_id} again")  # noqa: S311 - no secret
+        await self._reset(case, dice, "being recovered")
 
-    async def _check_out(self, scenario: Scenario, dice: random.Random) -> None:
-        await self.client.start_workflow(Checkout.run, scenario.request, id=scenario.workflow_id, task_queue="sagas")
-        await self._meddle(scenario, dice)
-        how = await self._ending(scenario)
-        if how != TERMINATED and dice.random() < RESET_AFTERWARDS_SHARE and await self._reset(scenario, dice, how):
-            await self._meddle_again(scenario, dice)
-            how = await self._ending(scenario)
-        self.endings[scenario] = await self._brought_forward(scenario, how)
-
-    def _handle(self, scenario: Scenario) -> WorkflowHandle[Checkout, Receipt]:
-        """Of its last run: a reset begins another."""
-        return self.client.get_workflow_handle_for(Checkout.run, scenario.workflow_id)
-
-    async def _ending(self, scenario: Scenario) -> str:
-        how = await ending(self._handle(scenario))
-        if not how.startswith("failed"):
-            return how
-        status = (await self._handle(scenario).describe()).status
-        return TERMINATED if status is WorkflowExecutionStatus.TERMINATED else how
-
-    async def _brought_forward(self, scenario: Scenario, how: str) -> str:
+    async def bring_forward(self, case: Case) -> None:
         """What a person does with a saga that was stopped, after a reset, although an earlier run had passed its pivot."""
         for _ in range(BY_HAND):
-            if INCOMPLETE not in how:
+            if case.how != INCOMPLETE or case.workflow_id in self.losses:
                 break
-            await begin_anew(self.client, scenario.workflow_id)
+            await begin_anew(case.client, case.workflow_id)
             self.meddled["reset by hand, to go on behind its pivot"] += 1
-            how = await self._ending(scenario)
-        return how
+            await case.ended()
 
-    async def _meddle(self, scenario: Scenario, dice: random.Random) -> None:
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _check_out(self, case: Case, dice: random.Random) -> None:
+        try:
+            began = asyncio.get_running_loop().time()
+            await case.start(dice, median(self._lengths))
+            for product_id in case.gifts:
+                self._begin(self._give(case, product_id, dice.expovariate(1), update=dice.random() < 0.5))
+            await self._meddle(case, dice)
+            await case.ended()
+            self._lengths.append(asyncio.get_running_loop().time() - began)
+        except RPCError as error:
+            # Nobody is told now; where it has not ended in the end, that shows.
+            case.how = f"asked in vain: {error}"
+        finally:
+            self._doors.release()
+        await self._afterwards(case, dice)
+
+    async def _afterwards(self, case: Case, dice: random.Random) -> None:
+        if case.how != LOST and dice.random() < RESET_AFTERWARDS_SHARE and await self._reset(case, dice, case.how):
+            await self._meddle_again(case, dice)
+            await case.ended()
+        await self.bring_forward(case)
+
+    async def _meddle(self, case: Case, dice: random.Random) -> None:
         await asyncio.sleep(dice.expovariate(1))
-        if scenario.cancel_at or dice.random() < CANCELLED_SHARE:
+        if case.scenario.cancel_at or dice.random() < CANCELLED_SHARE:
             for _ in range(dice.randint(1, 2)):
-                await self._cancel(scenario)
+                await self._cancel(case)
                 await asyncio.sleep(dice.uniform(0, 0.5))
-        elif scenario.kind in NEVER_CAPTURED and dice.random() < TERMINATED_SHARE:
-            await self._terminate(scenario)
-        elif dice.random() < RESET_SHARE and await self._reset(scenario, dice, "running"):
-            await self._meddle_again(scenario, dice)
+        elif case.never_captured and dice.random() < TERMINATED_SHARE:
+            await self._terminate(case)
+        elif case.never_captured and dice.random() < RESET_UNDOING_SHARE:
+            await self._reset_undoing(case, dice)
+        elif dice.random() < RESET_SHARE and await self._reset(case, dice, "running"):
+            await self._meddle_again(case, dice)
 
-    async def _meddle_again(self, scenario: Scenario, dice: random.Random) -> None:
+    async def _meddle_again(self, case: Case, dice: random.Random) -> None:
         """A run that was begun by a reset knows less than the one before had done."""
         await asyncio.sleep(dice.expovariate(5))
         if dice.random() < CANCELLED_AFTER_RESET_SHARE:
-            await self._cancel(scenario)
-        elif scenario.kind in NEVER_CAPTURED and dice.random() < TERMINATED_SHARE:
-            await self._terminate(scenario)
+            await self._cancel(case)
+        elif case.never_captured and dice.random() < TERMINATED_SHARE:
+            await self._terminate(case)
+
+    async def _give(self, case: Case, product_id: str, moment: float, *, update: bool) -> None:
+        """A step begun by a signal or an update, early or late."""
+        await asyncio.sleep(moment)
+        with suppress(RPCError):
+            if not update:
+                await case.handle.signal("wrap", gift(case, product_id), rpc_timeout=timedelta(seconds=PATIENCE))
+                self.meddled["gift by signal"] += 1
+                return
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await case.handle.execute_update("add", gift(case, product_id), id=uuid4().hex)
+                self.meddled["gift by update: added"] += 1
+            except WorkflowUpdateFailedError:
+                self.meddled["gift by update: refused"] += 1
+            except (RPCTimeoutOrCancelledError, TimeoutError):
+                self.meddled["gift by update: no answer yet"] += 1
 
     # Each is refused where the checkout has ended already.
 
-    async def _cancel(self, scenario: Scenario) -> None:
-        with suppress(RPCError):
-            await self._handle(scenario).cancel()
-            self.meddled["cancel requested"] += 1
+    async def _cancel(self, case: Case) -> None:
+        if Kind.CANCEL in self.kinds:
+            with suppress(RPCError):
+                await case.handle.cancel()
+                self.meddled["cancel requested"] += 1
 
-    async def _terminate(self, scenario: Scenario) -> None:
-        with suppress(RPCError):
-            await self._handle(scenario).terminate("chaos")
-            self.meddled["terminated"] += 1
+    async def _terminate(self, case: Case) -> None:
+        if Kind.TERMINATE in self.kinds:
+            with suppress(RPCError):
+                await case.handle.terminate("chaos")
+                self.meddled["terminated"] += 1
 
-    async def _reset(self, scenario: Scenario, dice: random.Random, state: str) -> bool:
+    async def _reset_undoing(self, case: Case, dice: random.Random) -> None:
+        """Wait for the undo to begin, and reset it then."""
+        with suppress(RPCError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (about := await case.handle.describe()).close_time is None:
+                    if any(each.value == SagaStatus.COMPENSATING for each in about.typed_search_attributes):
+                        await self._reset(case, dice, "being undone")
+                        break
+                    await asyncio.sleep(0.05)
+
+    async def _reset(self, case: Case, dice: random.Random, state: str) -> bool:
+        if Kind.RESET not in self.kinds or case.workflow_id in self.losses:
+            return False
         point = dice.choice(list(Point))
+        # The run before it continued as new, half of the time: it does so again.
+        run_id = case.run_id if case.new_run and dice.random() < 0.5 else None
         with suppress(RPCError):
-            if await reset(self.client, scenario.workflow_id, point, dice):
-                self.meddled[f"reset to the {point} decision: {state}"] += 1
+            if await reset(case.client, case.workflow_id, point, dice, run_id=run_id):
+                case.resets += 1
+                again = ", to continue as new again" if run_id else ""
+                self.meddled[f"reset to the {point} decision: {state}{again}"] += 1
                 return True
         return False
-
-
-def mix(goods: Catalogue, number: int, dice: random.Random) -> list[Scenario]:
-    """So many checkouts of all kinds in random order, each with an order id of its own."""
-    chosen = list(islice(_rounds(goods), number))
-    dice.shuffle(chosen)
-    return chosen
-
-
-def _rounds(goods: Catalogue) -> Iterator[Scenario]:
-    dice = random.Random(3)  # noqa: S311 - no secret
-    for turn in count(1):
-        fifty = scenarios(goods)
-        dice.shuffle(fifty)
-        for scenario in fifty:
-            order_id = f"{scenario.request.order_id}-{turn}"
-            yield replace(scenario, request=scenario.request.model_copy(update={"order_id": order_id}))

@@ -24,11 +24,17 @@ class Point(StrEnum):
         return {Point.FIRST: decisions[0], Point.LAST: decisions[-1], Point.ANY: dice.choice(decisions)}[self]
 
 
-async def reset(client: Client, workflow_id: str, point: Point, dice: random.Random) -> bool:
-    """Whether it had taken any decision yet. Signals are handed on to the new run, and so is a cancellation."""
-    decisions = await _decisions(client, workflow_id)
+async def reset(
+    client: Client, workflow_id: str, point: Point, dice: random.Random, *, run_id: str | None = None
+) -> bool:
+    """Whether it had taken any decision yet. Signals are handed on to the new run, and so is a cancellation.
+
+    With `run_id`, an earlier run of a workflow that has continued as new since: that does so again.
+    """
+    decisions = await _decisions(client, workflow_id, run_id)
     if decisions:
-        await _reset(client, WorkflowExecution(workflow_id=workflow_id), point.among(decisions, dice))
+        execution = WorkflowExecution(workflow_id=workflow_id, run_id=run_id or "")
+        await _reset(client, execution, point.among(decisions, dice))
     return bool(decisions)
 
 

@@ -7,12 +7,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
 
 from rich.console import Console
 from temporalio.client import Client
@@ -26,12 +25,22 @@ from counteract.store import PostgresEventStore
 from counteract.store.migrate import migrate
 from marketplace import catalogue
 from marketplace.catalogue import Catalogue
-from marketplace.chaos import verdict
+from marketplace.chaos.cases import INCOMPLETE, LOST, Case, mix
+from marketplace.chaos.databases import Losses, MortalPostgres, Unreliable
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES, Faults
-from marketplace.chaos.fleet import Fleet, Job, MortalPostgres
-from marketplace.chaos.load import Load, mix
+from marketplace.chaos.fleet import Fleet, Job
+from marketplace.chaos.judging import tables
+from marketplace.chaos.judging.books import Books
+from marketplace.chaos.judging.calm import Calm, Waits
+from marketplace.chaos.judging.verdict import Evidence, findings, left_out
+from marketplace.chaos.load import Load
+from marketplace.chaos.namespaces import SECOND, add_namespace
 from marketplace.chaos.pairs import Stage, pairs_hold
-from marketplace.scenarios import Scenario
+from marketplace.chaos.plan import CALM, Kind, Plan
+from marketplace.chaos.recovering import Caretaker
+from marketplace.demo import finding_table
+from marketplace.invariants import Finding, rebuilt_equals_live
+from projections import READ_MODELS
 
 SERVICE_NAMES = "orders,payments,products,shipments,stock"
 MOODS = (
@@ -41,116 +50,174 @@ MOODS = (
     ("--latency", "0.2", "--fault-rate", "0.15", "--decline-rate", "0.1"),
 )
 """Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
-RESET_RECOVERED_SHARE = 0.75
+TOLD_EVERY = 60.0
+"""Seconds."""
 ROOT = Path(__file__).parent.parent.parent
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much of it. What has not ended `seconds` after the begin is not waited for; a run may well be over sooner."""
-
-    seed: int
-    seconds: float
-    checkouts: int
-    storm: float
-    """Seconds, of those, in which faults happen: some are needed for what they leave to be done."""
-    pairs: float
-    """Seconds, of those, for pairs of faults."""
-    logs: Path | None = None
-
-    @property
-    def pace(self) -> float:
-        """Seconds from fault to fault: the deck is dealt at least once in a short run, and several times in a long one."""
-        return min(3.0, self.storm / 16)
-
-    @property
-    def freeze(self) -> tuple[float, float]:
-        """Past the heartbeat timeout of the payment service's activities, and in long runs past that of all."""
-        return (6.0, 13.0) if self.storm > 60 else (4.0, 6.0)
+UNANNOUNCED = """
+    select distinct saga_id from commands
+    where not exists (select from events where aggregate_type = 'saga' and aggregate_id = commands.saga_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Everything that is up, and what is to happen to it."""
 
+    plan: Plan
     load: Load
     faults: Faults
+    caretaker: Caretaker
+    goods: Catalogue
     logs: Path
     provider_url: str
+
+    @property
+    def postgres(self) -> MortalPostgres:
+        return self.faults.database.postgres
+
+    @property
+    def losses(self) -> Losses:
+        return self.faults.database.losses
+
+    def done(self) -> Mapping[str, int]:
+        ended = {
+            f"ended by itself, started again: {name}": times for name, times in self.faults.fleet.own_ends().items()
+        }
+        lost = {"commits lost": self.losses.commits} if self.losses.commits else {}
+        return Counter({**self.faults.done, **self.load.meddled, **ended, **lost})
 
 
 async def run(console: Console, plan: Plan) -> bool:
     """Whether all that must hold holds."""
-    deadline, holds = time.monotonic() + plan.seconds - plan.pairs, False
+    began, holds = time.monotonic(), False
     async with Supervisor() as supervisor:
-        goods = catalogue.catalogue()
-        scene = await set_up(supervisor, plan, goods)
-        load, faults = scene.load, scene.faults
+        scene = await set_up(supervisor, plan)
         try:
-            await storm(load, faults, mix(goods, plan.checkouts, load.dice), plan)
-            await faults.fleet.all_up()
-            await load.ended(deadline - time.monotonic())
-            await recover(load, deadline)
+            await storm(console, scene)
+            deadline = time.monotonic() + CALM if plan.faults else began + plan.seconds - plan.pairs
+            waiting = await calm(scene, deadline)
         finally:
-            await load.leave()
-        console.print(verdict.storm_table(plan.seed, faults, load), verdict.ending_table(load))
-        holds = await verdict.judged(console, load, faults.postgres.app_url, scene.provider_url)
+            await scene.load.leave()
+        holds = await judged(console, scene, waiting)
+        console.print(f"{len(scene.load.cases)} sagas in {time.monotonic() - began:.0f} s")
         if plan.pairs:
-            stage = Stage(supervisor, faults.postgres, load.client, scene.logs)
+            stage = Stage(supervisor, scene.postgres, scene.caretaker.worlds[0], scene.logs)
             holds &= await pairs_hold(console, stage, seconds=plan.pairs, seed=plan.seed)
     return holds
 
 
-async def set_up(supervisor: Supervisor, plan: Plan, goods: Catalogue) -> Scene:
+async def set_up(supervisor: Supervisor, plan: Plan) -> Scene:
     """Servers, products and processes."""
     logs = await StateFolder.open("chaos", plan.logs)
     supervisor.afterwards(logs.close)
     postgres = await supervisor.add(MortalPostgres())
     await asyncio.to_thread(migrate, postgres.url)
     temporal = await supervisor.add(EmbeddedTemporal(ui=False))
-    async with PostgresEventStore.open(postgres.app_url) as store:
-        await catalogue.load(store, goods)
+    goods = await stocked(postgres, plan.scale)
+    names = [NAMESPACE, SECOND] if Kind.NAMESPACES in plan.kinds else [NAMESPACE]
+    for name in names[1:]:
+        await add_namespace(temporal.address, name)
     port = free_port()
     env = environment(postgres, temporal, port)
-    fleet = await supervisor.add(Fleet(jobs(port, logs.path), env, logs.path, plan.seed))
-    client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
-    load = Load(client, random.Random(f"{plan.seed} load"))  # noqa: S311 - repeatable, no secret
-    faults = Faults(fleet, postgres, random.Random(f"{plan.seed} faults"), plan.freeze)  # noqa: S311
-    return Scene(load, faults, logs.path, env["PAYMENT_PROVIDER_URL"])
+    fleet = await supervisor.add(Fleet(jobs(port, logs.path, names), env, logs.path, plan.seed))
+    worlds = [await Client.connect(temporal.address, namespace=name, plugins=[CounteractPlugin()]) for name in names]
+    losses = Losses()
+    load = Load(dice(plan, "load"), plan.kinds, losses.sagas)
+    database = Unreliable(postgres, losses, dice(plan, "database"))
+    faults = Faults(fleet, database, dice(plan, "faults"), plan.kinds, plan.freeze)
+    caretaker = Caretaker(worlds, load, losses.sagas, dice(plan, "caretaker"))
+    return Scene(plan, load, faults, caretaker, goods, logs.path, env["PAYMENT_PROVIDER_URL"])
 
 
-async def storm(load: Load, faults: Faults, chosen: Sequence[Scenario], plan: Plan) -> None:
-    """Customers arrive, and things break."""
-    raging = asyncio.create_task(faults.rage(plan.pace))
-    try:
-        await load.arrive(chosen, plan.storm)
-    finally:
-        raging.cancel()
-        # A fault that could not be carried out is an error of the test, and must not pass for calm weather.
-        with suppress(asyncio.CancelledError):
-            await raging
+def dice(plan: Plan, what: str) -> random.Random:
+    return random.Random(f"{plan.seed} {what}")  # noqa: S311 - repeatable, no secret
 
 
-async def recover(load: Load, deadline: float) -> None:
-    """What `counteract sagas recover` does, and then wait for it: terminated sagas run no code of their own."""
-    if not load.terminated:
-        return
-    found: list[str] = await load.client.execute_workflow(
-        "RecoverSagas", False, id=f"recover-sagas-{uuid4().hex[:8]}", task_queue="sagas", result_type=list[str]
+async def stocked(postgres: MortalPostgres, scale: int) -> Catalogue:
+    """The catalogue, with units enough for everybody, but of what is to be scarce."""
+    goods = catalogue.catalogue()
+    plain, replaced = (
+        [replace(each, quantity=each.quantity * scale) for each in some] for some in (goods.plain, goods.replaced)
     )
-    load.meddled["recovered"] += len(found)
-    # What has not come to its end by then shows in the invariants.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(deadline - time.monotonic(), 1)):
-            await asyncio.gather(*map(partial(recovered, load.client), found), return_exceptions=True)
-            again = [scenario for scenario in load.terminated if load.dice.random() < RESET_RECOVERED_SHARE]
-            await asyncio.gather(*map(load.reset_again, again))
+    goods = replace(goods, plain=plain, replaced=replaced)
+    async with PostgresEventStore.open(postgres.app_url) as store:
+        await catalogue.load(store, goods)
+    return goods
 
 
-async def recovered(client: Client, saga_id: str) -> None:
-    # The first run's, for the saga may have been reset.
-    run_id = (await client.get_workflow_handle(saga_id).describe()).raw_info.first_run_id
-    await client.get_workflow_handle(f"recover {saga_id} {run_id}").result()
+async def storm(console: Console, scene: Scene) -> None:
+    """Customers arrive, things break, and recovery looks for what is lost."""
+    plan, load, faults = scene.plan, scene.load, scene.faults
+    chosen = mix(scene.goods, plan, scene.caretaker.worlds, load.dice)
+
+    def due(dealt: int) -> bool:
+        """Faults are spread over the customers, however fast those come."""
+        return dealt * len(chosen) <= len(load.cases) * (plan.faults or 0)
+
+    arriving = asyncio.create_task(load.arrive(chosen, plan.storm))
+    raging = asyncio.create_task(faults.rage(plan.pace, plan.faults, due))
+    caring = asyncio.create_task(scene.caretaker.at_work() if Kind.RECOVERY in plan.kinds else asyncio.sleep(0))
+    telling = asyncio.create_task(tell(console, scene))
+    try:
+        await asyncio.gather(arriving, *([raging] if plan.faults else []))
+    finally:
+        for task in (arriving, raging, caring, telling):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    faults.raise_what_failed()
+
+
+async def tell(console: Console, scene: Scene) -> None:
+    """Now and then, how far it has come."""
+    load, faults, began = scene.load, scene.faults, time.monotonic()
+    while True:
+        await asyncio.sleep(TOLD_EVERY)
+        far = f"{len(load.cases)} of {scene.plan.sagas} sagas begun, {load.under_way} under way; {faults.dealt} faults"
+        console.print(f"{time.monotonic() - began:>6.0f} s  {far}")
+
+
+async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
+    """Until every saga has ended, those included that nobody carried on. Returns those that have not."""
+    await scene.faults.fleet.all_up()
+    await scene.load.ended(deadline - time.monotonic())
+    async with PostgresEventStore.open(scene.postgres.app_url) as store:
+        rest = Calm(scene.caretaker, store)
+        await rest.all_ended(deadline)
+        return await rest.held_up(scene.logs)
+
+
+async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) -> bool:
+    """Print each invariant with its figure; whether all hold."""
+    load, url = scene.load, scene.postgres.app_url
+    console.print(tables.storm_table(scene.plan.seed, scene.done()), tables.ending_table(load.cases))
+    async with PostgresEventStore.open(url) as store:
+        books = await Books.gathered(store, scene.provider_url)
+        heed_recovery(load.cases, books)
+        evidence = Evidence(load.cases, books, load.losses, waiting)
+        found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
+        found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
+        if load.losses:
+            console.print(tables.left_out_table(left_out(evidence)))
+        console.print(await tables.fence_table(store), finding_table(found))
+    return all(finding.holds for finding in found)
+
+
+def heed_recovery(cases: Sequence[Case], books: Books) -> None:
+    """What gave up turning back, because the store had forgotten how far it had come, was recovered in its place."""
+    for case in cases:
+        if case.how == INCOMPLETE and books.records.get(case.key) == "compensated":
+            case.how = LOST
+
+
+async def every_saga_is_on_record(store: PostgresEventStore, losses: Set[str]) -> Finding:
+    """One that was ended before it began sent nothing; one without a start on record could not be recovered."""
+    async with store.connection() as connection:
+        rows = await (await connection.execute(UNANNOUNCED)).fetchall()
+    unannounced = [saga for (saga,) in rows if saga not in losses]
+    name = "no command was sent by a saga whose start is not on record"
+    return Finding(name, f"{len(unannounced)} sagas", not unannounced)
 
 
 def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int) -> Mapping[str, str]:
@@ -164,14 +231,22 @@ def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int)
     }
 
 
-def jobs(port: int, folder: Path) -> list[Job]:
-    """Each service runs twice, so that the work of one that is gone is taken over by the other."""
-    worker = str(ROOT / "worker.py")
+def jobs(port: int, folder: Path, namespaces: Sequence[str]) -> list[Job]:
+    """Each service runs twice, so that the work of one that is gone is taken over by the other; in further namespaces once."""
     provider = ("-m", "payment_provider", "--port", str(port), "--state", str(folder / "provider.jsonl"))
     return [
         Job("provider", PROVIDER, lambda dice: (*provider, *dice.choice(MOODS))),
-        Job("services-1", SERVICES, lambda _: (worker, "--services", SERVICE_NAMES)),
-        Job("services-2", SERVICES, lambda _: (worker, "--services", SERVICE_NAMES)),
-        Job("orchestrator", ORCHESTRATOR, lambda _: (worker, "--services", "sagas")),
+        *(services(f"services-{number}") for number in (1, 2)),
+        orchestrator("orchestrator"),
         Job("projections", PROJECTIONS, lambda _: ("-m", "projections")),
+        *(services(f"services-{name}", TEMPORAL_NAMESPACE=name) for name in namespaces[1:]),
+        *(orchestrator(f"orchestrator-{name}", TEMPORAL_NAMESPACE=name) for name in namespaces[1:]),
     ]
+
+
+def services(name: str, **env: str) -> Job:
+    return Job(name, SERVICES, lambda _: (str(ROOT / "worker.py"), "--services", SERVICE_NAMES), env)
+
+
+def orchestrator(name: str, **env: str) -> Job:
+    return Job(name, ORCHESTRATOR, lambda _: ("-m", "marketplace.chaos.worker"), env)

@@ -1,4 +1,4 @@
-"""A short storm with a fixed seed; `make chaos` is the long one."""
+"""A short storm with a fixed seed, and under `-m long` a longer one; `make chaos` is longer still."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import cast
 
 import pytest
 
+from marketplace.chaos.databases import Unreliable
+from marketplace.chaos.faults import Faults
+from marketplace.chaos.fleet import Fleet
+from marketplace.chaos.plan import Kind
 from tests.market import ROOT
 from tests.support import all_gone, family, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-LIMIT = ("--seconds", "150")
+LIMIT = ("--seconds", "300")
 """Only a busy machine takes that long: a run ends with its last saga."""
 
 
 @pytest.fixture
 def storm() -> Iterator[subprocess.Popen[str]]:
+    with begun(*LIMIT, "--storm", "14", "--pairs", "5", "--sagas", "40") as process:
+        yield process
+
+
+@contextmanager
+def begun(*size: str) -> Iterator[subprocess.Popen[str]]:
     """A run in a process group of its own, as in a terminal."""
-    size = ("--seed", "7", *LIMIT, "--storm", "14", "--pairs", "5", "--checkouts", "45")
     with subprocess.Popen(
-        [sys.executable, "-m", "marketplace.chaos", *size],
+        [sys.executable, "-m", "marketplace.chaos", "--seed", "7", *size],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -33,8 +45,10 @@ def storm() -> Iterator[subprocess.Popen[str]]:
         start_new_session=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "160"},
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_everything_holds_after_a_storm(storm: subprocess.Popen[str]) -> None:
@@ -44,6 +58,8 @@ def test_everything_holds_after_a_storm(storm: subprocess.Popen[str]) -> None:
     assert "✗" not in said
     assert "kill -9: PostgreSQL" in said
     assert "frozen and woken" in said
+    assert "failover: PostgreSQL" in said
+    assert "restore: PostgreSQL" in said
     assert "reset to the" in said
     assert "Pairs of faults of Checkout" in said
 
@@ -61,3 +77,28 @@ def test_interrupted_it_leaves_nothing_running(storm: subprocess.Popen[str]) -> 
 
     assert storm.returncode == 1
     wait_until(lambda: all_gone(members), "everything is gone")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_everything_holds_after_a_long_storm() -> None:
+    with begun("--sagas", "1000", "--faults", "100", "--pairs", "0") as storm:
+        said, _ = storm.communicate()
+
+    assert storm.returncode == 0, said
+    assert "✗" not in said
+
+
+def test_only_the_kinds_that_were_chosen_are_in_the_deck() -> None:
+    chosen = frozenset({Kind.FAILOVER, Kind.CUT})
+    faults = Faults(cast("Fleet", None), cast("Unreliable", None), Random(1), chosen, (1, 2))
+
+    assert {fault.__name__ for fault in faults.deck()} == {"fail_over", "cut_connections"}
+
+
+def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with begun("--only", "earthquake") as storm:
+        said, _ = storm.communicate()
+
+    assert storm.returncode == 2
+    assert "failover" in said

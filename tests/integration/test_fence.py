@@ -14,7 +14,8 @@ from counteract import Outcome, Rejected
 from counteract.errors import CommandFenced, CommandIdReused
 from counteract.messages import Command, Dispatch, Role
 from counteract.participants import Participants
-from counteract.participants.executing import Executor, WrongResult
+from counteract.participants.answers import WrongResult
+from counteract.participants.executing import Executor
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank

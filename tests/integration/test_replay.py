@@ -15,12 +15,12 @@ from temporalio.worker import Worker
 from counteract.dev import EmbeddedTemporal
 from counteract.plugin import CounteractPlugin
 from counteract.testing import RecordedHistory, ReplayFailed, UnreadableHistory, read, record, replay
-from tests.integration.test_reset import reset
 from tests.travel.agency import Agency, refuse
 from tests.travel.changed import CheapOuting, ExtraStep, HotelFirst, NoTickets, TwoSeats
 from tests.travel.following import SAGAS
 from tests.travel.luggage import HeavyJourney, Journey, check_in
 from tests.travel.outings import Outing, OutingRequest
+from tests.travel.resetting import reset
 from tests.travel.sealed import SEALED, connect
 from tests.travel.trips import Trip, TripRequest
 from tests.travel.world import World

@@ -65,13 +65,14 @@ async def test_a_second_pivot_fails_the_task_and_not_the_saga(agency: Agency, tr
     await handle.terminate()
 
 
-async def test_an_order_too_large_to_be_sent_fails_the_task_and_not_the_saga(agency: Agency, trip: str) -> None:
+async def test_an_order_too_large_to_be_sent_undoes_the_saga(agency: Agency, trip: str) -> None:
     handle = await start_detour(agency, byways.CarriesTooMuch, trip)
 
-    assert "size that exceeded" in await wrong_in_its_code(handle)
-    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
-    assert calls(agency, trip) == ["BookFlight"]
-    await handle.terminate()
+    cause = (await compensated(agency, handle)).cause
+
+    assert cause is not None
+    assert "BookHotel cannot be sent: has 3145" in cause
+    assert done(agency, trip) == ["BookFlight", "CancelFlight"]
 
 
 async def test_a_saga_that_catches_a_refusal_goes_on_with_another_step(agency: Agency, trip: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Json, computed_field, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, create_model
 
 from counteract import Event
 from counteract.store.comparing import Narrowing, changed_defaults, narrowings
@@ -252,26 +252,12 @@ def test_names_docstrings_and_the_order_of_fields_are_no_part_of_a_contract() ->
     assert contract_of(Happened) == contract_of(event_with(two=(list[Line], ...), one=(int, ...)))
 
 
-class Computed(Event):
-    price: int
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def gross(self) -> int:
-        return 2 * self.price
+class Phrased(Event):
+    payload: Annotated[dict[str, int], PlainSerializer(str, return_type=str)]
 
 
-class Parsed(Event):
-    payload: Json[dict[str, int]]
-
-
-class Renamed(Event):
-    price: int = Field(serialization_alias="cents")
-
-
-@pytest.mark.parametrize(("event_class", "path"), [(Computed, "$.gross"), (Parsed, "$.payload"), (Renamed, "$.cents")])
-def test_a_class_that_writes_what_it_does_not_read_is_found(event_class: type[Event], path: str) -> None:
-    assert path in {each.path for each in narrowings(contract_of(event_class), readable_schema(event_class))}
+def test_a_class_that_writes_what_it_does_not_read_is_found() -> None:
+    assert "$.payload" in {each.path for each in narrowings(contract_of(Phrased), readable_schema(Phrased))}
 
 
 @pytest.mark.parametrize("type_", [Decimal, datetime, UUID, bytes, Tagged, Tree, set[int], dict[int, Line], LooseLine])

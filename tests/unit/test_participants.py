@@ -149,3 +149,40 @@ def test_a_client_without_the_plugin_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match=r"lacks the plugin:\n  - connect it with .*CounteractPlugin"):
         Participants(NO_STORE, wrap).workers(client)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_two_commands_of_one_name_in_one_service_are_refused() -> None:
+    class Theirs:
+        class Bind(Pivot[None], service="bindery"):
+            pass
+
+    class Ours:
+        class Bind(Pivot[None], service="bindery"):
+            pass
+
+    @handles(Theirs.Bind)
+    async def bind(command: Any) -> None: ...
+
+    @handles(Ours.Bind)
+    async def bind_too(command: Any) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="are both Bind of the service 'bindery': rename one"):
+        Participants(NO_STORE, bind, bind_too).check()
+
+
+def test_a_class_that_a_sandbox_made_anew_needs_no_handlers_of_its_own() -> None:
+    def imported() -> type[Pivot[None]]:
+        class Print(Pivot[None], service="printers"):
+            pass
+
+        return Print
+
+    known, anew = imported(), imported()
+
+    @handles(known)
+    async def print_it(command: Any) -> None: ...
+
+    (participant,) = Participants(NO_STORE, print_it).check()
+
+    assert participant.command is known is not anew

@@ -14,7 +14,7 @@ begin
             p_step ->> 'activity_type', p_step ->> 'task_queue', p_command, clock_timestamp(),
             p_step ->> 'run_id', case p_step ->> 'role' when 'forward' then p_step ->> 'kind' end,
             (p_step ->> 'epoch')::integer, 1)
-        on conflict (command_id) do update set begun = c.begun + 1
+        on conflict (command_id) do update set begun = coalesce(c.begun, 1) + 1
             where c.status = 'started' and c.activity_type = excluded.activity_type;
         if p_step ->> 'kind' = 'pivot' then
             update sagas s set state = 'at the pivot', since = clock_timestamp(), who = p_step ->> 'who'

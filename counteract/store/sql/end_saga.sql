@@ -38,7 +38,8 @@ begin
     end if;
     if current in ('completed', 'compensated', 'never')
        or wanted = 'completed' and current not in ('forward', 'past the pivot')
-       or wanted = 'compensated' and current not in ('forward', 'turning back') then
+       -- A run that turns back has settled its pivot: if the record is at it again, the store forgot the answer.
+       or wanted = 'compensated' and current not in ('forward', 'at the pivot', 'turning back') then
         return query select current, 0::bigint, '{}'::text[];
         return;
     end if;

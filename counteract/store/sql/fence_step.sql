@@ -4,9 +4,10 @@
 --   'never'      the original had not begun, or was refused: it never takes effect, and the undo is recorded as done
 --   'unknown'    an external effect had begun: it may have happened, or may be about to
 --   'applied'    it took effect, with this result; its row is marked, and is no answer any more
+-- `began` is by the database's clock: an effect that came late by then is undone with this one.
 -- `lost` says that the saga knows of an effect, or of an order for one, that the store has no row of.
 create or replace function fence_step(p_step jsonb, p_command jsonb, p_result_if_never jsonb)
-returns table (known text, result jsonb, command jsonb, activity_type text, lost boolean)
+returns table (known text, result jsonb, command jsonb, activity_type text, lost boolean, began timestamptz)
 language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 declare
@@ -23,7 +24,7 @@ declare
 begin
     select c.result into concluded from commands c where c.command_id = own_id and c.status = 'done';
     if found then
-        return query select 'concluded', concluded, p_command, p_step ->> 'original_type', false;
+        return query select 'concluded', concluded, p_command, p_step ->> 'original_type', false, clock_timestamp();
         return;
     end if;
     perform enter_step(p_step);
@@ -49,16 +50,17 @@ begin
             where s.saga_id = p_step ->> 'saga_id' and s.run_id = p_step ->> 'run_id' and p_step ->> 'kind' = 'pivot'
               and s.state in ('forward', 'at the pivot');
         end if;
-        return query select 'applied', original.result, original.command, original.activity_type, false;
+        return query select 'applied', original.result, original.command, original.activity_type, false, clock_timestamp();
         return;
     end if;
-    if original.late_since is not null then
-        return query select 'applied', original.result, original.command, original.activity_type, false;
+    -- A late effect whose attempt gave an answer. Without one it falls under what follows: unknown.
+    if original.late_since is not null and original.result is not null then
+        return query select 'applied', original.result, original.command, original.activity_type, false, clock_timestamp();
         return;
     end if;
     if original.started_at is not null and original.status <> 'rejected' then
         update commands c set status = 'fenced' where c.command_id = original_id and c.status = 'started';
-        return query select 'unknown', null::jsonb, original.command, original.activity_type, is_new and original.lost;
+        return query select 'unknown', null::jsonb, original.command, original.activity_type, is_new and original.lost, clock_timestamp();
         return;
     end if;
 
@@ -73,5 +75,5 @@ begin
         update sagas s set state = 'forward', since = clock_timestamp(), who = p_step ->> 'who'
         where s.saga_id = p_step ->> 'saga_id' and s.run_id = p_step ->> 'run_id' and s.state = 'at the pivot';
     end if;
-    return query select 'never', p_result_if_never, original.command, original.activity_type, is_new and original.lost;
+    return query select 'never', p_result_if_never, original.command, original.activity_type, is_new and original.lost, clock_timestamp();
 end $$;

@@ -27,9 +27,11 @@ begin
         perform enter_step(p_step);
     end if;
     if p_status = 'rejected' and external and not stands and (
-        (p_step ->> 'attempt')::integer > 1 or exists (select from commands c where c.command_id = id and c.begun > 1)
+        (p_step ->> 'attempt')::integer > 1
+        or not exists (select from commands c where c.command_id = id and c.begun = 1)
     ) then
-        -- An earlier attempt may have happened: that this one was refused says nothing of it.
+        -- An earlier attempt may have happened, or the store forgot how many there were: that this one was refused says
+        -- nothing of them.
         return query select false, 'doubtful', p_result, p_step ->> 'activity_type', saga, p_command, false;
         return;
     end if;
@@ -48,7 +50,7 @@ begin
     end if;
     if stands then
         if external and role = 'forward' and p_status = 'done' then
-            update commands c set late_since = coalesce(c.late_since, clock_timestamp()), result = p_result
+            update commands c set late_since = clock_timestamp(), result = p_result
             where c.command_id = id and c.status = 'fenced' and c.started_at is not null;
         end if;
         -- A statement of its own, with a snapshot of its own: it sees what the other transaction just committed.
@@ -63,8 +65,9 @@ begin
         where c.command_id = (p_step ->> 'undoes')::uuid and c.status = 'fenced';
     end if;
     if role = 'undo' or role = 'turn' then
+        -- What came later than this undo began, it may have missed.
         update commands c set late_since = null
-        where c.command_id = (p_step ->> 'undoes')::uuid and c.late_since is not null;
+        where c.command_id = (p_step ->> 'undoes')::uuid and c.late_since <= (p_step ->> 'began')::timestamptz;
     end if;
     if is_pivot then
         decided := case

@@ -11,7 +11,8 @@ declare
     run constant text := p_saga ->> 'run_id';
     this_run constant text := p_saga ->> 'this_run';
     parent constant jsonb := nullif(p_saga -> 'parent', 'null'::jsonb);
-    parent_command constant uuid := (parent ->> 'command_id')::uuid;
+    -- Not named like its column, which it would give way to.
+    own_parent constant uuid := (parent ->> 'command_id')::uuid;
     may_begin boolean := true;
     made boolean;
     found_saga text;
@@ -27,11 +28,16 @@ begin
     values (
         saga, run, p_saga ->> 'namespace', p_saga ->> 'saga_type',
         case when coalesce(may_begin, true) then 'forward' else 'never' end, 1, this_run, this_run,
-        parent_command, parent ->> 'saga_id', parent ->> 'run_id', parent ->> 'key', parent -> 'command')
+        own_parent, parent ->> 'saga_id', parent ->> 'run_id', parent ->> 'key', parent -> 'command')
     on conflict do nothing;
     made := found;
     select s.saga_id, s.run_id into found_saga, found_run from sagas s
-    where (s.saga_id = saga and s.run_id = run) or s.parent_command = parent_command;
+    where (s.saga_id = saga and s.run_id = run) or s.parent_command = own_parent;
+    if found_saga <> saga then
+        -- The parent's step was another child: nothing of this one may begin.
+        return query select false, run, 'reused', 0;
+        return;
+    end if;
     if not made then
         update sagas s set epoch = s.epoch + 1, last_run = this_run, namespace = p_saga ->> 'namespace'
         where s.saga_id = found_saga and s.run_id = found_run and s.last_run <> this_run;

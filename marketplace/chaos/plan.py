@@ -1,0 +1,61 @@
+"""How much of a storm, and of what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+LONG_PACE = 2.0
+"""Seconds from fault to fault where their number is given."""
+CALM = 900.0
+"""Seconds that a storm whose faults are counted leaves to its last sagas."""
+
+
+class Kind(StrEnum):
+    """What can go wrong, one word each for the command line."""
+
+    KILL = "kill"
+    FREEZE = "freeze"
+    CUT = "cut"
+    FAILOVER = "failover"
+    RESTORE = "restore"
+    CANCEL = "cancel"
+    TERMINATE = "terminate"
+    RESET = "reset"
+    HANDLERS = "handlers"
+    RETRY = "retry"
+    NAMESPACES = "namespaces"
+    RECOVERY = "recovery"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What has not ended `seconds` after the begin is not waited for; a run may well be over sooner."""
+
+    seed: int
+    sagas: int
+    seconds: float
+    storm: float
+    """Seconds, of those, over which customers come, and faults with them: some are needed for what they leave to be done."""
+    pairs: float
+    """Seconds, of those, for pairs of faults."""
+    faults: int | None = None
+    """How many; None: as many as there is time for."""
+    kinds: frozenset[Kind] = frozenset(Kind)
+    logs: Path | None = None
+
+    @property
+    def pace(self) -> float:
+        """Seconds from fault to fault: the deck is dealt at least once in a short run, and several times in a long one."""
+        return LONG_PACE if self.faults else min(3.0, self.storm / 20)
+
+    @property
+    def freeze(self) -> tuple[float, float]:
+        """Past the heartbeat timeout of the payment service's activities, and in long runs past that of all."""
+        return (6.0, 13.0) if self.storm > 60 else (4.0, 6.0)
+
+    @property
+    def scale(self) -> int:
+        """How much more there must be of everything, for the last customer to find something on the shelves."""
+        return 1 + self.sagas // 300

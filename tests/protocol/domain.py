@@ -1,0 +1,195 @@
+"""A saga that carries out whatever plan it is given, with the bank's commands."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from counteract import Compensatable, Rejected, Retry
+from counteract.messages import Command
+from counteract.participants import Streams, Undo, compensates, handles
+from counteract.saga import Park, SagaWorkflow
+from tests.travel.bank import Authorize, Capture, Freed, Held, HoldMoney, PayBack, PayHeldMoney, SendReceipt, accounts
+
+
+class Render(
+    Compensatable[None],
+    service="films",
+    compensation="Unrender",
+    attempt_timeout=timedelta(seconds=1),
+    timeout=timedelta(seconds=10),
+    retry=Retry(initial=timedelta(milliseconds=100)),
+):
+    """Takes as long as it says, and so does its undo."""
+
+    account: str
+    seconds: float
+
+
+@handles(Render)
+async def render(command: Render, streams: Streams) -> None:
+    await asyncio.sleep(command.seconds)
+    film = await streams.load(accounts, command.account)
+    film.append(Held(trip="film", amount=1))
+
+
+@compensates(Render)
+async def unrender(undo: Undo[Render, None], streams: Streams) -> None:
+    await asyncio.sleep(undo.command.seconds)
+    film = await streams.load(accounts, undo.command.account)
+    film.append(Freed(trip="film"))
+
+
+class Plan(BaseModel):
+    """What a tour does, step by step."""
+
+    account: str
+    steps: list[str]
+    otherwise: list[str] | None = None
+    """In a run that was begun by a reset, or by the workflow's retry policy."""
+    child: Plan | None = None
+    child_id: str | None = None
+    amounts: list[int] = [60]
+    """What is held by each of its holds."""
+    deadline: float = 3600
+    alert_after: float = 1
+    parks: bool = False
+    own_id: bool = False
+    """Its code makes an id of its own, as Temporal recommends."""
+    polite: bool = False
+    """Its code catches its own undoing, and returns."""
+
+
+@workflow.defn
+class Tour(SagaWorkflow):
+    """Carries out its plan."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self.plan = Plan(account="", steps=[])
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        self.plan = plan
+        try:
+            await self.carry_out(self._steps(plan))
+        except ApplicationError:
+            if not plan.polite:
+                raise
+            return "sorry"
+        return "done"
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.told = True
+
+    @workflow.signal
+    async def add(self, step: str) -> None:
+        await self.execute(step)
+
+    @workflow.update
+    async def add_now(self, step: str) -> Any:
+        return await self.execute(step)
+
+    @workflow.signal
+    async def fail(self) -> None:
+        raise ApplicationError("the new address is not valid", type="BadAddress")
+
+    async def carry_out(self, steps: list[str]) -> None:
+        park = Park(timeout=timedelta(minutes=1)) if self.plan.parks else None
+        async with self.saga(
+            deadline=timedelta(seconds=self.plan.deadline),
+            alert_after=timedelta(seconds=self.plan.alert_after),
+            on_failure=park,
+        ):
+            while steps:
+                step, *steps = steps
+                await self._step(step, steps)
+
+    async def execute(self, step: str) -> Any:
+        assert self._saga is not None
+        return await self._saga.execute(self._command(step))
+
+    async def _step(self, step: str, rest: list[str]) -> None:
+        match step:
+            case "wait":
+                await workflow.wait_condition(lambda: self.told)
+            case "refuse":
+                raise Rejected("changed its mind")
+            case "new run":
+                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
+            case "child":
+                await self._child()
+            case "tolerant authorize":
+                assert self._saga is not None
+                await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
+            case "patient render":
+                assert self._saga is not None
+                await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
+            case "forget":
+                assert self._saga is not None
+                self._saga.execute(self._command("hold"))
+            case _:
+                await self.execute(step)
+
+    async def _child(self) -> None:
+        assert self._saga is not None
+        assert self.plan.child is not None
+        await self._saga.execute_child(
+            Tour.run,
+            self.plan.child,
+            id=self.plan.child_id or f"{workflow.info().workflow_id}-child",
+            compensation=PayBack(account=self.plan.child.account, amount=60),
+        )
+
+    def _steps(self, plan: Plan) -> list[str]:
+        info = workflow.info()
+        is_first = info.run_id == info.original_execution_run_id and info.attempt == 1
+        return plan.steps if is_first or plan.otherwise is None else plan.otherwise
+
+    def _command(self, step: str) -> Command[Any]:
+        account = self.plan.account
+        trip = str(workflow.uuid4()) if self.plan.own_id else account
+        held = sum(each.step.startswith("HoldMoney") for each in self._saga.report().steps) if self._saga else 0
+        made: dict[str, Command[Any]] = {
+            "authorize": Authorize(trip=trip),
+            "pay": PayHeldMoney(account=account, trip=trip),
+            "capture": Capture(trip=trip),
+            "pay back": PayBack(account=account, amount=1),
+            "render": Render(account=account, seconds=1.5),
+            "receipt": SendReceipt(trip=trip),
+            "hold": HoldMoney(
+                account=account, trip=f"{trip} {held}", amount=self.plan.amounts[held % len(self.plan.amounts)]
+            ),
+        }
+        return made[step]
+
+
+@workflow.defn
+class Unopened(SagaWorkflow):
+    """Forgets to open its saga."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        await self.saga().execute(SendReceipt(trip=plan.account))
+        return "done"
+
+
+@workflow.defn
+class Lingering(Tour):
+    """Has something to do after its saga."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        self.plan = plan
+        await self.carry_out(plan.steps)
+        await workflow.wait_condition(lambda: self.told)
+        return "done"
+
+
+FLOWS = [Tour, Unopened, Lingering]

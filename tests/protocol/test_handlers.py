@@ -1,0 +1,162 @@
+"""Steps that the handlers of signals and updates send, when they come at the wrong time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.travel.bank import Account
+
+pytestmark = pytest.mark.integration
+
+
+async def turning_back(stage: Stage, name: str) -> Handle:
+    """A saga that is being undone, by a service that is slow at it."""
+    saga = await stage.tour(name, "hold", "wait")
+    await stage.applied(name, "HoldMoney")
+    stage.post.delays = {"FreeMoney"}
+    await saga.cancel()
+
+    async def compensates() -> bool:
+        return bool((await saga.query("report"))["status"] == "COMPENSATING")
+
+    await until(compensates)
+    return saga
+
+
+async def failed_tasks(saga: Handle) -> list[str]:
+    """Why workflow tasks failed."""
+    return [
+        each.workflow_task_failed_event_attributes.failure.message
+        async for each in saga.fetch_history_events()
+        if each.HasField("workflow_task_failed_event_attributes")
+    ]
+
+
+async def test_a_signals_step_while_the_saga_turns_back_is_not_sent(stage: Stage, name: str) -> None:
+    saga = await turning_back(stage, name)
+
+    await saga.signal("add", "authorize")
+    stage.post.delays = set()
+
+    assert await ending(saga) == "CancelledError"
+    assert await failed_tasks(saga) == []
+    assert await stage.money(name) == Account(100, {})
+    assert not stage.company.authorized
+
+
+async def test_an_updates_step_while_the_saga_turns_back_is_an_error_of_its_caller(stage: Stage, name: str) -> None:
+    saga = await turning_back(stage, name)
+
+    error = await refused(saga, "authorize")
+    stage.post.delays = set()
+
+    assert error.type == "SagaClosed"
+    assert await ending(saga) == "CancelledError"
+    assert await failed_tasks(saga) == []
+
+
+async def test_a_step_that_comes_once_the_saga_is_over_is_an_error_of_its_caller(stage: Stage, name: str) -> None:
+    plan = {"account": name, "steps": []}
+    saga = await stage.client.start_workflow("Lingering", plan, id=name, task_queue=stage.queue)
+
+    async def is_over() -> bool:
+        report = await saga.query("report")
+        return bool(report and report["status"] in ("COMPLETED", "COMPENSATED"))
+
+    await until(is_over)
+
+    assert (await refused(saga, "authorize")).type == "SagaClosed"
+    await saga.signal("go_on")
+    assert await ending(saga) == "done"
+    assert await failed_tasks(saga) == []
+
+
+async def test_a_step_that_can_be_undone_is_refused_past_the_pivot(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "pay", "wait")
+    await stage.applied(name, "PayHeldMoney")
+
+    error = await refused(saga, "authorize")
+    await saga.signal("add", "authorize")
+    await saga.signal("go_on")
+
+    assert error.type == "SagaClosed"
+    assert await ending(saga) == "done"
+    assert await failed_tasks(saga) == []
+
+
+async def test_a_step_that_must_succeed_can_come_by_a_signal_past_the_pivot(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "pay", "wait")
+    await stage.applied(name, "PayHeldMoney")
+
+    await saga.execute_update("add_now", "pay back")
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+    assert (await stage.money(name)).available == 101
+
+
+async def test_the_pivot_waits_for_a_step_that_a_signal_has_set_going(stage: Stage, name: str) -> None:
+    """It comes when it comes: that the saga's code is at its pivot by then is no mistake of its own."""
+    stage.company.gate.clear()
+    saga = await stage.tour(name, "hold", "wait", "pay")
+    await stage.applied(name, "HoldMoney")
+    await saga.signal("add", "authorize")
+    async with asyncio.timeout(30):
+        await stage.company.reached.wait()
+
+    await saga.signal("go_on")
+    await asyncio.sleep(0.3)
+    stage.company.gate.set()
+
+    assert await ending(saga) == "done"
+    assert await failed_tasks(saga) == []
+    assert len(stage.company.authorized) == 1
+
+
+async def test_a_signals_step_is_undone_with_the_saga(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", "refuse")
+    await stage.applied(name, "HoldMoney")
+    await saga.signal("add", "authorize")
+    await stage.applied(name, "Authorize")
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+
+
+async def test_a_refusal_reaches_the_updates_caller_and_the_saga_goes_on(stage: Stage, name: str) -> None:
+    stage.company.declines = True
+    saga = await stage.tour(name, "hold", "wait")
+    await stage.applied(name, "HoldMoney")
+
+    assert (await refused(saga, "authorize")).type == "Rejected"
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+
+
+async def test_what_a_signal_raises_past_the_pivot_is_not_swallowed(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "pay", "wait")
+    await stage.applied(name, "PayHeldMoney")
+
+    await saga.signal("fail")
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaIncomplete"
+    assert await stage.state(name) == "past the pivot"
+
+
+async def refused(saga: Handle, step: str) -> ApplicationError:
+    """What the caller of an update is told."""
+    with pytest.raises(WorkflowUpdateFailedError) as failed:
+        await saga.execute_update("add_now", step)
+    error: Any = failed.value.cause
+    assert isinstance(error, ApplicationError)
+    return error

@@ -1,0 +1,146 @@
+"""Effects that come after their undo has passed, and whose own undo fails too: each leaves a mark until it is undone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from counteract import Outcome
+from counteract.errors import CommandIdReused
+from counteract.messages import Dispatch, Role
+from counteract.participants import Undo
+from counteract.participants.executing import Executor
+from counteract.participants.recovery import late_effects
+from counteract.store import PostgresEventStore
+from tests.protocol.runs import Run, Town
+from tests.travel.bank import Authorize, Capture, CardCompany, Reference
+
+pytestmark = pytest.mark.integration
+
+AUTHORIZE = Authorize(trip="rome")
+
+Void = Callable[[Undo[Authorize, Reference], CardCompany], Awaitable[None]]
+
+
+@pytest.fixture
+async def town(database_url: str) -> AsyncIterator[Town]:
+    async with PostgresEventStore.open(database_url) as store:
+        yield Town(store, CardCompany())
+
+
+@pytest.fixture
+async def saga(town: Town) -> Run:
+    return await town.begin()
+
+
+async def hanging(town: Town, saga: Run) -> asyncio.Task[object]:
+    """An attempt that has reached the card company, which is slow to act."""
+    town.company.gate.clear()
+    attempt = asyncio.create_task(saga.send(AUTHORIZE))
+    await town.company.reached.wait()
+    return attempt
+
+
+def voiding_by(town: Town, void: Void) -> Void:
+    """The card company with another compensation; the one it had."""
+    executor = town.executors[Authorize]
+    ours = executor.participant.compensation
+    assert ours is not None
+    participant = replace(executor.participant, compensation=replace(ours, function=void))
+    town.executors[Authorize] = Executor(participant, executor.fence, executor.resources)
+    return ours.function
+
+
+async def unreachable(undo: Undo[Authorize, Reference], company: CardCompany) -> None:
+    raise ConnectionError("the provider is down")
+
+
+async def marked(town: Town) -> int:
+    """How many effects the next round of recovery finds, after the half minute for which it waits."""
+    async with town.store.connection() as connection:
+        await connection.execute("update commands set late_since = late_since - interval '1 minute'")
+    return len(await late_effects(town.store, "default"))
+
+
+async def test_a_late_effect_whose_undo_fails_leaves_a_mark(town: Town, saga: Run) -> None:
+    attempt = await hanging(town, saga)
+    await saga.undo(AUTHORIZE, Role.TURN, sent=True)
+
+    voiding_by(town, unreachable)
+    with pytest.raises(ConnectionError):
+        await saga.send(AUTHORIZE)
+
+    assert await marked(town) == 1
+    attempt.cancel()
+
+
+async def test_a_mark_is_not_taken_away_by_an_undo_that_began_before_the_effect_came(town: Town, saga: Run) -> None:
+    voiding, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(undo: Undo[Authorize, Reference], company: CardCompany) -> None:
+        """It asked before the effect was there, and its answer takes its time."""
+        voiding.set()
+        await go_on.wait()
+
+    attempt = await hanging(town, saga)
+    ours = voiding_by(town, slowly)
+    undoing = asyncio.create_task(saga.undo(AUTHORIZE, Role.TURN, sent=True))
+    await voiding.wait()
+    voiding_by(town, ours)
+    async with town.store.connection() as connection:
+        await connection.execute("select late_step(%s)", (saga.id_of("Authorize"),))
+    go_on.set()
+    await undoing
+
+    assert await marked(town) == 1
+    attempt.cancel()
+
+
+async def test_recovery_undoes_a_late_effect_of_which_nobody_knows_the_answer(town: Town, saga: Run) -> None:
+    await saga.town.executors[Authorize].fence.begin(AUTHORIZE, saga.dispatch("Authorize", Role.FORWARD))
+    await saga.undo(AUTHORIZE, Role.TURN, sent=True)
+    async with town.store.connection() as connection:
+        await connection.execute("select late_step(%s)", (saga.id_of("Authorize"),))
+    town.company.asked.clear()
+
+    await town.executors[Authorize].undo(AUTHORIZE, by_recovery(saga))
+
+    assert [outcome for _, outcome in town.company.asked] == [Outcome.UNKNOWN]
+    assert await marked(town) == 0
+
+
+async def test_recovery_undoes_a_late_effect_with_the_answer_that_it_had(town: Town, saga: Run) -> None:
+    ours = voiding_by(town, unreachable)
+    attempt = await hanging(town, saga)
+    voiding_by(town, ours)
+    await saga.undo(AUTHORIZE, Role.TURN, sent=True)
+    town.company.gate.set()
+    with pytest.raises(ConnectionError):
+        await attempt
+
+    await town.executors[Authorize].undo(AUTHORIZE, by_recovery(saga))
+
+    assert town.company.asked[-1] == ("authorized rome", Outcome.APPLIED)
+
+
+async def test_an_external_effect_is_not_begun_under_the_id_of_another(town: Town, saga: Run) -> None:
+    """Of the same fields, so that nothing but its type tells the two apart."""
+    town.company.loses_answers = True
+    with pytest.raises(ConnectionError):
+        await saga.send(AUTHORIZE)
+
+    forged = saga.dispatch("Authorize", Role.FORWARD).model_copy(update={"standing": None})
+    with pytest.raises(CommandIdReused):
+        await town.executors[Capture].forward(Capture(trip="rome"), forged, limit=5)
+
+    assert town.company.captured == set()
+
+
+def by_recovery(saga: Run) -> Dispatch:
+    """As a round of recovery sends it: nobody's run stands behind it."""
+    dispatch = saga.dispatch("Authorize", Role.UNDO)
+    return dispatch.model_copy(update={"command_id": uuid4(), "undoes": dispatch.command_id, "standing": None})
