@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test explore check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test explore mutants check bench chaos marketplace record lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
 
 explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
 	@$(PYTEST) -m explore --explore $(ARGS)
+
+mutants: setup ## Change the engine line by line and see whether exploration notices (ARGS="--sample 20", or ids)
+	@nice $(BIN)/python -m tests.mutants $(ARGS)
 
 check: setup ## Check format, lint, types, import rules and event contracts
 	@failed=0; \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -41,6 +42,22 @@ class Sale(SagaWorkflow):
     @workflow.run
     async def run(self, request: SaleRequest) -> None:
         async with self.saga() as saga:
+            await saga.execute(TakeMoney(sale=request.sale))
+            await saga.execute(HandOver(sale=request.sale))
+
+
+_visits = itertools.count()
+
+
+@workflow.defn
+class FickleSale(SagaWorkflow):
+    """Goes another way each time that its code runs."""
+
+    @workflow.run
+    async def run(self, request: SaleRequest) -> None:
+        async with self.saga() as saga:
+            if next(_visits) % 2:
+                await workflow.sleep(0.01)
             await saga.execute(TakeMoney(sale=request.sale))
             await saga.execute(HandOver(sale=request.sale))
 
@@ -93,6 +110,12 @@ async def take_money_under_any_key(command: TakeMoney, till: Till) -> None:
 async def take_money_undeclared(command: TakeMoney, till: Till) -> None:
     """An effect of its own in a handler that does not say so: it may run more often than it is recorded."""
     till.take(command.sale, uuid4())
+
+
+@compensates(TakeMoney)
+async def give_back_what_there_is(undo: Undo[TakeMoney, None], till: Till) -> None:
+    """Leaves the way open for what is still on its way."""
+    till.coins[undo.command.sale].discard(undo.command_id)
 
 
 @compensates(TakeMoney)

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, PositiveInt, TypeAdapter
 from counteract.errors import ConfigurationError
 from counteract.messages import CommandKind
 from counteract.testing import ExplorationFailed, pytest_plugin
-from counteract.testing.exploration.catalogue import Known, catalogue
+from counteract.testing.exploration.catalogue import catalogue
 from counteract.testing.exploration.choosing import Choice, pairs_of
 from counteract.testing.exploration.evidence import Evidence
-from counteract.testing.exploration.faults import Ending, Fault
+from counteract.testing.exploration.faults import Ending, Fault, Known
 from counteract.testing.exploration.options import OPTIONS, Options
 from counteract.testing.exploration.report import Exploration, Explored
 from counteract.testing.exploration.samples import sample
@@ -105,7 +105,7 @@ def test_a_failure_says_how_to_see_it_again_and_leaves_out_pairs_that_one_fault_
 
 
 def broken(fault: Fault) -> Explored:
-    evidence = Evidence(Ending.COMPLETED, "", None, (), (), {}, (), (), ())
+    evidence = Evidence(Ending.COMPLETED, "", None, (), (), (), (), ())
     return Explored("id", None, fault, evidence, (), reached=True, violations=["wrong"])
 
 

@@ -18,7 +18,7 @@ from tests.travel.booking import BookHotel, ChargeCard
 from tests.travel.outings import Outing, OutingRequest
 from tests.travel.trips import Trip, TripRequest
 
-pytestmark = [pytest.mark.explore, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.explore, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from counteract.messages import CommandKind
-from counteract.testing.exploration.catalogue import Known, catalogue
-from counteract.testing.exploration.faults import NO_FAULT
+from counteract.testing.exploration.catalogue import catalogue
+from counteract.testing.exploration.faults import NO_FAULT, Known
 from tests.page import Change, Command, File, Interruption, Session, missing, parts
 from tests.support import all_gone, family
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from temporalio import activity
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError
 
 from counteract.errors import CommandFenced, Rejected
 from counteract.messages import CommandKind
-from counteract.testing.exploration.encounter import Encounter
+from counteract.testing.exploration import aftermath
+from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
 
-CANCELLATION_PATIENCE = 5.0
+CANCELLATION_PATIENCE = 8.0
 """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
+HANDLER_MARGIN = 0.9
+"""Of an attempt's time: an external handler is to be stopped before."""
 
 
 def before(act: Act) -> Around:
@@ -62,6 +68,72 @@ async def break_until_skipped(encounter: Encounter) -> NoReturn:
     raise _error("explore: broken", final=True)
 
 
+async def break_until_skipped_after(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """It takes effect, which nobody hears of, and a person has the saga go on without it."""
+    await proceed()
+    await break_until_skipped(encounter)
+
+
+def keep_failing(decide: Callable[[Encounter], Coroutine[Any, Any, None]]) -> Act:
+    """Fail at every attempt, in a way that may pass, until a person has decided."""
+
+    async def act(encounter: Encounter) -> None:
+        decided = any(each.step == encounter.place.step for each in encounter.run.decisions)
+        if decided and encounter.run.is_corrected(encounter):
+            return
+        if encounter.run.once(encounter.place):
+            encounter.run.spawn(decide(encounter))
+        raise _error("explore: fails for long")
+
+    return act
+
+
+async def skip(encounter: Encounter) -> None:
+    await encounter.run.resolve_skipped(encounter)
+
+
+async def correct(encounter: Encounter) -> None:
+    await encounter.run.resolve_corrected(encounter, at_once=False)
+
+
+async def outlast_the_deadline(encounter: Encounter) -> None:
+    """Be under way when the saga's own timer strikes."""
+    await _until_cancelled(encounter)
+
+
+async def fail_beside_another(encounter: Encounter) -> NoReturn:
+    """Fail for good once another step of the same group is under way."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(encounter.run.sibling.wait(), CANCELLATION_PATIENCE)
+    raise _error("explore: failed beside another", final=True)
+
+
+async def be_stopped_with_another(encounter: Encounter) -> None:
+    encounter.run.sibling.set()
+    await _until_cancelled(encounter)
+
+
+async def take_too_long(encounter: Encounter) -> None:
+    """Not come to an end before the attempt is over: what it does outside is to be recorded by then."""
+    limit = activity.info().start_to_close_timeout
+    if limit is not None:
+        await asyncio.sleep(limit.total_seconds() * HANDLER_MARGIN)
+        encounter.run.complain(f"{encounter.place} was not stopped in time to record what it did")
+
+
+async def land_after_undo(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """A thread or a queue outlives the attempt: the effect comes after the undo, and nobody is there to notice."""
+
+    async def late() -> None:
+        await hold(encounter)
+        CURRENT.set(replace(encounter, unnoticed=True))
+        with suppress(Exception):
+            await proceed()
+
+    encounter.run.spawn(late())
+    raise _error("explore: its effect is still under way", final=True)
+
+
 async def refuse(_: Encounter) -> NoReturn:
     raise Rejected("explore: refused")
 
@@ -84,6 +156,41 @@ async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
 async def vanish(_: Encounter) -> NoReturn:
     """As if the worker were killed here: no answer, no heartbeat, nothing but the server's own clock."""
     activity.raise_complete_async()
+
+
+async def terminate(encounter: Encounter) -> None:
+    """End the workflow, of which its code hears nothing."""
+    await encounter.run.terminate()
+
+
+async def terminate_between(encounter: Encounter) -> None:
+    await encounter.run.pause()
+    encounter.run.spawn(encounter.run.between_steps(encounter.run.terminate()))
+
+
+async def reset_now(encounter: Encounter) -> None:
+    """Begin the workflow anew from its last decision, while this attempt is under way."""
+    await aftermath.reset(encounter.run, 0)
+
+
+async def outlast_the_run(encounter: Encounter) -> None:
+    """Be under way when the workflow's own time limit ends it."""
+    limit = encounter.run.fault.run_timeout
+    if limit is not None:
+        await asyncio.sleep(limit.total_seconds())
+
+
+async def add_by_signal(encounter: Encounter) -> None:
+    """A handler of a signal sends a step while this attempt is under way."""
+    run, count = encounter.run, len(encounter.run.additions)
+    await run.handle.signal(ADD_BY_SIGNAL)
+    await aftermath.wait_for_addition(run, count + 1, CANCELLATION_PATIENCE)
+
+
+async def add_by_update(encounter: Encounter) -> None:
+    with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
+        async with asyncio.timeout(CANCELLATION_PATIENCE):
+            await encounter.run.handle.execute_update(ADD_BY_UPDATE)
 
 
 async def cancel(encounter: Encounter) -> None:
@@ -191,6 +298,7 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
 async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
         await asyncio.sleep(CANCELLATION_PATIENCE)
+        encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
 
 
 async def _stay_deaf(encounter: Encounter) -> None:

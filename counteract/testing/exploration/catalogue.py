@@ -21,10 +21,12 @@ from counteract.testing.exploration.faults import (
     Ending,
     Fault,
     Injection,
+    Known,
     Layer,
     Place,
     Timing,
 )
+from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
 REFUSED = before(acts.refuse)
@@ -36,39 +38,55 @@ HALF = timedelta(seconds=0.5)
 KILLED = Timing(heartbeat=HALF)
 TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
 GIVEN_UP = Timing(attempts=2)
+SLOW = Timing(attempt=timedelta(seconds=2))
+SOON = timedelta(seconds=0.7)
 # Cancellation reaches an activity with the answer to a heartbeat.
-HEARS = Timing(heartbeat=timedelta(seconds=1.5))
+HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=3))
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One step as the first run showed it."""
-
-    key: str
-    kind: CommandKind
-    group: int
-    external: bool
-    repeats: bool
-    """Whether its own settings allow for more than one attempt."""
-
-
-def catalogue(steps: Sequence[Known], *, has_deadline: bool) -> list[Fault]:
+def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0) -> list[Fault]:
     """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
     faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
+    if has_deadline:
+        faults += _overtaken(steps)
     turn = _last_before_undo(steps).group
     for step in steps:
         faults += _from(step.group, _forward(step))
         faults += _from(step.group, _interrupted(step, steps, CANCELLATION))
         if has_deadline:
             faults += _from(step.group, _interrupted(step, steps, DEADLINE))
+        faults += _from(step.group, _beside(step, steps))
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return faults
+    return [*faults, *of_the_whole(steps, decisions, _turn(steps))]
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
     return (replace(each, begins=group, ends=group if each.ends == HERE else each.ends) for each in faults)
+
+
+def _overtaken(steps: Sequence[Known]) -> Iterator[Fault]:
+    """By the saga's own timer, at its first step: at any other it might strike too early where the machine is busy."""
+    if steps[0].kind is CommandKind.COMPENSATABLE:
+        act, layer = before(acts.outlast_the_deadline), Layer.HANDLER
+        injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
+        yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=SOON, cause="deadline passed")
+
+
+def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
+    """A step of a group fails, and the others are asked to stop."""
+    others = [each for each in steps if each.group == step.group and each is not step and each.parallel]
+    if step.parallel and others and step.kind is CommandKind.COMPENSATABLE:
+        fails = Injection(Place(step.key), Layer.HANDLER, before(acts.be_stopped_with_another), timing=HEARS)
+        yield _always(
+            Place(others[0].key),
+            f"failed while {step.key} runs",
+            before(acts.fail_beside_another),
+            may_end=EITHER,
+            also=[fails],
+            ends=HERE,
+        )
 
 
 # Forward: what may happen to any step, and then what its kind adds.
@@ -96,6 +114,7 @@ def _passing(step: Known) -> Iterator[Fault]:
         yield _one(place, "happened, not recorded, then asked again", after(acts.fail), layer=layer, may_end=cured)
         between = "worker killed between effect and record"
         yield _one(place, between, after(acts.vanish), KILLED, layer=layer, may_end=_or_undone(step))
+        yield _one(place, "takes too long", before(acts.take_too_long), SLOW, layer=layer, may_end=_or_undone(step))
 
 
 def _final(step: Known) -> Iterator[Fault]:
@@ -119,6 +138,10 @@ def _resolved(step: Known) -> Iterator[Fault]:
     yield _one(place, "refused, then corrected", before(acts.refuse_until_corrected), layer=Layer.HANDLER)
     yield _one(place, "refused, then skipped", before(acts.refuse_until_skipped), layer=Layer.HANDLER)
     yield _one(place, "broken, then resolved", before(acts.break_down))
+    yield _one(place, "broken after its effect, then resolved", after(acts.break_down))
+    yield _one(place, "broken after its effect, then corrected", after(acts.break_until_corrected))
+    yield _always(place, "keeps failing, then corrected", before(acts.keep_failing(acts.correct)), TIMED_OUT)
+    yield _always(place, "keeps failing, then skipped", before(acts.keep_failing(acts.skip)), TIMED_OUT)
     yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
     yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
 
@@ -135,6 +158,9 @@ def _late(step: Known) -> Iterator[Fault]:
     place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
     ends = NEVER if step.kind is CommandKind.PIVOT else HERE
     yield _one(place, f"arrives after {bar}", acts.lose_and_deliver_late, may_end=EITHER, ends=HERE)
+    if step.external and step.kind is CommandKind.COMPENSATABLE:
+        late = "its effect comes after its undo, unnoticed"
+        yield _one(place, late, acts.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
     for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
         hold = Injection(place, Layer.HANDLER, held)
         yield _one(place, f"{name} after {bar}", acts.give_up_while_held, may_end=EITHER, also=[hold], ends=ends)
@@ -191,6 +217,10 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     yield from _concluding(place, EITHER, also)
     yield _one(place, "broken, then corrected", before(acts.break_until_corrected), may_end=EITHER, also=also)
     yield _one(place, "broken, then skipped", before(acts.break_until_skipped), may_end=EITHER, also=also)
+    keeps = before(acts.keep_failing(acts.correct))
+    yield _always(place, "keeps failing, then corrected", keeps, TIMED_OUT, may_end=EITHER, also=also)
+    keeps = before(acts.keep_failing(acts.skip))
+    yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
     yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
     if step.external:
         again = "happened, not recorded, then asked again"
@@ -228,6 +258,14 @@ def _reason_to_undo(steps: Sequence[Known]) -> Injection:
     if last.kind is CommandKind.PIVOT:
         return Injection(Place(last.key), Layer.HANDLER, REFUSED)
     return Injection(Place(last.key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+
+
+def _turn(steps: Sequence[Known]) -> Injection:
+    """Once everything that can be undone is done, the deadline passes: no answer on record keeps another run from going on."""
+    ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
+    if not ahead:
+        return _reason_to_undo(steps)
+    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(DEADLINE.unheard), timing=HEARS)
 
 
 def _last_before_undo(steps: Sequence[Known]) -> Known:

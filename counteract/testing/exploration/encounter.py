@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, cast
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple, Protocol, cast
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
+from temporalio.workflow import ActivityHandle
 
+from counteract.decider import Decider
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Event, StreamId
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Fault, Injection, Layer, Place, Proceed
@@ -23,8 +26,17 @@ from counteract.testing.exploration.faults import Fault, Injection, Layer, Place
 Correct = Callable[[Command[Any]], Command[Any]]
 
 DEADLINE_SIGNAL = "counteract-explore-deadline"
+ADD_BY_SIGNAL = "counteract-explore-add"
+ADD_BY_UPDATE = "counteract-explore-add-and-wait"
 _PAUSE = 0.02
 """Seconds between two looks at a workflow."""
+
+
+class Appended(NamedTuple):
+    """One event that a handler appended."""
+
+    stream: StreamId
+    event: Event
 
 
 class Witnessed(NamedTuple):
@@ -33,6 +45,20 @@ class Witnessed(NamedTuple):
     role: Role
     command_id: UUID
     """The original's, for an undo too."""
+    own: UUID
+    """What it is recorded under."""
+    subject: Any
+    """What it was given: a Command, an Undo or a Settle."""
+    result: Any
+    appended: tuple[Appended, ...]
+
+
+class Recorder(Protocol):
+    """Keeps what the handlers of all runs did to streams."""
+
+    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None: ...
+
+    def witnessed(self, told: Witnessed) -> None: ...
 
 
 def unchanged(command: Command[Any]) -> Command[Any]:
@@ -51,6 +77,22 @@ class People:
 
 
 @dataclass(slots=True)
+class Rounds:
+    """Rounds of recovery, one at a time: each is for all who have asked before it begins."""
+
+    _begun: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def after_now(self, begin: Callable[[], Awaitable[None]]) -> None:
+        """Return once a round is over that began after this was called."""
+        before = self._begun
+        async with self._lock:
+            if self._begun == before:
+                self._begun += 1
+                await begin()
+
+
+@dataclass(slots=True)
 class Run:
     """One saga under one fault."""
 
@@ -59,9 +101,26 @@ class Run:
     fault: Fault
     client: Client
     people: People
-    commands: dict[UUID, type[Command[Any]]] = field(default_factory=dict)
+    recorder: Recorder
+    rounds: Rounds
+    commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
-    has_deadline: bool = False
+    flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))
+    """The forward activities of each command, by its identity, in the order in which they were sent."""
+    together: list[tuple[Command[Any], ...]] = field(default_factory=list)
+    """What was sent with `parallel`."""
+    run_ids: dict[str, None] = field(default_factory=dict)
+    """Of all its workflow's runs, in their order."""
+    others: dict[str, None] = field(default_factory=dict)
+    """The ids of workflows that carried on in its name."""
+    additions: list[str] = field(default_factory=list)
+    """By what each step that exploration had added was refused; empty for one that was not."""
+    afterwards: list[Callable[[Run], Awaitable[None]]] = field(default_factory=list)
+    """What is yet to be done to its workflow once that has ended."""
+    resumed: bool = False
+    """It was lost past its pivot, and goes on in a run of its own."""
+    deadline: timedelta | None = None
+    """As the saga declares it."""
     journal: list[Witnessed] = field(default_factory=list)
     decisions: list[Resolution] = field(default_factory=list)
     """What somebody decided about stuck steps, and the saga accepted."""
@@ -74,6 +133,9 @@ class Run:
     concluded: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     """By step: its undo, or its settlement, has passed; all of them once the workflow has ended."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    sibling: asyncio.Event = field(default_factory=asyncio.Event)
+    """Another step of a group is under way."""
+    _once: set[object] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _corrected: dict[Place, Command[Any]] = field(default_factory=dict)
     _skipped: list[Encounter] = field(default_factory=list)
@@ -86,6 +148,19 @@ class Run:
     def unmet(self) -> bool:
         """Its fault never struck, so that the run proves nothing about it."""
         return any(not self.met[each] for each in self.fault.injections)
+
+    def witnessed(self, told: Witnessed) -> None:
+        self.journal.append(told)
+        self.recorder.witnessed(told)
+
+    def loaded(self, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
+        self.recorder.loaded(self.id, decider, stream, version)
+
+    def once(self, what: object) -> bool:
+        """True for the first to ask."""
+        first = what not in self._once
+        self._once.add(what)
+        return first
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something that goes on beside the saga; the run is over once it is."""
@@ -118,10 +193,20 @@ class Run:
     async def give_up(self, why: str) -> None:
         """It cannot be explored: end it at once instead of waiting for its limits."""
         self.complain(why)
+        await self.stop(why)
+
+    async def stop(self, why: str) -> None:
+        """Leave nothing of it behind."""
+        for task in self._tasks:
+            task.cancel()
         with suppress(RPCError):
             await self.handle.terminate(why)
 
     # What faults do to the workflow. Each returns once the workflow has taken notice.
+
+    async def terminate(self) -> None:
+        with suppress(RPCError):
+            await self.handle.terminate("explore: terminated")
 
     async def cancel(self) -> None:
         with suppress(RPCError):
@@ -162,10 +247,11 @@ class Run:
                     self._skipped.append(encounter)
                 return
 
-    async def resolve_corrected(self, encounter: Encounter) -> None:
-        """Have the step tried again with another command, which every later attempt is held to."""
+    async def resolve_corrected(self, encounter: Encounter, *, at_once: bool = True) -> None:
+        """Have the step tried again with another command, which every later attempt is held to, if it is to be at once."""
         corrected = self.people.correct(encounter.command)
-        self._corrected[encounter.place] = corrected
+        if at_once:
+            self._corrected[encounter.place] = corrected
         await self.resolve(encounter, "retry", command=corrected.model_dump(mode="json"))
 
     async def resolve_skipped(self, encounter: Encounter) -> None:
@@ -177,6 +263,11 @@ class Run:
             except ConfigurationError as error:
                 await self.give_up(str(error))
         await self.resolve(encounter, "skip", result=result)
+
+    def is_corrected(self, encounter: Encounter) -> bool:
+        """Whether this attempt is what somebody decided on: others may be on their way yet."""
+        sent = [each.command for each in self.decisions if each.step == encounter.place.step]
+        return all(each is None or each == encounter.command.model_dump(mode="json") for each in sent)
 
     def expect_corrected(self, encounter: Encounter) -> None:
         """An attempt begins: if somebody corrected its command, it should be the one."""
@@ -215,6 +306,8 @@ class Encounter:
     """What it is about, done without the saga."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Its handler has come to where a fault holds it."""
+    unnoticed: bool = False
+    """Its attempt is over, and what it does now nobody can know."""
     _chosen: list[Injection] | None = None
 
     async def through(self, layer: Layer, proceed: Proceed) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
+from pydantic import ValidationError
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.client import WorkflowExecutionStatus, WorkflowHistory, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
@@ -19,21 +20,23 @@ from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.saga.converter import COMPENSATED, data_converter
+from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
 from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run, Witnessed
 from counteract.testing.exploration.faults import Ending, Place
 from counteract.testing.exploration.timing import place_of
 
 _COMMANDS = (
-    "select command_id, status, step, activity_type, undoes, recorded_at from commands"
-    " where saga_id = %s order by recorded_at"
+    "select command_id, status, step, activity_type, undoes, recorded_at, saga_type, task_queue, command, result"
+    " from commands where saga_id = %s order by recorded_at"
 )
-# A command's events stand or fall together: more than one transaction means that it took effect more than once.
-_TRANSACTIONS = (
-    "select metadata ->> 'causation_id', count(distinct xmin::text) from events"
-    " where metadata ->> 'correlation_id' = %s and metadata ? 'step' group by 1"
-)
+_RECORD = "select state from sagas where saga_id = %s order by began_at desc"
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
+_FAILURES = {
+    COMPENSATED: Ending.COMPENSATED,
+    "SagaIncomplete": Ending.INCOMPLETE,
+    **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
+}
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -52,6 +55,31 @@ class Row:
     activity: str
     undoes: UUID | None
     recorded_at: datetime | None
+    saga_type: str = ""
+    task_queue: str = ""
+    command: Any = None
+    """As JSON."""
+    result: Any = None
+    """As JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the workflow ended, as it says itself."""
+
+    ending: Ending
+    why: str = ""
+    report: SagaReport | None = None
+    """In its failure's details."""
+    cause: BaseException | None = None
+    """Of its failure."""
+
+
+class Shown(NamedTuple):
+    """The search attributes as the saga set them."""
+
+    status: str
+    step: str
 
 
 @dataclass(slots=True)
@@ -66,8 +94,14 @@ class Sent:
     group: int
     """Activities that one workflow task scheduled share it."""
     repeats: bool
+    key: str
+    """The step's own key, which counts how often a person had it tried again."""
+    activity: str
+    undoes: UUID | None
     ended: int | None = None
     succeeded: bool = False
+    answer: Any = None
+    """As JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +113,32 @@ class Evidence:
     report: SagaReport | None
     lifecycle: Sequence[LifecycleEvent]
     rows: Sequence[Row]
-    transactions: Mapping[str, int]
-    """In how many transactions a command's events were appended, by command id."""
     sent: Sequence[Sent]
     journal: Sequence[Witnessed]
     complaints: Sequence[str]
+    commands: Mapping[UUID, Command[Any]] = field(default_factory=dict)
+    """What the workflow sent, by command id."""
+    end: End = End(Ending.UNKNOWN)
+    saga_type: str = ""
+    run_id: str = ""
+    """The first one's."""
+    shown: Sequence[Shown] = ()
+    """In the order in which they were set."""
+    attributes: Shown | None = None
+    """As the server shows them in the end."""
+    together: Collection[str] = ()
+    """The steps that were sent with `parallel`, beside others."""
+    timers: Sequence[timedelta] = ()
+    deadline: timedelta | None = None
+    """As the saga declares it."""
+    workflow_tasks: int = 0
+    """In how many decisions the workflow's code came to its end."""
+    record: str | None = None
+    """The state of the saga's record."""
+    runs_again: bool = False
+    """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
     """About stuck steps; each was accepted."""
-    has_deadline: bool = False
     task_failure: str = ""
     """Why the workflow's code did not get on, where it did not."""
 
@@ -102,47 +154,82 @@ class Evidence:
         return [each for each in self.sent if each.place.role is role]
 
 
-async def gather(run: Run, store: PostgresEventStore, ending: Ending, why: str) -> Evidence:
+async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     """Ask everybody. The run is over: nothing changes any more."""
-    histories, rows, transactions, lifecycle, report = await asyncio.gather(
+    histories, rows, records, lifecycle, report, attributes = await asyncio.gather(
         _histories(run),
         _fetch(store, _COMMANDS, run.id),
-        _fetch(store, _TRANSACTIONS, run.id),
+        _fetch(store, _RECORD, run.id),
         store.read_stream(sagas.stream(run.id)),
-        _reported(run, ending),
+        _reported(run, end.ending),
+        _attributes(run),
     )
+    together = {id(command) for commands in run.together for command in commands}
+    sent = sent_in(histories, run)
+    began = histories[0].events[0].workflow_execution_started_event_attributes
     return Evidence(
-        ending=ending,
-        why=why,
+        ending=end.ending,
+        why=end.why,
         report=report,
         lifecycle=[_LIFECYCLE.decode(each).event for each in lifecycle],
         rows=[Row(*row) for row in rows],
-        transactions={str(command_id): int(count) for command_id, count in transactions},
-        sent=sent_in(histories, run),
+        sent=sent,
+        together={each.place.step for each in sent if id(run.commands[each.command_id]) in together},
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
+        commands=dict(run.commands),
+        end=end,
+        saga_type=began.workflow_type.name,
+        run_id=began.first_execution_run_id,
+        shown=[each for history in histories for each in _shown(history)],
+        attributes=attributes,
+        timers=[each for history in histories for each in _timers(history)],
+        deadline=run.deadline,
+        workflow_tasks=sum(
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+            for history in histories
+            for event in history.events
+        ),
+        record=records[0][0] if records else None,
+        runs_again=run.fault.runs_again or run.resumed,
         decisions=tuple(run.decisions),
-        has_deadline=run.has_deadline,
         task_failure=_task_failure(histories[-1]),
     )
 
 
-def ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | None) -> Ending:
-    """What the workflow's own end says."""
+def nothing_known(run: Run) -> Evidence:
+    """Of a run that could not be looked into."""
+    return Evidence(Ending.UNKNOWN, "", None, (), (), (), (), tuple(run.complaints))
+
+
+def end_of(status: WorkflowExecutionStatus | None, failure: BaseException | None) -> End:
+    """What the workflow says of its own end."""
+    told = failure.details[0] if isinstance(failure, ApplicationError) and failure.details else None
+    try:
+        report = SagaReport.model_validate(told)
+    except ValidationError:
+        report = None
+    return End(_ending_of(status, failure), str(failure), report, failure.__cause__ if failure else None)
+
+
+def _ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | None) -> Ending:
     if status is WorkflowExecutionStatus.CANCELED:
         return Ending.CANCELLED
     if status is WorkflowExecutionStatus.COMPLETED:
         return Ending.COMPLETED
     kind = cause.type if isinstance(cause, ApplicationError) else None
-    return {COMPENSATED: Ending.COMPENSATED, "SagaIncomplete": Ending.INCOMPLETE}.get(kind or "", Ending.FAILED)
+    return _FAILURES.get(kind or "", Ending.FAILED)
 
 
 async def _histories(run: Run) -> list[WorkflowHistory]:
-    """Of all runs that continued one another, the first one's first."""
-    found = [await run.handle.fetch_history()]
-    while earlier := found[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
-        found.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
-    return found
+    """Of all runs that continued, retried or reset one another, the first one's first; then of those who recovered it."""
+    found: list[WorkflowHistory] = []
+    for run_id in run.run_ids or [None]:
+        own = [await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()]
+        while earlier := own[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
+            own.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
+        found += [each for each in own if each.run_id not in {known.run_id for known in found}]
+    return found + [await run.client.get_workflow_handle(each).fetch_history() for each in run.others]
 
 
 def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
@@ -158,6 +245,9 @@ def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
 def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
     by_event: dict[int, Sent] = {}
     for event in history.events:
+        if _is_reset(event):
+            # What came before repeats the run that was reset; of that, only what is still open goes on here.
+            by_event = {number: sent for number, sent in by_event.items() if sent.ended is None}
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
                 by_event[event.event_id] = sent
@@ -166,7 +256,17 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
         ):
             found.ended = before + event.event_id
             found.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+            for payload in getattr(event, closed).result.payloads if found.succeeded else ():
+                found.answer = data_converter.payload_converter.from_payload(payload)
+    for sent in by_event.values():
+        # Whoever ended the workflow ended what it had in flight.
+        sent.ended = sent.ended or before + len(history.events)
     return list(by_event.values())
+
+
+def _is_reset(event: Any) -> bool:
+    failed = event.workflow_task_failed_event_attributes
+    return bool(failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW)
 
 
 def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None:
@@ -174,7 +274,7 @@ def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None
     payloads = scheduled.input.payloads
     try:
         dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
-        command = run.commands[dispatch.command_id]
+        command = type(run.commands[dispatch.command_id])
     except (IndexError, KeyError, ValueError):
         return None
     return Sent(
@@ -184,7 +284,33 @@ def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None
         begun=event,
         group=before + scheduled.workflow_task_completed_event_id,
         repeats=scheduled.retry_policy.maximum_attempts != 1,
+        key=dispatch.step,
+        activity=scheduled.activity_type.name,
+        undoes=dispatch.undoes,
     )
+
+
+def _shown(history: WorkflowHistory) -> Iterator[Shown]:
+    for event in history.events:
+        if event.event_type == EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
+            fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+            values = {name: data_converter.payload_converter.from_payload(each) for name, each in fields.items()}
+            yield Shown(_only(values.get(SAGA_STATUS.name)), _only(values.get(SAGA_STEP.name)))
+
+
+def _only(value: Any) -> str:
+    """Keywords come as a list or alone."""
+    return str(value[0] if isinstance(value, list) and value else value or "")
+
+
+def _timers(history: WorkflowHistory) -> Iterator[timedelta]:
+    started = (each for each in history.events if each.event_type == EventType.EVENT_TYPE_TIMER_STARTED)
+    return (each.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta() for each in started)
+
+
+async def _attributes(run: Run) -> Shown:
+    held = (await run.handle.describe()).typed_search_attributes
+    return Shown(held.get(SAGA_STATUS) or "", held.get(SAGA_STEP) or "")
 
 
 def _task_failure(history: WorkflowHistory) -> str:
@@ -198,11 +324,15 @@ def _task_failure(history: WorkflowHistory) -> str:
 
 
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
-    if ending is Ending.HUNG:
+    if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
     try:
         return await run.report()
     except RPCError:
+        return None
+    except WorkflowQueryFailedError as error:
+        # The worker replays the history to answer.
+        run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
         return None
 
 

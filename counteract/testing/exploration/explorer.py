@@ -7,27 +7,32 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
 
 from temporalio import workflow
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.service import RPCError
+from temporalio.client import Client
+from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from counteract.errors import ConfigurationError
 from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
-from counteract.testing.exploration.catalogue import Known, catalogue
-from counteract.testing.exploration.encounter import People, Run
-from counteract.testing.exploration.evidence import Evidence, Sent, ending_of, gather
-from counteract.testing.exploration.faults import EITHER, Ending, Fault
+from counteract.testing.exploration import aftermath
+from counteract.testing.exploration.adding import ExploredAddition
+from counteract.testing.exploration.book import Book
+from counteract.testing.exploration.catalogue import catalogue
+from counteract.testing.exploration.encounter import People, Rounds, Run
+from counteract.testing.exploration.evidence import Evidence, Sent, gather, nothing_known
+from counteract.testing.exploration.faults import EITHER, Ending, Fault, Known
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
+from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
 from counteract.testing.exploration.services import Desk, Services
 from counteract.testing.exploration.timing import ExploringInterceptor
 
@@ -37,6 +42,8 @@ Request = Any | Callable[[str], Any]
 START_DELAY = timedelta(milliseconds=500)
 """For the saga that is cancelled before it begins."""
 GRACE = timedelta(seconds=1)
+THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
+RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,12 @@ class Explorer:
     desk: Desk
     queue: str
     runs: dict[str, Run]
+    book: Book
     invariant: Invariant | None
     people: People
+    beside: Callable[[str], Any] | None
     limits: Limits
+    rounds: Rounds = field(default_factory=Rounds)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -75,12 +85,14 @@ class Explorer:
         *,
         invariant: Invariant | None,
         people: People,
+        beside: Callable[[str], Any] | None,
         limits: Limits,
     ) -> AsyncIterator[Self]:
         """With a worker under way, on a task queue that nobody else serves."""
         runs: dict[str, Run] = {}
         queue = f"explore-{uuid4().hex[:8]}"
-        desk = Desk(services, runs)
+        own_services = ScriptedServices(services.store, answers={}, external=())
+        desk = Desk(services, runs, own_services.participant(ExploredAddition))
         own = Client(
             client.service_client,
             namespace=client.namespace,
@@ -100,7 +112,7 @@ class Explorer:
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         async with worker:
-            yield cls(saga, request, own, desk, queue, runs, invariant, people, limits)
+            yield cls(saga, request, own, desk, queue, runs, Book(services.store), invariant, people, beside, limits)
 
     @property
     def name(self) -> str:
@@ -108,32 +120,63 @@ class Explorer:
 
     def faults(self, first: Evidence) -> list[Fault]:
         """All single faults, by what a run without any has shown."""
-        return catalogue([self._known(each) for each in first.steps()], has_deadline=first.has_deadline)
+        known = [self._known(each, first) for each in first.steps()]
+        found = catalogue(known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks)
+        # Handlers of the user's need to be told how two sagas come to share what they work on.
+        alone = self.beside is None and not isinstance(self.desk.services, ScriptedServices)
+        return [each for each in found if not (alone and each.beside)]
 
-    async def explore(self, faults: Sequence[Fault], *, seconds: float | None) -> list[Explored]:
-        """In the order of the faults; those that no run was begun for within so many seconds are left out."""
+    async def explore(self, faults: Sequence[Fault], *, seconds: float | None, fail_fast: bool) -> list[Explored]:
+        """In the order of the faults; those that no run was begun for within so many seconds are left out, and with
+        `fail_fast` those that are not over when another run turns out to be broken."""
         over = time.monotonic() + (math.inf if seconds is None else seconds)
         left, done = iter(enumerate(faults)), dict[int, Explored]()
+        broken = asyncio.Event()
 
         async def work() -> None:
             for number, fault in left:
                 if time.monotonic() > over:
                     return
                 done[number] = await self.run(fault)
+                if fail_fast and done[number].problems:
+                    broken.set()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.limits.concurrency):
-                group.create_task(work())
+        await _until(broken, [work() for _ in range(self.limits.concurrency)])
         return [done[number] for number in sorted(done)]
 
     async def run(self, fault: Fault) -> Explored:
-        """One saga under this fault, to its end, and judged."""
+        """One saga under this fault, to its end, and judged. Whatever goes wrong with that is a finding as well."""
         started = time.monotonic()
         run = await self._prepared(fault)
+        try:
+            return await (self._beside(run, started) if fault.beside else self._explored(run, started))
+        except asyncio.CancelledError:
+            await run.stop("explore: another fault has broken the saga")
+            raise
+        except ConfigurationError:
+            await run.stop("explore: there is nothing to explore it with")
+            raise
+        except Exception as error:
+            await run.stop("explore: it cannot be judged")
+            broken = f"its evidence cannot be read: {error!r}"
+            return Explored(run.id, run.request, fault, nothing_known(run), (), not run.unmet, [broken])
+
+    async def _beside(self, run: Run, started: float) -> Explored:
+        """With another saga under way on the same aggregates, and both judged."""
+        other = await self._prepared(THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
+        first, second = await asyncio.gather(self._explored(run, started), self._explored(other, started))
+        wrong = [f"beside it: {each}" for each in second.problems]
+        return replace(first, violations=[*first.violations, *wrong])
+
+    async def _explored(self, run: Run, started: float) -> Explored:
+        fault = run.fault
         evidence = await self._evidence(run)
         # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
         may_end = fault.may_end | EITHER if run.unmet else fault.may_end
-        found = violations(evidence, may_end, lambda each: self.desk.external(each.command))
+        found = violations(
+            evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause
+        )
+        found += await self.book.of(run.id)
         explored = Explored(
             id=run.id,
             request=run.request,
@@ -147,11 +190,17 @@ class Explorer:
         )
         return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
 
-    async def _prepared(self, fault: Fault) -> Run:
-        run_id = f"{self.queue}-{next(self.numbers)}"
-        request = self.request(run_id) if callable(self.request) else self.request
+    async def _prepared(self, fault: Fault, *, name: str | None = None, shared: Run | None = None) -> Run:
+        """`shared` is a run on whose aggregates it is to work."""
+        run_id = name or f"{self.queue}-{next(self.numbers)}"
+        request = shared.request if shared else self.request
+        if shared and self.beside is not None:
+            request = self.beside(shared.id)
+        elif callable(request):
+            request = request(run_id)
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people)
+        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people, self.book, self.rounds)
+        run.afterwards += fault.afterwards
         return run
 
     async def _evidence(self, run: Run) -> Evidence:
@@ -162,30 +211,36 @@ class Explorer:
             task_queue=self.queue,
             static_summary=str(run.fault),
             start_delay=START_DELAY if run.fault.cancelled_at_start else None,
+            run_timeout=run.fault.run_timeout,
+            retry_policy=RETRIED_ONCE if run.fault.retried or run.fault.run_timeout else None,
         )
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
-        ending, why = await self._ended(run)
+        end = await aftermath.end(run, self.desk.services.store, self.queue, self.limits.seconds)
         await run.finish(within=self.limits.seconds)
-        evidence = await gather(run, self.desk.services.store, ending, why)
-        if ending is Ending.HUNG:
-            with suppress(RPCError):
-                await run.handle.terminate("explore: it did not come to an end")
+        evidence = await gather(run, self.desk.services.store, end)
+        if end.ending is Ending.HUNG:
+            await run.stop("explore: it did not come to an end")
         return evidence
 
-    async def _ended(self, run: Run) -> tuple[Ending, str]:
-        try:
-            await asyncio.wait_for(run.handle.result(), self.limits.seconds)
-        except TimeoutError:
-            return Ending.HUNG, ""
-        except WorkflowFailureError as failed:
-            status = (await run.handle.describe()).status
-            return ending_of(status, failed.cause), str(failed.cause)
-        return Ending.COMPLETED, ""
+    def _known(self, step: Sent, first: Evidence) -> Known:
+        external, parallel = self.desk.external(step.command), step.place.step in first.together
+        return Known(step.place.step, step.command.kind, step.group, external, step.repeats, parallel)
 
-    def _known(self, step: Sent) -> Known:
-        external = self.desk.external(step.command)
-        return Known(step.place.step, step.command.kind, step.group, external, step.repeats)
+
+async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """To the end of all of them, or of none if the event comes first."""
+    tasks = [asyncio.create_task(work) for work in works]
+    done = asyncio.ensure_future(asyncio.gather(*tasks))
+    waiting = asyncio.create_task(event.wait())
+    both: list[asyncio.Future[Any]] = [done, waiting]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if event.is_set():
+        done.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    else:
+        await done
 
 
 async def _with_invariant(run: Explored, invariant: Invariant) -> Explored:

@@ -37,6 +37,7 @@ async def explore(
     invariant: Invariant | None = None,
     at_rest: Callable[[], object | Awaitable[object]] | None = None,
     correct: Correct = unchanged,
+    beside: Callable[[str], Any] | None = None,
     only: str | None = None,
     singles: bool = True,
     pairs: bool = False,
@@ -44,6 +45,7 @@ async def explore(
     seed: int | None = None,
     seconds: float | None = None,
     limit: float = 30.0,
+    fail_fast: bool = False,
     concurrency: int = 16,
     console: Console | None = None,
 ) -> Exploration:
@@ -57,12 +59,13 @@ async def explore(
 
     `invariant` is called after every run with what is known of it, `at_rest` once at the end; each raises, or answers
     False, if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again
-    as it is. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
+    as it is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
+    scripts it is the same request. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
 
     `only` runs the faults of that name or pattern (`"BookHotel: *"`), or a pair of two. `pairs` adds `sample` pairs of
     faults (None: all), drawn with `seed`; so does `pytest --explore-pairs N` (see `counteract.testing.pytest_plugin`);
-    without `singles` there are only those. After `seconds` no further run begins. One that takes longer than `limit`
-    seconds counts as hung.
+    without `singles` there are only those. After `seconds` no further run begins, and with `fail_fast` none goes on once
+    another has turned out to be broken. One that takes longer than `limit` seconds counts as hung.
 
     Prints a table. Raises ExplorationFailed, with a line for every failure that runs it again, and ConfigurationError
     where there is nothing to explore with: a handler or an answer is missing, or `only` names no fault.
@@ -75,11 +78,13 @@ async def explore(
         people = People(correct, services.answer)
         limits = Limits(limit, concurrency)
         explorer = await stack.enter_async_context(
-            Explorer.open(saga, request, client, services, invariant=invariant, people=people, limits=limits)
+            Explorer.open(
+                saga, request, client, services, invariant=invariant, people=people, beside=beside, limits=limits
+            )
         )
         choice = Choice(only, singles, sample if pairs else OPTIONS.pairs, OPTIONS.seed if seed is None else seed)
-        runs, possible = await _explored(explorer, choice, seconds)
-        wrong = await objection(at_rest) if at_rest else None
+        runs, possible = await _explored(explorer, choice, seconds, fail_fast)
+        wrong = "; ".join(await explorer.book.of_all()) or (await objection(at_rest) if at_rest else None)
     exploration = Exploration(
         explorer.name,
         runs,
@@ -96,13 +101,15 @@ async def explore(
     return exploration
 
 
-async def _explored(explorer: Explorer, choice: Choice, seconds: float | None) -> tuple[list[Explored], int]:
+async def _explored(
+    explorer: Explorer, choice: Choice, seconds: float | None, fail_fast: bool
+) -> tuple[list[Explored], int]:
     """With the number of pairs that there are. A run without a fault shows the steps; if it goes wrong, it is the finding."""
     clean = await explorer.run(NO_FAULT)
     if clean.problems or clean.ending is not Ending.COMPLETED:
         return [clean], 0
     singles = explorer.faults(clean.evidence)
-    runs = await explorer.explore(choice.among(singles), seconds=seconds)
+    runs = await explorer.explore(choice.among(singles), seconds=seconds, fail_fast=fail_fast)
     return [clean, *runs], len(pairs_of(singles)) if choice.pairs != 0 else 0
 
 

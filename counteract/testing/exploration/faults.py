@@ -9,10 +9,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
 
 if TYPE_CHECKING:
-    from counteract.testing.exploration.encounter import Encounter
+    from counteract.testing.exploration.encounter import Encounter, Run
 
 Proceed = Callable[[], Awaitable[Any]]
 Around = Callable[["Encounter", Proceed], Awaitable[Any]]
@@ -37,6 +38,14 @@ class Ending(StrEnum):
     INCOMPLETE = "incomplete"
     FAILED = "failed"
     HUNG = "hung"
+    RECOVERED = "recovered"
+    """Its workflow was lost, and recovery has undone it."""
+    REPORTED = "reported"
+    """Its workflow was lost past the pivot, and recovery has said so: it is yet to be resumed."""
+    REFUSED = "refused to go on"
+    """A further run has found that it was undone or overtaken meanwhile."""
+    UNKNOWN = "unknown"
+    """What is left of the run cannot be read."""
 
 
 NEVER = sys.maxsize
@@ -45,6 +54,7 @@ WENT_ON = frozenset({Ending.COMPLETED})
 UNDONE = frozenset({Ending.COMPENSATED})
 EITHER = WENT_ON | UNDONE
 STOPPED = frozenset({Ending.CANCELLED})
+RECOVERED = frozenset({Ending.RECOVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,20 @@ class Place:
     def __str__(self) -> str:
         prefix = {Role.HANDLES: "", Role.COMPENSATES: "undo ", Role.SETTLES: "settle "}[self.role]
         return prefix + self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One step as the first run showed it."""
+
+    key: str
+    kind: CommandKind
+    group: int
+    external: bool
+    repeats: bool
+    """Whether its own settings allow for more than one attempt."""
+    parallel: bool = False
+    """Whether it was sent with `parallel`, beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +115,20 @@ class Fault:
     injections: tuple[Injection, ...] = ()
     may_end: frozenset[Ending] = WENT_ON
     cancelled_at_start: bool = False
+    deadline: timedelta | None = None
+    """In the place of the saga's own, if it has one."""
+    run_timeout: timedelta | None = None
+    """Of the workflow, which is retried once."""
+    retried: bool = False
+    """The workflow fails once its saga is over, and is retried once."""
+    recovered: bool = False
+    """Where its workflow is lost, it is recovered."""
+    afterwards: tuple[Callable[[Run], Awaitable[None]], ...] = ()
+    """Done to the workflow once it has ended."""
+    beside: bool = False
+    """Another saga goes on beside it, on the same aggregates."""
+    cause: str | None = None
+    """Part of what a saga that it turns back gives as its reason."""
     begins: int = 0
     """The group of steps that the saga must have come to for it to strike."""
     ends: int = NEVER
@@ -103,13 +141,23 @@ class Fault:
 
     def can_meet(self, other: Fault) -> bool:
         """Whether both can strike in one run: neither ends before the other begins, nor stands in its way."""
-        if self.ends < other.begins or other.ends < self.begins:
+        if self.ends < other.begins or other.ends < self.begins or self.whole or other.whole:
             return False
         own, others = (
             {(each.place, each.layer) for each in mine if each not in theirs}
             for mine, theirs in ((self.injections, other.injections), (other.injections, self.injections))
         )
         return bool(own and others and not own & others)
+
+    @property
+    def whole(self) -> bool:
+        """It is about the saga's run as a whole, and has its own say in how that ends."""
+        return self.retried or self.recovered or self.beside or bool(self.afterwards or self.run_timeout)
+
+    @property
+    def runs_again(self) -> bool:
+        """More than one run of the workflow goes over the same steps."""
+        return self.retried or bool(self.afterwards or self.run_timeout) or "reset" in self.name
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -124,6 +172,7 @@ class Fault:
             injections=tuple(dict.fromkeys(self.injections + other.injections)),
             may_end=self.may_end | other.may_end | EITHER,
             cancelled_at_start=self.cancelled_at_start or other.cancelled_at_start,
+            deadline=self.deadline or other.deadline,
             both=(self, other),
         )
 

@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
-from counteract.saga import SagaStatus
 from counteract.saga.report import StepReport
 from counteract.testing.exploration.deciding import decisions, skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.handing import handed
+from counteract.testing.exploration.telling import STATUS, told
 
 _TERMINAL = {
     Ending.COMPLETED: "SagaCompleted",
     Ending.COMPENSATED: "SagaCompensated",
     Ending.CANCELLED: "SagaCompensated",
+    Ending.RECOVERED: "SagaCompensated",
 }
-_STATUS = {
-    Ending.COMPLETED: SagaStatus.COMPLETED,
-    Ending.COMPENSATED: SagaStatus.COMPENSATED,
-    Ending.CANCELLED: SagaStatus.COMPENSATED,
+_RECORDS = {
+    Ending.COMPLETED: "completed",
+    **dict.fromkeys((Ending.COMPENSATED, Ending.CANCELLED, Ending.RECOVERED, Ending.REFUSED), "compensated"),
+    Ending.INCOMPLETE: "past the pivot",
 }
 
 
@@ -38,34 +40,42 @@ class Effects:
     report: StepReport | None
     forward: tuple[Row, ...]
     undoing: tuple[Row, ...]
-    transactions: int
-    """In how many transactions its events were appended."""
-    undo_transactions: int
     undone_last: bool
     """Whatever happened outside, an undo came after it."""
     skipped: bool
     """Somebody decided to go on without it, or not to undo it."""
 
+    barred: bool
+    """The saga's record lets no step begin any more."""
+
     @property
     def may_still_happen(self) -> bool:
+        if self.barred and not self.forward:
+            return False
         answered = any(row.status in ("done", "rejected") for row in self.forward)
         return not answered and not any(row.status == "done" for row in self.undoing)
 
 
-def violations(evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool]) -> list[str]:
+def violations(
+    evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], cause: str | None = None
+) -> list[str]:
     """Everything in which this run broke the protocol; empty if it kept it."""
     if evidence.ending is Ending.HUNG:
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
     effects = [_effects(evidence, step, external(step)) for step in evidence.steps()]
-    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence), *_report(evidence)]
-    found += [*decisions(evidence), *evidence.complaints]
+    lost = evidence.ending is Ending.RECOVERED
+    found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence)]
+    found += [*_record(evidence), *([] if lost else _report(evidence))]
+    found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
-        found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending is Ending.COMPLETED)
-        found += _misreported(each)
+        found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending)
+        found += [] if lost or evidence.runs_again else _misreported(each)
         found += _too_late(each)
-    return [*found, *_out_of_order(evidence), *_while_in_flight(evidence), *_past_the_pivot(evidence), *_open(evidence)]
+    if not evidence.runs_again:
+        found += [*_out_of_order(evidence), *_while_in_flight(evidence)]
+    return [*found, *_past_the_pivot(evidence), *_open(evidence)]
 
 
 def undone_steps(evidence: Evidence) -> list[str]:
@@ -80,8 +90,6 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
     forward = tuple(row for row in evidence.rows if row.command_id in ids)
     compensation = step.command.spec.compensation
     undoing = tuple(row for row in evidence.rows if row.undoes in ids and row.activity == compensation)
-    sent = {each.command_id for each in evidence.of(Role.COMPENSATES) if each.place.step == step.place.step}
-    undo_ids = sent | {row.command_id for row in undoing}
     happened = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.HANDLES]
     undid = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.COMPENSATES]
     reports = evidence.report.steps if evidence.report else ()
@@ -94,11 +102,17 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         report=next((each for each in reports if each.step == step.place.step), None),
         forward=forward,
         undoing=undoing,
-        transactions=max((evidence.transactions.get(str(each), 0) for each in ids), default=0),
-        undo_transactions=0 if external else sum(evidence.transactions.get(str(each), 0) for each in undo_ids),
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        barred=evidence.record in ("turning back", "compensated", "never"),
         skipped=step.place.step in skipped_steps(evidence),
     )
+
+
+def _record(evidence: Evidence) -> Iterator[str]:
+    """What decides says the same as what was told."""
+    wanted = _RECORDS.get(evidence.ending)
+    if wanted is not None and evidence.lifecycle and evidence.record != wanted:
+        yield f"the saga ended {evidence.ending}, and its record says that it is {evidence.record}"
 
 
 def _ended_otherwise(evidence: Evidence, may_end: Collection[Ending]) -> Iterator[str]:
@@ -120,7 +134,7 @@ def _lifecycle(evidence: Evidence) -> Iterator[str]:
 
 
 def _report(evidence: Evidence) -> Iterator[str]:
-    wanted = _STATUS.get(evidence.ending)
+    wanted = STATUS.get(evidence.ending)
     if evidence.report is None:
         if evidence.steps():
             yield "the saga did not answer the report query"
@@ -129,10 +143,14 @@ def _report(evidence: Evidence) -> Iterator[str]:
 
 
 def _more_than_once(each: Effects) -> Iterator[str]:
-    if each.transactions > 1:
-        yield f"{each.step} took effect {each.transactions} times"
-    if each.undo_transactions > 1:
-        yield f"{each.step} was undone {each.undo_transactions} times"
+    """That a command's own events are there once, its streams show; but it may have been sent under another id."""
+    undone = Counter(row.undoes for row in each.undoing if row.status == "done")
+    stand = [row for row in each.forward if row.status == "done" and not undone[row.command_id]]
+    if len(stand) > 1:
+        yield f"{each.step} took effect {len(stand)} times"
+    # What an external effect that came late has to undo is one more undo.
+    if not each.external and undone and (most := max(undone.values())) > 1:
+        yield f"{each.step} was undone {most} times"
 
 
 def _skipped(each: Effects) -> Iterator[str]:
@@ -143,15 +161,21 @@ def _skipped(each: Effects) -> Iterator[str]:
         yield f"{each.step} took effect although it was skipped"
 
 
-def _left_behind(each: Effects, went_forward: bool) -> Iterator[str]:
-    if each.kind is not CommandKind.COMPENSATABLE:
-        if each.kind is CommandKind.PIVOT and not went_forward and each.applied:
+def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
+    went_forward = ending is Ending.COMPLETED
+    if each.kind is CommandKind.PIVOT:
+        if each.applied and not went_forward:
             yield f"{each.step} took effect, and the saga did not go forward"
-        if each.kind is CommandKind.RETRIABLE and went_forward and not each.applied:
+    elif each.kind is CommandKind.RETRIABLE:
+        if not each.applied and ending is Ending.COMPLETED:
             yield f"the saga completed, and {each.step} never took effect"
-        return
+    else:
+        yield from _not_undone(each, went_forward)
+
+
+def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
-    keeps = went_forward and each.report is not None and each.report.outcome is Outcome.APPLIED
+    keeps = went_forward and (each.report is None or each.report.outcome is Outcome.APPLIED)
     if each.applied and not each.undone and not keeps:
         yield f"{each.step} took effect and was never undone"
     elif not keeps and each.may_still_happen:
@@ -190,7 +214,9 @@ def _out_of_order(evidence: Evidence) -> Iterator[str]:
     groups = {each.place.step: each.group for each in evidence.steps()}
     last_step = max((each.begun for each in evidence.of(Role.HANDLES)), default=0)
     # Earlier ones are of steps that the saga went on without.
-    undos = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    sent = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    # Recovery undoes again what had been undone by then.
+    undos = list({each.place.step: each for each in reversed(sent)}.values())
     for earlier in undos:
         for later in undos:
             if groups[earlier.place.step] < groups[later.place.step] and earlier.begun < (

@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 
 from counteract.errors import ConfigurationError
 
+_TEXT = "counteract: any text"
+"""Where the text for strings stands among the schema's own definitions."""
 _FORMATS = {
     "date": "2030-01-01",
     "date-time": "2030-01-01T00:00:00Z",
@@ -20,15 +22,26 @@ _FORMATS = {
 }
 
 
-def sample(adapter: TypeAdapter[Any]) -> Any:
-    """A small value that validates. Raises ConfigurationError where the type asks for more than its schema says."""
+def sample(adapter: TypeAdapter[Any], text: str = "x") -> Any:
+    """A small value that validates, with `text` where it holds any that may be of any kind.
+
+    Raises ConfigurationError where the type asks for more than its schema says.
+    """
     schema = adapter.json_schema()
     try:
-        return adapter.validate_python(_of(schema, schema.get("$defs", {})))
+        return _validated(adapter, schema, text)
     except (ValueError, LookupError) as error:
         title = schema.get("title", "its result type")
         problem = f"no value of {title} could be made up: give one in answers="
         raise ConfigurationError("a scripted service has no answer", [problem]) from error
+
+
+def _validated(adapter: TypeAdapter[Any], schema: dict[str, Any], text: str) -> Any:
+    known = schema.get("$defs", {})
+    try:
+        return adapter.validate_python(_of(schema, {**known, _TEXT: text}))
+    except ValueError:
+        return adapter.validate_python(_of(schema, {**known, _TEXT: "x"}))
 
 
 def _of(schema: dict[str, Any], known: dict[str, Any]) -> Any:
@@ -52,8 +65,9 @@ def _array(schema: dict[str, Any], known: dict[str, Any]) -> Any:
     return ahead + [_of(schema["items"], known) for _ in range(schema.get("minItems", 0) - len(ahead))]
 
 
-def _string(schema: dict[str, Any], _: dict[str, Any]) -> Any:
-    return _FORMATS.get(schema.get("format", "")) or "x" * max(1, schema.get("minLength", 1))
+def _string(schema: dict[str, Any], known: dict[str, Any]) -> Any:
+    least = max(1, schema.get("minLength", 1))
+    return _FORMATS.get(schema.get("format", "")) or (known[_TEXT] if least == 1 else "x" * least)
 
 
 def _number(schema: dict[str, Any], _: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,25 +17,34 @@ from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration.services import Answers
 
+Answer = Callable[[str], Any]
+"""By the step's key."""
+
 
 class Done(Event, name="ExploredStepDone"):
     """The step took effect."""
+
+    command: UUID
 
 
 class Undone(Event, name="ExploredStepUndone"):
     """It was taken back."""
 
+    command: UUID
+
 
 Effect = Done | Undone
 Function = Callable[..., Awaitable[Any]]
+BESIDE = " beside"
+"""Ends the workflow id of a saga that shares the aggregates of another."""
 
 
-def _evolve(net: int, event: Effect) -> int:
-    return net + 1 if isinstance(event, Done) else net - 1
+def _evolve(net: Mapping[UUID, int], event: Effect) -> Mapping[UUID, int]:
+    return {**net, event.command: net.get(event.command, 0) + (1 if isinstance(event, Done) else -1)}
 
 
-effects = Decider("explored-step", initial=0, evolve=_evolve, events=Effect)
-"""What a step did, less what was undone of it; its id is the command's."""
+effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolve=_evolve, events=Effect)
+"""What each step of one saga did, less what was undone of it: one aggregate for all, so that they conflict."""
 
 
 class Outside:
@@ -81,7 +91,7 @@ class ScriptedServices:
         return self._answers.to(command)
 
     def participant(self, command: type[Command[Any]]) -> Participant:
-        answer = self.answer(command)
+        answer = self._answer_of(command)
         external = command.__name__ in self._external
         do, undo = self._outside_of(answer) if external else _inside(answer)
         wants = {"streams": Streams, "dispatch": Dispatch}
@@ -92,31 +102,44 @@ class ScriptedServices:
             Handler(Role.SETTLES, command, self._settlement(answer), wants=wants) if external else None,
         )
 
-    def _outside_of(self, answer: Any) -> tuple[Function, Function]:
+    def _answer_of(self, command: type[Command[Any]]) -> Answer:
+        """What is given for it, or else a value that says, if its type lets it, of which step it is the answer."""
+        return functools.partial(self._answers.to, command)
+
+    def _outside_of(self, answer: Answer) -> tuple[Function, Function]:
         async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
             self._outside.do(dispatch.command_id)
-            return answer
+            return answer(dispatch.step)
 
         async def undo(undo: Undo[Any, Any], *, streams: Streams, dispatch: Dispatch) -> None:
             self._outside.undo(undo.command_id)
 
         return do, undo
 
-    def _settlement(self, answer: Any) -> Function:
+    def _settlement(self, answer: Answer) -> Function:
         async def settle(settle: Settle[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
-            return Happened(answer) if self._outside.has_done(settle.command_id) else NeverHappened()
+            if not self._outside.has_done(settle.command_id):
+                return NeverHappened()
+            return Happened(answer(dispatch.step))
 
         return settle
 
 
-def _inside(answer: Any) -> tuple[Function, Function]:
+def _inside(answer: Answer) -> tuple[Function, Function]:
     async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
-        stream = await streams.load(effects, str(dispatch.command_id))
-        stream.append(Done())
-        return answer
+        await _append(streams, dispatch, Done(command=dispatch.command_id))
+        return answer(dispatch.step)
 
     async def undo(undo: Undo[Any, Any], *, streams: Streams, dispatch: Dispatch) -> None:
-        stream = await streams.load(effects, str(undo.command_id))
-        stream.append(Undone())
+        await _append(streams, dispatch, Undone(command=undo.command_id))
 
     return do, undo
+
+
+async def _append(streams: Streams, dispatch: Dispatch, event: Effect) -> None:
+    stream = await streams.load(effects, dispatch.saga_id.removesuffix(BESIDE))
+    before = stream.state.get(event.command, 0)
+    stream.append(event)
+    # Whoever decides further on a stream goes by what it has just appended.
+    if stream.state[event.command] == before:
+        raise RuntimeError("the state of a stream does not follow what is appended to it")

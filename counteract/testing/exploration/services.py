@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid5
 
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Standing
 from counteract.participants import Participants
 from counteract.participants.activities import activities_of
 from counteract.participants.executing import Executor, Participant
 from counteract.participants.fence import Fence
-from counteract.participants.handlers import Handler, Role
+from counteract.participants.handlers import Role
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.encounter import CURRENT, Encounter, Run, Witnessed
+from counteract.testing.exploration.encounter import CURRENT, Encounter, Run
 from counteract.testing.exploration.faults import Layer, Place, Proceed
 from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.watching import watched
 
+STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
 Activity = Callable[[Any, Any], Awaitable[Any]]
 Name = tuple[str, str]
 
@@ -34,10 +37,10 @@ class Answers:
     def __init__(self, given: Mapping[type[Command[Any]], Any]) -> None:
         self._given = {each.__name__: answer for each, answer in given.items()}
 
-    def to(self, command: type[Command[Any]]) -> Any:
-        """Raises ConfigurationError where none is given, and none can be made up."""
+    def to(self, command: type[Command[Any]], text: str = "x") -> Any:
+        """Raises ConfigurationError where none is given, and none can be made up; `text` is what that may be made of."""
         given = self._given.get(command.__name__)
-        return sample(command.spec.result) if given is None else given
+        return sample(command.spec.result, text) if given is None else given
 
 
 class Services(Protocol):
@@ -92,13 +95,17 @@ class Desk:
 
     services: Services
     runs: Mapping[str, Run]
+    own: Participant
+    """For what exploration itself has a saga do."""
     _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
 
     @activity.defn(dynamic=True)
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
-        sent = self.runs[dispatch.saga_id].commands[dispatch.command_id]
+        if (standing := STANDING_OF_CALL.get()) is not None:
+            dispatch = dispatch.model_copy(update={"standing": convert(standing, Standing)})
+        sent = type(self.runs[dispatch.saga_id].commands[dispatch.command_id])
         try:
             command_type, answering = self._activity(sent, activity.info().activity_type)
         except ConfigurationError as error:
@@ -107,12 +114,16 @@ class Desk:
         return await answering(convert(arguments[0].payload, command_type), dispatch)
 
     def external(self, command: type[Command[Any]]) -> bool:
-        return self.services.participant(command).external
+        return self.participant(command).external
+
+    def participant(self, command: type[Command[Any]]) -> Participant:
+        """The services', or the one that answers for exploration's own command."""
+        return self.own if command is self.own.command else self.services.participant(command)
 
     def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
         key = (_name(sent), name)
         if key not in self._known:
-            participant = watched(self.services.participant(sent))
+            participant = watched(self.participant(sent))
             spec = participant.command.spec
             executor = FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
             names = [each for each in (spec.name, spec.compensation, spec.settlement) if each is not None]
@@ -129,7 +140,7 @@ class FaultyExecutor(Executor):
 
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
         # A person's own doing: the command that was refused keeps its recorded answer.
-        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand")})
+        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
         by_hand = functools.partial(super().forward, command, own, limit=limit)
         proceed = functools.partial(super().forward, command, dispatch, limit=limit)
         return await self._meet(Role.HANDLES, command, dispatch, proceed, by_hand)
@@ -152,33 +163,6 @@ class FaultyExecutor(Executor):
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         return await encounter.through(Layer.DELIVERY, concluding)
-
-
-def watched(participant: Participant) -> Participant:
-    """The same handlers, with faults around them and their ends on record."""
-    return dataclasses.replace(
-        participant,
-        handler=_watched(participant.handler),
-        compensation=participant.compensation and _watched(participant.compensation),
-        settlement=participant.settlement and _watched(participant.settlement),
-    )
-
-
-def _watched(handler: Handler) -> Handler:
-    @functools.wraps(handler.function)
-    async def function(subject: Any, **arguments: Any) -> Any:
-        encounter = CURRENT.get()
-
-        async def proceed() -> Any:
-            result = await handler.function(subject, **arguments)
-            dispatch = encounter.dispatch
-            encounter.run.journal.append(Witnessed(handler.role, dispatch.undoes or dispatch.command_id))
-            return result
-
-        # A late original that compensates itself works on the original's attempt, under the undo's handler.
-        return await (encounter.through(Layer.HANDLER, proceed) if handler.role is encounter.place.role else proceed())
-
-    return dataclasses.replace(handler, function=function)
 
 
 def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
     ExecuteWorkflowInput,
     Interceptor,
     StartActivityInput,
@@ -22,8 +25,13 @@ from temporalio.workflow import ActivityHandle
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failing import Interruption
+from counteract.saga.interceptor import STANDING
+from counteract.testing.exploration.adding import take_additions
+from counteract.testing.exploration.attending import attend
 from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
 from counteract.testing.exploration.faults import Place, Timing
+from counteract.testing.exploration.requiring import shortcomings
+from counteract.testing.exploration.services import STANDING_OF_CALL
 
 FIRST_RETRY = timedelta(milliseconds=20)
 LAST_RETRY = timedelta(milliseconds=200)
@@ -36,41 +44,84 @@ class ExploringInterceptor(Interceptor):
     runs: Mapping[str, Run]
     queue: str
 
+    def intercept_activity(self, following: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Activities(following)
+
     def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
-        runs, queue = self.runs, self.queue
+        explored = self
 
-        class Outbound(WorkflowOutboundInterceptor):
-            def start_activity(self, call: StartActivityInput) -> ActivityHandle[Any]:
-                run = runs.get(workflow.info().workflow_id)
-                if run and len(call.args) == 2 and isinstance(call.args[1], Dispatch):
-                    command, dispatch = call.args
-                    run.commands[dispatch.command_id] = type(command)
-                    call.task_queue = queue
-                    shorten(call, run.fault.timing_of(place_of(type(command), dispatch, call.activity)))
-                return self.next.start_activity(call)
-
-        class Inbound(WorkflowInboundInterceptor):
-            def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                super().init(Outbound(outbound))
-
-            async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
-                instance, workflow_id = workflow.instance(), workflow.info().workflow_id
-
-                def pass_deadline() -> None:
-                    if instance._saga is not None:
-                        # What the saga's own timer calls.
-                        instance._saga.interrupt(Interruption.DEADLINE)
-
-                workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
-                try:
-                    return await super().execute_workflow(call)
-                finally:
-                    # Also when the coroutine is collected, outside of the workflow.
-                    run, saga = runs.get(workflow_id), instance._saga
-                    if run and saga is not None:
-                        run.has_deadline = saga._deadline is not None
+        class Inbound(_Inbound):
+            runs = explored.runs
+            queue = explored.queue
 
         return Inbound
+
+
+class _Activities(ActivityInboundInterceptor):
+    async def execute_activity(self, call: ExecuteActivityInput) -> Any:
+        """The engine's own interceptor hands it to handlers that it knows: the explorer answers for those."""
+        STANDING_OF_CALL.set(call.headers.get(STANDING))
+        return await super().execute_activity(call)
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    runs: Mapping[str, Run]
+    queue: str
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound, self.runs, self.queue))
+
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
+        instance, run = workflow.instance(), self.runs.get(workflow.info().workflow_id)
+        if run is None:
+            return await super().execute_workflow(call)
+
+        def pass_deadline() -> None:
+            if instance._saga is not None:
+                # What the saga's own timer calls.
+                instance._saga.interrupt(Interruption.DEADLINE)
+
+        workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
+        attend(instance, run)
+        take_additions(instance, run)
+        return await failing_once(run, super().execute_workflow(call))
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    def __init__(self, following: WorkflowOutboundInterceptor, runs: Mapping[str, Run], queue: str) -> None:
+        super().__init__(following)
+        self._runs = runs
+        self._queue = queue
+
+    def start_activity(self, call: StartActivityInput) -> ActivityHandle[Any]:
+        command, dispatch = call.args if len(call.args) == 2 else (None, None)
+        if not isinstance(dispatch, Dispatch) or not isinstance(command, Command):
+            return self.next.start_activity(call)
+        if (run := self._runs.get(dispatch.saga_id)) is None:
+            return self.next.start_activity(call)
+        place = place_of(type(command), dispatch, call.activity)
+        for each in shortcomings(call, command, dispatch, place):
+            run.complain(each)
+        if (own := workflow.info().workflow_id) != run.id:
+            run.others.setdefault(own)
+        run.commands[dispatch.command_id] = command
+        call.task_queue = self._queue
+        shorten(call, run.fault.timing_of(place))
+        flight = self.next.start_activity(call)
+        if place.role is Role.HANDLES:
+            run.flights[id(command)].append(flight)
+        return flight
+
+
+async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
+    """As code of the user's outside of the saga's block may: the workflow's first attempt fails however its saga ended."""
+    if not run.fault.retried or workflow.info().attempt > 1:
+        return await body
+    try:
+        await body
+    except FailureError as failure:
+        raise ApplicationError("explore: failed after its saga had ended") from failure
+    raise ApplicationError("explore: failed after its saga had ended")
 
 
 def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:

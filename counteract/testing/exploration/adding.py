@@ -1,0 +1,41 @@
+"""A step of exploration's own, which a signal or an update of its own sends out in the midst of a saga."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+
+from counteract.messages import Compensatable, Retry
+from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, Run
+
+
+class ExploredAddition(
+    Compensatable[None],
+    service="counteract-explore",
+    compensation="UndoExploredAddition",
+    retry=Retry(initial=timedelta(milliseconds=20)),
+):
+    """What a handler of the user's might send."""
+
+
+def take_additions(instance: Any, run: Run) -> None:
+    """Set the handlers in the workflow that runs. The signal's catches what a careful one would; the update's does not."""
+
+    async def add() -> None:
+        try:
+            await instance._saga.execute(ExploredAddition())
+        except BaseException as error:
+            run.additions.append(type(error).__name__)
+            raise
+        run.additions.append("")
+
+    async def add_and_catch() -> None:
+        try:
+            await add()
+        except Exception as error:
+            workflow.logger.debug("not added: %r", error)
+
+    workflow.set_signal_handler(ADD_BY_SIGNAL, add_and_catch)
+    workflow.set_update_handler(ADD_BY_UPDATE, add)

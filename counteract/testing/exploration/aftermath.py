@@ -1,0 +1,153 @@
+"""What comes after a workflow's first end: recovery, a reset, another attempt; until nothing more is to come."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.service import RPCError
+
+from counteract.lifecycle import LifecycleEvent, SagaCompensated, SagaCompleted, SagaStuck, sagas
+from counteract.saga.recovery import RecoverSagas
+from counteract.store import EventDecoder, PostgresEventStore
+from counteract.testing.exploration.encounter import Run
+from counteract.testing.exploration.evidence import End, end_of
+from counteract.testing.exploration.faults import Ending
+
+PATIENCE = 100
+"""Looks, before another round of recovery."""
+LOOK = 0.05
+"""Seconds between two looks at what recovery has come to."""
+_LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
+_LOST = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT)
+
+
+async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -> End:
+    """Of the run's last attempt, or what recovery made of it. HUNG where it takes longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            found, status = await _ended(run)
+            while run.afterwards:
+                await run.afterwards.pop(0)(run)
+                found, status = await _ended(run)
+            if status not in _LOST or not run.fault.recovered:
+                return found
+            recovered = await _recovered(run, store, queue)
+            return await _resumed(run) if recovered.ending is Ending.REPORTED else recovered
+    except TimeoutError:
+        return End(Ending.HUNG)
+
+
+async def _ended(run: Run) -> tuple[End, WorkflowExecutionStatus | None]:
+    """A reset begins another run, which nobody who waits for the one before hears of."""
+    while True:
+        before = (await run.handle.describe()).run_id
+        run.run_ids.setdefault(before)
+        failure: BaseException | None = None
+        try:
+            await run.client.get_workflow_handle(run.id, run_id=before).result()
+        except WorkflowFailureError as failed:
+            failure = failed.cause
+        last = await run.handle.describe()
+        if last.run_id == before or (await _first_run_of(run, last.run_id)) == before:
+            return end_of(last.status, failure), last.status
+
+
+async def _first_run_of(run: Run, run_id: str) -> str:
+    """A result is waited for through retries and runs that continue one another: those are no news."""
+    run.run_ids.setdefault(run_id)
+    events = (await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()).events
+    began = events[0].workflow_execution_started_event_attributes
+    return str(began.first_execution_run_id) if began.continued_execution_run_id else run_id
+
+
+async def _resumed(run: Run) -> End:
+    """Past the pivot there is only forward: as `counteract sagas resume` does it."""
+    run.resumed = True
+    await reset(run, 0)
+    return (await _ended(run))[0]
+
+
+async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
+    """As the schedule does it, round after round: each is for all that are lost by then."""
+    while True:
+        await run.rounds.after_now(functools.partial(_round, run, queue))
+        for _ in range(PATIENCE):
+            if found := await _on_record(run, store):
+                return found
+            await asyncio.sleep(LOOK)
+
+
+async def _round(run: Run, queue: str) -> None:
+    with suppress(WorkflowFailureError):
+        await run.client.execute_workflow(
+            RecoverSagas.run, False, id=f"explore-recovery-{uuid4().hex}", task_queue=queue
+        )
+
+
+async def _on_record(run: Run, store: PostgresEventStore) -> End | None:
+    told = [_LIFECYCLE.decode(each).event for each in await store.read_stream(sagas.stream(run.id))]
+    if not told:
+        return End(Ending.CANCELLED)  # It had not begun.
+    match told[-1]:
+        case SagaCompensated():
+            return End(Ending.RECOVERED)
+        case SagaCompleted():
+            return End(Ending.COMPLETED)
+        case SagaStuck(why=why) if not run.decisions:
+            return End(Ending.REPORTED, why)
+    return None
+
+
+# What is done to a workflow.
+
+
+async def reset(run: Run, decision: int) -> None:
+    """To one of its decisions, counted from 1; to the last one where there are fewer, or with 0."""
+    description = await run.handle.describe()
+    decisions = await decisions_of(run)
+    number = min(decision or len(decisions), len(decisions))
+    with suppress(RPCError):
+        answer = await run.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=run.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=description.run_id),
+                reason="explore",
+                workflow_task_finish_event_id=decisions[number - 1],
+                request_id=uuid4().hex,
+                # What faults have told the workflow is not to be told again.
+                reset_reapply_exclude_types=[
+                    ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL,
+                    ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
+                ],
+            )
+        )
+        run.run_ids.setdefault(answer.run_id)
+
+
+def reset_to(decision: int) -> Callable[[Run], Awaitable[None]]:
+    async def then(run: Run) -> None:
+        await reset(run, decision)
+
+    return then
+
+
+async def decisions_of(run: Run) -> Sequence[int]:
+    """The ids of the events by which its workflow tasks were completed."""
+    completed = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    return [each.event_id for each in (await run.handle.fetch_history()).events if each.event_type == completed]
+
+
+async def wait_for_addition(run: Run, count: int, seconds: float) -> None:
+    """Until a handler of exploration's own has been told what became of its step."""
+    over = time.monotonic() + seconds
+    while len(run.additions) < count and time.monotonic() < over and not run.ended.is_set():  # noqa: ASYNC110 - in another thread
+        await asyncio.sleep(0.02)

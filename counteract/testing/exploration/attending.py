@@ -1,0 +1,73 @@
+"""Stands beside the saga's code: what it declared, and whether it was given the answers that its commands got."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.workflow import ActivityHandle
+
+from counteract.errors import Rejected
+from counteract.messages import Command
+from counteract.testing.exploration.encounter import Run
+
+
+def attend(instance: Any, run: Run) -> None:
+    """Have the saga that this workflow is going to open looked at."""
+    make = instance.saga
+
+    @functools.wraps(make)
+    def saga(**options: Any) -> Any:
+        if run.fault.deadline is not None and options.get("deadline") is not None:
+            options["deadline"] = run.fault.deadline
+        run.deadline = options.get("deadline")
+        made = make(**options)
+        answers = Answered(run)
+        made.execute = answers.compared(made.execute, one=True)
+        made.parallel = answers.compared(made.parallel, one=False)
+        return made
+
+    instance.saga = saga
+
+
+class Answered:
+    """The answers of one saga's steps, on their way into its code."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def compared(self, call: Callable[..., Any], *, one: bool) -> Callable[..., Any]:
+        @functools.wraps(call)
+        async def comparing(*commands: Command[Any], **options: Any) -> Any:
+            if not one and len(commands) > 1:
+                self._run.together.append(commands)
+            given = await call(*commands, **options)
+            for command, result in zip(commands, [given] if one else given, strict=False):
+                self._compare(command, result)
+            return given
+
+        return comparing
+
+    def _compare(self, command: Command[Any], given: Any) -> None:
+        known, answer = _answer(command, self._run.flights.get(id(command), []))
+        if known and (isinstance(given, Rejected) or given != answer):
+            self._run.complain(f"{command.spec.name} was answered {answer!r}, and the saga's code was given {given!r}")
+
+
+def _answer(command: Command[Any], flights: Sequence[ActivityHandle[Any]]) -> tuple[bool, Any]:
+    """What its one activity returned; not known where it did not, or where there were several."""
+    if len(flights) != 1 or not flights[0].done() or flights[0].cancelled() or flights[0].exception():
+        return False, None
+    result = flights[0].result()
+    if isinstance(result, RawValue):
+        result = workflow.payload_converter().from_payload(result.payload, command.spec.result_type)
+    return True, result
+
+
+def is_about(actual: timedelta, declared: timedelta) -> bool:
+    """The same but for what it took to come there."""
+    return abs(actual - declared) < timedelta(seconds=5)

@@ -1,0 +1,131 @@
+"""Holds the streams of the store against what the handlers appended: nothing is dropped, doubled, changed or made up.
+
+Judged by stream, type and data alone: a fault may have lost the metadata that says whose an event is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.errors import CounteractError
+from counteract.messages import Event, StreamId
+from counteract.store import EventDecoder, PostgresEventStore
+from counteract.testing.exploration.encounter import Witnessed
+
+# An original that its settlement found to have happened is done without events of its own: the settlement has them.
+_DONE = """
+    select c.command_id from commands c where c.command_id = any(%s) and c.status = 'done'
+      and not exists (select from commands s where s.undoes = c.command_id and s.status = 'done'
+                                               and s.result ->> 'happened' = 'true')
+"""
+Entry = tuple[str, str]
+"""An event's type and data, to be compared."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One stream that handlers have loaded."""
+
+    decider: Decider[Any, Any]
+    since: int
+    """The first version that was loaded: what came before is nobody's concern here."""
+    runs: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Book:
+    """What the handlers of all runs have loaded and appended."""
+
+    store: PostgresEventStore
+    _written: list[Witnessed] = field(default_factory=list)
+    _lines: dict[StreamId, _Line] = field(default_factory=dict)
+
+    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
+        line = self._lines.setdefault(stream, _Line(decider, version))
+        line.since = min(line.since, version)
+        line.runs.add(run)
+
+    def witnessed(self, told: Witnessed) -> None:
+        if told.appended:
+            self._written.append(told)
+
+    async def of(self, run: str) -> list[str]:
+        """What is wrong in the streams that no other run has touched."""
+        return await self._wrong([stream for stream, line in self._lines.items() if line.runs == {run}])
+
+    async def of_all(self) -> list[str]:
+        """What is wrong in those that several runs have touched, once nothing runs any more."""
+        return await self._wrong([stream for stream, line in self._lines.items() if len(line.runs) > 1])
+
+    async def _wrong(self, streams: Collection[StreamId]) -> list[str]:
+        mine = set(streams)
+        own: dict[StreamId, dict[UUID, list[Sequence[Entry]]]] = defaultdict(lambda: defaultdict(list))
+        for told in self._written:
+            for stream in {each.stream for each in told.appended} & mine:
+                events = [entry(each.event) for each in told.appended if each.stream == stream]
+                own[stream][told.own].append(events)
+        done = await self._done({each for written in own.values() for each in written})
+        found: list[str] = []
+        for stream in mine:
+            stored = await self._stored(stream)
+            found += differences(stream, stored, own[stream], done)
+        return found
+
+    async def _done(self, ids: Collection[UUID]) -> set[UUID]:
+        async with self.store.connection() as connection:
+            rows = await (await connection.execute(_DONE.encode(), (list(ids),))).fetchall()
+        return {row[0] for row in rows}
+
+    async def _stored(self, stream: StreamId) -> list[Entry]:
+        line = self._lines[stream]
+        decoder: EventDecoder[Event] = EventDecoder(line.decider.event_classes)
+        stored = await self.store.read_stream(stream, after_version=line.since)
+        return [_decoded(decoder, each) for each in stored]
+
+
+def differences(
+    stream: StreamId, stored: Sequence[Entry], written: dict[UUID, list[Sequence[Entry]]], done: Collection[UUID]
+) -> Iterator[str]:
+    """Each command that is done has its events there, once, in their order and together; no other has any."""
+    left = list(stored)
+    for command, attempts in written.items():
+        if command not in done:
+            continue
+        # What was decided anew after a conflict may differ from what came before: one of them is recorded.
+        at, events = next(
+            ((at, each) for each in attempts if (at := _found(each, left)) is not None), (None, attempts[-1])
+        )
+        if at is None:
+            yield f"{_named(events)} was appended to {stream}, and is not stored as it was"
+        else:
+            del left[at : at + len(events)]
+    known = {entry for attempts in written.values() for events in attempts for entry in events}
+    for entry in left:
+        if entry in known:
+            yield f"{entry[0]} is stored in {stream} once more than it was recorded"
+
+
+def entry(event: Event) -> Entry:
+    return event.event_type, json.dumps(event.model_dump(mode="json"), sort_keys=True)
+
+
+def _decoded(decoder: EventDecoder[Event], stored: Any) -> Entry:
+    try:
+        return entry(decoder.decode(stored).event)
+    except CounteractError as error:
+        return stored.event_type, f"unreadable: {error}"
+
+
+def _found(events: Sequence[Entry], stored: Sequence[Entry]) -> int | None:
+    ends = range(len(stored) - len(events) + 1)
+    return next((at for at in ends if list(stored[at : at + len(events)]) == list(events)), None)
+
+
+def _named(events: Sequence[Entry]) -> str:
+    return ", ".join(name for name, _ in events)

@@ -1,0 +1,92 @@
+"""What was handed from one to the other, held against what was sent and recorded: commands, outcomes, results, rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from counteract.messages import Command, Outcome
+from counteract.participants.handlers import Role, Undo
+from counteract.testing.exploration.encounter import Witnessed
+from counteract.testing.exploration.evidence import Evidence, Row, Sent
+
+
+def handed(evidence: Evidence) -> Iterator[str]:
+    """Where somebody was given something else than there was."""
+    rows = {row.command_id: row for row in evidence.rows}
+    for told in evidence.journal:
+        sent = evidence.commands.get(told.command_id)
+        if sent is None:
+            continue
+        if told.role is Role.COMPENSATES:
+            yield from _undoing(told, sent, rows.get(told.command_id), evidence)
+        elif _command_in(told) != sent:
+            yield f"the handler that {told.role} {sent.spec.name} was given {_command_in(told)!r}, and {sent!r} was sent"
+    for each in evidence.sent:
+        if (row := rows.get(each.command_id)) is not None:
+            yield from _recorded(row, each, evidence)
+            yield from _answered(row, each)
+
+
+def _command_in(told: Witnessed) -> Any:
+    return told.subject if told.role is Role.HANDLES else told.subject.command
+
+
+def _undoing(told: Witnessed, sent: Command[Any], row: Row | None, evidence: Evidence) -> Iterator[str]:
+    undo: Undo[Any, Any] = told.subject
+    name = sent.spec.name
+    if undo.command_id != told.command_id:
+        yield f"the undo of {name} was given the id {undo.command_id}, and the command's is {told.command_id}"
+    if undo.command != sent and undo.command not in _corrections(evidence):
+        yield f"the undo of {name} was given {undo.command!r}, and {sent!r} was sent"
+    results = [each.result for each in evidence.journal if _is_effect(each, told)]
+    done = row is not None and row.status == "done"
+    if undo.outcome is Outcome.APPLIED:
+        recorded = [_result(sent, row)] if row is not None and done else results
+        if undo.result not in recorded:
+            yield f"the undo of {name} was given the result {undo.result!r}, and what it returned is {_either(recorded)}"
+    elif done:
+        yield f"the undo of {name} was told that its outcome is {undo.outcome}, and it is on record as done"
+    elif undo.result is not None:
+        yield f"the undo of {name} was given a result, {undo.result!r}, although its outcome is {undo.outcome}"
+
+
+def _is_effect(each: Witnessed, told: Witnessed) -> bool:
+    return each.role is Role.HANDLES and each.command_id == told.command_id
+
+
+def _corrections(evidence: Evidence) -> list[Any]:
+    """What people had a step tried again with is what its undo is about."""
+    corrected = {each.step for each in evidence.decisions if each.command is not None}
+    return [evidence.commands[each.command_id] for each in evidence.sent if each.place.step in corrected]
+
+
+def _result(sent: Command[Any], row: Row) -> Any:
+    return sent.spec.result.validate_json(json.dumps(row.result))
+
+
+def _recorded(row: Row, sent: Sent, evidence: Evidence) -> Iterator[str]:
+    """Recovery, and whoever looks into the table, goes by these."""
+    command = evidence.commands[sent.command_id]
+    wanted = {
+        "saga_type": evidence.saga_type,
+        "step": sent.key,
+        "activity": sent.activity,
+        "task_queue": command.spec.service,
+        "undoes": sent.undoes,
+    }
+    for name, expected in wanted.items():
+        if (found := getattr(row, name)) != expected:
+            yield f"{sent.place} is on record with the {name} {found!r}, not {expected!r}"
+    if row.command is not None and row.command != command.model_dump(mode="json"):
+        yield f"{sent.place} is on record with the command {row.command!r}, not {command!r}"
+
+
+def _answered(row: Row, sent: Sent) -> Iterator[str]:
+    if row.status == "done" and sent.succeeded and sent.answer != row.result:
+        yield f"{sent.place} was answered {sent.answer!r}, and what is on record is {row.result!r}"
+
+
+def _either(results: list[Any]) -> str:
+    return " or ".join(map(repr, results)) or "nothing, for it never ended"

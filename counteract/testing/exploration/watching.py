@@ -1,0 +1,104 @@
+"""Looks over the shoulders of handlers: what they were given, what they appended, and how they ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from counteract.decider import Decider
+from counteract.messages import Event
+from counteract.participants.executing import Participant
+from counteract.participants.handlers import Handler
+from counteract.participants.streams import Stream, Streams
+from counteract.testing.exploration.encounter import CURRENT, Appended, Witnessed
+from counteract.testing.exploration.faults import Layer
+
+
+def watched(participant: Participant) -> Participant:
+    """The same handlers, with faults around them and their ends on record."""
+    return dataclasses.replace(
+        participant,
+        handler=_watched(participant.handler),
+        compensation=participant.compensation and _watched(participant.compensation),
+        settlement=participant.settlement and _watched(participant.settlement),
+    )
+
+
+def _watched(handler: Handler) -> Handler:
+    @functools.wraps(handler.function)
+    async def function(subject: Any, **arguments: Any) -> Any:
+        encounter = CURRENT.get()
+        watch = Watch(encounter.dispatch.command_id)
+        given = {name: watch.over(each) for name, each in arguments.items()}
+
+        async def proceed() -> Any:
+            result = await handler.function(subject, **given)
+            if CURRENT.get().unnoticed:
+                return result
+            dispatch = encounter.dispatch
+            original = dispatch.undoes or dispatch.command_id
+            told = Witnessed(handler.role, original, watch.own, subject, result, tuple(watch.appended))
+            encounter.run.witnessed(told)
+            return result
+
+        if handler.role is not encounter.place.role:
+            # A late original that compensates itself works on the original's attempt, under the undo's handler.
+            return await proceed()
+        return await encounter.through(Layer.HANDLER, proceed)
+
+    return dataclasses.replace(handler, function=function)
+
+
+@dataclass(slots=True)
+class Watch:
+    """One call of one handler."""
+
+    own: UUID
+    """The command id that it is recorded under."""
+    appended: list[Appended] = field(default_factory=list)
+
+    def over(self, argument: Any) -> Any:
+        """The same, but for the streams, which are looked at on their way."""
+        if not isinstance(argument, Streams):
+            return argument
+        self.own = argument._command_id
+        return _WatchedStreams(argument, self)
+
+
+class _Proxy:
+    """Whatever it stands for, to anybody who asks."""
+
+    def __init__(self, inner: Any, watch: Watch) -> None:
+        self.__dict__.update(_inner=inner, _watch=watch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._inner)
+
+    @__class__.setter
+    def __class__(self, _: Any) -> None:
+        raise TypeError("a stream stays what it is")
+
+
+class _WatchedStreams(_Proxy):
+    async def load(self, decider: Decider[Any, Any], aggregate_id: str) -> Any:
+        stream = await self._inner.load(decider, aggregate_id)
+        CURRENT.get().run.loaded(decider, stream.id, stream.version)
+        return _WatchedStream(stream, self._watch)
+
+
+class _WatchedStream(_Proxy):
+    _inner: Stream[Any, Any]
+
+    def append(self, *events: Event) -> None:
+        self._inner.append(*events)
+        self._watch.appended += [Appended(self._inner.id, each) for each in events]

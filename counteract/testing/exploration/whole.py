@@ -1,0 +1,120 @@
+"""Faults of a saga's run as a whole: lost and recovered, reset, retried, added to, beside another on its aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from counteract.messages import CommandKind
+from counteract.participants.handlers import Role
+from counteract.testing.exploration import acts
+from counteract.testing.exploration.acts import after, before
+from counteract.testing.exploration.aftermath import reset_to
+from counteract.testing.exploration.faults import (
+    EITHER,
+    RECOVERED,
+    STOPPED,
+    UNDONE,
+    WENT_ON,
+    Ending,
+    Fault,
+    Injection,
+    Known,
+    Layer,
+    Place,
+    Timing,
+)
+
+ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
+"""What is done meanwhile takes its time."""
+RUN = timedelta(seconds=4)
+STAYS_UNDONE = UNDONE | {Ending.REFUSED}
+EITHER_WAY = RECOVERED | WENT_ON
+ANY_END = EITHER | RECOVERED | STOPPED
+
+
+def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection) -> Iterator[Fault]:
+    """`turn` is what makes the saga turn back; `decisions` are those of a run in which nothing goes wrong."""
+    yield from _run_again(decisions, turn)
+    yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
+    yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
+    for step in steps:
+        yield from _lost(step)
+        yield from _begun_anew(step)
+        yield from _added_to(step)
+    for step in steps:
+        if step.kind is CommandKind.COMPENSATABLE:
+            yield from _while_undone(step, turn)
+
+
+def _run_again(decisions: int, turn: Injection) -> Iterator[Fault]:
+    saga = "the saga"
+    yield Fault(saga, "retried after its end", retried=True)
+    yield Fault(saga, "retried after it was undone", (turn,), STAYS_UNDONE, retried=True)
+    for number in range(1, decisions + 1):
+        then = (reset_to(number),)
+        yield Fault(saga, f"reset to decision {number} after its end", afterwards=then)
+        yield Fault(saga, f"reset to decision {number} after it was undone", (turn,), STAYS_UNDONE, afterwards=then)
+
+
+def _lost(step: Known) -> Iterator[Fault]:
+    """Nobody undoes a workflow that is gone but recovery."""
+    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: EITHER_WAY}
+    may_end = ends.get(step.kind, WENT_ON)
+    place = Place(step.key)
+    yield _fault(
+        place, "terminated during", Injection(place, Layer.HANDLER, before(acts.terminate), timing=ROOMY), may_end
+    )
+    yield _fault(
+        place,
+        "terminated with its effect",
+        Injection(place, Layer.DELIVERY, after(acts.terminate), timing=ROOMY),
+        may_end,
+    )
+
+
+def _begun_anew(step: Known) -> Iterator[Fault]:
+    place = Place(step.key)
+    yield Fault(
+        str(place),
+        "its run times out and is retried",
+        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=ROOMY),),
+        ANY_END,
+        run_timeout=RUN,
+        recovered=True,
+    )
+    yield Fault(
+        str(place), "reset during", (Injection(place, Layer.HANDLER, before(acts.reset_now), timing=ROOMY),), EITHER
+    )
+    yield Fault(
+        str(place),
+        "reset with its effect",
+        (Injection(place, Layer.DELIVERY, after(acts.reset_now), timing=ROOMY),),
+        EITHER,
+    )
+
+
+def _added_to(step: Known) -> Iterator[Fault]:
+    place = Place(step.key)
+    for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
+        yield Fault(
+            str(place),
+            f"a step is added by {how}",
+            (Injection(place, Layer.HANDLER, before(act), timing=ROOMY),),
+            WENT_ON,
+        )
+
+
+def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
+    place = Place(step.key, Role.COMPENSATES)
+    lost = Injection(place, Layer.DELIVERY, before(acts.terminate), timing=ROOMY)
+    yield _fault(place, "terminated during", lost, RECOVERED, turn)
+    for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
+        added = Injection(place, Layer.DELIVERY, before(act), timing=ROOMY)
+        yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
+    reset = Injection(place, Layer.DELIVERY, before(acts.reset_now), timing=ROOMY)
+    yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
+
+
+def _fault(place: Place, name: str, injection: Injection, may_end: frozenset[Ending], *also: Injection) -> Fault:
+    return Fault(str(place), name, (injection, *also), may_end, recovered=True)

@@ -1,0 +1,1 @@
+"""Single-line changes to the engine, each of which exploration should notice: `make mutants`."""

@@ -1,0 +1,187 @@
+"""Runs one exploration per mutant, on servers that they all share, and says which were noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
+from counteract.store.migrate import migrate
+from tests.mutants.copying import copy_with
+from tests.mutants.listing import Listing, Mutant, Stale
+from tests.mutants.trial import NOTICED, PASSED, Verdict
+
+TEMPLATE = "mutants_template"
+ENOUGH = 0.95
+"""The part of the mutants (without the equivalent ones) that exploration must notice."""
+SHOWN = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one mutant."""
+
+    mutant: Mutant
+    noticed: bool
+    by: str
+    seconds: float
+    stale: bool = False
+
+    @property
+    def mark(self) -> str:
+        if self.stale:
+            return "[red]STALE[/]"
+        if self.mutant.equivalent:
+            return "[red]noticed, though explained[/]" if self.noticed else "equivalent"
+        return "noticed" if self.noticed else "[red]MISSED[/]"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Up over all mutants; each mutant has a database of its own."""
+
+    postgres: EmbeddedPostgres
+    temporal: EmbeddedTemporal
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls) -> AsyncIterator[Servers]:
+        async with EmbeddedPostgres() as postgres, EmbeddedTemporal(ui=False) as temporal:
+            servers = cls(postgres, temporal)
+            await servers.execute(f"CREATE DATABASE {TEMPLATE}")
+            await asyncio.to_thread(migrate, postgres.url_of(TEMPLATE))
+            yield servers
+
+    @contextlib.asynccontextmanager
+    async def database(self, name: str, *, empty: bool) -> AsyncIterator[str]:
+        """An empty one where the mutant's own SQL is to be loaded into it."""
+        async with self.lock:
+            copied = "" if empty else f" TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
+            await self.execute(f"CREATE DATABASE {name}{copied}")
+        try:
+            yield self.postgres.url_of(name)
+        finally:
+            await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def execute(self, statement: str) -> None:
+        url = self.postgres.url_of("postgres")
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute(statement.encode())
+
+
+async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool) -> int:
+    """Prints a line for each and then the sum; the exit code."""
+    console = Console(width=170)
+    left, outcomes = iter(enumerate(listing.mutants)), dict[int, Outcome]()
+    started = time.monotonic()
+
+    async def work(servers: Servers) -> None:
+        for number, mutant in left:
+            outcome = outcomes[number] = await _outcome(servers, mutant, number, seconds, quick)
+            console.print(
+                f"{outcome.mark:<10} {escape(mutant.id)} ({outcome.seconds:.1f} s): {escape(outcome.by[:SHOWN])}"
+            )
+
+    async with Servers.open() as servers, asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(work(servers))
+    ordered = [outcomes[number] for number in sorted(outcomes)]
+    console.print(_table(ordered))
+    return _summed_up(ordered, console, time.monotonic() - started)
+
+
+async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float, quick: bool) -> Outcome:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        folder = Path(name)
+        try:
+            copy_with(mutant, folder)
+        except Stale as stale:
+            return Outcome(mutant, noticed=False, by=str(stale), seconds=0.0, stale=True)
+        sql = mutant.file.endswith(".sql")
+        async with servers.database(f"mutant_{number}", empty=sql) as url:
+            verdict = await _tried(
+                folder,
+                [servers.temporal.address, url, "migrate" if sql else "", mutant.tried, "quick" if quick else ""],
+                seconds,
+            )
+    return Outcome(mutant, verdict.noticed, verdict.by, time.monotonic() - started)
+
+
+async def _tried(folder: Path, arguments: list[str], seconds: float) -> Verdict:
+    """What one process found that runs with the changed engine. One that hangs has found nothing: nobody would be told."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "RUST_LOG": "error"}
+    with (folder / "stderr").open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.mutants.trial", *arguments),
+            cwd=folder,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), seconds)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            return Verdict(noticed=False, by=f"it hangs: not over after {seconds:.0f} s")
+    return _read(said.decode(), (folder / "stderr").read_text(errors="replace"))
+
+
+def _read(said: str, errors: str) -> Verdict:
+    for line in said.splitlines():
+        kind, _, by = line.partition(" ")
+        if kind in (NOTICED, PASSED):
+            return Verdict(kind == NOTICED, by)
+    last = errors.strip().splitlines()[-1:] or ["without a word"]
+    return Verdict(noticed=False, by=f"explore itself broke down: {last[0]}")
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table(title="Single-line changes to the engine", title_justify="left")
+    for name in ("id", "where", "", "noticed by"):
+        table.add_column(name, overflow="fold")
+    for each in outcomes:
+        table.add_row(
+            escape(each.mutant.id), escape(each.mutant.where), each.mark, escape(each.mutant.equivalent or each.by)
+        )
+    return table
+
+
+def _summed_up(outcomes: list[Outcome], console: Console, seconds: float) -> int:
+    counted = [each for each in outcomes if not each.mutant.equivalent and not each.stale]
+    noticed = sum(each.noticed for each in counted)
+    share = noticed / len(counted) if counted else 1.0
+    explained = sum(each.mutant.equivalent is not None for each in outcomes)
+    console.print(
+        f"{noticed} of {len(counted)} noticed ({share:.1%}) in {seconds:.0f} s; {explained} equivalent, and explained"
+    )
+    wrong = list(_wrong(outcomes, share))
+    for each in wrong:
+        console.print(f"[red]{escape(each)}[/]")
+    return 1 if wrong else 0
+
+
+def _wrong(outcomes: list[Outcome], share: float) -> Iterator[str]:
+    if share < ENOUGH:
+        yield f"fewer than {ENOUGH:.0%} are noticed"
+    for each in outcomes:
+        if each.stale:
+            yield f"{each.mutant.id} is stale: {each.by}"
+        elif each.mutant.equivalent and each.noticed:
+            yield f"{each.mutant.id} is explained as equivalent, and was noticed: {each.by}"
