@@ -77,6 +77,9 @@ class SagaMachine:
             return state.run.mode in ("dead", "over") and all(effect in (NEVER, BARRED) for effect in state.effects)
         if state.reported == INCOMPLETE:
             return True
+        if self.setting.environment.losses and state.reported == COMPLETED and state.run.mode == "over":
+            # By its history it completed: where the store forgot that, it is reported, and never recovered.
+            return True
         return state.reported in ENDED and (state.record.state == state.reported or state.pruned)
 
     def broken(self, state: State) -> str:

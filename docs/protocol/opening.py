@@ -44,7 +44,7 @@ def moves(setting: Setting, state: State) -> Moves:
     elif record.state == NO_RECORD:
         yield from _first(setting, state)
     else:
-        epoch = record.epoch + 1 if record.state in (FORWARD, AT_PIVOT) else record.epoch
+        epoch = record.epoch + 1
         raised = state._replace(record=record._replace(epoch=epoch), run=run._replace(epoch=epoch))
         yield ("opens", run.number, epoch), _went_on(setting, _taken_over(setting, raised, 0))
 
@@ -66,9 +66,15 @@ def _first(setting: Setting, state: State) -> Moves:
 def _announce(setting: Setting, state: State) -> Moves:
     """Services with a database of their own learn the epoch and the state, and say what they have on record."""
     for at, mirror in enumerate(state.mirrors):
-        if mirror.epoch < state.run.epoch or mirror.state == NO_RECORD:
+        if _untold(mirror, state):
             told = state._replace(mirrors=put(state.mirrors, at, Record(_told(mirror, state), state.run.epoch)))
             yield ("announces", at + 1, state.run.epoch), _went_on(setting, _taken_over(setting, told, at + 1))
+
+
+def _untold(mirror: Record, state: State) -> bool:
+    """Whether this service does not know what the saga's own record says."""
+    turns = state.record.state == TURNING and mirror.state != TURNING
+    return turns or mirror.epoch < state.run.epoch or mirror.state == NO_RECORD
 
 
 def _told(mirror: Record, state: State) -> str:
@@ -112,7 +118,7 @@ def _went_on(setting: Setting, state: State) -> State:
     """Into the direction that the record says, once every database has been told."""
     run, record = state.run, state.record
     announces = "epoch.announce" in setting.rules or run.number == 1
-    if announces and any(each.epoch < run.epoch or each.state == NO_RECORD for each in state.mirrors):
+    if announces and any(_untold(each, state) for each in state.mirrors):
         return state._replace(run=run._replace(mode="announcing"))
     if record.state == TURNING or (run.turned and "C2.history" in setting.rules):
         return turning.begin(state)

@@ -11,6 +11,7 @@ from docs.protocol.state import (
     ANSWERED,
     COMPLETED,
     ENDED,
+    IN_FLIGHT,
     INCOMPLETE,
     NO_RECORD,
     NOT_SENT,
@@ -67,6 +68,8 @@ def _claim(setting: Setting, state: State, at: int) -> Moves:
         yield from _report(state, at)
         return
     answer, record = claim_saga(state.record)
+    if answer == "claimed" and _pivot_forgotten(setting, state):
+        answer = "settle"
     if answer == "claimed":
         yield ("recovery claims",), _now(state, at, Recovery("claimed", ""))._replace(record=record)
     elif answer == "report":
@@ -83,6 +86,15 @@ def _over_by_history(setting: Setting, state: State) -> bool:
         return False
     by_pivot = setting.pivot is not None and state.run.knows[setting.pivot] == ANSWERED
     return by_pivot or (state.run.mode == "over" and state.reported == COMPLETED)
+
+
+def _pivot_forgotten(setting: Setting, state: State) -> bool:
+    """A history sent the external pivot, and knows no answer: that the record does not say so is no proof."""
+    if setting.pivot is None or not setting.environment.losses or "C2.pivot" not in setting.rules:
+        return False
+    row = state.rows[setting.pivot]
+    sent = state.run.knows[setting.pivot] in (IN_FLIGHT, UNKNOWN)
+    return sent and setting.environment.steps[setting.pivot].external and not (row.undone or row.status == "rejected")
 
 
 def _report(state: State, at: int) -> Moves:
@@ -119,14 +131,20 @@ def _collect(setting: Setting, state: State, at: int) -> Moves:
     if state.record.state != TURNING and "D2.claim" in setting.rules:
         yield ("recovery lets it be",), _now(state, at, Recovery("idle", ""))
         return
-    knows = "".join(
-        UNKNOWN if step in setting.compensatable and _owed(setting, state, step) else NOT_SENT
-        for step in range(setting.size)
-    )
+    knows = "".join(_collected(setting, state, step) for step in range(setting.size))
     told = state
     if "D2.announces" in setting.rules:
         told = state._replace(mirrors=tuple(Record(TURNING, each.epoch) for each in state.mirrors))
     yield ("recovery collects", knows), _now(told, at, Recovery("turning", knows))
+
+
+def _collected(setting: Setting, state: State, step: int) -> str:
+    """What was undone is named too, so that the end is refused where the store forgets it."""
+    if step not in setting.compensatable:
+        return NOT_SENT
+    if state.rows[step].undone:
+        return UNDONE_STEP
+    return UNKNOWN if _owed(setting, state, step) else NOT_SENT
 
 
 def _owed(setting: Setting, state: State, step: int) -> bool:
@@ -159,7 +177,7 @@ def _end(setting: Setting, state: State, at: int) -> Moves:
     knows = state.recoveries[at].knows
     near = "".join("n" if setting.environment.steps[step].database else knows[step] for step in range(setting.size))
     answer = end_saga(setting.rules, state.record, state.rows, how="compensated", counts=near, pivot=False)
-    if answer == GO_ON:
+    if answer == GO_ON and (state.record.state == TURNING or "D2.claim" not in setting.rules):
         yield ("recovery compensates",), reported(_now(state, at, Recovery("idle", "")), "compensated")
     elif answer == DOUBTED:
         yield ("recovery collects again",), _now(state, at, Recovery("alone", ""))

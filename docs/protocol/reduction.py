@@ -47,7 +47,7 @@ class Reduction:
     _parts: dict[tuple[int, Part], Part] = field(default_factory=dict)
 
     def of(self, state: State) -> State:
-        if self.setting.environment.losses or state.pruned or state.broken:
+        if self.setting.environment.losses or state.pruned or state.broken or self.setting.environment.attempts_end:
             return state
         first = "A1.first" in self.setting.rules
         if first and state.record.state in ENDED and not self.setting.environment.prunes:
@@ -102,7 +102,7 @@ class Reduction:
             row = _UNDONE_ROW
         elif row.status in ("done", "rejected", "midway"):
             row = row._replace(begun=0)
-        if attempts == NO_ATTEMPTS or self.setting.environment.attempts_end:
+        if attempts == NO_ATTEMPTS:
             return row, effect, attempts
         uncalled, fresh, holding, undoing = attempts
         if effect in (UNDONE, BARRED) or (row.status == "done" and not row.marked):

@@ -159,6 +159,9 @@ def _learn(setting: Setting, state: State, step: int) -> Moves:
         yield ("learns refused", step), _refused(setting, state, step)
     elif answer in (FENCED, REUSED):
         yield ("learns " + answer, step), _unknown(setting, state, step)
+    elif answer == DOUBTED and spec.external:
+        # This delivery was refused, but an earlier one may have begun in a store that forgot it.
+        yield ("is doubted", step), _unknown(setting, state, step)
     elif answer == DOUBTED:
         refused = run._replace(knows=note(run.knows, step, REFUSED))
         yield ("is doubted", step), turning.begin(state._replace(run=refused))

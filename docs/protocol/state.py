@@ -101,6 +101,8 @@ class Copy(NamedTuple):
     record: Record
     rows: tuple[Row, ...]
     effects: tuple[str, ...]
+    reported: str
+    relied: int
 
 
 class State(NamedTuple):

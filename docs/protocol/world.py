@@ -8,12 +8,18 @@ from docs.protocol.opening import answered_only, kept
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
     ENDED,
+    FIRST_REFUSAL,
+    LATER_REFUSAL,
     NO_RECORD,
     NO_ROW,
     NO_ATTEMPTS,
     TURNING,
+    Attempts,
     Copy,
+    IN_FLIGHT,
     Label,
+    Message,
+    UNDOING,
     Record,
     Run,
     State,
@@ -30,7 +36,7 @@ def moves(setting: Setting, state: State) -> Moves:
         yield from _further_runs(setting, state)
     if setting.environment.losses:
         yield from _losses(setting, state)
-    if setting.environment.prunes and not state.pruned and state.reported in ENDED and state.record.state in ENDED:
+    if setting.environment.prunes and not state.pruned and state.record.state in ENDED:
         yield from _prune(setting, state)
 
 
@@ -52,7 +58,7 @@ def _further_runs(setting: Setting, state: State) -> Moves:
 def _losses(setting: Setting, state: State) -> Moves:
     """A standby falls behind at any time, once, and takes over at any later time."""
     if state.copy is None and state.losses and state.record.state != NO_RECORD:
-        yield ("standby falls behind",), state._replace(copy=Copy(state.record, state.rows, state.effects))
+        yield ("standby falls behind",), state._replace(copy=Copy(state.record, state.rows, state.effects, state.reported, state.relied))
     elif state.copy is not None:
         copy = state.copy
         effects = tuple(
@@ -61,12 +67,48 @@ def _losses(setting: Setting, state: State) -> Moves:
         )
         yield (
             ("standby takes over",),
-            state._replace(record=copy.record, rows=copy.rows, effects=effects, copy=None, losses=state.losses - 1),
+            state._replace(
+                record=copy.record,
+                rows=copy.rows,
+                effects=effects,
+                attempts=tuple(_on_another_store(setting, each) for each in state.attempts),
+                sent=frozenset(message for message in state.sent if _awaited(state, message)),
+                # What only the lost store said was said to nobody; what the workflow returned was.
+                reported=state.reported if state.run.mode == "over" else copy.reported,
+                relied=state.relied if state.run.mode == "over" else copy.relied,
+                copy=None,
+                losses=state.losses - 1,
+            ),
         )
+
+
+def _awaited(state: State, message: Message) -> bool:
+    """A failover breaks every connection: only what Temporal still waits for an answer to is delivered again."""
+    what, step, run = message[0], message[1], state.run
+    undoing = any(each.knows[step : step + 1] == UNDOING for each in state.recoveries)
+    if what == "end":
+        return run.mode == "ending"
+    if what == "settle":
+        return run.mode == "settling" or any(each.mode == "read" for each in state.recoveries)
+    if run.mode in ("dead", "over"):
+        return undoing and what == "undo"
+    return run.knows[step] == (IN_FLIGHT if what == "do" else UNDOING) or (undoing and what == "undo")
+
+
+def _on_another_store(setting: Setting, attempts: Attempts) -> Attempts:
+    """An attempt that began in the store that is gone: its refusal is no proof in this one."""
+    if "B2.same_store" not in setting.rules:
+        return attempts
+    holding = attempts.holding
+    if holding & FIRST_REFUSAL:
+        holding = holding & ~FIRST_REFUSAL | LATER_REFUSAL
+    return attempts._replace(fresh=False, holding=holding)
 
 
 def _prune(setting: Setting, state: State) -> Moves:
     """Retention deletes the record and its commands, once no message of the saga is kept any more."""
+    if "P.closed" in setting.rules and state.run.mode not in ("dead", "over"):
+        return
     sent = frozenset() if "P.late" in setting.rules else state.sent
     yield (
         ("is pruned",),
