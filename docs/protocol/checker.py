@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, Protocol, TypeVar
 
 from docs.protocol.state import Found, Label
@@ -92,7 +93,7 @@ class Search(Generic[S]):
         while self._parents[path[-1]] >= 0:
             path.append(self._parents[path[-1]])
         path.reverse()
-        labels = [self._label(before, after) for before, after in zip(path, path[1:], strict=False)]
+        labels = [self._label(before, after) for before, after in pairwise(path)]
         return Outcome(len(self._states), Found(promise, tuple(labels)), exhausted=True)
 
     def _label(self, before: int, after: int) -> Label:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 COMPENSATABLE, PIVOT, RETRIABLE = "compensatable", "pivot", "retriable"
@@ -46,6 +46,8 @@ class Environment:
     """Times that the saga's database goes back to an earlier moment."""
     first_command_opens: bool = False
     prunes: bool = False
+    skips: bool = False
+    """The compensations always fail: a person skips them."""
     attempts_end: bool = False
     """No call outlives its attempt, and the provider knows nothing of an undo before its original."""
 
@@ -71,12 +73,3 @@ class Environment:
     @cached_property
     def compensatable(self) -> tuple[int, ...]:
         return tuple(at for at, step in enumerate(self.steps) if step.kind == COMPENSATABLE)
-
-
-RESERVE = Step("ReserveStock")
-HOTEL = Step("BookHotel", external=True)
-CAPTURE = Step("CapturePayment", kind=PIVOT)
-CHARGE = Step("ChargeCard", kind=PIVOT, external=True)
-SHIP = Step("ArrangeShipment", kind=RETRIABLE, refusable=False)
-LOYAL = Step("AddPoints", tolerated=True)
-TAXI = Step("BookTaxi", external=True, tolerated=True)

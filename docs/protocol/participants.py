@@ -229,6 +229,8 @@ def _deliver_undo(setting: Setting, state: State, message: Message) -> Moves:
 def _compensate(setting: Setting, state: State, step: int) -> Moves:
     attempts, row, effect = state.attempts[step], state.rows[step], state.effects[step]
     external = setting.environment.steps[step].external
+    if setting.environment.skips:
+        return
     if external:
         after = UNDONE if effect == APPLIED else effect
         if effect == NEVER and "F.duty" in setting.rules and not setting.environment.attempts_end:
@@ -278,12 +280,14 @@ def _led_back(setting: Setting, state: State, step: int) -> State:
 
 def _deliver_end(setting: Setting, state: State, message: Message) -> Moves:
     """`completed`, from the run whose code came to its end."""
-    _, _, _, counts, relied = message
+    _, _, _, counts, relied, content = message
     near = "".join("n" if setting.environment.steps[at].database else counts[at] for at in range(setting.size))
     has_pivot = setting.pivot is not None
     answer = end_saga(setting.rules, state.record, state.rows, how="completed", counts=near, pivot=has_pivot)
     if answer == GO_ON and state.record.state != "completed":
-        yield ("completes",), reported(state, "completed", relied)
+        mistaken = [at for at, row in enumerate(state.rows) if relied >> at & 1 and row.content != content]
+        broken = f"the code counts on {setting.name(mistaken[0])}, which was carried out otherwise" if mistaken else ""
+        yield ("completes",), reported(state._replace(broken=broken), "completed", relied)
 
 
 def reported(state: State, how: str, relied: int = 0) -> State:

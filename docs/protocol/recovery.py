@@ -11,10 +11,12 @@ from docs.protocol.state import (
     ANSWERED,
     COMPLETED,
     ENDED,
+    FORWARD,
     IN_FLIGHT,
     INCOMPLETE,
     NO_RECORD,
     NOT_SENT,
+    THEIRS,
     TURNING,
     UNDOING,
     UNDONE_STEP,
@@ -157,7 +159,8 @@ def _owed(setting: Setting, state: State, step: int) -> bool:
 
 def _undo(setting: Setting, state: State, at: int) -> Moves:
     recovery = state.recoveries[at]
-    if state.record.state in ENDED:
+    if state.record.state not in (FORWARD, TURNING):
+        # It ended, or the store forgot the claim.
         yield ("recovery lets it be",), _now(state, at, Recovery("idle", ""))
         return
     steps = due(setting, recovery.knows, 0)
@@ -166,6 +169,9 @@ def _undo(setting: Setting, state: State, at: int) -> Moves:
             message: Message = ("undo", step, 0, 0)
             doing = Recovery("turning", note(recovery.knows, step, UNDOING))
             yield ("recovery undoes", step), _now(state, at, doing)._replace(sent=state.sent | {message})
+        elif setting.environment.skips and not state.rows[step].undone:
+            rows = put(state.rows, step, state.rows[step]._replace(undone=True))
+            yield ("skips the undo", step), state._replace(rows=rows, effects=put(state.effects, step, THEIRS))
         elif state.rows[step].undone:
             done = Recovery("turning", note(recovery.knows, step, UNDONE_STEP))
             yield ("recovery learns undone", step), _now(state, at, done)

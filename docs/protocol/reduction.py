@@ -52,15 +52,15 @@ class Reduction:
         first = "A1.first" in self.setting.rules
         if first and state.record.state in ENDED and not self.setting.environment.prunes:
             state = self._over(state)
-        parts = [self._part(at, part) for at, part in enumerate(zip(state.rows, state.effects, state.attempts, strict=True))]
+        parts = [
+            self._part(at, part) for at, part in enumerate(zip(state.rows, state.effects, state.attempts, strict=True))
+        ]
         rows, effects, attempts = zip(*parts, strict=True)
         sent = state.sent
         if sent:
             spent = [message for message in sent if self._spent(state, message)]
             sent = sent.difference(spent) if spent else sent
-        return State(
-            state.record, state.mirrors, rows, effects, attempts, sent, self._run(state), *state[7:]
-        )
+        return State(state.record, state.mirrors, rows, effects, attempts, sent, self._run(state), *state[7:])
 
     def _over(self, state: State) -> State:
         """The end is on record: further runs and recoveries only find it. What attempts still do outside remains."""
@@ -110,9 +110,9 @@ class Reduction:
             uncalled = 0
         holding = self._held(row, holding, compensatable=compensatable)
         fresh = fresh and uncalled > 0 and row.begun < 2
-        if row.undone and effect in (UNDONE, BARRED):
-            undoing = 0
-        elif not self.setting.environment.steps[step].external and row.undone:
+        if (row.undone and effect in (UNDONE, BARRED)) or (
+            not self.setting.environment.steps[step].external and row.undone
+        ):
             undoing = 0
         elif undoing & (SINGLE_UNDO | END_UNDO):
             undoing &= SINGLE_UNDO | END_UNDO

@@ -256,7 +256,8 @@ def _said_completed(setting: Setting, state: State) -> State:
     run = state.run
     counts = "".join(letter if letter in "arx" else NOT_SENT for letter in run.knows)
     relied = sum(1 << at for at, letter in enumerate(run.knows) if letter == ANSWERED)
-    message: Message = ("end", -1, run.epoch, counts, relied)
+    content = run.way if setting.environment.other_content else 0
+    message: Message = ("end", -1, run.epoch, counts, relied, content)
     return state._replace(sent=state.sent | {message}, run=run._replace(mode="ending"))
 
 
@@ -265,7 +266,10 @@ def _incomplete(state: State) -> Moves:
         yield ("takes over the end",), state._replace(run=state.run._replace(mode="over"))
         return
     over = state._replace(run=state.run._replace(mode="over"))
-    yield ("is incomplete",), over if state.reported in (COMPLETED, "compensated") else over._replace(reported=INCOMPLETE)
+    yield (
+        ("is incomplete",),
+        over if state.reported in (COMPLETED, "compensated") else over._replace(reported=INCOMPLETE),
+    )
 
 
 def _ending(setting: Setting, state: State) -> Moves:

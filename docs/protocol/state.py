@@ -43,8 +43,9 @@ class Row(NamedTuple):
 
 NO_ROW = Row("none", 0, False, False, 0)
 
-NEVER, APPLIED, UNDONE, BARRED = "never", "applied", "undone", "barred"
-"""An effect: not yet, in force, taken back, or never to come (its undo or settlement told the provider so first)."""
+NEVER, APPLIED, UNDONE, BARRED, THEIRS = "never", "applied", "undone", "barred", "theirs"
+"""An effect: not yet, in force, taken back, never to come (its undo or settlement told the provider so first), or a
+person's, who took it over."""
 
 DONE_HELD, FIRST_REFUSAL, LATER_REFUSAL, CHECKED = 1, 2, 4, 8
 SINGLE_UNDO, END_UNDO, LATE_UNDO, LATE_MARK = 1, 2, 4, 8

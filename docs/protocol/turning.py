@@ -16,6 +16,7 @@ from docs.protocol.state import (
     NO_RECORD,
     NOT_SENT,
     REFUSED,
+    THEIRS,
     TURNING,
     UNDOING,
     UNDONE_STEP,
@@ -24,6 +25,7 @@ from docs.protocol.state import (
     Message,
     State,
     note,
+    put,
 )
 
 Moves = Iterator[tuple[Label, State]]
@@ -81,12 +83,23 @@ def turn(setting: Setting, state: State) -> Moves:
     for step in steps:
         if run.knows[step] == UNDOING:
             yield from _learn(setting, state, step)
+            if setting.environment.skips and not state.rows[step].undone:
+                yield ("skips the undo", step), _skipped(setting, state, step)
         else:
             message: Message = ("undo", step, 0, run.way if setting.environment.other_content else 0)
             undoing = run._replace(knows=note(run.knows, step, UNDOING))
             yield ("undoes", step), state._replace(sent=state.sent | {message}, run=undoing)
     if not steps:
         yield from _end(setting, state)
+
+
+def _skipped(setting: Setting, state: State, step: int) -> State:
+    """A person takes over what the compensation cannot do, on the record."""
+    run = state.run._replace(knows=note(state.run.knows, step, UNDONE_STEP))
+    if "A8.skip" not in setting.rules:
+        return state._replace(run=run)
+    rows = put(state.rows, step, state.rows[step]._replace(undone=True))
+    return state._replace(run=run, rows=rows, effects=put(state.effects, step, THEIRS))
 
 
 def _turn_first(setting: Setting, state: State, steps: list[int]) -> bool:
@@ -114,7 +127,9 @@ def _learn(setting: Setting, state: State, step: int) -> Moves:
 
 def _end(setting: Setting, state: State) -> Moves:
     run = state.run
-    counts = "".join(letter if letter in "rx" and at in setting.compensatable else NOT_SENT for at, letter in enumerate(run.knows))
+    counts = "".join(
+        letter if letter in "rx" and at in setting.compensatable else NOT_SENT for at, letter in enumerate(run.knows)
+    )
     near = "".join("n" if setting.environment.steps[at].database else counts[at] for at in range(setting.size))
     answer = end_saga(setting.rules, state.record, state.rows, how="compensated", counts=near, pivot=False)
     if answer == GO_ON:

@@ -9,17 +9,17 @@ from docs.protocol.setting import Setting
 from docs.protocol.state import (
     ENDED,
     FIRST_REFUSAL,
+    IN_FLIGHT,
     LATER_REFUSAL,
+    NO_ATTEMPTS,
     NO_RECORD,
     NO_ROW,
-    NO_ATTEMPTS,
     TURNING,
+    UNDOING,
     Attempts,
     Copy,
-    IN_FLIGHT,
     Label,
     Message,
-    UNDOING,
     Record,
     Run,
     State,
@@ -47,7 +47,8 @@ def _further_runs(setting: Setting, state: State) -> Moves:
         prefix = kept(run.knows, cut, groups)
         for knows in (prefix, answered_only(prefix)):
             for way in (0, 1) if setting.environment.other_way else (run.way,):
-                if (knows, way) in seen or (way != run.way and cut == len(groups)):
+                late = len(groups) if not setting.environment.other_content else 1
+                if (knows, way) in seen or (way != run.way and cut >= late):
                     continue
                 seen.add((knows, way))
                 further = Run("opening", 2, 0, way, knows, 0, False)
@@ -58,7 +59,10 @@ def _further_runs(setting: Setting, state: State) -> Moves:
 def _losses(setting: Setting, state: State) -> Moves:
     """A standby falls behind at any time, once, and takes over at any later time."""
     if state.copy is None and state.losses and state.record.state != NO_RECORD:
-        yield ("standby falls behind",), state._replace(copy=Copy(state.record, state.rows, state.effects, state.reported, state.relied))
+        yield (
+            ("standby falls behind",),
+            state._replace(copy=Copy(state.record, state.rows, state.effects, state.reported, state.relied)),
+        )
     elif state.copy is not None:
         copy = state.copy
         effects = tuple(
@@ -113,7 +117,10 @@ def _prune(setting: Setting, state: State) -> Moves:
     yield (
         ("is pruned",),
         state._replace(
-            record=Record(NO_RECORD, 0), rows=(NO_ROW,) * setting.size, sent=sent, pruned=True,
+            record=Record(NO_RECORD, 0),
+            rows=(NO_ROW,) * setting.size,
+            sent=sent,
+            pruned=True,
             attempts=(NO_ATTEMPTS,) * setting.size,
         ),
     )
