@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test explore check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test explore model check bench chaos marketplace record lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
 
 explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
 	@$(PYTEST) -m explore --explore $(ARGS)
+
+model: setup ## Check the saga protocol in every state that it can come into (ARGS="--only resets", "--rule mark_done", "--list")
+	@$(BIN)/python -m docs.protocol $(ARGS)
 
 check: setup ## Check format, lint, types, import rules and event contracts
 	@failed=0; \

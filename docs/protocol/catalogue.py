@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from docs.protocol.checker import Machine
 from docs.protocol.children import ChildMachine
 from docs.protocol.environments import PIVOT, RETRIABLE, Environment, Step
@@ -56,7 +58,12 @@ ENVIRONMENTS = (
     Environment("lost-commits-tolerance", "the same, no pivot", (TAXI,), losses=1),
     Environment("skip", "undos that fail for ever, skipped by a person", (RESERVE, CAPTURE), resets=1, skips=True),
     Environment(
-        "pruned", "the record and its rows deleted after the end", (HOTEL, CAPTURE), resets=1, prunes=True, recoveries=2
+        "pruned",
+        "the record and its rows deleted after the end",
+        (HOTEL, CAPTURE),
+        resets=1,
+        prunes=True,
+        first_command_opens=True,
     ),
     Environment("late-undo", "a provider that knows no undo in advance", (HOTEL,), attempts_end=True),
     Environment(
@@ -87,7 +94,7 @@ def steps(name: str) -> tuple[str, ...]:
     return () if name in OTHERS else tuple(step.name for step in environment(name).steps)
 
 
-def machine(name: str, rules: frozenset[str]) -> Machine:
+def machine(name: str, rules: frozenset[str]) -> Machine[Any]:
     """The machine of an environment under these rules."""
     if name == "children":
         return ChildMachine(rules)

@@ -44,15 +44,7 @@ Moves = Iterator[tuple[Label, State]]
 
 def moves(setting: Setting, state: State) -> Moves:
     for message in state.sent:
-        what = message[0]
-        if what == "do":
-            yield from _deliver_command(setting, state, message)
-        elif what in ("undo", "undo one"):
-            yield from _deliver_undo(setting, state, message)
-        elif what == "settle":
-            yield from _deliver_settlement(setting, state, message)
-        else:
-            yield from _deliver_end(setting, state, message)
+        yield from _DELIVERIES[message[0]](setting, state, message)
     for step, attempts in enumerate(state.attempts):
         if attempts.uncalled:
             yield from _call(setting, state, step)
@@ -66,7 +58,7 @@ def _deliver_command(setting: Setting, state: State, message: Message) -> Moves:
     _, step, epoch, content, counts, _ = message
     spec, row = setting.environment.steps[step], state.rows[step]
     record = setting.record_at(state, step)
-    opens = record.state == NO_RECORD and setting.environment.first_command_opens and epoch == 1 and not state.pruned
+    opens = record.state == NO_RECORD and setting.environment.first_command_opens and epoch == 1
     if opens:
         record = Record(FORWARD, 1)
     if enter_step(setting.rules, record, row, spec.kind, epoch, content) != GO_ON:
@@ -227,19 +219,15 @@ def _deliver_undo(setting: Setting, state: State, message: Message) -> Moves:
 
 
 def _compensate(setting: Setting, state: State, step: int) -> Moves:
-    attempts, row, effect = state.attempts[step], state.rows[step], state.effects[step]
+    attempts, row = state.attempts[step], state.rows[step]
     external = setting.environment.steps[step].external
     if setting.environment.skips:
         return
-    if external:
-        after = UNDONE if effect == APPLIED else effect
-        if effect == NEVER and "F.duty" in setting.rules and not setting.environment.attempts_end:
-            after = BARRED
-        if after != effect:
-            yield ("compensates", step, effect), setting.undo_effect(state, step, after)
-    if row.undone or (external and effect == APPLIED):
+    after = _taken_back(setting, state, step) if external else NEVER
+    if external and after != state.effects[step]:
+        yield ("compensates", step, state.effects[step]), setting.undo_effect(state, step, after)
         return
-    if external and effect == NEVER and "F.duty" in setting.rules and not setting.environment.attempts_end:
+    if row.undone:
         return
     record = setting.record_at(state, step)
     for bit in (SINGLE_UNDO, END_UNDO):
@@ -247,6 +235,14 @@ def _compensate(setting: Setting, state: State, step: int) -> Moves:
             recorded = state._replace(rows=put(state.rows, step, row._replace(undone=True)))
             undone = recorded if external else setting.undo_effect(recorded, step, UNDONE)
             yield ("records undone", step, external), undone
+
+
+def _taken_back(setting: Setting, state: State, step: int) -> str:
+    """The effect as an external compensation leaves it, which also tells the provider to let a late original be."""
+    effect = state.effects[step]
+    if effect == NEVER and "F.duty" in setting.rules and not setting.environment.attempts_end:
+        return BARRED
+    return UNDONE if effect == APPLIED else effect
 
 
 def _deliver_settlement(setting: Setting, state: State, message: Message) -> Moves:
@@ -288,6 +284,15 @@ def _deliver_end(setting: Setting, state: State, message: Message) -> Moves:
         mistaken = [at for at, row in enumerate(state.rows) if relied >> at & 1 and row.content != content]
         broken = f"the code counts on {setting.name(mistaken[0])}, which was carried out otherwise" if mistaken else ""
         yield ("completes",), reported(state._replace(broken=broken), "completed", relied)
+
+
+_DELIVERIES = {
+    "do": _deliver_command,
+    "undo": _deliver_undo,
+    "undo one": _deliver_undo,
+    "settle": _deliver_settlement,
+    "end": _deliver_end,
+}
 
 
 def reported(state: State, how: str, relied: int = 0) -> State:

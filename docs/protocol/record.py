@@ -82,16 +82,13 @@ def fence_step(
     refusal, record = _admit_undo(rules, record, row, single=single, epoch=epoch)
     if refusal:
         return "refused", record, row
-    if row.status == "none" and distrusts and "C1.absent" in rules:
-        return "compensate", record, row._replace(status="midway")
-    if row.status in ("none", "rejected", "fenced"):
+    proven = row.status in ("none", "rejected", "fenced")
+    if proven and not (row.status == "none" and distrusts and "C1.absent" in rules):
         status = "fenced" if row.status == "none" else row.status
         return "undone", record, row._replace(status=status, undone=True)
-    if row.status == "started":
-        return "compensate", record, row._replace(status="midway")
-    if row.status == "done" and "mark_done" in rules:
-        return "compensate", record, row._replace(marked=True)
-    return "compensate", record, row
+    if row.status == "done":
+        return "compensate", record, row._replace(marked="mark_done" in rules)
+    return "compensate", record, row._replace(status="midway")
 
 
 def _admit_undo(rules: Set[str], record: Record, row: Row, *, single: bool, epoch: int) -> tuple[bool, Record]:
@@ -112,9 +109,9 @@ def may_record_undo(rules: Set[str], record: Record, *, single: bool) -> bool:
     return record.state == TURNING or "A2.undo" not in rules
 
 
-def claim_saga(record: Record) -> tuple[str, Record]:
+def claim_saga(rules: Set[str], record: Record) -> tuple[str, Record]:
     """What recovery's claim finds: "claimed", "settle", "report" or "not lost"."""
-    if record.state == FORWARD:
+    if record.state == FORWARD or "A1.first" not in rules:
         return "claimed", record._replace(state=TURNING)
     answers = {TURNING: "claimed", AT_PIVOT: "settle", PAST: "report"}
     return answers.get(record.state, "not lost"), record

@@ -16,7 +16,6 @@ from docs.protocol.state import (
     INCOMPLETE,
     NO_RECORD,
     NOT_SENT,
-    THEIRS,
     TURNING,
     UNDOING,
     UNDONE_STEP,
@@ -30,7 +29,7 @@ from docs.protocol.state import (
     note,
     put,
 )
-from docs.protocol.turning import due
+from docs.protocol.turning import due, skipped
 
 Moves = Iterator[tuple[Label, State]]
 
@@ -69,7 +68,7 @@ def _claim(setting: Setting, state: State, at: int) -> Moves:
     if _over_by_history(setting, state) and state.record.state not in ENDED:
         yield from _report(state, at)
         return
-    answer, record = claim_saga(state.record)
+    answer, record = claim_saga(setting.rules, state.record)
     if answer == "claimed" and _pivot_forgotten(setting, state):
         answer = "settle"
     if answer == "claimed":
@@ -170,8 +169,8 @@ def _undo(setting: Setting, state: State, at: int) -> Moves:
             doing = Recovery("turning", note(recovery.knows, step, UNDOING))
             yield ("recovery undoes", step), _now(state, at, doing)._replace(sent=state.sent | {message})
         elif setting.environment.skips and not state.rows[step].undone:
-            rows = put(state.rows, step, state.rows[step]._replace(undone=True))
-            yield ("skips the undo", step), state._replace(rows=rows, effects=put(state.effects, step, THEIRS))
+            known = _now(state, at, Recovery("turning", note(recovery.knows, step, UNDONE_STEP)))
+            yield ("skips the undo", step), skipped(setting, known, step)
         elif state.rows[step].undone:
             done = Recovery("turning", note(recovery.knows, step, UNDONE_STEP))
             yield ("recovery learns undone", step), _now(state, at, done)

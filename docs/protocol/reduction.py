@@ -36,6 +36,8 @@ from docs.protocol.state import (
 )
 
 Part = tuple[Row, str, Attempts]
+_CLOSING = frozenset(("A1.first", "A2.forward", "A2.pivot", "A2.undo", "A2.single", "A2.lock"))
+"""The rules by which nothing can be recorded any more once the end is."""
 _UNDONE_ROW = Row("fenced", 0, False, True, 0)
 
 
@@ -49,8 +51,7 @@ class Reduction:
     def of(self, state: State) -> State:
         if self.setting.environment.losses or state.pruned or state.broken or self.setting.environment.attempts_end:
             return state
-        first = "A1.first" in self.setting.rules
-        if first and state.record.state in ENDED and not self.setting.environment.prunes:
+        if self.setting.rules >= _CLOSING and state.record.state in ENDED and not self.setting.environment.prunes:
             state = self._over(state)
         parts = [
             self._part(at, part) for at, part in enumerate(zip(state.rows, state.effects, state.attempts, strict=True))

@@ -18,14 +18,14 @@ Row = str
 class RetriableState(NamedTuple):
     """The saga past its pivot."""
 
-    rows: tuple[Row, Row]
-    effects: tuple[str, str]
+    rows: tuple[Row, ...]
+    effects: tuple[str, ...]
     """never, applied or barred."""
-    calls: tuple[bool, bool]
+    calls: tuple[bool, ...]
     """Whether an attempt has begun that may call at any time."""
-    held: tuple[str, str]
+    held: tuple[str, ...]
     """What an attempt has been answered and not recorded."""
-    sent: tuple[bool, bool]
+    sent: tuple[bool, ...]
     at: int
     """Which command the run waits for."""
     asks: str
@@ -86,7 +86,7 @@ class RetriableMachine:
         """What a person gives up is fenced first, and its result taken if it was done."""
         at, named = state.at, "B3.correct" if state.asks == "correct" else "B3.skip"
         row, effect = state.rows[at], state.effects[at]
-        if named not in self.rules or row == "rejected" or (row == "fenced"):
+        if named not in self.rules or row in ("rejected", "fenced"):
             yield from self._carried_out(state)
         elif row == "none":
             yield ("fences the retriable", at), state._replace(rows=put(state.rows, at, "fenced"))

@@ -48,28 +48,31 @@ def moves(setting: Setting, state: State) -> Moves:
 
 def _code(setting: Setting, state: State) -> Moves:
     """The code comes by its steps in order; those of a group go out at once."""
-    knows = state.run.knows
-    waiting = False
-    for step, letter in enumerate(knows):
-        if letter == IN_FLIGHT:
-            waiting = True
-            yield from _learn(setting, state, step)
-        elif letter == UNDOING:
-            waiting = True
-            yield from _learn_single_undo(setting, state, step)
-    group = _next_group(setting, state)
-    if state.run.mode == "forward" and not waiting:
-        yield ("turns back", _failed(setting, state) is not None), turning.begin(state)
-    if _failed(setting, state) is not None:
-        if state.run.mode == "past":
+    yield from _answers(setting, state)
+    knows, mode = state.run.knows, state.run.mode
+    waiting = IN_FLIGHT in knows or UNDOING in knows
+    failed = _failed(setting, state) is not None
+    if mode == "forward" and not waiting:
+        yield ("turns back", failed), turning.begin(state)
+    if failed:
+        if mode == "past":
             yield from _incomplete(state)
         return
+    group = _next_group(setting, state)
     to_send = [step for step in group if knows[step] == NOT_SENT]
-    in_group = all(letter != IN_FLIGHT or at in group for at, letter in enumerate(knows))
-    if to_send and in_group and (not waiting or any(knows[at] == IN_FLIGHT for at in group)):
+    elsewhere = [at for at, letter in enumerate(knows) if letter in (IN_FLIGHT, UNDOING) and at not in group]
+    if to_send and not elsewhere:
         yield from _next(setting, state, to_send)
     elif not to_send and not waiting:
         yield from _finish(setting, state)
+
+
+def _answers(setting: Setting, state: State) -> Moves:
+    for step, letter in enumerate(state.run.knows):
+        if letter == IN_FLIGHT:
+            yield from _learn(setting, state, step)
+        elif letter == UNDOING:
+            yield from _learn_single_undo(setting, state, step)
 
 
 def _next_group(setting: Setting, state: State) -> tuple[int, ...]:
@@ -147,28 +150,39 @@ def _single_undo(setting: Setting, state: State, step: int) -> Moves:
 
 def _learn(setting: Setting, state: State, step: int) -> Moves:
     """An answer comes, which is always one that a delivery would get now; or none does, in time."""
-    run, spec, row = state.run, setting.environment.steps[step], state.rows[step]
-    record = _opened_by_first(setting, state, setting.record_at(state, step))
-    content = run.way if setting.environment.other_content else 0
-    answer = enter_step(setting.rules, record, row, spec.kind, run.epoch, content)
-    if answer == GO_ON and spec.kind == PIVOT and not spec.database and "A7.pivot" in setting.rules:
-        answer = GO_ON if setting.counts_hold(state, note(run.knows, step, NOT_SENT)) else DOUBTED
+    spec = setting.environment.steps[step]
+    answer = _answer(setting, state, step)
     if answer == "done":
         yield ("learns done", step), _answered(setting, state, step)
-    elif answer == "rejected":
+        return
+    if answer == "rejected":
         yield ("learns refused", step), _refused(setting, state, step)
     elif answer in (FENCED, REUSED):
         yield ("learns " + answer, step), _unknown(setting, state, step)
-    elif answer == DOUBTED and spec.external:
-        # This delivery was refused, but an earlier one may have begun in a store that forgot it.
-        yield ("is doubted", step), _unknown(setting, state, step)
     elif answer == DOUBTED:
-        refused = run._replace(knows=note(run.knows, step, REFUSED))
-        yield ("is doubted", step), turning.begin(state._replace(run=refused))
+        yield ("is doubted", step), _doubted(setting, state, step)
     elif answer != GO_ON:
         yield from _elsewhere(setting, state, step, answer)
-    if spec.kind != RETRIABLE and answer != "done":
+    if spec.kind != RETRIABLE:
         yield ("gets no answer", step), _unknown(setting, state, step)
+
+
+def _answer(setting: Setting, state: State, step: int) -> str:
+    run, spec = state.run, setting.environment.steps[step]
+    record = _opened_by_first(setting, state, setting.record_at(state, step))
+    content = run.way if setting.environment.other_content else 0
+    answer = enter_step(setting.rules, record, state.rows[step], spec.kind, run.epoch, content)
+    if answer == GO_ON and spec.kind == PIVOT and not spec.database and "A7.pivot" in setting.rules:
+        return GO_ON if setting.counts_hold(state, note(run.knows, step, NOT_SENT)) else DOUBTED
+    return answer
+
+
+def _doubted(setting: Setting, state: State, step: int) -> State:
+    if setting.environment.steps[step].external:
+        # This delivery was refused, but an earlier one may have begun in a store that forgot it.
+        return _unknown(setting, state, step)
+    run = state.run
+    return turning.begin(state._replace(run=run._replace(knows=note(run.knows, step, REFUSED))))
 
 
 def _opened_by_first(setting: Setting, state: State, record: Record) -> Record:
@@ -184,6 +198,10 @@ def _elsewhere(setting: Setting, state: State, step: int, answer: str) -> Moves:
         yield ("learns too late", step), _unknown(setting, state, step)
         return
     if run.mode == "past" and answer != SUPERSEDED:
+        if not setting.environment.losses:
+            broken = f"{spec.name} can never be recorded past the pivot"
+            yield ("learns too late", step), state._replace(broken=broken)
+            return
         # It knows that the pivot is done, and the store has forgotten it: only a person can tell.
         yield from _incomplete(state)
         return

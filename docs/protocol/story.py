@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from docs.protocol.state import Found, Label
 
@@ -141,7 +141,7 @@ def _reset(run: str, steps: tuple[str, ...], *rest: int) -> str:
     return f"the saga is retried or reset ({how}), keeping {cut or 'none'} of its groups of steps: {run}{branch}"
 
 
-_MADE = {
+_MADE: Mapping[str, Callable[..., str]] = {
     "is reset": _reset,
     "opens": lambda run, steps, _, epoch: f"{run} opens, at epoch {epoch}",
     "announces": lambda run, steps, database, epoch: f"{run} announces epoch {epoch} to database {database}",

@@ -84,7 +84,8 @@ def turn(setting: Setting, state: State) -> Moves:
         if run.knows[step] == UNDOING:
             yield from _learn(setting, state, step)
             if setting.environment.skips and not state.rows[step].undone:
-                yield ("skips the undo", step), _skipped(setting, state, step)
+                known = state._replace(run=run._replace(knows=note(run.knows, step, UNDONE_STEP)))
+                yield ("skips the undo", step), skipped(setting, known, step)
         else:
             message: Message = ("undo", step, 0, run.way if setting.environment.other_content else 0)
             undoing = run._replace(knows=note(run.knows, step, UNDOING))
@@ -93,13 +94,12 @@ def turn(setting: Setting, state: State) -> Moves:
         yield from _end(setting, state)
 
 
-def _skipped(setting: Setting, state: State, step: int) -> State:
+def skipped(setting: Setting, state: State, step: int) -> State:
     """A person takes over what the compensation cannot do, on the record."""
-    run = state.run._replace(knows=note(state.run.knows, step, UNDONE_STEP))
     if "A8.skip" not in setting.rules:
-        return state._replace(run=run)
+        return state
     rows = put(state.rows, step, state.rows[step]._replace(undone=True))
-    return state._replace(run=run, rows=rows, effects=put(state.effects, step, THEIRS))
+    return state._replace(rows=rows, effects=put(state.effects, step, THEIRS))
 
 
 def _turn_first(setting: Setting, state: State, steps: list[int]) -> bool:
