@@ -15,7 +15,6 @@ from docs.protocol.state import (
     NO_RECORD,
     NOT_SENT,
     PAST,
-    REFUSED,
     TURNING,
     UNDOING,
     UNDONE_STEP,
@@ -141,6 +140,3 @@ def kept(knows: str, cut: int, groups: tuple[tuple[int, ...], ...]) -> str:
 def answered_only(knows: str) -> str:
     """The same, from before the undo of any step."""
     return "".join(UNKNOWN if letter in (UNDONE_STEP, UNDOING) else letter for letter in knows)
-
-
-__all__ = ["REFUSED", "again", "answered_only", "kept", "moves"]

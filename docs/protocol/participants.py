@@ -274,6 +274,16 @@ def _led_back(setting: Setting, state: State, step: int) -> State:
     return state._replace(record=state.record._replace(state=FORWARD))
 
 
+def leave_pivot(setting: Setting, state: State, step: int) -> State:
+    """The answer of a pivot in another database leads the record out, whoever brings it."""
+    if not setting.environment.steps[step].database or state.record.state not in (AT_PIVOT, FORWARD):
+        return state
+    if state.record.state == FORWARD and "A3.opened" in setting.rules:
+        return state
+    out = PAST if state.rows[step].status == "done" else FORWARD
+    return state._replace(record=state.record._replace(state=out))
+
+
 def _deliver_end(setting: Setting, state: State, message: Message) -> Moves:
     """`completed`, from the run whose code came to its end."""
     _, _, _, counts, relied, content = message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from docs.protocol.participants import reported
+from docs.protocol.participants import leave_pivot, reported
 from docs.protocol.record import DOUBTED, GO_ON, claim_saga, end_saga
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
@@ -107,10 +107,7 @@ def _report(state: State, at: int) -> Moves:
 
 
 def _settle(setting: Setting, state: State, at: int) -> Moves:
-    from docs.protocol.run import leave_pivot
-
-    pivot = setting.pivot
-    assert pivot is not None  # noqa: S101
+    pivot = setting.the_pivot
     row, message = state.rows[pivot], ("settle", pivot, 0)
     if row.status in ("done", "rejected") or row.undone:
         out = leave_pivot(setting, state, pivot)

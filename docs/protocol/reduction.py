@@ -20,7 +20,6 @@ from docs.protocol.state import (
     FIRST_REFUSAL,
     FORWARD,
     LATER_REFUSAL,
-    NEVER,
     NO_ATTEMPTS,
     NOT_SENT,
     PAST,
@@ -166,6 +165,3 @@ class Reduction:
         if state in (PAST, TURNING, *ENDED) and "A1.first" in self.setting.rules:
             return (state,)
         return ("none", FORWARD, AT_PIVOT, PAST, TURNING)
-
-
-__all__ = ["NEVER", "Reduction"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from docs.protocol import opening, turning
 from docs.protocol.environments import COMPENSATABLE, PIVOT, RETRIABLE
+from docs.protocol.participants import leave_pivot
 from docs.protocol.record import DOUBTED, FENCED, GO_ON, REUSED, SUPERSEDED, end_saga, enter_step
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
@@ -214,16 +215,6 @@ def _answered(setting: Setting, state: State, step: int) -> State:
         state = leave_pivot(setting, state, step)
         run = run._replace(mode="past")
     return state._replace(run=run)
-
-
-def leave_pivot(setting: Setting, state: State, step: int) -> State:
-    """The answer of a pivot in another database leads the record out, whoever brings it."""
-    if not setting.environment.steps[step].database or state.record.state not in (AT_PIVOT, FORWARD):
-        return state
-    if state.record.state == FORWARD and "A3.opened" in setting.rules:
-        return state
-    out = PAST if state.rows[step].status == "done" else FORWARD
-    return state._replace(record=state.record._replace(state=out))
 
 
 def _refused(setting: Setting, state: State, step: int) -> State:

@@ -25,6 +25,13 @@ class Setting:
     def pivot(self) -> int | None:
         return self.environment.pivot
 
+    @property
+    def the_pivot(self) -> int:
+        """Where there is one, as a run knows that settles it."""
+        if self.pivot is None:
+            raise ValueError(f"{self.environment.name} has no pivot")
+        return self.pivot
+
     @cached_property
     def compensatable(self) -> tuple[int, ...]:
         return self.environment.compensatable

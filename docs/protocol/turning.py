@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from docs.protocol import opening
 from docs.protocol.environments import COMPENSATABLE
-from docs.protocol.participants import reported
+from docs.protocol.participants import leave_pivot, reported
 from docs.protocol.record import DOUBTED, GO_ON, end_saga
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
@@ -43,10 +43,7 @@ def begin(state: State) -> State:
 
 def settle(setting: Setting, state: State) -> Moves:
     """A pivot of unknown outcome is asked about, never guessed."""
-    from docs.protocol.run import leave_pivot
-
-    pivot = setting.pivot
-    assert pivot is not None  # noqa: S101
+    pivot = setting.the_pivot
     run, row = state.run, state.rows[pivot]
     message: Message = ("settle", pivot, 0)
     if row.status == "done":

@@ -14,7 +14,6 @@ from docs.protocol.state import (
     NO_ATTEMPTS,
     NO_RECORD,
     NO_ROW,
-    TURNING,
     UNDOING,
     Attempts,
     Copy,
@@ -124,6 +123,3 @@ def _prune(setting: Setting, state: State) -> Moves:
             attempts=(NO_ATTEMPTS,) * setting.size,
         ),
     )
-
-
-__all__ = ["TURNING", "moves"]
