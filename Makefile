@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test explore mutants check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test explore mutants model check bench chaos marketplace record lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ explore: setup ## Run every saga of the tests once per fault at every step and u
 
 mutants: setup ## Change the engine line by line and see whether exploration notices (ARGS="--sample 20", or ids)
 	@nice $(BIN)/python -m tests.mutants $(ARGS)
+
+model: setup ## Check the saga protocol in every state that it can come into (ARGS="--only resets", "--rule mark_done", "--list")
+	@$(BIN)/python -m docs.protocol $(ARGS)
 
 check: setup ## Check format, lint, types, import rules and event contracts
 	@failed=0; \
