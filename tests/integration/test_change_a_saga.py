@@ -29,7 +29,6 @@ from tests.travel.agency import Agency
 from tests.travel.booking import BookFlight
 from tests.travel.changed import AnotherDeadlineAndResult, HotelFirstFromNowOn, Nap, NoDeadline
 from tests.travel.trips import Trip, TripRequest
-from workflows.checkout import Checkout
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +65,9 @@ class Reader:
         return run.stdout
 
     async def receipt(self, workflow_id: str) -> Receipt:
-        return await self._market.client.get_workflow_handle_for(Checkout.run, workflow_id).result()
+        handle = self._market.client.get_workflow_handle(workflow_id, result_type=Receipt)
+        receipt: Receipt = await handle.result()
+        return receipt
 
     def _run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         env = self._market.env
