@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
 from counteract.messages import Command, Dispatch, Role, Standing
+from counteract.observability import count_lost_command
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
 
@@ -153,6 +154,7 @@ class Fence:
         known, *rest = await self._call(_FENCE, (step, _json_or_nothing(command), if_never))
         fenced = Fenced(Known(known), *rest)
         if fenced.lost:
+            count_lost_command(command.spec.name)
             _logger.warning(
                 "the store has no row of %s of saga %s, which its history knows: commits were lost",
                 dispatch.step,

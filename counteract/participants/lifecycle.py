@@ -38,6 +38,7 @@ from counteract.lifecycle import (
     sagas,
 )
 from counteract.messages import Event
+from counteract.observability import count_claim, count_found, count_late_effects
 from counteract.participants.children import child_completed, child_settled
 from counteract.participants.recovery import end_open_run, late_effects, lost_page
 from counteract.participants.sagas import SagaRecords
@@ -110,13 +111,19 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LOST)
     async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
-        return await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
+        page = await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
+        count_found("lost", len(page.lost))
+        count_found("left", len(page.left))
+        return page
 
     @activity.defn(name=CLAIM_SAGA)
     async def claim(self, lost: Lost) -> Claimed | None:
         who = str(activity.info().workflow_id)
         why = f"its workflow was {lost.how}"
-        return await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+        claimed = await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+        if claimed is not None:
+            count_claim(claimed.state)
+        return claimed
 
     @activity.defn(name=END_OPEN_RUN)
     async def end_open_run(self, lost: Lost) -> None:
@@ -125,7 +132,9 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LATE)
     async def find_late(self) -> list[LateEffect]:
-        return await late_effects(self.store, activity.client().namespace)
+        found = await late_effects(self.store, activity.client().namespace)
+        count_late_effects(len(found))
+        return found
 
     # What histories of the release before ask for, until none of them is open any more.
 

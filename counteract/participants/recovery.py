@@ -11,6 +11,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.lifecycle import Found, LateEffect, Lost, Page
+from counteract.observability import count_looked_at
 from counteract.store import PostgresEventStore
 
 PAGE = 200
@@ -47,6 +48,7 @@ async def lost_page(
     async with store.connection() as connection:
         cursor = tuple(after or (None, None, None))
         rows = await (await connection.execute(_OPEN, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
+    count_looked_at(len(rows))
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def judged(row: Sequence[Any]) -> Lost | Found | None:
