@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,39 +9,11 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from counteract import Compensatable, Rejected, Retry
+from counteract import Rejected
 from counteract.messages import Command
-from counteract.participants import Streams, Undo, compensates, handles
 from counteract.saga import Park, SagaWorkflow
-from tests.travel.bank import Authorize, Capture, Freed, Held, HoldMoney, PayBack, PayHeldMoney, SendReceipt, accounts
-
-
-class Render(
-    Compensatable[None],
-    service="films",
-    compensation="Unrender",
-    attempt_timeout=timedelta(seconds=1),
-    timeout=timedelta(seconds=10),
-    retry=Retry(initial=timedelta(milliseconds=100)),
-):
-    """Takes as long as it says, and so does its undo."""
-
-    account: str
-    seconds: float
-
-
-@handles(Render)
-async def render(command: Render, streams: Streams) -> None:
-    await asyncio.sleep(command.seconds)
-    film = await streams.load(accounts, command.account)
-    film.append(Held(trip="film", amount=1))
-
-
-@compensates(Render)
-async def unrender(undo: Undo[Render, None], streams: Streams) -> None:
-    await asyncio.sleep(undo.command.seconds)
-    film = await streams.load(accounts, undo.command.account)
-    film.append(Freed(trip="film"))
+from tests.protocol.films import Render
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, SendReceipt
 
 
 class Plan(BaseModel):
@@ -53,7 +24,6 @@ class Plan(BaseModel):
     otherwise: list[str] | None = None
     """In a run that was begun by a reset, or by the workflow's retry policy."""
     child: Plan | None = None
-    child_id: str | None = None
     amounts: list[int] = [60]
     """What is held by each of its holds."""
     deadline: float = 3600
@@ -123,8 +93,8 @@ class Tour(SagaWorkflow):
                 raise Rejected("changed its mind")
             case "new run":
                 workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
-            case "child":
-                await self._child()
+            case "child" | "another child":
+                await self._child(step)
             case "tolerant authorize":
                 assert self._saga is not None
                 await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
@@ -137,13 +107,13 @@ class Tour(SagaWorkflow):
             case _:
                 await self.execute(step)
 
-    async def _child(self) -> None:
+    async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
         await self._saga.execute_child(
             Tour.run,
             self.plan.child,
-            id=self.plan.child_id or f"{workflow.info().workflow_id}-child",
+            id=f"{workflow.info().workflow_id}-{which}",
             compensation=PayBack(account=self.plan.child.account, amount=60),
         )
 
