@@ -103,7 +103,7 @@ class Tour(SagaWorkflow):
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
             case "forget":
                 assert self._saga is not None
-                self._saga.execute(self._command("hold"))
+                self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] - what it is about
             case _:
                 await self.execute(step)
 

@@ -48,7 +48,8 @@ async def test_a_saga_that_completes_while_it_is_looked_at_is_not_lost(
 
     page = await lost_page(stage.client, stage.store, None, include_forgotten=True)
 
-    assert name not in [each.saga_id for each in (*page.lost, *page.left)]
+    assert name not in [each.saga_id for each in page.lost]
+    assert name not in [each.saga_id for each in page.left]
 
 
 async def test_what_a_stale_look_took_for_lost_is_not_claimed_once_it_has_gone_on(stage: Stage, name: str) -> None:
