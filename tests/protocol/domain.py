@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -95,17 +97,34 @@ class Tour(SagaWorkflow):
                 workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
             case "child" | "another child":
                 await self._child(step)
+            case "race":
+                await self._race()
+            case _:
+                await self._carry_out(step)
+
+    async def _carry_out(self, step: str) -> None:
+        assert self._saga is not None
+        match step:
             case "tolerant authorize":
-                assert self._saga is not None
                 await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
             case "patient render":
-                assert self._saga is not None
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
             case "forget":
-                assert self._saga is not None
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] - what it is about
             case _:
                 await self.execute(step)
+
+    async def _race(self) -> None:
+        """The pivot waits in a task of its own for a single undo, while the saga's code fails elsewhere."""
+        assert self._saga is not None
+        too_much = HoldMoney(account=self.plan.account, trip="far", amount=1_000_000)
+        with contextlib.suppress(Rejected):
+            await self._saga.parallel(self._command("authorize"), too_much)
+        await self.execute("hold")
+        pivot = asyncio.create_task(self.execute("pay"))
+        await workflow.wait_condition(lambda: self.told)
+        assert not pivot.done()
+        raise Rejected("something else")
 
     async def _child(self, which: str) -> None:
         assert self._saga is not None
