@@ -18,7 +18,7 @@ PAGE = 200
 """Records that one look brings: each is asked about at the server."""
 _AT_ONCE = 20
 
-_OPEN = """
+OPEN_SAGAS = """
     select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text
     from sagas s
     where s.state not in ('completed', 'compensated', 'never')
@@ -47,7 +47,7 @@ async def lost_page(
     """The next records without an end, each held against its workflow. One that cannot be judged harms no other."""
     async with store.connection() as connection:
         cursor = tuple(after or (None, None, None))
-        rows = await (await connection.execute(_OPEN, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
+        rows = await (await connection.execute(OPEN_SAGAS, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
     count_looked_at(len(rows))
     gate = asyncio.Semaphore(_AT_ONCE)
 

@@ -6,6 +6,7 @@ open. That one takes over by the record, and by nothing else: a saga that went o
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -64,7 +65,8 @@ class RecoverSagas:
                 retry_policy=_ASKING,
             )
             found += page.left
-            found += [await self._begin(lost) for lost in page.lost]
+            # At once: each alone would take a task of this workflow.
+            found += await asyncio.gather(*(self._begin(lost) for lost in page.lost))
             after = page.after
             if after is None:
                 break
