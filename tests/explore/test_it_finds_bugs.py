@@ -239,9 +239,9 @@ def events_of_the_undo_doubled(patch: pytest.MonkeyPatch) -> None:
 def compensated_with(patch: pytest.MonkeyPatch, change: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> None:
     compensate = Executor._compensate
 
-    async def mistaken(self: Executor, command: Any, dispatch: Any, outcome: Any, result: Any) -> None:
+    async def mistaken(self: Executor, command: Any, dispatch: Any, outcome: Any, result: Any, **more: Any) -> None:
         command, outcome, result = change(command, outcome, result)
-        await compensate(self, command, dispatch, outcome, result)
+        await compensate(self, command, dispatch, outcome, result, **more)
 
     patch.setattr(Executor, "_compensate", mistaken)
 

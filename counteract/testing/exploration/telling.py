@@ -97,8 +97,9 @@ def _had_trouble(evidence: Evidence, step: str) -> bool:
 def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) -> Iterator[str]:
     undone = undone_in_history(evidence)
     if evidence.ending is Ending.RECOVERED:
-        # It tells of what it has undone itself.
-        undone = [step for step in event.undone if step in undone]
+        # It tells of what it has undone itself, one step after the other.
+        on_record = {row.step for row in evidence.rows if row.status == "done" and row.undoes}
+        undone = [step for step in event.undone if step in on_record]
     if list(event.undone) != undone:
         yield f"SagaCompensated lists {_list(event.undone)} as undone, and it was {_list(undone)}"
     if not event.cause or (cause is not None and cause not in event.cause):
