@@ -78,6 +78,7 @@ class Dispatcher:
     """The run that sends."""
     epoch: int | None = None
     """None while nothing is on record: what is sent then is held against nothing."""
+    _forward: Standing | None = None
 
     @classmethod
     def of_this_workflow(cls) -> Dispatcher:
@@ -152,7 +153,13 @@ class Dispatcher:
     def _standing(self, role: Role, **more: Any) -> Standing | None:
         if self.epoch is None:
             return None
-        return Standing(namespace=self.namespace, epoch=self.epoch, who=self.who, role=role, **more)
+        if role is Role.FORWARD and not more and self._forward and self._forward.epoch == self.epoch:
+            # Most steps stand where the one before stood: it is made, and written, once.
+            return self._forward
+        standing = Standing(namespace=self.namespace, epoch=self.epoch, who=self.who, role=role, **more)
+        if role is Role.FORWARD and not more:
+            self._forward = standing
+        return standing
 
     def _dispatch(self, key: str, standing: Standing | None) -> Dispatch:
         return Dispatch(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import CancelledError
 from temporalio.worker import (
@@ -99,12 +100,19 @@ class _SagaInbound(WorkflowInboundInterceptor):
 
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
+    _said: tuple[Standing, Payload] | None = None
+    """The last one, and how it is written."""
+
     def start_activity(self, call: StartActivityInput) -> workflow.ActivityHandle[Any]:
         dispatch = call.args[1] if len(call.args) > 1 else None
         if isinstance(dispatch, Dispatch) and dispatch.standing is not None:
-            said = workflow.payload_converter().to_payload(dispatch.standing)
-            call = replace(call, headers={**call.headers, STANDING: said})
+            call = replace(call, headers={**call.headers, STANDING: self._written(dispatch.standing)})
         return self.next.start_activity(call)
+
+    def _written(self, standing: Standing) -> Payload:
+        if self._said is None or self._said[0] is not standing:
+            self._said = standing, workflow.payload_converter().to_payload(standing)
+        return self._said[1]
 
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         if CHILD in (call.memo or {}):

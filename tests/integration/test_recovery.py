@@ -141,7 +141,7 @@ async def test_the_command_line_recovers_by_hand_and_as_a_schedule(
     again = await asyncio.to_thread(counteract, "sagas", "recover", "--every", "60", *options)
     described = await world.client.get_schedule_handle("recover-sagas").describe()
 
-    assert by_hand.stdout == f"recovering {trip}\n1 lost sagas found\n"
+    assert by_hand.stdout == f"recovering {trip}: its workflow was terminated\n1 lost sagas found\n"
     assert scheduled.stdout == "the schedule recover-sagas runs every 1:00:00\n"
     assert again.stdout == "the schedule recover-sagas runs every 0:01:00\n"
     assert [each.every.total_seconds() for each in described.schedule.spec.intervals] == [60]

@@ -182,6 +182,17 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "forget_subject",
         "keep_inline",
         "leave_inline",
+        "open_saga",
+        "take_up_saga",
+        "begin_step",
+        "record_step",
+        "fence_step",
+        "late_step",
+        "end_saga",
+        "claim_saga",
+        "close_saga",
+        "heed_ends",
+        "settle_child",
     }
     assert {(tuple(config), everybody) for _, config, everybody in found} == {(("search_path=public, pg_temp",), False)}
 
