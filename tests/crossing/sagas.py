@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import BaseModel
 from temporalio import workflow
 
@@ -19,8 +21,14 @@ class Order(BaseModel):
     waits_before: str = ""
     """The name of the step before which it waits for the gate."""
     months: int = 1
+    month: int = 1
     amount_after: int = 1
     """What a subscription or a gift sets aside at its end: there is only one."""
+
+
+def patience(manner: str) -> timedelta:
+    """Nobody need wait long for who never answers."""
+    return timedelta(seconds=4 if manner == "silent" else 60)
 
 
 class Gated(SagaWorkflow):
@@ -45,10 +53,10 @@ class Sale(Gated):
     async def run(self, order: Order) -> str:
         async with self.saga() as saga:
             await saga.execute(SetAside(order=order.order))
-            await saga.execute(AskCard(order=order.order, manner=order.card))
+            await saga.execute(AskCard(order=order.order, manner=order.card), timeout=patience(order.card))
             await self.gate(order, "pivot")
             if order.pivot:
-                await saga.execute(TakeMoney(order=order.order, manner=order.pivot))
+                await saga.execute(TakeMoney(order=order.order, manner=order.pivot), timeout=patience(order.pivot))
             else:
                 await saga.execute(Sell(order=order.order))
             await self.gate(order, "Send")
@@ -61,12 +69,12 @@ class Subscription(Gated):
     """A card for each month, in a run of its own, and the goods at the end."""
 
     @workflow.run
-    async def run(self, order: Order, month: int = 1) -> str:
+    async def run(self, order: Order) -> str:
         async with self.saga() as saga:
-            await saga.execute(AskCard(order=order.order, manner=order.card))
-            await self.gate(order, f"month {month + 1}")
-            if month < order.months:
-                workflow.continue_as_new(args=[order, month + 1])
+            await saga.execute(AskCard(order=order.order, manner=order.card), timeout=patience(order.card))
+            await self.gate(order, f"month {order.month + 1}")
+            if order.month < order.months:
+                workflow.continue_as_new(order.model_copy(update={"month": order.month + 1}))
             await saga.execute(SetAside(order=order.order, amount=order.amount_after))
             await saga.execute(Sell(order=order.order))
             return order.order

@@ -96,47 +96,18 @@ class TakeBack(Retriable[None], service="shelves", retry=PATIENT):
     order: str
 
 
-class AskCard(Compensatable[None], service="cards", compensation="LetCardGo", timeout=timedelta(seconds=4), retry=PATIENT):
+class AskCard(Compensatable[None], service="cards", compensation="LetCardGo", retry=PATIENT):
     """Ask a card company. `manner`: fine, declined, silent (it does it and does not answer) or slow."""
 
     order: str
     manner: str
 
 
-class TakeMoney(Pivot[None], service="cards", timeout=timedelta(seconds=4), retry=PATIENT):
+class TakeMoney(Pivot[None], service="cards", retry=PATIENT):
     """The same as a pivot."""
 
     order: str
     manner: str
-
-
-@handles(SetAside)
-async def set_aside(command: SetAside, streams: Streams) -> None:
-    if command.amount > 1:
-        raise Rejected("there is only one")
-    (await streams.load(shelves, command.order)).append(GoodsSetAside(amount=command.amount))
-
-
-@compensates(SetAside)
-async def put_back(undo: Undo[SetAside, None], streams: Streams) -> None:
-    (await streams.load(shelves, undo.command.order)).append(GoodsPutBack())
-
-
-@handles(Sell)
-async def sell(command: Sell, streams: Streams) -> None:
-    (await streams.load(shelves, command.order)).append(GoodsSold())
-
-
-@handles(Send)
-async def send(command: Send, streams: Streams, company: CardCompany) -> None:
-    if (company.folder / f"no-address {command.order}").exists():
-        raise Rejected("no address")
-    (await streams.load(shelves, command.order)).append(GoodsSent())
-
-
-@handles(TakeBack)
-async def take_back(command: TakeBack, streams: Streams) -> None:
-    (await streams.load(shelves, command.order)).append(GoodsReturned())
 
 
 @dataclass(frozen=True)
@@ -172,6 +143,35 @@ class CardCompany:
         with suppress(FileExistsError):
             (self.folder / f"key {key}").hardlink_to(draft)
         draft.unlink()
+
+
+@handles(SetAside)
+async def set_aside(command: SetAside, streams: Streams) -> None:
+    if command.amount > 1:
+        raise Rejected("there is only one")
+    (await streams.load(shelves, command.order)).append(GoodsSetAside(amount=command.amount))
+
+
+@compensates(SetAside)
+async def put_back(undo: Undo[SetAside, None], streams: Streams) -> None:
+    (await streams.load(shelves, undo.command.order)).append(GoodsPutBack())
+
+
+@handles(Sell)
+async def sell(command: Sell, streams: Streams) -> None:
+    (await streams.load(shelves, command.order)).append(GoodsSold())
+
+
+@handles(Send)
+async def send(command: Send, streams: Streams, company: CardCompany) -> None:
+    if (company.folder / f"no-address {command.order}").exists():
+        raise Rejected("no address")
+    (await streams.load(shelves, command.order)).append(GoodsSent())
+
+
+@handles(TakeBack)
+async def take_back(command: TakeBack, streams: Streams) -> None:
+    (await streams.load(shelves, command.order)).append(GoodsReturned())
 
 
 @handles(AskCard, effect="external")

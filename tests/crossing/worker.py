@@ -33,9 +33,7 @@ async def work(folder: Path) -> None:
         plugin = CounteractPlugin(Lifecycle(store))
         client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], plugins=[plugin])
         participants = Participants(store, shop, resources=[CardCompany(folder)])
-        sagas = Worker(
-            client, task_queue=QUEUE, workflows=[Gift, Sale, Subscription], graceful_shutdown_timeout=GRACE
-        )
+        sagas = Worker(client, task_queue=QUEUE, workflows=[Gift, Sale, Subscription], graceful_shutdown_timeout=GRACE)
         for worker in [*participants.workers(client, graceful_shutdown_timeout=GRACE), sagas]:
             await stack.enter_async_context(worker)
         print(f"ready with {Path(counteract.__file__).parent}", flush=True)
