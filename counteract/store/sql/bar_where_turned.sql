@@ -8,7 +8,7 @@ language plpgsql set search_path from current as $$
 declare
     rec record;
 begin
-    select s.run_id, s.state into rec from sagas s where s.saga_id = p_saga_id order by s.began_at desc limit 1 for share;
+    select s.run_id, s.state into rec from sagas s where s.saga_id = p_saga_id order by s.began_at desc limit 1 for update;
     if rec.state in ('turning back', 'compensated', 'never') and not exists (
         select from sagas k
         where k.parent_saga_id = p_saga_id and k.parent_run_id = rec.run_id and k.parent_step = p_step

@@ -31,6 +31,11 @@ begin
     if p_settled is not null then
         update commands c set status = 'done', result = p_settled where c.command_id = p_undoes and c.status = 'fenced';
     end if;
+    if p_activity_type like 'Settle%' and p_undoes is not null then
+        perform heed_pivot(p_saga_id, p_settled is not null);
+    elsif exists (select from commands c where c.command_id = p_command_id and c.kind = 'pivot') then
+        perform heed_pivot(p_saga_id, p_status = 'done');
+    end if;
     if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
         perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],
                              p_schema_versions[1], p_data[1], p_metadata[1]);
