@@ -106,10 +106,11 @@ class Fence:
 
     store: PostgresEventStore
 
-    async def begin(self, command: Command[Any], dispatch: Dispatch) -> Found:
-        """Say that an external effect is about to happen; the row that stands."""
+    async def begin(self, command: Command[Any], dispatch: Dispatch) -> tuple[Found, datetime]:
+        """Say that an external effect is about to happen; the row that stands, and since when its server runs."""
         step = step_of(command.spec.name, command, dispatch, Role.FORWARD, external=True)
-        return Found(*await self._call(_BEGIN, (step, _json(command))))
+        *row, server_since = await self._call(_BEGIN, (step, _json(command)))
+        return Found(*row), server_since
 
     async def comes_late(self, dispatch: Dispatch) -> datetime | None:
         """Whether an undo has passed since the external effect of this command began. Leaves a mark if so, of that time."""
@@ -194,6 +195,7 @@ def step_of(
         "role": _role(role, standing),
         "attempt": dispatch.attempt,
         "external": external,
+        "server_since": dispatch.server_since,
         "began": began,
     }
     if standing is not None:

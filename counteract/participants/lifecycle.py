@@ -20,6 +20,7 @@ from counteract.lifecycle import (
     FIND_SENT,
     FIND_STEPS,
     FIND_UNDONE,
+    FIND_UNRECORDED,
     RECORD_LIFECYCLE,
     SETTLE_CHILD,
     SETTLE_CHILD_RECORD,
@@ -40,9 +41,9 @@ from counteract.lifecycle import (
 from counteract.messages import Event
 from counteract.observability import count_claim, count_found, count_late_effects
 from counteract.participants.children import child_completed, child_settled
-from counteract.participants.recovery import end_open_run, late_effects, lost_page
+from counteract.participants.recovery import end_open_run, last_run_of, late_effects, lost_page
 from counteract.participants.sagas import SagaRecords
-from counteract.participants.sent import sent
+from counteract.participants.sent import sent, unrecorded
 from counteract.store import ANY, PostgresEventStore
 
 _UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
@@ -56,7 +57,7 @@ class Lifecycle:
 
     def activities(self) -> Sequence[Any]:
         of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
-        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_late]
+        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded, self.find_late]
         of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
         return [*of_sagas, *of_recovery, *of_the_release_before]
 
@@ -129,6 +130,13 @@ class Lifecycle:
     async def end_open_run(self, lost: Lost) -> None:
         """Nobody else is to act for a saga that is claimed."""
         await end_open_run(activity.client(), lost.saga_id, lost.run_id)
+
+    @activity.defn(name=FIND_UNRECORDED)
+    async def find_unrecorded(self, lost: Lost) -> list[LostStep]:
+        """What the saga's histories know, and the store does not."""
+        client = activity.client()
+        last = await last_run_of(client, lost.saga_id, lost.run_id)
+        return await unrecorded(client, self.store, lost, last.run_id if last else None)
 
     @activity.defn(name=FIND_LATE)
     async def find_late(self) -> list[LateEffect]:

@@ -19,7 +19,7 @@ PAGE = 200
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
-    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text
+    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch
     from sagas s
     where s.state not in ('completed', 'compensated', 'never')
       and (s.namespace is null or s.namespace = %s)
@@ -78,7 +78,7 @@ async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) ->
 
 
 async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
-    saga_id, saga_type, run_id, state, _ = row
+    saga_id, saga_type, run_id, state, _, epoch = row
 
     def left(why: str) -> Found:
         return Found(saga_id=saga_id, run_id=run_id, what="left", why=why)
@@ -103,7 +103,7 @@ async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -
             "its workflow has completed, and the store has no end on record, which it may have lost: see what is true, then "
             f"`counteract sagas close {saga_id}`"
         )
-    return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how)
+    return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how, epoch=epoch)
 
 
 async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:

@@ -10,8 +10,9 @@ from uuid import UUID
 from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 
+from counteract.commands import command_types
 from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Opened, Opening, RecordedStep, sagas
-from counteract.messages import CommandKind, Event, command_types
+from counteract.messages import CommandKind, Event
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
 
@@ -81,7 +82,7 @@ class SagaRecords:
 
     async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
         """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
-        pivots = [name for name, each in command_types().items() if each.spec.kind is CommandKind.PIVOT]
+        pivots = [name for (_, name), each in command_types().items() if each.spec.kind is CommandKind.PIVOT]
         row = await self._fetch(_CLAIM, (saga_id, run_id, pivots, who, why))
         return Claimed(state=row[0], epoch=row[1]) if row else None
 

@@ -114,3 +114,28 @@ async def test_a_saga_that_had_turned_back_never_goes_forward_again(stage: Stage
 
 async def _voided(stage: Stage) -> bool:
     return stage.effects_left() == 0
+
+
+async def test_recovery_undoes_an_effect_that_only_the_history_knows_of(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "wait")
+    await stage.applied(name, "Authorize")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await stage.recovered(saga)
+
+    assert stage.effects_left() == 0
+    assert await stage.state(name) == "compensated"
+
+
+async def test_recovery_finds_out_about_a_pivot_that_only_the_history_knows_of(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "capture", "wait")
+    await stage.applied(name, "Capture")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s and activity_type = 'Capture'", name)
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+
+    assert await stage.recovered(saga) == "SagaIncomplete"
+
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held, "nothing is undone behind it"
