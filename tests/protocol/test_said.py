@@ -50,7 +50,7 @@ async def test_a_skipped_undo_is_on_record(stage: Stage, name: str) -> None:
 
 
 async def test_a_pivot_that_was_settled_as_happened_does_not_show_as_undone(stage: Stage, name: str) -> None:
-    stage.company.loses_answers = True
+    stage.post.loses_answers = {"Capture"}
     saga = await stage.tour(name, "capture")
 
     assert await ending(saga) == "done"
