@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -80,7 +80,7 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
         async with self.store.connection() as connection:
             row = await (await connection.execute(FIND_COMMAND, (dispatch.undoes,))).fetchone()
         known = Known.APPLIED if row and row[0] == "done" else Known.NEVER
-        return Fenced(known, row[1] if row else None, None, command.spec.name, False)
+        return Fenced(known, row[1] if row else None, None, command.spec.name, False, datetime.now(UTC))
 
     patch.setattr(Fence, "fence", look)
 
