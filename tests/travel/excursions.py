@@ -15,7 +15,7 @@ from tests.travel.trips import TripRequest
 
 @workflow.defn
 class Excursion(SagaWorkflow):
-    """Flights that may be refused, a hotel that it can do without, two more seats by tasks of its own, and the money."""
+    """Flights that may be refused, hotels that it can do without, one more of each by tasks of its own, and the money."""
 
     @workflow.run
     async def run(self, request: TripRequest) -> list[str]:
@@ -27,7 +27,10 @@ class Excursion(SagaWorkflow):
             booked += await hotels(saga, request.trip)
             await asyncio.sleep(0.1)
             async with asyncio.TaskGroup() as group:
-                more = [group.create_task(saga.execute(BookFlight(trip=request.trip, seats=n))) for n in (3, 4)]
+                more = [
+                    group.create_task(saga.execute(BookFlight(trip=request.trip, seats=3))),
+                    group.create_task(saga.execute(BookHotel(trip=request.trip))),
+                ]
             await saga.execute(ChargeCard(trip=request.trip))
             await saga.execute(SendTickets(trip=request.trip))
             return [*booked, *(each.result().reference for each in more)]

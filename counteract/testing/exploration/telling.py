@@ -115,6 +115,8 @@ def _completed(event: SagaCompleted, evidence: Evidence) -> Iterator[str]:
     stand = [s for s in keys if s not in gone and any(e.command_id in done for e in evidence.sent if e.place.step == s)]
     if missing := [step for step in stand if step not in event.steps]:
         yield f"SagaCompleted does not list {_list(missing)}, and it counts on it"
+    if given_up := [step for step in event.steps if step in skipped_steps(evidence)]:
+        yield f"SagaCompleted lists {_list(given_up)}, which was skipped"
     if list(event.steps) != [step for step in keys if step in event.steps]:
         yield f"SagaCompleted lists {_list(event.steps)}, and what was sent is {_list(keys)}"
 
