@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from counteract.errors import RecordSaysOtherwise, SagaContradicted, SagaTurnedBack
 from counteract.lifecycle import Ended, SagaCompensated, SagaCompleted, SagaStuck
@@ -38,7 +39,7 @@ class Endings:
 
     async def complete(self) -> BaseException | None:
         """None once it has completed; else what stands in the way of it, nothing being recorded."""
-        steps = tuple(step.key for step in self.ledger.steps if not step.skipped)
+        steps = tuple(step.key for step in self.ledger.steps if step.stands)
         self.course.phase = SagaStatus.COMPLETED
         ended = await self.chronicle.end(SagaCompleted, self.record.ending("completed", None), steps=steps)
         refusal = self._refusal(ended, "completed")
@@ -90,7 +91,7 @@ class Endings:
     async def _undo_all(self) -> None:
         for group in self.ledger.undo_plan():
             self.display.update(group[0].key)
-            await at_most(AT_ONCE, [self.stepper.undo(step, Role.TURN) for step in group])
+            await at_most(AT_ONCE, [partial(self.stepper.undo, step, Role.TURN) for step in group])
 
     def _refusal(self, ended: Ended | int, wanted: str) -> BaseException | None:
         if not isinstance(ended, Ended) or (ended.state == wanted and not ended.contradicted):

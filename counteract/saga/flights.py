@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from temporalio import workflow
@@ -198,7 +199,7 @@ class Flights:
         if self.record.is_past_pivot:
             await self._look_up_unknown()
         while groups := self.ledger.unknown():
-            await at_most(AT_ONCE, [self.stepper.undo(step, Role.UNDO) for step in groups[0]])
+            await at_most(AT_ONCE, [partial(self.stepper.undo, step, Role.UNDO) for step in groups[0]])
 
     async def _look_up_unknown(self) -> None:
         """In a further run: another one has passed the pivot, and nothing is undone behind it."""

@@ -65,6 +65,11 @@ class Step:
         return self.command.is_child
 
     @property
+    def stands(self) -> bool:
+        """It was carried out, and the saga counts on it."""
+        return self.outcome is Outcome.APPLIED and not (self.concluded or self.skipped)
+
+    @property
     def given_up(self) -> bool:
         """A person said that what it did, or may have done, is not the saga's concern any more."""
         return self.skipped or self.undoing is Undoing.SKIPPED

@@ -5,6 +5,7 @@ The record itself is in the store, and decides; see docs/decisions/0086.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Record:
     """Commands of earlier runs that this one's code has not come by, by their keys."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """By the place where this run has asked whether to take it up."""
 
     @classmethod
@@ -112,8 +114,16 @@ class Record:
         is not done any more.
         """
         info = workflow.info()
-        if self._taken_up or info.run_id == info.original_execution_run_id:
+        if info.run_id == info.original_execution_run_id:
             return self.is_kept
+        # Steps that begin at once are sent in the order in which they came, whoever of them looks first.
+        async with self._turn:
+            if self._taken_up:
+                self._raise_if_over()
+                return self.is_kept
+            return await self._look(where)
+
+    async def _look(self, where: str) -> bool:
         has_looked = False
         # The kept history may hold the looks of runs that resets had begun before this one; and the SDK keeps the first
         # answer to a name.
@@ -243,6 +253,9 @@ class Record:
         self.foreign = await self._steps()
         self._hold_history_against_it()
         self.own(self.ledger.steps)
+        self._raise_if_over()
+
+    def _raise_if_over(self) -> None:
         if self.state in _OVER:
             raise SagaTurnedBack(f"the saga is {self.state}: start a new one instead")
 

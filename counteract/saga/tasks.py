@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -52,13 +52,14 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
         return task.result()
 
 
-async def at_most(limit: int, works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def at_most(limit: int, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
     """Run all to their end, so many at once, and raise the first one's error after the last has ended."""
     gate = asyncio.Semaphore(limit)
 
-    async def passed(work: Coroutine[Any, Any, T]) -> T:
+    async def passed(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async with gate:
-            return await work
+            # Made here: one that an evicted workflow never came to would be complained about.
+            return await work()
 
     return await settled([asyncio.create_task(passed(work)) for work in works], cancel=False)
 
