@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -33,7 +33,6 @@ _COMMANDS = (
     "select command_id, status, step, activity_type, undoes, recorded_at, saga_type, task_queue, command, result"
     " from commands where saga_id = %s order by recorded_at"
 )
-_RECORD = "select state from sagas where saga_id = %s order by began_at desc"
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 _FAILURES = {
     COMPENSATED: Ending.COMPENSATED,
@@ -163,10 +162,9 @@ class Evidence:
 
 async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     """Ask everybody. The run is over: nothing changes any more."""
-    histories, rows, records, found, lifecycle, report, attributes = await asyncio.gather(
+    histories, rows, found, lifecycle, report, attributes = await asyncio.gather(
         _histories(run),
         _fetch(store, _COMMANDS, run.id),
-        _fetch(store, _RECORD, run.id),
         traces(store, [run.id]),
         store.read_stream(sagas.stream(run.id)),
         _reported(run, end.ending),
@@ -199,7 +197,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
             for history in histories
             for event in history.events
         ),
-        record=records[0][0] if records else None,
+        record=found[0].record.state if found else None,
         # Where several runs sent undos, some histories are gone.
         traces=[replace(each, roles={} if runs_again else _roles(sent)) for each in found],
         runs_again=runs_again,
@@ -307,7 +305,7 @@ def _sent_as(scheduled: Any) -> SentAs | None:
     return data_converter.payload_converter.from_payload(header, Standing).role if header is not None else None
 
 
-def _roles(sent: Sequence[Sent]) -> Mapping[UUID, Collection[SentAs]]:
+def _roles(sent: Sequence[Sent]) -> Mapping[UUID, Set[SentAs]]:
     """As what each undo was sent, by its own id."""
     roles: dict[UUID, set[SentAs]] = {}
     for each in sent:

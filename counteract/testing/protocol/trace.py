@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -40,7 +40,7 @@ _TRACES = """
             from events e
             where e.aggregate_type = 'saga' and e.aggregate_id = s.saga_id and e.event_data ->> 'run_id' = s.run_id),
             '[]'))
-    from sagas s where s.saga_id = any(%s)
+    from sagas s where s.saga_id = any(%s) order by s.began_at desc
 """
 
 
@@ -118,7 +118,7 @@ class Trace:
     children: Sequence[Child] = ()
     told: Sequence[Told] = ()
     """In the order of the log."""
-    roles: Mapping[UUID, Collection[Role]] = field(default_factory=dict)
+    roles: Mapping[UUID, Set[Role]] = field(default_factory=dict)
     """What the histories say that each undo was sent as, by its own id, where they are at hand."""
     lost_commits: bool = False
     """The store forgot some of it: what came before what is not known."""
@@ -157,7 +157,7 @@ def name_of(key: str) -> str:
 
 
 async def traces(store: PostgresEventStore, saga_ids: Collection[str]) -> list[Trace]:
-    """The traces of all sagas with these workflow ids."""
+    """The traces of all sagas with these workflow ids, the newest first."""
     async with store.connection() as connection:
         found = await (await connection.execute(_TRACES, (list(saga_ids),))).fetchall()
     return [_traces().validate_python(trace) for (trace,) in found]
