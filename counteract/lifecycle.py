@@ -25,6 +25,8 @@ CLAIM_SAGA = "ClaimSaga"
 """The activity by which recovery turns a lost saga back, unless it has gone on in between."""
 END_OPEN_RUN = "EndOpenRun"
 """The activity that ends whatever run of a claimed saga is open."""
+FIND_UNRECORDED = "FindUnrecorded"
+"""The activity that finds what a lost saga's histories sent and the store has no row of."""
 FIND_LATE = "FindLate"
 """The activity that finds the effects that came after their undo, and have not been undone again."""
 
@@ -222,6 +224,7 @@ class Lost(Message):
     state: str
     how: str
     """What became of its workflow, such as "terminated"."""
+    epoch: int = 0
 
 
 class Claimed(Message):

@@ -377,6 +377,8 @@ class Dispatch(Message):
     standing: Standing | None = Field(default=None, exclude=True)
     attempt: int = Field(default=1, exclude=True)
     """Temporal's number of the attempt, which outlives the store."""
+    server_since: datetime | None = Field(default=None, exclude=True)
+    """When the database's server was started that an external effect was begun in: a later one may have forgotten others."""
 
     def metadata(self) -> dict[str, str]:
         """What events caused by this command carry."""

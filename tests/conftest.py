@@ -11,6 +11,8 @@ pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world
 
 LONG = (
     "test_explore",
+    "test_upgrade",
+    "test_when_it_goes_wrong",
     "test_chaos",
     "test_dev_command",
     "test_demo",

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from temporalio.client import Client
 
-_CLOSE = "select * from close_saga(%s, %s, %s, %s)"
-_FIRST_RUN = """
-    select event_data ->> 'run_id' from events
-    where aggregate_type = 'saga' and aggregate_id = %s and event_type = 'SagaStarted' order by version desc limit 1
+_CLOSE = "select state, is_closed from close_saga(%s, %s, %s, %s)"
+# A workflow id may have been used more than once: one without an end comes first.
+_RUNS = """
+    select run_id from sagas where saga_id = %s
+    order by state in ('completed', 'compensated', 'never'), began_at desc
 """
 
 
@@ -43,9 +44,12 @@ def close_(
     asyncio.run(_close(workflow_id, who or getpass.getuser(), why, database_url, (address, namespace)))
 
 
-async def close(connection: AsyncConnection[Any], saga_id: str, run_id: str, who: str, why: str) -> Any:
-    """The row that the store answers with."""
-    return await (await connection.execute(_CLOSE, (saga_id, run_id, who, why))).fetchone()
+async def close(connection: AsyncConnection[Any], saga_id: str, run_id: str, who: str, why: str) -> tuple[str, bool]:
+    """The state that stands, and whether it is this call that ended the saga."""
+    row = await (await connection.execute(_CLOSE, (saga_id, run_id, who, why))).fetchone()
+    if row is None:
+        raise CannotClose(f"the record of {saga_id} is gone: `counteract sagas list` shows which sagas are known")
+    return row[0], row[1]
 
 
 async def _close(saga_id: str, who: str, why: str, url: str, on: tuple[str | None, str | None]) -> None:
@@ -54,15 +58,19 @@ async def _close(saga_id: str, who: str, why: str, url: str, on: tuple[str | Non
 
     client = await connected(*on)
     async with told():
-        run_id = await _ended_run(client, saga_id)
+        running = await _running(client, saga_id)
     with translated():
         async with await connect(url) as connection:
-            await close(connection, saga_id, run_id or await _recorded_run(connection, saga_id), who, why)
-    say(f"{saga_id} is closed, by {who}: {why}")
+            run_id = await _recorded_run(connection, saga_id, running)
+            state, is_closed = await close(connection, saga_id, run_id, who, why)
+    if is_closed:
+        say(f"{saga_id} is closed as {state}, by {who}: {why}")
+    else:
+        say(f"{saga_id} had ended already, as {state}: nothing was changed")
 
 
-async def _ended_run(client: Client, saga_id: str) -> str | None:
-    """The first run of the workflow; None where the server has forgotten it. Raises CannotClose while one is open."""
+async def _running(client: Client, saga_id: str) -> str | None:
+    """The first run of the workflow, while it is open."""
     from temporalio.client import WorkflowExecutionStatus
     from temporalio.service import RPCError, RPCStatusCode
 
@@ -72,18 +80,17 @@ async def _ended_run(client: Client, saga_id: str) -> str | None:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
-    if description.status is WorkflowExecutionStatus.RUNNING:
+    return description.raw_info.first_run_id if description.status is WorkflowExecutionStatus.RUNNING else None
+
+
+async def _recorded_run(connection: AsyncConnection[Any], saga_id: str, running: str | None) -> str:
+    """The saga's run that is to be closed, as its record has it. Raises CannotClose."""
+    runs = [run_id for (run_id,) in await (await connection.execute(_RUNS, (saga_id,))).fetchall()]
+    if running and (running not in runs or runs[0] == running):
         raise CannotClose(
             f"{saga_id} is still running: decide about a stuck step with `counteract sagas resolve`, "
             f"or end it first with `temporal workflow terminate --workflow-id {saga_id}`"
         )
-    return description.raw_info.first_run_id
-
-
-async def _recorded_run(connection: AsyncConnection[Any], saga_id: str) -> str:
-    found = await (await connection.execute(_FIRST_RUN, (saga_id,))).fetchone()
-    if found is None:
-        raise CannotClose(
-            f"no saga {saga_id} is known, neither to the server nor to the store: `counteract sagas list` shows which are"
-        )
-    return str(found[0])
+    if not runs:
+        raise CannotClose(f"the store has no record of a saga {saga_id}: `counteract sagas list` shows which are known")
+    return str(runs[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
+
+import typer
 
 from counteract.cli.showing import say
 from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, report_of, told
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from counteract.saga import SagaReport
 
+_STATE = "select state from sagas where saga_id = %s and run_id = %s"
 _NEW = "start a new saga, under an id of its own, if it is still wanted"
 
 
@@ -22,16 +25,26 @@ class NothingToResume(CounteractError):
     """The saga is not one that can go forward: what there is to do instead stands in the message."""
 
 
-def resume(workflow_id: WorkflowId, address: Address = None, namespace: Namespace = None) -> None:
+def resume(
+    workflow_id: WorkflowId,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DATABASE_URL", metavar="URL", help="The saga's record is looked at too.", show_envvar=True
+        ),
+    ] = None,
+    address: Address = None,
+    namespace: Namespace = None,
+) -> None:
     """Let a saga go forward: a paused one, or one that ended past its pivot before it was done.
 
     That is one whose workflow was terminated or timed out there, or whose own code failed there and is corrected now. Its
     last run is reset to its last decision; signals that came later reach it again.
     """
-    asyncio.run(_resume(workflow_id, address, namespace))
+    asyncio.run(_resume(workflow_id, database_url, address, namespace))
 
 
-async def _resume(workflow_id: str, address: str | None, namespace: str | None) -> None:
+async def _resume(workflow_id: str, url: str | None, address: str | None, namespace: str | None) -> None:
     from temporalio.client import WorkflowExecutionStatus
 
     client = await connected(address, namespace)
@@ -45,10 +58,37 @@ async def _resume(workflow_id: str, address: str | None, namespace: str | None) 
         if description.status is WorkflowExecutionStatus.COMPLETED:
             raise _completed(workflow_id)
         await _check_recovery(client, description)
-    _check(workflow_id, await report_of(handle, description.task_queue))
+    state = await _recorded(url, workflow_id, description.raw_info.first_run_id) if url else None
+    if not _may_go_forward(workflow_id, state):
+        _check(workflow_id, await report_of(handle, description.task_queue))
     async with told():
         run_id = await _reset(client, description)
     say(f"{workflow_id} goes forward again, in the run {run_id}")
+
+
+async def _recorded(url: str, workflow_id: str, run_id: str) -> str | None:
+    """The state of the saga's record; None where there is none."""
+    from counteract.store.connecting import connect
+    from counteract.store.translating import translated
+
+    with translated():
+        async with await connect(url) as connection:
+            row = await (await connection.execute(_STATE, (workflow_id, run_id))).fetchone()
+    return str(row[0]) if row else None
+
+
+def _may_go_forward(workflow_id: str, state: str | None) -> bool:
+    """False where the record does not say. Raises NothingToResume where it says that there is no way forward."""
+    match state:
+        case "completed":
+            raise _completed(workflow_id)
+        case "compensated" | "never":
+            raise NothingToResume(f"{workflow_id} was undone, its record says: {_NEW}")
+        case "turning back":
+            raise NothingToResume(
+                f"{workflow_id} has turned back, its record says: `counteract sagas recover` undoes the rest; then {_NEW}"
+            )
+    return state in ("at the pivot", "past the pivot")
 
 
 def _check(workflow_id: str, report: SagaReport) -> None:
@@ -71,17 +111,16 @@ async def _check_recovery(client: Client, description: WorkflowExecutionDescript
     """One that succeeded has undone the saga; one that ended otherwise has found it past its pivot."""
     from temporalio.client import WorkflowExecutionStatus
 
-    recovery = await _described(client.get_workflow_handle(_recovery_of(description)))
+    from counteract.saga.recovery import recovery_id
+
+    found_by = recovery_id(description.id, description.raw_info.first_run_id)
+    recovery = await _described(client.get_workflow_handle(found_by))
     if recovery and recovery.status is WorkflowExecutionStatus.COMPLETED:
         raise NothingToResume(f"{description.id} was undone by recovery: {_NEW}")
     if recovery and recovery.status is WorkflowExecutionStatus.RUNNING:
         raise NothingToResume(
             f"{description.id} is being recovered: wait until `{recovery.id}` has ended, and ask again"
         )
-
-
-def _recovery_of(description: WorkflowExecutionDescription) -> str:
-    return f"recover {description.id} {description.raw_info.first_run_id}"
 
 
 async def _described(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:

@@ -151,7 +151,7 @@ async def _show(workflow_id: str, as_json: bool, address: str | None, namespace:
 
 
 def _words(step: StepReport) -> tuple[str, str, str, str]:
-    return step.step, step.kind, step.outcome or "in flight", step.undo or ""
+    return step.step, step.kind, "skipped" if step.skipped else step.outcome or "in flight", step.undo or ""
 
 
 async def _pause(workflow_id: str, address: str | None, namespace: str | None) -> None:

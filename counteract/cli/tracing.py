@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from counteract.store import StoredEvent
 
 _COMMANDS = """
-    select c.command_id, c.step, c.activity_type, c.status, c.undoes, coalesce(c.started_at, c.recorded_at),
+    select c.command_id, c.step, c.activity_type, c.status, coalesce(c.undoes, child.parent_command),
+           coalesce(c.started_at, c.recorded_at),
            c.activity_type = 'Settle' || original.activity_type, c.result -> 'happened'
     from commands c left join commands original on original.command_id = c.undoes
+    left join sagas child
+         on child.parent_saga_id = c.saga_id and child.parent_run_id = c.run_id and child.parent_step = c.step
     where c.saga_id = %s order by c.recorded_at, c.command_id
+"""
+_CHILDREN = """
+    select parent_command, parent_step, saga_id, saga_type, state, began_at from sagas
+    where parent_saga_id = %s order by began_at, saga_id
 """
 _MOST = 100_000
 
@@ -79,9 +86,10 @@ async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
         async with await connect(url) as connection:
             end = await HighWaterMark(connection).settled(timeout=30)
             commands = await (await connection.execute(_COMMANDS, (correlation_id,))).fetchall()
+            children = await (await connection.execute(_CHILDREN, (correlation_id,))).fetchall()
             selection = Selection(correlation_id=correlation_id)
             events = await read_selected(connection, selection, after=0, up_to=end, limit=_MOST)
-    return story([*map(_command, commands), *map(_event, events)])
+    return story([*map(_command, commands), *map(_child, children), *map(_event, events)])
 
 
 def story(nodes: Sequence[Node]) -> Sequence[Node]:
@@ -101,8 +109,15 @@ def _command(row: Sequence[Any]) -> Node:
     return Node(str(command_id), str(undoes) if undoes else None, time, title, facts)
 
 
+def _child(row: Sequence[Any]) -> Node:
+    """A saga of its own, whose story is told under its own id."""
+    command_id, step, saga_id, saga_type, state, time = row
+    facts = {"kind": "child", "step": step, "saga": saga_id, "state": state, "time": time.isoformat()}
+    return Node(str(command_id), None, time, f"child saga {saga_id}  {saga_type} [{state}]", facts)
+
+
 def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | None) -> str:
-    """What the command does to the one above it. A settlement undoes nothing: it says what became of a pivot."""
+    """What the command does to the one above it. A settlement undoes nothing: it says what became of it."""
     if not concerns_another:
         return ""
     if not is_settlement:

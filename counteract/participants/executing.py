@@ -57,7 +57,8 @@ class Executor:
 
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
         name = command.spec.name
-        begun = await self.fence.begin(command, dispatch)
+        begun, server_since = await self.fence.begin(command, dispatch)
+        dispatch = dispatch.model_copy(update={"server_since": server_since})
         begun.refuse_another(name, dispatch, command)
         if begun.status != "started":
             await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)

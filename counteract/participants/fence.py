@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
 from counteract.messages import Command, Dispatch, Role, Standing
+from counteract.observability import count_lost_command
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
 
@@ -105,10 +106,11 @@ class Fence:
 
     store: PostgresEventStore
 
-    async def begin(self, command: Command[Any], dispatch: Dispatch) -> Found:
-        """Say that an external effect is about to happen; the row that stands."""
+    async def begin(self, command: Command[Any], dispatch: Dispatch) -> tuple[Found, datetime]:
+        """Say that an external effect is about to happen; the row that stands, and since when its server runs."""
         step = step_of(command.spec.name, command, dispatch, Role.FORWARD, external=True)
-        return Found(*await self._call(_BEGIN, (step, _json(command))))
+        *row, server_since = await self._call(_BEGIN, (step, _json(command)))
+        return Found(*row), server_since
 
     async def comes_late(self, dispatch: Dispatch) -> datetime | None:
         """Whether an undo has passed since the external effect of this command began. Leaves a mark if so, of that time."""
@@ -153,6 +155,7 @@ class Fence:
         known, *rest = await self._call(_FENCE, (step, _json_or_nothing(command), if_never))
         fenced = Fenced(Known(known), *rest)
         if fenced.lost:
+            count_lost_command(command.spec.name)
             _logger.warning(
                 "the store has no row of %s of saga %s, which its history knows: commits were lost",
                 dispatch.step,
@@ -192,6 +195,7 @@ def step_of(
         "role": _role(role, standing),
         "attempt": dispatch.attempt,
         "external": external,
+        "server_since": dispatch.server_since,
         "began": began,
     }
     if standing is not None:

@@ -92,6 +92,12 @@ def compensates(command: type[Command[Any]]) -> Callable[[F], F]:
 
     It runs when the command took effect, or, with `Outcome.UNKNOWN`, when an external one may have. It is tried until it
     succeeds, and what it appends is recorded once.
+
+    The undo of an external command owes three things: it goes by `Undo.command_id`, the key that the original used, and not
+    by its result, which may have been lost; it is safe to repeat; and where it finds nothing to undo, it bars the key at the
+    provider. For the original's request may still be on its way, in a thread, a queue or the network, and must do nothing
+    when it arrives after the undo. A provider that cannot bar a key: do there what the original does, under its key, and
+    undo that.
     """
     return _marked(Role.COMPENSATES, command, "transactional")
 

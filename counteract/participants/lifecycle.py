@@ -20,6 +20,7 @@ from counteract.lifecycle import (
     FIND_SENT,
     FIND_STEPS,
     FIND_UNDONE,
+    FIND_UNRECORDED,
     RECORD_LIFECYCLE,
     SETTLE_CHILD,
     SETTLE_CHILD_RECORD,
@@ -38,10 +39,11 @@ from counteract.lifecycle import (
     sagas,
 )
 from counteract.messages import Event
+from counteract.observability import count_claim, count_found, count_late_effects
 from counteract.participants.children import child_completed, child_settled
-from counteract.participants.recovery import end_open_run, late_effects, lost_page
+from counteract.participants.recovery import end_open_run, last_run_of, late_effects, lost_page
 from counteract.participants.sagas import SagaRecords
-from counteract.participants.sent import sent
+from counteract.participants.sent import sent, unrecorded
 from counteract.store import ANY, PostgresEventStore
 
 _UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
@@ -55,7 +57,7 @@ class Lifecycle:
 
     def activities(self) -> Sequence[Any]:
         of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
-        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_late]
+        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded, self.find_late]
         of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
         return [*of_sagas, *of_recovery, *of_the_release_before]
 
@@ -110,22 +112,37 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LOST)
     async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
-        return await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
+        page = await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
+        count_found("lost", len(page.lost))
+        count_found("left", len(page.left))
+        return page
 
     @activity.defn(name=CLAIM_SAGA)
     async def claim(self, lost: Lost) -> Claimed | None:
         who = str(activity.info().workflow_id)
         why = f"its workflow was {lost.how}"
-        return await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+        claimed = await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+        if claimed is not None:
+            count_claim(claimed.state)
+        return claimed
 
     @activity.defn(name=END_OPEN_RUN)
     async def end_open_run(self, lost: Lost) -> None:
         """Nobody else is to act for a saga that is claimed."""
         await end_open_run(activity.client(), lost.saga_id, lost.run_id)
 
+    @activity.defn(name=FIND_UNRECORDED)
+    async def find_unrecorded(self, lost: Lost) -> list[LostStep]:
+        """What the saga's histories know, and the store does not."""
+        client = activity.client()
+        last = await last_run_of(client, lost.saga_id, lost.run_id)
+        return await unrecorded(client, self.store, lost, last.run_id if last else None)
+
     @activity.defn(name=FIND_LATE)
     async def find_late(self) -> list[LateEffect]:
-        return await late_effects(self.store, activity.client().namespace)
+        found = await late_effects(self.store, activity.client().namespace)
+        count_late_effects(len(found))
+        return found
 
     # What histories of the release before ask for, until none of them is open any more.
 

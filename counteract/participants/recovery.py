@@ -11,14 +11,15 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.lifecycle import Found, LateEffect, Lost, Page
+from counteract.observability import count_looked_at
 from counteract.store import PostgresEventStore
 
 PAGE = 200
 """Records that one look brings: each is asked about at the server."""
 _AT_ONCE = 20
 
-_OPEN = """
-    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text
+OPEN_SAGAS = """
+    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch
     from sagas s
     where s.state not in ('completed', 'compensated', 'never')
       and (s.namespace is null or s.namespace = %s)
@@ -46,7 +47,8 @@ async def lost_page(
     """The next records without an end, each held against its workflow. One that cannot be judged harms no other."""
     async with store.connection() as connection:
         cursor = tuple(after or (None, None, None))
-        rows = await (await connection.execute(_OPEN, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
+        rows = await (await connection.execute(OPEN_SAGAS, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
+    count_looked_at(len(rows))
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def judged(row: Sequence[Any]) -> Lost | Found | None:
@@ -76,7 +78,7 @@ async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) ->
 
 
 async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
-    saga_id, saga_type, run_id, state, _ = row
+    saga_id, saga_type, run_id, state, _, epoch = row
 
     def left(why: str) -> Found:
         return Found(saga_id=saga_id, run_id=run_id, what="left", why=why)
@@ -101,7 +103,7 @@ async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -
             "its workflow has completed, and the store has no end on record, which it may have lost: see what is true, then "
             f"`counteract sagas close {saga_id}`"
         )
-    return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how)
+    return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how, epoch=epoch)
 
 
 async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:

@@ -10,8 +10,9 @@ from uuid import UUID
 from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 
+from counteract.commands import command_types
 from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Opened, Opening, RecordedStep, sagas
-from counteract.messages import Event
+from counteract.messages import CommandKind, Event
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
 
@@ -19,7 +20,7 @@ _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
-_CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s)"
+_CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
 # A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
 # saga's own, and of no kind.
 _STEPS = """
@@ -81,7 +82,8 @@ class SagaRecords:
 
     async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
         """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
-        row = await self._fetch(_CLAIM, (saga_id, run_id, who, why))
+        pivots = [name for (_, name), each in command_types().items() if each.spec.kind is CommandKind.PIVOT]
+        row = await self._fetch(_CLAIM, (saga_id, run_id, pivots, who, why))
         return Claimed(state=row[0], epoch=row[1]) if row else None
 
     async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:

@@ -1,17 +1,19 @@
-"""What all runs of a saga have sent out, by their histories: for sagas whose history was begun by the release before."""
+"""What all runs of a saga have sent out, by their histories, which outlive a store that forgot."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes
 from temporalio.client import Client, WorkflowHistory
-from temporalio.converter import DataConverter
+from temporalio.converter import ActivitySerializationContext, DataConverter, WorkflowSerializationContext
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.commands import command_types
-from counteract.lifecycle import CHILD, LostStep
+from counteract.lifecycle import CHILD, Lost, LostStep
 from counteract.messages import command_id_of
 from counteract.store import PostgresEventStore
 
@@ -20,6 +22,13 @@ _COMMANDS = """
     where saga_id = %s and undoes is null and status <> 'rejected'
     order by coalesce(started_at, recorded_at)
 """
+
+
+_KNOWN = """
+    select command_id from commands where command_id = any (%s)
+    union all select parent_command from sagas where parent_command = any (%s)
+"""
+_MOST_BYTES = 1_000_000
 
 
 async def sent(
@@ -32,11 +41,49 @@ async def sent(
     """
     steps: dict[str, LostStep] = {}
     for history in await _histories(client, saga_id, last_run):
-        async for step in _scheduled(history, client.data_converter):
+        async for step in _scheduled(history, client):
             steps.setdefault(step.key, step)
     async for step in _recorded(store, saga_id, run_id):
         steps.setdefault(step.key, step)
     return list(steps.values())
+
+
+async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last_run: str | None) -> list[LostStep]:
+    """What the saga's histories sent and the store has no row of, the first few: with each undo they become fewer.
+
+    Raises ApplicationError where a history cannot be read, which is tried no more.
+    """
+    if last_run is None:
+        return []
+    try:
+        sent_out = {
+            step.key: step
+            for history in await _histories(client, lost.saga_id, last_run)
+            async for step in _scheduled(history, client)
+        }
+    except Exception as error:
+        if isinstance(error, RPCError):
+            raise
+        why = f"the history of {lost.saga_id} cannot be read: {type(error).__name__}: give the worker its codec"
+        raise ApplicationError(why, type="UnreadableHistory", non_retryable=True) from error
+    ids = {command_id_of(lost.saga_id, lost.run_id, key): key for key in sent_out}
+    async with store.connection() as connection:
+        rows = await connection.execute(_KNOWN, (list(ids), list(ids)))
+        known = {ids[command_id] for (command_id,) in await rows.fetchall()}
+    forgotten = [step for key, step in sent_out.items() if key not in known]
+    return _fitting(forgotten)
+
+
+def _fitting(steps: Sequence[LostStep]) -> list[LostStep]:
+    """As many as one answer may hold, and at least one."""
+    found: list[LostStep] = []
+    room = _MOST_BYTES
+    for step in steps:
+        room -= len(step.model_dump_json())
+        if found and room < 0:
+            break
+        found.append(step)
+    return found
 
 
 async def _histories(client: Client, saga_id: str, run_id: str | None) -> list[WorkflowHistory]:
@@ -67,17 +114,34 @@ def _continued_from(history: WorkflowHistory) -> str | None:
     return history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
 
 
-async def _scheduled(history: WorkflowHistory, converter: DataConverter) -> AsyncIterator[LostStep]:
+async def _scheduled(history: WorkflowHistory, client: Client) -> AsyncIterator[LostStep]:
+    converter = client.data_converter
     names = {name for _, name in command_types()}
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
         begun = event.start_child_workflow_execution_initiated_event_attributes
         if (name := scheduled.activity_type.name) in names:
-            command, dispatch = await converter.decode(scheduled.input.payloads)
+            command, dispatch = await _reader(client, history, scheduled).decode(scheduled.input.payloads)
             yield LostStep(key=dispatch["step"], command_type=name, service=scheduled.task_queue.name, command=command)
         elif CHILD in begun.memo.fields:
-            (child,) = await converter.decode([begun.memo.fields[CHILD]], [LostStep])
+            of_child = converter.with_context(WorkflowSerializationContext(begun.namespace, begun.workflow_id))
+            (child,) = await of_child.decode([begun.memo.fields[CHILD]], [LostStep])
             yield child
+
+
+def _reader(client: Client, history: WorkflowHistory, scheduled: ActivityTaskScheduledEventAttributes) -> DataConverter:
+    """For what was sent to an activity: a codec may have a key of its own for each workflow."""
+    started = history.events[0].workflow_execution_started_event_attributes
+    context = ActivitySerializationContext(
+        namespace=client.namespace,
+        activity_id=scheduled.activity_id,
+        activity_type=scheduled.activity_type.name,
+        activity_task_queue=scheduled.task_queue.name,
+        workflow_id=history.workflow_id,
+        workflow_type=started.workflow_type.name,
+        is_local=False,
+    )
+    return client.data_converter.with_context(context)
 
 
 async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:

@@ -126,6 +126,11 @@ class Record:
             await self._take_up(name)
         return has_looked
 
+    async def has_risen(self, epoch: int | None, where: str) -> bool:
+        """Whether this run has another epoch than the one that a command was sent with, and may send it again."""
+        await self.refresh(where)
+        return self.dispatcher.epoch != epoch
+
     async def refreshed(self, where: str) -> bool:
         """The same, for a saga that turns back anyway."""
         try:

@@ -6,32 +6,40 @@ open. That one takes over by the record, and by nothing else: a saga that went o
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 from counteract.commands import command_type
-from counteract.errors import SagaIncomplete
+from counteract.errors import ConfigurationError, SagaIncomplete, UnreadableCommand
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
     FIND_LATE,
     FIND_LOST,
     FIND_LOST_SAGAS,
+    FIND_UNRECORDED,
     Claimed,
     Found,
     LateEffect,
     Lost,
     LostSaga,
+    LostStep,
     Page,
 )
+from counteract.messages import Command, CommandKind
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
+from counteract.saga.wording import in_own_words
 from counteract.saga.workflow import SagaWorkflow
 
 _LONGEST_ID = 900
@@ -64,7 +72,8 @@ class RecoverSagas:
                 retry_policy=_ASKING,
             )
             found += page.left
-            found += [await self._begin(lost) for lost in page.lost]
+            # At once: each alone would take a task of this workflow.
+            found += await asyncio.gather(*(self._begin(lost) for lost in page.lost))
             after = page.after
             if after is None:
                 break
@@ -116,16 +125,25 @@ class RecoverLostSaga(SagaWorkflow):
     @workflow.run
     async def run(self, lost: Lost) -> SagaReport | None:
         """None where the saga went on, or ended, in between."""
+        dispatcher = Dispatcher.of_this_workflow()
+        dispatcher.saga_id, dispatcher.saga_type, dispatcher.run_id = lost.saga_id, lost.saga_type, lost.run_id
+        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        # A pivot that the store forgot may have happened: what became of it is found out before anything is claimed.
+        dispatcher.epoch = lost.epoch
+        await self._saga.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
         claimed = await self._claim(lost)
         if claimed is None or claimed.state in ("completed", "compensated", "never"):
             return None
         await self._end_open_run(lost)
-        dispatcher = Dispatcher.of_this_workflow()
-        dispatcher.saga_id, dispatcher.saga_type, dispatcher.run_id = lost.saga_id, lost.saga_type, lost.run_id
-        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
         why = f"recovered: its workflow was {lost.how}"
         try:
-            await self._saga.recover(epoch=claimed.epoch, state=claimed.state, why=why, claim=lambda: self._claim(lost))
+            await self._saga.recover(
+                epoch=claimed.epoch,
+                state=claimed.state,
+                why=why,
+                claim=lambda: self._claim(lost),
+                forgotten=lambda: self._forgotten(lost),
+            )
         except SagaIncomplete as incomplete:
             raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
         return self._saga.report()
@@ -139,6 +157,19 @@ class RecoverLostSaga(SagaWorkflow):
             retry_policy=_ASKING,
         )
         return claimed
+
+    async def _forgotten(self, lost: Lost) -> list[tuple[str, Command[Any]]]:
+        return read_back(await self._unrecorded(lost), CommandKind.COMPENSATABLE)
+
+    async def _unrecorded(self, lost: Lost) -> list[LostStep]:
+        found: list[LostStep] = await workflow.execute_activity(
+            FIND_UNRECORDED,
+            lost,
+            result_type=list[LostStep],
+            start_to_close_timeout=timedelta(minutes=2),
+            retry_policy=_ASKING,
+        )
+        return found
 
     async def _end_open_run(self, lost: Lost) -> None:
         await workflow.execute_activity(
@@ -154,11 +185,7 @@ class RecoverSaga(SagaWorkflow):
     async def run(self, lost: LostSaga) -> SagaReport:
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
         self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        commands = [
-            (step.key, command_type(step.command_type, step.service).model_validate(step.command))
-            for step in lost.steps
-        ]
-        await self._saga.recover_unrecorded(commands, why=f"recovered: its workflow was {lost.how}")
+        await self._saga.recover_unrecorded(read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
         return self._saga.report()
 
 
@@ -193,6 +220,15 @@ class RecoverSagaWithCurrentVersion(RecoverSaga):
     @workflow.run
     async def run(self, lost: LostSaga) -> SagaReport:
         return await super().run(lost)
+
+
+def read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> list[tuple[str, Command[Any]]]:
+    """The commands, by their steps' keys; only those of one kind. Raises UnreadableCommand."""
+    try:
+        classes = [(step, command_type(step.command_type, step.service)) for step in steps]
+        return [(step.key, each.model_validate(step.command)) for step, each in classes if kind in (None, each.kind)]
+    except (ConfigurationError, ValidationError) as error:
+        raise UnreadableCommand(f"the saga cannot be undone here: {in_own_words(error)}") from None
 
 
 def recovery_id(saga_id: str, run_id: str) -> str:

@@ -21,7 +21,7 @@ from counteract.errors import (
     SagaTurnedBack,
 )
 from counteract.lifecycle import Claimed
-from counteract.messages import Command, CommandKind, Retriable, Retry
+from counteract.messages import Command, CommandKind, Retriable, Retry, Role
 from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
 from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.chronicle import Chronicle
@@ -155,21 +155,37 @@ class Saga:
         """
         return workflow.info().is_continue_as_new_suggested()
 
+    async def find_out(self, pivots: Sequence[tuple[str, Command[Any]]]) -> None:
+        """For recovery: what became of pivots that the saga's history sent, and that the store has no row of."""
+        for key, command in pivots:
+            await self._stepper.find_out(self._ledger.adopt(key, command))
+
     async def recover(
-        self, *, epoch: int, state: str, why: str, claim: Callable[[], Awaitable[Claimed | None]]
+        self,
+        *,
+        epoch: int,
+        state: str,
+        why: str,
+        claim: Callable[[], Awaitable[Claimed | None]],
+        forgotten: Callable[[], Awaitable[Sequence[tuple[str, Command[Any]]]]],
     ) -> None:
         """Undo a saga that nobody carries on, in its own name. Raises SagaIncomplete where its pivot took effect.
 
         At the pivot it cannot be claimed: what became of that is found out first, and then it is claimed again.
+        `forgotten` are steps that its history sent, and that the store has no row of: no proof that nothing happened.
         """
         self._course.is_closing = True
         await self._record.take_over(epoch, state)
+        self._record.own(self._ledger.steps)
         if state != "turning back":
             if pivot := await self._record.adopt(pivot=True):
                 await self._stepper.find_out(pivot)
             claimed = await claim()
             await self._record.take_over(epoch, claimed.state if claimed else state)
             self._record.own(self._ledger.steps)
+        while not self._ledger.past_pivot and (steps := await forgotten()):
+            for step in [self._ledger.adopt(key, command) for key, command in steps]:
+                await self._stepper.undo(step, Role.TURN)
         await self._recovered(why)
 
     async def recover_unrecorded(self, commands: Sequence[tuple[str, Command[Any]]], *, why: str) -> None:

@@ -142,11 +142,16 @@ class Stepper:
     async def _answer(self, step: Step, options: Options) -> Any:
         if options.child is not None:
             return await run_child(step, options.child, self.dispatcher.as_parent_of(step))
-        counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
-        try:
-            return answer_of(step, await self.dispatcher.forward(step, options, counted))
-        except ActivityError as error:
-            raise failure_of(step, error) from error
+        while True:
+            epoch = self.dispatcher.epoch
+            counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
+            try:
+                return answer_of(step, await self.dispatcher.forward(step, options, counted))
+            except ActivityError as error:
+                # A reset sends again what was under way, as the run before had sent it.
+                is_outdated = says_otherwise(error) == "superseded"
+                if not (is_outdated and await self.record.has_risen(epoch, f"{step.dispatch_key} is sent again")):
+                    raise failure_of(step, error) from error
 
     async def _settlement(self, pivot: Step) -> Settled[Any]:
         while True:

@@ -60,7 +60,7 @@ ENVIRONMENTS = (
     Environment(
         "pruned",
         "the record and its rows deleted after the end",
-        (HOTEL, CAPTURE),
+        (RESERVE, CAPTURE),
         resets=1,
         prunes=True,
         first_command_opens=True,

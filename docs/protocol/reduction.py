@@ -1,7 +1,7 @@
 """Leaves out of a state what can make no difference any more, so that states which only differ in it are one.
 
-Each reduction is sound because nothing that can still happen reads what it drops. None is made where a store may forget,
-for then what is final need not stay so; and none that rests on a rule is made where that rule is taken away.
+Each reduction is sound because nothing that can still happen reads what it drops. None is made where a store may forget or rows
+are deleted, for then what is final need not stay so; and none that rests on a rule is made where that rule is taken away.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class Reduction:
     _parts: dict[tuple[int, Part], Part] = field(default_factory=dict)
 
     def of(self, state: State) -> State:
-        if self.setting.environment.losses or state.pruned or state.broken or self.setting.environment.attempts_end:
+        environment = self.setting.environment
+        if environment.losses or environment.prunes or environment.attempts_end or state.broken:
             return state
-        if self.setting.rules >= _CLOSING and state.record.state in ENDED and not self.setting.environment.prunes:
+        if self.setting.rules >= _CLOSING and state.record.state in ENDED:
             state = self._over(state)
         parts = [
             self._part(at, part) for at, part in enumerate(zip(state.rows, state.effects, state.attempts, strict=True))

@@ -152,8 +152,12 @@ _MADE: Mapping[str, Callable[..., str]] = {
     ),
     "begins": lambda run, steps, step, epoch: f"an attempt of {steps[step]} (epoch {epoch}) begins",
     "checked": lambda run, steps, step, epoch: f"{steps[step]} (epoch {epoch}) is checked, and not yet recorded",
-    "done": lambda run, steps, step, epoch: f"{steps[step]} (epoch {epoch}) is done, and recorded with its effect",
-    "refused": lambda run, steps, step, epoch: f"{steps[step]} (epoch {epoch}) is refused, and recorded so",
+    "done": lambda run, steps, step, epoch: (
+        f"{steps[step]}{f' (epoch {epoch})' if epoch else ', checked before,'} is done, and recorded with its effect"
+    ),
+    "refused": lambda run, steps, step, epoch: (
+        f"{steps[step]}{f' (epoch {epoch})' if epoch else ', checked before,'} is refused, and recorded so"
+    ),
     "turned down": lambda run, steps, step, first: (
         f"the provider refuses {'the first' if first else 'a later'} attempt of {steps[step]}"
     ),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -80,7 +80,7 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
         async with self.store.connection() as connection:
             row = await (await connection.execute(FIND_COMMAND, (dispatch.undoes,))).fetchone()
         known = Known.APPLIED if row and row[0] == "done" else Known.NEVER
-        return Fenced(known, row[1] if row else None, None, command.spec.name, False)
+        return Fenced(known, row[1] if row else None, None, command.spec.name, lost=False, began=datetime.now(UTC))
 
     patch.setattr(Fence, "fence", look)
 
@@ -239,9 +239,9 @@ def events_of_the_undo_doubled(patch: pytest.MonkeyPatch) -> None:
 def compensated_with(patch: pytest.MonkeyPatch, change: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> None:
     compensate = Executor._compensate
 
-    async def mistaken(self: Executor, command: Any, dispatch: Any, outcome: Any, result: Any) -> None:
+    async def mistaken(self: Executor, command: Any, dispatch: Any, outcome: Any, result: Any, **more: Any) -> None:
         command, outcome, result = change(command, outcome, result)
-        await compensate(self, command, dispatch, outcome, result)
+        await compensate(self, command, dispatch, outcome, result, **more)
 
     patch.setattr(Executor, "_compensate", mistaken)
 

@@ -21,6 +21,7 @@ from counteract.dev.process import GuardedProcess, Launch
 from counteract.store import ANY, PostgresEventStore
 from tests.commands import counteract
 from tests.travel.bank import Deposited, accounts
+from tests.travel.holidays import Holiday, HolidayRequest, outing_of
 from tests.travel.outings import OutingRequest, Purchase
 from tests.travel.world import World
 
@@ -203,6 +204,20 @@ async def test_a_pivot_whose_answer_was_lost_is_settled_and_not_undone(
     assert max(map(len, drawn.stdout.splitlines())) > 80, "nothing is cut where there is no terminal"
     assert f"settled as {what} by SettleCapture [done]" in drawn.stdout
     assert ("undone by" in drawn.stdout) is not charged
+
+
+async def test_the_story_of_a_saga_lists_its_children_and_what_undid_them(world: World, app_url: str) -> None:
+    trip = f"trip-{uuid4().hex[:8]}"
+    request = HolidayRequest(account="ann", trip=trip, extra=1000)
+    handle = await world.client.start_workflow(Holiday.run, request, id=trip, task_queue=world.queue)
+    with suppress(WorkflowFailureError):
+        await handle.result()
+
+    nodes = await told("trace", trip, url=app_url)
+
+    (child,) = [each for each in nodes if each["kind"] == "child"]
+    assert (child["saga"], child["state"], child["depth"]) == (outing_of(trip), "completed", 0)
+    assert [each["activity"] for each in nodes if each["cause"] == child["id"]] == ["PayBack"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -328,3 +329,17 @@ async def test_a_result_of_the_wrong_type_is_not_recorded(
     with pytest.raises(WrongResult, match=r"hold_money returned NoneType, expected .*Reference"):
         await desk.send(HOLD, command_id)
     assert await desk.statuses() == []
+
+
+async def test_a_refusal_counts_only_in_the_server_in_which_its_attempt_began(desk: Desk, command_id: UUID) -> None:
+    """One that was started since may have forgotten another attempt, which took effect."""
+    fence, command, sent = Fence(desk.store), Authorize(trip="rome"), dispatch(command_id)
+    _, server_since = await fence.begin(command, sent)
+    refusal: dict[str, Any] = {"status": "rejected", "result": '{"reason": "no", "data": {}}', "external": True}
+
+    before = sent.model_copy(update={"server_since": server_since - timedelta(seconds=1)})
+    doubted = await fence.record("Authorize", command, before, Role.FORWARD, **refusal)
+    same = sent.model_copy(update={"server_since": server_since})
+    believed = await fence.record("Authorize", command, same, Role.FORWARD, **refusal)
+
+    assert (doubted.status, believed.status) == ("doubtful", "rejected")

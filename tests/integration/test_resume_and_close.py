@@ -139,45 +139,72 @@ async def test_a_saga_that_recovery_has_undone_is_not_resumed(
     assert await world.account() == Account(100, {})
 
 
-@pytest.fixture
-async def closings(world: World, database_url: str) -> None:
-    """Keeps what it is told, where the store has nothing for it yet."""
-    async with world.store.connection() as connection:
-        await connection.execute("""
-            do $$ begin
-                if to_regprocedure('close_saga(text, text, text, text)') is null then
-                    create table closings (saga_id text, run_id text, who text, why text);
-                    create function close_saga(text, text, text, text) returns setof closings language sql as
-                        'insert into closings values ($1, $2, $3, $4) returning *';
-                end if;
-            end $$
-        """)
-
-
 async def closed(temporal: EmbeddedTemporal, url: str, trip: str) -> subprocess.CompletedProcess[str]:
     return await sagas(temporal, "close", trip, "--why", "by phone", "--who", "ann", "--database-url", url)
 
 
-async def test_a_saga_that_was_finished_by_hand_is_closed_for_its_first_run(
-    world: World, temporal: EmbeddedTemporal, trip: str, closings: None, database_url: str
+async def recorded(world: World, trip: str) -> list[tuple[Any, ...]]:
+    async with world.store.connection() as connection:
+        found = await connection.execute("select state, who, why from sagas where saga_id = %s", (trip,))
+        return await found.fetchall()
+
+
+async def test_a_saga_that_was_finished_by_hand_past_its_pivot_is_on_record_as_completed_by_whom_and_why(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
 ) -> None:
-    handle = await paid(world, trip)
+    await (await paid(world, trip)).terminate()
+
+    said = await closed(temporal, app_url, trip)
+
+    assert said.stdout == f"{trip} is closed as completed, by ann: by phone\n", said
+    assert await recorded(world, trip) == [("completed", "ann", "by phone")]
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaResolved", "SagaCompleted"]
+
+
+async def test_a_saga_that_was_finished_by_hand_before_its_pivot_is_on_record_as_compensated(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    request = OutingRequest(account="ann", trip=trip, amount=60, nap=60)
+    handle: Handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
+    async with asyncio.timeout(15):
+        while "'applied'" not in str(await handle.query("report")):
+            pass
     await handle.terminate()
 
-    said = await closed(temporal, database_url, trip)
+    said = await closed(temporal, app_url, trip)
 
-    assert said.stdout == f"{trip} is closed, by ann: by phone\n", said
-    async with world.store.connection() as connection:
-        (row,) = await (await connection.execute("select * from closings")).fetchall()
-    assert row == (trip, handle.first_execution_run_id, "ann", "by phone")
+    assert said.stdout == f"{trip} is closed as compensated, by ann: by phone\n", said
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaResolved", "SagaCompensated"]
+
+
+async def test_what_was_closed_is_left_alone_by_recovery_and_by_resume(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    await (await paid(world, trip)).terminate()
+    await closed(temporal, app_url, trip)
+
+    assert await recover(world) == []
+    again = await sagas(temporal, "resume", trip, "--database-url", app_url)
+    assert again.stderr == f"{trip} has completed: there is nothing left to do\n"
+
+
+async def test_a_saga_that_had_ended_is_not_closed_and_one_is_told_so(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    await world.outing(trip)
+
+    said = await closed(temporal, app_url, trip)
+
+    assert said.stdout == f"{trip} had ended already, as completed: nothing was changed\n", said
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaCompleted"]
 
 
 async def test_a_saga_that_runs_is_not_closed(
-    world: World, temporal: EmbeddedTemporal, trip: str, closings: None, database_url: str
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
 ) -> None:
     handle = await paid(world, trip)
 
-    said = await closed(temporal, database_url, trip)
+    said = await closed(temporal, app_url, trip)
 
     assert said.stderr.startswith(
         f"{trip} is still running: decide about a stuck step with `counteract sagas resolve`, or"
@@ -188,19 +215,30 @@ async def test_a_saga_that_runs_is_not_closed(
 async def test_a_saga_that_nobody_knows_is_not_closed(temporal: EmbeddedTemporal, app_url: str) -> None:
     said = await closed(temporal, app_url, "nobody")
 
-    assert said.stderr.startswith(
-        "no saga nobody is known, neither to the server nor to the store: `counteract sagas list`"
-    )
+    assert said.stderr == "the store has no record of a saga nobody: `counteract sagas list` shows which are known\n"
 
 
-async def test_a_saga_that_the_server_has_forgotten_is_closed_for_the_run_that_the_store_knows(
-    world: World, temporal: EmbeddedTemporal, trip: str, closings: None, database_url: str
+async def test_a_saga_that_the_server_has_forgotten_is_closed_by_its_record(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
 ) -> None:
     started = SagaStarted(saga_type="Purchase", run_id="first-run")
     await world.store.append(lifecycles.stream(trip), [started], expect=ANY)
 
-    await closed(temporal, database_url, trip)
+    await closed(temporal, app_url, trip)
 
+    assert await recorded(world, trip) == [("compensated", "ann", "by phone")]
+
+
+async def test_a_saga_whose_record_has_turned_back_is_not_resumed_though_its_workflow_does_not_say_so(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    handle = await paid(world, trip)
+    await handle.terminate()
     async with world.store.connection() as connection:
-        (row,) = await (await connection.execute("select run_id from closings")).fetchall()
-    assert row == ("first-run",)
+        await connection.execute("update sagas set state = 'turning back' where saga_id = %s", (trip,))
+
+    said = await sagas(temporal, "resume", trip, "--database-url", app_url)
+
+    assert said.stderr.startswith(
+        f"{trip} has turned back, its record says: `counteract sagas recover` undoes the rest;"
+    )

@@ -62,6 +62,19 @@ async def test_a_stuck_saga_is_listed_shown_and_resolved(
     assert agency.lifecycle[stuck][-2].data["who"] == "ann"
 
 
+async def test_a_step_that_a_person_skipped_is_shown_as_skipped(
+    agency: Agency, temporal: EmbeddedTemporal, trip: str
+) -> None:
+    agency.script(trip, "SendTickets", refuse("no such address"))
+    handle = await agency.client.start_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
+    await until_shown(temporal, trip, r"SendTickets .* stuck")
+
+    await sagas(temporal, "resolve", trip, "SendTickets", "skip", "--why", "handed over")
+    await handle.result()
+
+    await until_shown(temporal, trip, r"SendTickets .* retriable .* skipped")
+
+
 async def test_sagas_are_listed_by_status(agency: Agency, temporal: EmbeddedTemporal, trip: str) -> None:
     await agency.client.execute_workflow(Trip.run, TripRequest(trip=trip), id=trip, task_queue=SAGAS)
 

@@ -31,8 +31,10 @@ from counteract.store.high_water_mark import HighWaterMark
 from counteract.subscriptions import Subscription, reached
 from tests.counters import Counted, counter
 from tests.integration.test_parking import Fussy, write
+from tests.integration.test_recovery import begin, one_round, recovered
 from tests.relay import MARK, Cut, Relay
 from tests.travel.bank import HoldMoney
+from tests.travel.world import World
 from tests.writers import append
 
 pytestmark = pytest.mark.integration
@@ -299,3 +301,21 @@ async def test_how_far_a_subscription_is_behind_and_what_it_parks_is_told(
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_round_of_recovery_counts_what_it_looked_at_and_found(
+    collect: Collect, world: World, trip: str
+) -> None:
+    def counted() -> list[float]:
+        looked_at, found = collect("counteract.recovery.looked_at"), collect("counteract.recovery.found")
+        return [getattr(each, "value", 0) for each in (looked_at.get("None"), found.get("lost"), found.get("left"))]
+
+    before = counted()
+    handle = await begin(world, trip)
+    await handle.terminate("by a person")
+    world.company.gate.set()
+
+    await one_round(world)
+    await recovered(world, handle)
+
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 1, 0]

@@ -166,7 +166,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 # It explores twice, and shares its two cores with other tests.
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_tutorial_does_what_it_says_and_shows_what_comes_out(reader: Reader) -> None:
     reader.follow(PAGE)
 

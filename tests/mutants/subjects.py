@@ -11,7 +11,8 @@ from temporalio.client import Client
 
 from counteract.store import PostgresEventStore
 from counteract.testing import explore
-from tests.travel.booking import BookHotel, ChargeCard
+from tests.travel.booking import BookFlight, BookHotel, ChargeCard
+from tests.travel.excursions import Excursion
 from tests.travel.trips import Trip, TripRequest
 
 Subject = Callable[..., Awaitable[object]]
@@ -39,4 +40,20 @@ async def trip(store: PostgresEventStore, client: Client, console: Console, only
     )
 
 
-SUBJECTS: list[Subject] = [trip]
+async def excursion(store: PostgresEventStore, client: Client, console: Console, only: str | None = None) -> None:
+    await explore(
+        Excursion,
+        lambda run: TripRequest(trip=run),
+        external=[BookFlight],
+        correct=lambda command: command.model_copy(update={"trip": "another"}),
+        store=store,
+        client=client,
+        console=console,
+        limit=LIMIT if only is None else QUICK,
+        only=only,
+        concurrency=8,
+        fail_fast=not os.environ.get("ALL"),
+    )
+
+
+SUBJECTS: list[Subject] = [trip, excursion]

@@ -20,7 +20,7 @@ from counteract.lifecycle import Found
 from counteract.participants import Lifecycle, Participants
 from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
-from tests.protocol import domain
+from tests.protocol import domain, films
 from tests.protocol.domain import Plan, Tour
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
@@ -99,7 +99,7 @@ async def bank_of_the_module(postgres: EmbeddedPostgres, temporal: EmbeddedTempo
         store = await stack.enter_async_context(PostgresEventStore.open(url, pool_size=10))
         client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
         company, post, queue = CardCompany(), Post(), f"tours-{uuid4().hex[:8]}"
-        services = Participants(store, bank, domain, resources=[company])
+        services = Participants(store, bank, films, resources=[company])
         for worker in [
             *services.workers(client, graceful_shutdown_timeout=timedelta(seconds=1), interceptors=[post]),
             Worker(client, task_queue=queue, workflows=domain.FLOWS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -10,39 +11,11 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from counteract import Compensatable, Rejected, Retry
+from counteract import Rejected
 from counteract.messages import Command
-from counteract.participants import Streams, Undo, compensates, handles
 from counteract.saga import Park, SagaWorkflow
-from tests.travel.bank import Authorize, Capture, Freed, Held, HoldMoney, PayBack, PayHeldMoney, SendReceipt, accounts
-
-
-class Render(
-    Compensatable[None],
-    service="films",
-    compensation="Unrender",
-    attempt_timeout=timedelta(seconds=1),
-    timeout=timedelta(seconds=10),
-    retry=Retry(initial=timedelta(milliseconds=100)),
-):
-    """Takes as long as it says, and so does its undo."""
-
-    account: str
-    seconds: float
-
-
-@handles(Render)
-async def render(command: Render, streams: Streams) -> None:
-    await asyncio.sleep(command.seconds)
-    film = await streams.load(accounts, command.account)
-    film.append(Held(trip="film", amount=1))
-
-
-@compensates(Render)
-async def unrender(undo: Undo[Render, None], streams: Streams) -> None:
-    await asyncio.sleep(undo.command.seconds)
-    film = await streams.load(accounts, undo.command.account)
-    film.append(Freed(trip="film"))
+from tests.protocol.films import Render
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, SendReceipt
 
 
 class Plan(BaseModel):
@@ -53,7 +26,6 @@ class Plan(BaseModel):
     otherwise: list[str] | None = None
     """In a run that was begun by a reset, or by the workflow's retry policy."""
     child: Plan | None = None
-    child_id: str | None = None
     amounts: list[int] = [60]
     """What is held by each of its holds."""
     deadline: float = 3600
@@ -123,27 +95,44 @@ class Tour(SagaWorkflow):
                 raise Rejected("changed its mind")
             case "new run":
                 workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
-            case "child":
-                await self._child()
+            case "child" | "another child":
+                await self._child(step)
+            case "race":
+                await self._race()
+            case _:
+                await self._carry_out(step)
+
+    async def _carry_out(self, step: str) -> None:
+        assert self._saga is not None
+        match step:
             case "tolerant authorize":
-                assert self._saga is not None
                 await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
             case "patient render":
-                assert self._saga is not None
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
             case "forget":
-                assert self._saga is not None
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] # the mistake
             case _:
                 await self.execute(step)
 
-    async def _child(self) -> None:
+    async def _race(self) -> None:
+        """The pivot waits in a task of its own for a single undo, while the saga's code fails elsewhere."""
+        assert self._saga is not None
+        too_much = HoldMoney(account=self.plan.account, trip="far", amount=1_000_000)
+        with contextlib.suppress(Rejected):
+            await self._saga.parallel(self._command("authorize"), too_much)
+        await self.execute("hold")
+        pivot = asyncio.create_task(self.execute("pay"))
+        await workflow.wait_condition(lambda: self.told)
+        assert not pivot.done()
+        raise Rejected("something else")
+
+    async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
         await self._saga.execute_child(
             Tour.run,
             self.plan.child,
-            id=self.plan.child_id or f"{workflow.info().workflow_id}-child",
+            id=f"{workflow.info().workflow_id}-{which}",
             compensation=PayBack(account=self.plan.child.account, amount=60),
         )
 

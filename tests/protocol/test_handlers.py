@@ -119,6 +119,23 @@ async def test_the_pivot_waits_for_a_step_that_a_signal_has_set_going(stage: Sta
     assert len(stage.company.authorized) == 1
 
 
+async def test_a_single_undo_that_comes_after_the_turn_becomes_one_of_the_turns(stage: Stage, name: str) -> None:
+    stage.post.delays = {"Void"}
+    saga = await stage.tour(name, "race", alert_after=60)
+    await stage.applied(name, "HoldMoney#2")
+    await saga.signal("go_on")
+
+    async def has_turned() -> bool:
+        return await stage.state(name) == "turning back"
+
+    await until(has_turned)
+    stage.post.delays = set()
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(100, {})
+    assert stage.effects_left() == 0
+
+
 async def test_a_signals_step_is_undone_with_the_saga(stage: Stage, name: str) -> None:
     saga = await stage.tour(name, "hold", "wait", "refuse")
     await stage.applied(name, "HoldMoney")

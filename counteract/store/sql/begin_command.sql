@@ -7,8 +7,11 @@ create or replace function begin_command(
 language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 begin
-    insert into commands as c (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command, started_at)
-    values (p_command_id, 'started', p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue, p_command, clock_timestamp())
+    perform bar_where_turned(p_command_id, p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue);
+    insert into commands as c (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command, started_at, run_id)
+    values (
+        p_command_id, 'started', p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue, p_command, clock_timestamp(),
+        last_run_of(p_saga_id))
     on conflict (command_id) do nothing;
     -- A statement of its own, with a snapshot of its own: it sees what another transaction just committed.
     return query select c.status, c.result, c.activity_type from commands c where c.command_id = p_command_id;

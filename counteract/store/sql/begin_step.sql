@@ -1,7 +1,9 @@
 -- Before an external effect: from here on an undo knows that the effect may happen, and a pivot's saga is at its pivot.
--- Returns the row that stands, which is an earlier attempt's or an undo's where there was one already.
+-- Returns the row that stands, which is an earlier attempt's or an undo's where there was one already, and since when the
+-- server runs: another one, later, may have forgotten attempts.
 create or replace function begin_step(p_step jsonb, p_command jsonb)
-returns table (status text, result jsonb, activity_type text, saga_id text, command jsonb, undone boolean)
+returns table (
+    status text, result jsonb, activity_type text, saga_id text, command jsonb, undone boolean, server_since timestamptz)
 language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 begin
@@ -23,6 +25,7 @@ begin
     end if;
     -- A statement of its own, with a snapshot of its own: it sees what another transaction just committed.
     return query
-        select c.status, c.result, c.activity_type, c.saga_id, c.command, c.undone_since is not null
+        select c.status, c.result, c.activity_type, c.saga_id, c.command, c.undone_since is not null,
+               pg_postmaster_start_time()
         from commands c where c.command_id = (p_step ->> 'command_id')::uuid;
 end $$;

@@ -1,6 +1,7 @@
 -- A person has finished a saga by hand: its record ends, and says who did it and why. Before the pivot that means undone,
--- past it done. Returns the state that stands.
-create or replace function close_saga(p_saga_id text, p_run_id text, p_who text, p_why text) returns table (state text)
+-- past it done. Returns the state that stands, and whether it is this call that ended it.
+create or replace function close_saga(p_saga_id text, p_run_id text, p_who text, p_why text)
+returns table (state text, is_closed boolean)
 language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 declare
@@ -26,5 +27,5 @@ begin
                 else jsonb_build_object('cause', 'closed by hand', 'undone', '[]'::jsonb, 'skipped', '[]'::jsonb) end,
             about);
     end if;
-    return query select s.state from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id;
+    return query select s.state, ending is not null from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id;
 end $$;

@@ -21,13 +21,18 @@ begin
         return;
     end if;
 
-    insert into commands (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command)
-    values (p_original_id, 'fenced', p_saga_id, p_saga_type, p_step, p_original_type, p_task_queue, p_command)
+    insert into commands (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command, run_id)
+    values (
+        p_original_id, 'fenced', p_saga_id, p_saga_type, p_step, p_original_type, p_task_queue, p_command,
+        last_run_of(p_saga_id))
     on conflict (command_id) do nothing;
 
     -- A statement of its own, with a snapshot of its own: it sees what the original just committed, and locks it.
     select c.status, c.result, c.started_at into original from commands c where c.command_id = p_original_id for update;
     if original.status = 'done' then
+        if p_undo_type like 'Settle%' then
+            perform heed_pivot(p_saga_id, true);
+        end if;
         return query select 'applied', original.result;
         return;
     end if;
@@ -37,8 +42,13 @@ begin
         return;
     end if;
 
-    insert into commands (command_id, status, result, saga_id, saga_type, step, activity_type, task_queue, undoes, command)
-    values (p_undo_id, 'done', p_result_if_never, p_saga_id, p_saga_type, p_step, p_undo_type, p_task_queue, p_original_id, p_command)
+    insert into commands (command_id, status, result, saga_id, saga_type, step, activity_type, task_queue, undoes, command, run_id)
+    values (
+        p_undo_id, 'done', p_result_if_never, p_saga_id, p_saga_type, p_step, p_undo_type, p_task_queue, p_original_id, p_command,
+        last_run_of(p_saga_id))
     on conflict (command_id) do nothing;
+    if p_undo_type like 'Settle%' then
+        perform heed_pivot(p_saga_id, false);
+    end if;
     return query select 'never', p_result_if_never;
 end $$;

@@ -13,8 +13,13 @@ create or replace function record_command(
 language plpgsql security definer set search_path from current as $$
 #variable_conflict use_column
 begin
-    insert into commands as c (command_id, status, result, saga_id, saga_type, step, activity_type, task_queue, undoes, command)
-    values (p_command_id, p_status, p_result, p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue, p_undoes, p_command)
+    if p_undoes is null then
+        perform bar_where_turned(p_command_id, p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue);
+    end if;
+    insert into commands as c (command_id, status, result, saga_id, saga_type, step, activity_type, task_queue, undoes, command, run_id)
+    values (
+        p_command_id, p_status, p_result, p_saga_id, p_saga_type, p_step, p_activity_type, p_task_queue, p_undoes, p_command,
+        last_run_of(p_saga_id))
     on conflict (command_id) do update
         set status = excluded.status, result = excluded.result, recorded_at = clock_timestamp()
         where c.status = 'started' and c.activity_type = excluded.activity_type;
@@ -25,6 +30,11 @@ begin
     end if;
     if p_settled is not null then
         update commands c set status = 'done', result = p_settled where c.command_id = p_undoes and c.status = 'fenced';
+    end if;
+    if p_activity_type like 'Settle%' and p_undoes is not null then
+        perform heed_pivot(p_saga_id, p_settled is not null);
+    elsif exists (select from commands c where c.command_id = p_command_id and c.kind = 'pivot') then
+        perform heed_pivot(p_saga_id, p_status = 'done');
     end if;
     if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
         perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],

@@ -28,6 +28,7 @@ begin
     end if;
     if p_status = 'rejected' and external and not stands and (
         (p_step ->> 'attempt')::integer > 1
+        or (p_step ->> 'server_since')::timestamptz is distinct from pg_postmaster_start_time()
         or not exists (select from commands c where c.command_id = id and c.begun = 1)
     ) then
         -- An earlier attempt may have happened, or the store forgot how many there were: that this one was refused says

@@ -177,7 +177,7 @@ def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
 
 def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
-    keeps = went_forward and (each.report is None or each.report.outcome is Outcome.APPLIED)
+    keeps = went_forward and (each.report is None or (each.report.outcome is Outcome.APPLIED and not each.report.undo))
     if each.applied and not each.undone and not keeps:
         yield f"{each.step} took effect and was never undone"
     elif not keeps and each.may_still_happen:

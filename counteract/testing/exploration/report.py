@@ -16,6 +16,7 @@ from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault
 
 WIDTH = 140
+HEIGHT = 50
 SHOWN = 12
 """Failures that an error's message spells out: the first ones mostly explain the others."""
 
@@ -96,7 +97,8 @@ class Exploration:
 
     def print(self, console: Console | None = None) -> None:
         """The table, and the totals below it."""
-        console = console or Console(width=WIDTH)
+        # With a height of its own, for a terminal that says nothing of its size would make it 80 columns wide.
+        console = console or Console(width=WIDTH, height=HEIGHT)
         table = Table(title=self.title, title_justify="left")
         for name in ("step", "fault", "outcome", "undone", "protocol", "invariant"):
             table.add_column(name, overflow="fold")

@@ -97,8 +97,9 @@ def _had_trouble(evidence: Evidence, step: str) -> bool:
 def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) -> Iterator[str]:
     undone = undone_in_history(evidence)
     if evidence.ending is Ending.RECOVERED:
-        # It tells of what it has undone itself.
-        undone = [step for step in event.undone if step in undone]
+        # It tells of what it has undone itself, one step after the other.
+        on_record = {row.step for row in evidence.rows if row.status == "done" and row.undoes}
+        undone = [step for step in event.undone if step in on_record]
     if list(event.undone) != undone:
         yield f"SagaCompensated lists {_list(event.undone)} as undone, and it was {_list(undone)}"
     if not event.cause or (cause is not None and cause not in event.cause):
@@ -114,6 +115,8 @@ def _completed(event: SagaCompleted, evidence: Evidence) -> Iterator[str]:
     stand = [s for s in keys if s not in gone and any(e.command_id in done for e in evidence.sent if e.place.step == s)]
     if missing := [step for step in stand if step not in event.steps]:
         yield f"SagaCompleted does not list {_list(missing)}, and it counts on it"
+    if given_up := [step for step in event.steps if step in skipped_steps(evidence)]:
+        yield f"SagaCompleted lists {_list(given_up)}, which was skipped"
     if list(event.steps) != [step for step in keys if step in event.steps]:
         yield f"SagaCompleted lists {_list(event.steps)}, and what was sent is {_list(keys)}"
 

@@ -66,7 +66,14 @@ _STEPS = "select command_id, step from commands where saga_id = :saga_id and und
 _BELONGS = "update commands set run_id = :run_id where command_id = any (:ids) or undoes = any (:ids)"
 
 
+# In the order in which workers take them. What they write meanwhile waits: a saga that began between the look for open ones
+# and the end of this would get no record.
+_LOCK = "lock table commands in access exclusive mode; lock table events in share row exclusive mode"
+
+
 def upgrade() -> None:
+    for statement in _LOCK.split(";"):
+        op.execute(statement)
     for statement in _RECORD.split(";"):
         op.execute(statement)
     connection = op.get_bind()

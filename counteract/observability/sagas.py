@@ -1,0 +1,54 @@
+"""Metrics of recovery, and of what a store forgot."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from opentelemetry.metrics import get_meter
+
+_meter = get_meter("counteract")
+_looks = _meter.create_counter(
+    "counteract.recovery.looked_at",
+    unit="{saga}",
+    description="Sagas without an end that a round of recovery looked at.",
+)
+_found = _meter.create_counter(
+    "counteract.recovery.found",
+    unit="{saga}",
+    description="Of those the ones that nobody carries on: `lost` is to be recovered, `left` waits for a person.",
+)
+_claims = _meter.create_counter(
+    "counteract.recovery.claims",
+    unit="{saga}",
+    description="Lost sagas that a recovery took up, by the state that their record had.",
+)
+_late = _meter.create_counter(
+    "counteract.recovery.late_effects",
+    unit="{effect}",
+    description="Effects that came after their undo and still stood.",
+)
+_lost = _meter.create_counter(
+    "counteract.commands.lost",
+    unit="{command}",
+    description="Commands of which a saga knows more than the store: commits were lost.",
+)
+
+
+def count_looked_at(sagas: int) -> None:
+    _looks.add(sagas)
+
+
+def count_found(outcome: Literal["lost", "left"], sagas: int) -> None:
+    _found.add(sagas, {"outcome": outcome})
+
+
+def count_claim(state: str) -> None:
+    _claims.add(1, {"state": state})
+
+
+def count_late_effects(effects: int) -> None:
+    _late.add(effects)
+
+
+def count_lost_command(activity_type: str) -> None:
+    _lost.add(1, {"activity_type": activity_type})

@@ -1,0 +1,38 @@
+"""A service whose work takes its time, and takes as long to undo."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from counteract import Compensatable, Retry
+from counteract.participants import Streams, Undo, compensates, handles
+from tests.travel.bank import Freed, Held, accounts
+
+
+class Render(
+    Compensatable[None],
+    service="films",
+    compensation="Unrender",
+    attempt_timeout=timedelta(seconds=1),
+    timeout=timedelta(seconds=10),
+    retry=Retry(initial=timedelta(milliseconds=100)),
+):
+    """Takes as long as it says, and so does its undo."""
+
+    account: str
+    seconds: float
+
+
+@handles(Render)
+async def render(command: Render, streams: Streams) -> None:
+    await asyncio.sleep(command.seconds)
+    film = await streams.load(accounts, command.account)
+    film.append(Held(trip="film", amount=1))
+
+
+@compensates(Render)
+async def unrender(undo: Undo[Render, None], streams: Streams) -> None:
+    await asyncio.sleep(undo.command.seconds)
+    film = await streams.load(accounts, undo.command.account)
+    film.append(Freed(trip="film"))

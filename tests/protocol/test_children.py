@@ -1,0 +1,92 @@
+"""Sagas that are steps of others: the parent believes only the child's record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.protocol.conftest import Stage, ending
+from tests.protocol.domain import Plan, Tour
+from tests.travel.bank import Account
+from tests.travel.resetting import reset
+
+pytestmark = pytest.mark.integration
+
+
+def child(name: str, *steps: str, **more: Any) -> dict[str, Any]:
+    return {"account": name, "steps": list(steps), **more}
+
+
+async def test_a_parent_that_is_reset_does_not_run_its_child_twice(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "child", "wait", otherwise=["child", "pay"], child=child(name, "hold"))
+    await stage.applied(name, "Tour")
+
+    again = await reset(stage, saga.id)
+
+    assert await ending(again) == "done"
+    assert await stage.money(name) == Account(40, {f"{name} 0": 60})
+
+
+async def test_a_parent_that_is_reset_and_turns_back_undoes_its_child_once(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "child", "wait", otherwise=["child", "refuse"], child=child(name, "hold"))
+    await stage.applied(name, "Tour")
+
+    again = await reset(stage, saga.id)
+
+    assert await ending(again) == "SagaCompensated"
+    assert (await stage.money(name)).available == 100, "what the child held was paid back"
+
+
+async def test_a_child_that_catches_its_own_undoing_did_not_complete(stage: Stage, name: str) -> None:
+    polite = child(name, "hold", "refuse", polite=True)
+    saga = await stage.tour(name, "authorize", "child", child=polite)
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(100, {})
+    assert stage.effects_left() == 0
+
+
+async def test_another_workflow_under_the_childs_id_is_not_taken_for_the_child(stage: Stage, name: str) -> None:
+    await stage.client.start_workflow(
+        Tour.run, Plan(account=name, steps=["wait"]), id=f"{name}-child", task_queue=stage.queue
+    )
+    saga = await stage.tour(name, "hold", "child", child=child(name, "authorize"))
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(100, {}), "and nothing was paid back for what was never held"
+    await stage.handle(f"{name}-child").terminate()
+
+
+async def test_a_childs_workflow_that_is_used_again_is_not_taken_for_the_child(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "child", "wait", child=child(name, "authorize"))
+    await stage.applied(name, "Tour")
+    await stage.client.execute_workflow(
+        Tour.run, Plan(account=name, steps=["authorize"]), id=f"{name}-child", task_queue=stage.queue
+    )
+
+    await saga.cancel()
+
+    assert await ending(saga) == "CancelledError"
+    assert (await stage.money(name)).available == 160, "the child had completed, and was undone by its command"
+
+
+async def test_a_parent_that_is_terminated_is_recovered_with_its_child(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "child", "wait", child=child(name, "authorize"))
+    await stage.applied(name, "Tour")
+    await saga.terminate()
+
+    assert await stage.recovered(saga) == "done"
+
+    assert (await stage.money(name)) == Account(160, {})
+
+
+async def test_a_step_that_was_one_child_is_refused_to_another(stage: Stage, name: str) -> None:
+    """A reset after a change of the code that names the child's workflow."""
+    saga = await stage.tour(name, "child", "wait", otherwise=["another child"], child=child(name, "hold"))
+    await stage.applied(name, "Tour")
+
+    again = await reset(stage, saga.id)
+
+    assert await ending(again) == "SagaCompensated"
+    assert (await stage.money(name)).available == 100, "one child held, and its undo paid back"

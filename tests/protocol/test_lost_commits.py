@@ -1,0 +1,141 @@
+"""A database that has lost its last commits, as after a failover: whoever knows better than the store goes by what it knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocol.conftest import Stage, ending, until
+from tests.travel.bank import Account
+
+pytestmark = pytest.mark.integration
+
+
+async def test_an_external_effect_that_only_the_saga_knows_of_is_undone(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "wait", "refuse")
+    await stage.applied(name, "Authorize")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+    ((lost,),) = await stage.sql("select lost from commands where saga_id = %s and undoes is null", name)
+    assert lost, "and the loss is on record"
+
+
+async def test_a_saga_does_not_complete_on_a_step_that_the_store_has_lost(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "wait")
+    await stage.applied(name, "Authorize")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+
+
+async def test_a_saga_does_not_pass_its_pivot_on_a_step_that_the_store_has_lost(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "wait", "pay")
+    await stage.applied(name, "Authorize")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+
+
+async def test_past_the_pivot_a_lost_step_is_reported_and_nothing_is_undone(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "pay", "wait")
+    await stage.applied(name, "PayHeldMoney")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaIncomplete"
+    assert stage.effects_left() == 1
+    assert await stage.lifecycle(name) == ["SagaStarted", "SagaStuck"]
+
+
+async def test_a_saga_whose_record_was_lost_goes_on_and_ends_once(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", "pay", "pay back")
+    await stage.applied(name, "HoldMoney")
+    await stage.sql("delete from sagas where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+    assert await stage.state(name) == "completed"
+
+
+async def test_a_saga_whose_record_was_lost_turns_back(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", "refuse")
+    await stage.applied(name, "HoldMoney")
+    await stage.sql("delete from sagas where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(100, {})
+    assert await stage.state(name) == "compensated"
+
+
+async def test_a_saga_that_completed_is_not_recovered_although_the_store_lost_its_end(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold")
+    assert await ending(saga) == "done"
+    await stage.sql("alter table events disable trigger user")
+    await stage.sql("delete from events where aggregate_id = %s and event_type = 'SagaCompleted'", name)
+    await stage.sql("alter table events enable trigger user")
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+
+    found = [each for each in await stage.round() if each.saga_id == name]
+
+    assert [each.what for each in found] == ["left"]
+    assert "close" in found[0].why
+    assert (await stage.money(name)).held == {f"{name} 0": 60}
+    await stage.sql("update sagas set state = 'completed' where saga_id = %s", name)
+
+
+async def test_a_saga_that_had_turned_back_never_goes_forward_again(stage: Stage, name: str) -> None:
+    """The store forgot the turn, and the claim of whoever was undoing."""
+    saga = await stage.tour(name, "hold", "authorize", "wait")
+    await stage.applied(name, "Authorize")
+    stage.post.delays = {"FreeMoney"}
+    await saga.cancel()
+
+    await until(lambda: _voided(stage))
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+    stage.post.delays = set()
+
+    assert await ending(saga) == "CancelledError"
+    assert await stage.state(name) == "compensated"
+    assert await stage.money(name) == Account(100, {})
+
+
+async def _voided(stage: Stage) -> bool:
+    return stage.effects_left() == 0
+
+
+async def test_recovery_undoes_an_effect_that_only_the_history_knows_of(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "authorize", "wait")
+    await stage.applied(name, "Authorize")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await stage.recovered(saga)
+
+    assert stage.effects_left() == 0
+    assert await stage.state(name) == "compensated"
+
+
+async def test_recovery_finds_out_about_a_pivot_that_only_the_history_knows_of(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "capture", "wait")
+    await stage.applied(name, "Capture")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s and activity_type = 'Capture'", name)
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+
+    assert await stage.recovered(saga) == "SagaIncomplete"
+
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held, "nothing is undone behind it"
