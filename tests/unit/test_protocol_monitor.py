@@ -98,7 +98,10 @@ LEGAL = {
         told=[STARTED, Told("SagaResolved", "", "close"), COMPLETED],
     ),
     "two runs": trace("completed", HOLD, replace(BOOKING, epoch=2), epoch=2),
-    "written by the release before": trace("completed", replace(SENT, epoch=None), replace(HOLD, epoch=None)),
+    "written by the release before": trace(
+        "completed", replace(SENT, epoch=None, kind=None), replace(HOLD, epoch=None, kind=None)
+    ),
+    "undone by a service of the release before": trace("compensated", HOLD, replace(undo("Hold", 6), epoch=None)),
     "a late effect, undone again after the end": trace(
         "compensated",
         replace(BOOKING, status="fenced", recorded_at=at(1.5)),

@@ -61,8 +61,8 @@ def violations(trace: Trace) -> list[str]:
 
 def _moved(trace: Trace) -> Iterator[str]:
     """The record's states, from its beginning to the one that it is in."""
-    if any(row.is_step and row.epoch is None for row in trace.rows):
-        # The release before says neither which undo it is nor where the saga stands.
+    if any(row.epoch is None for row in trace.rows):
+        # The release before says neither what a step is, nor which undo, and holds neither against the record.
         return
     state = trace.record.state
     possible = _with_turns({NEVER if state == NEVER else FORWARD})
@@ -148,7 +148,8 @@ def _rows(trace: Trace) -> Iterator[str]:
     for row in trace.rows:
         if row.undoes is not None and row.undoes not in known:
             yield f"C1: the undo of {row.key} is on record, and {row.key} is not"
-        yield from _row(row, is_undone=bool(trace.undoing(row)))
+        # The release before undoes without a mark.
+        yield from _row(row, is_undone=any(undo.epoch is not None for undo in trace.undoing(row)))
 
 
 def _row(row: Row, *, is_undone: bool) -> Iterator[str]:
