@@ -30,9 +30,9 @@ from marketplace.chaos.databases import Losses, MortalPostgres, Unreliable
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES, Faults
 from marketplace.chaos.fleet import Fleet, Job
 from marketplace.chaos.judging import tables
-from marketplace.chaos.judging.books import Books
+from marketplace.chaos.judging.books import Books, traces_of
 from marketplace.chaos.judging.calm import Calm, Waits
-from marketplace.chaos.judging.verdict import Evidence, findings, left_out
+from marketplace.chaos.judging.verdict import Evidence, each_saga_is_a_trace, findings, left_out
 from marketplace.chaos.load import Load
 from marketplace.chaos.namespaces import SECOND, add_namespace
 from marketplace.chaos.pairs import Stage, pairs_hold
@@ -197,6 +197,7 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
         heed_recovery(load.cases, books)
         evidence = Evidence(load.cases, books, load.losses, waiting)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
+        found += [each_saga_is_a_trace(evidence, [trace async for trace in traces_of(store, books)])]
         found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
         if load.losses:
             console.print(tables.left_out_table(left_out(evidence)))

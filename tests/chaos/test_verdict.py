@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
 
+from counteract.testing.protocol import Record, Told, Trace
 from domain.orders import OrderCompleted, OrderPlaced, totals_of
 from domain.payments import Method, PaymentAuthorized, PaymentCaptured
 from domain.stock import StockItemAdded, StockReserved, StockSold
@@ -15,7 +17,7 @@ from marketplace.catalogue import catalogue
 from marketplace.chaos.cases import INCOMPLETE, Case
 from marketplace.chaos.judging.books import Books, Fold, authorization_of
 from marketplace.chaos.judging.calm import Waits
-from marketplace.chaos.judging.verdict import RECORDED, Evidence, findings, left_out
+from marketplace.chaos.judging.verdict import RECORDED, Evidence, each_saga_is_a_trace, findings, left_out
 from marketplace.scenarios import Ending, scenarios
 
 pytestmark = pytest.mark.unit
@@ -145,3 +147,35 @@ def test_an_account_that_belongs_to_no_saga_is_noticed() -> None:
     books = as_it_ended(case, money="voided", end="SagaCompensated")
     books.provider = {**books.provider, "stranger": {"state": "voided", "amount": 1, "captures": []}}
     assert broken(case, books) == ["each of the provider's accounts belongs to a saga"]
+
+
+def as_recorded(case: Case, *kinds: str) -> Trace:
+    """What the tables say of a saga without steps that completed."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Trace(Record(*case.key, "completed", 1, at, at), told=[Told(kind) for kind in kinds])
+
+
+def test_a_saga_that_is_a_trace_of_the_protocol_breaks_nothing() -> None:
+    case = a_case(Ending.COMPLETED)
+    evidence = Evidence([case], Books(), set(), {})
+    assert each_saga_is_a_trace(evidence, [as_recorded(case, "SagaStarted", "SagaCompleted")]).holds
+
+
+def test_a_saga_that_is_none_is_noticed() -> None:
+    case = a_case(Ending.COMPLETED)
+    evidence = Evidence([case], Books(), set(), {})
+    assert not each_saga_is_a_trace(evidence, [as_recorded(case, "SagaCompleted")]).holds
+
+
+def test_its_end_is_held_against_the_record_where_the_database_lost_commits() -> None:
+    case = a_case(Ending.COMPLETED)
+    evidence = Evidence([case], Books(), {case.workflow_id}, {})
+    assert each_saga_is_a_trace(evidence, [as_recorded(case, "SagaCompleted")]).holds
+    assert not each_saga_is_a_trace(evidence, [as_recorded(case, "SagaCompleted", "SagaCompensated")]).holds
+
+
+def test_nothing_is_promised_of_one_that_was_reset_as_well() -> None:
+    case = a_case(Ending.COMPLETED)
+    case.resets = 1
+    evidence = Evidence([case], Books(), {case.workflow_id}, {})
+    assert each_saga_is_a_trace(evidence, [as_recorded(case)]).holds

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,21 +16,23 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from counteract.lifecycle import LifecycleEvent, sagas
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, Dispatch, Standing
+from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.saga.converter import COMPENSATED, data_converter
+from counteract.saga.interceptor import STANDING
 from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
 from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run, Witnessed
 from counteract.testing.exploration.faults import Ending, Place
 from counteract.testing.exploration.timing import place_of
+from counteract.testing.protocol import Trace, traces
 
 _COMMANDS = (
     "select command_id, status, step, activity_type, undoes, recorded_at, saga_type, task_queue, command, result"
     " from commands where saga_id = %s order by recorded_at"
 )
-_RECORD = "select state from sagas where saga_id = %s order by began_at desc"
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 _FAILURES = {
     COMPENSATED: Ending.COMPENSATED,
@@ -98,6 +100,8 @@ class Sent:
     """The step's own key, which counts how often a person had it tried again."""
     activity: str
     undoes: UUID | None
+    sent_as: SentAs | None = None
+    """What its header says of it; None: it has none."""
     ended: int | None = None
     succeeded: bool = False
     answer: Any = None
@@ -135,6 +139,8 @@ class Evidence:
     """In how many decisions the workflow's code came to its end."""
     record: str | None = None
     """The state of the saga's record."""
+    traces: Sequence[Trace] = ()
+    """What the tables say of each saga of this id, for the monitor."""
     runs_again: bool = False
     """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
@@ -156,14 +162,15 @@ class Evidence:
 
 async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     """Ask everybody. The run is over: nothing changes any more."""
-    histories, rows, records, lifecycle, report, attributes = await asyncio.gather(
+    histories, rows, found, lifecycle, report, attributes = await asyncio.gather(
         _histories(run),
         _fetch(store, _COMMANDS, run.id),
-        _fetch(store, _RECORD, run.id),
+        traces(store, [run.id]),
         store.read_stream(sagas.stream(run.id)),
         _reported(run, end.ending),
         _attributes(run),
     )
+    runs_again = run.fault.runs_again or run.resumed
     together = {id(command) for commands in run.together for command in commands}
     sent = sent_in(histories, run)
     began = histories[0].events[0].workflow_execution_started_event_attributes
@@ -190,8 +197,10 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
             for history in histories
             for event in history.events
         ),
-        record=records[0][0] if records else None,
-        runs_again=run.fault.runs_again or run.resumed,
+        record=found[0].record.state if found else None,
+        # Where several runs sent undos, some histories are gone.
+        traces=[replace(each, roles={} if runs_again else _roles(sent)) for each in found],
+        runs_again=runs_again,
         decisions=tuple(run.decisions),
         task_failure=_task_failure(histories[-1]),
     )
@@ -287,7 +296,22 @@ def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None
         key=dispatch.step,
         activity=scheduled.activity_type.name,
         undoes=dispatch.undoes,
+        sent_as=_sent_as(scheduled),
     )
+
+
+def _sent_as(scheduled: Any) -> SentAs | None:
+    header = scheduled.header.fields.get(STANDING)
+    return data_converter.payload_converter.from_payload(header, Standing).role if header is not None else None
+
+
+def _roles(sent: Sequence[Sent]) -> Mapping[UUID, Set[SentAs]]:
+    """As what each undo was sent, by its own id."""
+    roles: dict[UUID, set[SentAs]] = {}
+    for each in sent:
+        if each.place.role is Role.COMPENSATES and each.sent_as is not None:
+            roles.setdefault(each.command_id, set()).add(each.sent_as)
+    return roles
 
 
 def _shown(history: WorkflowHistory) -> Iterator[Shown]:

@@ -14,6 +14,7 @@ from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
 from counteract.testing.exploration.handing import handed
 from counteract.testing.exploration.telling import STATUS, told
+from counteract.testing.protocol import violations as broken_rules
 
 _TERMINAL = {
     Ending.COMPLETED: "SagaCompleted",
@@ -75,6 +76,7 @@ def violations(
         found += _too_late(each)
     if not evidence.runs_again:
         found += [*_out_of_order(evidence), *_while_in_flight(evidence)]
+    found += [broken for trace in evidence.traces for broken in broken_rules(trace)]
     return [*found, *_past_the_pivot(evidence), *_open(evidence)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -14,6 +14,7 @@ import aiohttp
 from counteract import Decider, Event
 from counteract.messages import command_id_of
 from counteract.store import EventDecoder, PostgresEventStore, StoredEvent
+from counteract.testing.protocol import Trace, traces
 from domain.orders import Order, OrderStatus, orders
 from domain.payments import Payment, PaymentStatus, payments
 from domain.stock import StockItem, stock_item
@@ -23,6 +24,8 @@ S = TypeVar("S")
 Key = tuple[str, str]
 
 ENDS = ("SagaCompleted", "SagaCompensated")
+AT_ONCE = 500
+"""How many sagas' traces are read at once."""
 
 
 class Fold(Generic[S]):
@@ -117,6 +120,14 @@ class Books:
             units.update(item.held)
             units.update(item.sold)
         return units
+
+
+async def traces_of(store: PostgresEventStore, books: Books) -> AsyncIterator[Trace]:
+    """What the tables say of each saga, a page at a time."""
+    saga_ids = sorted({saga_id for saga_id, _ in books.records})
+    for start in range(0, len(saga_ids), AT_ONCE):
+        for trace in await traces(store, saga_ids[start : start + AT_ONCE]):
+            yield trace
 
 
 def authorization_of(case: Case) -> UUID:

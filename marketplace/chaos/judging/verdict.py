@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from counteract.testing.protocol import Trace, violations
 from marketplace.chaos.cases import ENDINGS, INCOMPLETE, LOST, Case
 from marketplace.chaos.judging.books import Books, authorization_of
 from marketplace.chaos.judging.calm import Waits
@@ -198,6 +199,17 @@ def lines_refer_to_products(evidence: Evidence) -> Finding:
     dangling = evidence.books.lines.keys() - products
     figure = f"{evidence.books.lines.total()} lines"
     return Finding("no order line is for a product that never existed", figure, not dangling)
+
+
+def each_saga_is_a_trace(evidence: Evidence, traces: Sequence[Trace]) -> Finding:
+    """Of those that lost commits only their end is held against what is on record, and of those reset as well nothing."""
+    forgot = {case.key for case in evidence.cases if evidence.forgot(case)}
+    judged = [trace for trace in traces if (trace.record.saga_id, trace.record.run_id) not in forgot]
+    lost = [replace(trace, lost_commits=trace.record.saga_id in evidence.losses) for trace in judged]
+    wrong = [
+        f"{trace.record.saga_id}/{trace.record.run_id}: {broken}" for trace in lost for broken in violations(trace)
+    ]
+    return Finding("each saga is a trace of the protocol", f"{len(judged)} sagas{listed(wrong)}", not wrong)
 
 
 def found(invariant: str, figure: str, wrong: Sequence[Case]) -> Finding:

@@ -1,0 +1,167 @@
+"""All that the tables say of one saga, as the monitor takes it; read with one query for any number of sagas."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from counteract.messages import Role, command_id_of
+from counteract.store import PostgresEventStore
+
+FORGOTTEN = "the store had no record of it"
+"""Why a record was made that is not the first one: commits were lost."""
+
+# Each saga as one JSON document: a join would repeat its record for every combination of rows and events.
+_TRACES = """
+    select jsonb_build_object(
+        'record', jsonb_build_object(
+            'saga_id', s.saga_id, 'run_id', s.run_id, 'state', s.state, 'epoch', s.epoch,
+            'began_at', s.began_at, 'since', s.since, 'why', s.why),
+        'rows', coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'command_id', c.command_id, 'key', c.step, 'status', c.status, 'kind', c.kind, 'undoes', c.undoes,
+                'epoch', c.epoch, 'begun', c.begun, 'started_at', c.started_at, 'recorded_at', c.recorded_at,
+                'undone_since', c.undone_since, 'late_since', c.late_since, 'lost', coalesce(c.lost, false)))
+            from commands c where c.saga_id = s.saga_id and c.run_id = s.run_id), '[]'),
+        'children', coalesce((
+            select jsonb_agg(jsonb_build_object('key', k.parent_step, 'state', k.state))
+            from sagas k
+            where k.parent_saga_id = s.saga_id and k.parent_run_id = s.run_id and k.parent_step is not null), '[]'),
+        'told', coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'event_type', e.event_type, 'step', e.event_data ->> 'step', 'decision', e.event_data ->> 'decision',
+                'skipped', coalesce(e.event_data -> 'skipped', '[]')) order by e.version)
+            from events e
+            where e.aggregate_type = 'saga' and e.aggregate_id = s.saga_id and e.event_data ->> 'run_id' = s.run_id),
+            '[]'))
+    from sagas s where s.saga_id = any(%s) order by s.began_at desc
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The saga's row in `sagas`."""
+
+    saga_id: str
+    run_id: str
+    state: str
+    epoch: int
+    began_at: datetime
+    since: datetime
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One of its rows in `commands`: a step, or the undo or settlement of one."""
+
+    command_id: UUID
+    key: str
+    status: str
+    recorded_at: datetime
+    kind: str | None = None
+    undoes: UUID | None = None
+    epoch: int | None = None
+    """None: the release before wrote it."""
+    begun: int | None = None
+    started_at: datetime | None = None
+    undone_since: datetime | None = None
+    late_since: datetime | None = None
+    lost: bool = False
+
+    @property
+    def is_step(self) -> bool:
+        return self.undoes is None and self.kind is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Its service began it; a fence that mistrusts the store notes a beginning too."""
+        return self.started_at is not None and not self.lost
+
+    @property
+    def may_have_applied(self) -> bool:
+        return self.status in ("done", "started") or (self.status == "fenced" and self.started_at is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child saga's record."""
+
+    key: str
+    """The parent's step."""
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A lifecycle event."""
+
+    event_type: str
+    step: str | None = None
+    decision: str | None = None
+    skipped: Sequence[str] = ()
+    """The steps that SagaCompensated says were skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One saga."""
+
+    record: Record
+    rows: Sequence[Row] = ()
+    children: Sequence[Child] = ()
+    told: Sequence[Told] = ()
+    """In the order of the log."""
+    roles: Mapping[UUID, Set[Role]] = field(default_factory=dict)
+    """What the histories say that each undo was sent as, by its own id, where they are at hand."""
+    lost_commits: bool = False
+    """The store forgot some of it: what came before what is not known."""
+
+    @property
+    def forgot(self) -> bool:
+        return self.lost_commits or self.record.why == FORGOTTEN
+
+    @property
+    def steps(self) -> list[Row]:
+        return [row for row in self.rows if row.is_step]
+
+    def undoing(self, step: Row) -> list[Row]:
+        """Its undo or settlement, and the undos of effects that came late, where there are any."""
+        return [row for row in self.rows if row.undoes == step.command_id]
+
+    def is_late_undo(self, undo: Row) -> bool:
+        """It has an id of its own: the effect came after the undo that is due had passed."""
+        return undo.command_id != command_id_of(self.record.saga_id, self.record.run_id, f"undo {undo.key}")
+
+    @property
+    def skipped(self) -> set[str]:
+        """Steps that a person gave up."""
+        given_up = {each.step for each in self.told if each.decision == "skip" and each.step}
+        return {name_of(key) for key in given_up.union(*(each.skipped for each in self.told))}
+
+    @property
+    def is_closed_by_hand(self) -> bool:
+        return any(each.decision == "close" for each in self.told)
+
+
+def name_of(key: str) -> str:
+    """A step's key without the number of times that a person had it tried again."""
+    return key.partition("~")[0]
+
+
+async def traces(store: PostgresEventStore, saga_ids: Collection[str]) -> list[Trace]:
+    """The traces of all sagas with these workflow ids, the newest first."""
+    async with store.connection() as connection:
+        found = await (await connection.execute(_TRACES, (list(saga_ids),))).fetchall()
+    return [_traces().validate_python(trace) for (trace,) in found]
+
+
+@cache
+def _traces() -> TypeAdapter[Any]:
+    return TypeAdapter(Trace)
