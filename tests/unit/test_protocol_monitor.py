@@ -182,6 +182,10 @@ ILLEGAL: dict[str, tuple[str, Trace]] = {
     "compensated over a step in doubt": ("A7", trace("compensated", replace(BOOKING, status="fenced"))),
     "compensated over a pivot that took effect": ("A7", trace("compensated", PAY)),
     "completed over half an undo": ("A7", trace("completed", UNDONE)),
+    "completed with a step that is undone": (
+        "A7",
+        trace("completed", UNDONE, undo("Hold", 6), told=[STARTED, Told("SagaCompleted", names=["Hold"])]),
+    ),
     "completed over a step in doubt": ("A7", trace("completed", replace(BOOKING, status="started"))),
     "the same, where commits were lost": ("A7", trace("compensated", HOLD, lost_commits=True)),
     "an earlier run's step, after a later one's": (

@@ -186,12 +186,14 @@ def _counted_on(trace: Trace) -> Iterator[str]:
     if state not in (COMPLETED, COMPENSATED) or trace.is_closed_by_hand:
         return
     undone = {row.undoes for row in trace.rows if row.undoes is not None and row.status == "done"}
+    named = {name for each in trace.told if each.event_type == "SagaCompleted" for name in each.names}
     for step in trace.steps:
         if name_of(step.key) not in trace.skipped:
-            yield from _contradiction(step, state, is_undone=step.command_id in undone)
+            is_undone = step.command_id in undone
+            yield from _contradiction(step, state, is_undone=is_undone, is_named=step.key in named)
 
 
-def _contradiction(step: Row, state: str, *, is_undone: bool) -> Iterator[str]:
+def _contradiction(step: Row, state: str, *, is_undone: bool, is_named: bool) -> Iterator[str]:
     if step.kind == "compensatable":
         if state == COMPENSATED and step.may_have_applied and not is_undone:
             yield f"A7: the saga ended compensated, and {step.key} is {step.status} and was not undone"
@@ -199,6 +201,8 @@ def _contradiction(step: Row, state: str, *, is_undone: bool) -> Iterator[str]:
             yield f"A7: the saga ended {state}, and {step.key} is half undone"
         elif state == COMPLETED and step.status != "done" and step.may_have_applied and not is_undone:
             yield f"A7: the saga ended completed, and nobody knows whether {step.key} took effect"
+        elif is_named and (step.status != "done" or is_undone):
+            yield f"A7: the saga completed with {step.key}, which is {'undone' if is_undone else step.status}"
     elif state == COMPENSATED and step.status == "done":
         yield f"A7: the saga ended compensated, and the {step.kind} {step.key} took effect"
 

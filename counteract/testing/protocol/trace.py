@@ -36,7 +36,7 @@ _TRACES = """
         'told', coalesce((
             select jsonb_agg(jsonb_build_object(
                 'event_type', e.event_type, 'step', e.event_data ->> 'step', 'decision', e.event_data ->> 'decision',
-                'skipped', coalesce(e.event_data -> 'skipped', '[]')) order by e.version)
+                'names', coalesce(e.event_data -> 'steps', e.event_data -> 'skipped', '[]')) order by e.version)
             from events e
             where e.aggregate_type = 'saga' and e.aggregate_id = s.saga_id and e.event_data ->> 'run_id' = s.run_id),
             '[]'))
@@ -105,8 +105,8 @@ class Told:
     event_type: str
     step: str | None = None
     decision: str | None = None
-    skipped: Sequence[str] = ()
-    """The steps that SagaCompensated says were skipped."""
+    names: Sequence[str] = ()
+    """The steps that SagaCompleted says were carried out, or that SagaCompensated says were skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,8 @@ class Trace:
     def skipped(self) -> set[str]:
         """Steps that a person gave up."""
         given_up = {each.step for each in self.told if each.decision == "skip" and each.step}
-        return {name_of(key) for key in given_up.union(*(each.skipped for each in self.told))}
+        named = (each.names for each in self.told if each.event_type == "SagaCompensated")
+        return {name_of(key) for key in given_up.union(*named)}
 
     @property
     def is_closed_by_hand(self) -> bool:
