@@ -86,6 +86,12 @@ def content_of(command: Command[Any]) -> dict[str, Any]:
     return content
 
 
+def of_content(kind: type[Command[Any]], content: Any) -> Command[Any]:
+    """The command that was written so, read as the JSON that it was: as Python values, what a strict class or base64 bytes
+    are written as would be something else. Raises ValidationError."""
+    return kind.model_validate_json(to_json(content))
+
+
 def summary_of(command: Command[Any]) -> str | None:
     """What the Web UI shows beside the step's name, cut to what Temporal takes."""
     summary = command.summary()

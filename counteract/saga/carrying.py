@@ -10,7 +10,7 @@ from datetime import timedelta
 from pydantic import ConfigDict, Field
 from temporalio import workflow
 
-from counteract.commands import command_type, content_of
+from counteract.commands import command_type, content_of, of_content
 from counteract.errors import SagaMisuse
 from counteract.lifecycle import PARENT, Parent, RecordedStep
 from counteract.messages import Message, Outcome
@@ -51,7 +51,7 @@ class CarriedStep(Message):
     def step(self, more: CarriedMore) -> Step:
         return Step(
             key=self.key,
-            command=command_type(self.command_type, more.service).model_validate(self.command),
+            command=of_content(command_type(self.command_type, more.service), self.command),
             group=self.group,
             outcome=self.outcome,
             undoing=self.undoing,

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
-from counteract.commands import check_storable, command_type, command_types, content_of
+from counteract.commands import check_storable, command_type, command_types, content_of, of_content
 from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
 from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, subclasses
@@ -44,7 +44,7 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     @property
     def compensation(self) -> Command[Any]:
         """The command that undoes the child once it has completed."""
-        return command_type(self.undo_type, self.undo_service).model_validate(self.undo)
+        return of_content(command_type(self.undo_type, self.undo_service), self.undo)
 
 
 @dataclass(frozen=True, slots=True)

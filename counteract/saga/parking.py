@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from counteract.commands import check_storable
+from counteract.commands import check_storable, of_content
 from counteract.errors import InvalidCommand
 from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
@@ -129,12 +130,12 @@ def decisions_on(step: Step) -> tuple[Decision, ...]:
 
 def corrected(step: Step, resolution: Resolution) -> Command[Any]:
     """The command to try again with."""
-    return type(step.command).model_validate(resolution.command) if resolution.command else step.command
+    return of_content(type(step.command), resolution.command) if resolution.command else step.command
 
 
 def replacement(step: Step, resolution: Resolution) -> Any:
     """What a skipped forward step is taken to have returned."""
-    return step.command.spec.result.validate_python(resolution.result)
+    return step.command.spec.result.validate_json(to_json(resolution.result))
 
 
 def _why(step: Step) -> str:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.commands import command_type
+from counteract.commands import command_type, of_content
 from counteract.errors import CommandIdReused, ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
@@ -301,6 +301,6 @@ class Record:
             FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
         )
         try:
-            return kind.model_validate(stored)
+            return of_content(kind, stored)
         except ValidationError:
             raise UnreadableCommand(f"{step.key} cannot be undone: it does not fit {kind.__name__} any more") from None
