@@ -147,6 +147,8 @@ class Flights:
         self._raise_if_stopped()
         await self._may_go_on()
         self.ledger.again(step, corrected(step, decision))
+        # An earlier run may have sent the very same.
+        self.record.own([step])
 
     async def _may_go_on(self) -> None:
         if self.body is None and IN_HANDLER.get():

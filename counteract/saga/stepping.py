@@ -203,6 +203,7 @@ class Stepper:
         if replaced or refused or not self.record.is_kept:
             step.command = corrected(step, decision)
             step.retries += 1
+            self.record.own([step])
         return None
 
     async def _try(self, step: Step, attempt: ActivityHandle[RawValue]) -> RawValue:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
+from counteract.saga import Resolution
 from tests.protocol.conftest import Stage, ending, until
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
@@ -189,3 +190,22 @@ async def test_two_runs_at_once_take_effect_once(stage: Stage, name: str) -> Non
 
 async def _has_begun(stage: Stage, saga: str, step: str) -> bool:
     return bool(await stage.sql("select 1 from commands where saga_id = %s and step = %s", saga, step))
+
+
+async def test_a_run_after_a_reset_comes_by_what_a_person_had_corrected_and_goes_on(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", otherwise=["hold", "pay"], amounts=[1000], parks=True)
+    await stage.stuck(name)
+    await saga.execute_update("resolve", _with_less(name))
+    await stage.applied(name, "HoldMoney")
+
+    again = await reset(stage, saga.id)
+    await stage.stuck(name)
+    await again.execute_update("resolve", _with_less(name))
+
+    assert await ending(again) == "done"
+    assert (await stage.money(name)).available == 90
+
+
+def _with_less(name: str) -> Resolution:
+    less = {"account": name, "trip": f"{name} 0", "amount": 10}
+    return Resolution(step="HoldMoney", decision="retry", who="ann", why="too much", command=less)
