@@ -86,6 +86,9 @@ class Executor:
         except AlreadyAnswered as earlier:
             return earlier.found
         except Rejected as refusal:
+            if _is_undo(dispatch):
+                # There is no way back from an undo: recorded, a refusal would be its answer for ever.
+                raise
             return await self._record(command, dispatch, "rejected", _json(facts_of(refusal)))
         found = await self._record(command, dispatch, "done", self._dump(result), streams.changes)
         if found.status != "done":
@@ -226,6 +229,11 @@ def _original(command: Command[Any], dispatch: Dispatch, fenced: Fenced) -> Comm
     if fenced.command is None or (dispatch.standing is not None and dispatch.standing.corrected):
         return command
     return stored_command(type(command), fenced.command)
+
+
+def _is_undo(dispatch: Dispatch) -> bool:
+    """What undoes a child saga is a command like any other, and comes like one."""
+    return dispatch.standing is not None and dispatch.standing.role in (Role.UNDO, Role.TURN)
 
 
 def _happened(said: Any) -> Happened[Any]:

@@ -65,7 +65,8 @@ class Found(NamedTuple):
             raise CommandIdReused(
                 f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {activity_type} of {dispatch.saga_id}"
             )
-        if command is None or self.status == "fenced" or self.command is None:
+        corrected = dispatch.standing is not None and dispatch.standing.corrected
+        if command is None or self.status == "fenced" or self.command is None or corrected:
             return
         try:
             same = stored_command(type(command), self.command) == command

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -425,3 +427,23 @@ async def test_a_saga_without_a_parent_takes_up_its_own_record_where_others_have
 
     assert (other.state, other.epoch) == ("forward", 1)
     assert (again.run_id, again.epoch) == (other.run_id, 2)
+
+
+async def test_a_refusal_of_what_undoes_a_child_is_no_answer(town: Town, first: Run) -> None:
+    """There is no way back from an undo: whoever asks again later may be answered otherwise."""
+    own, refusals = town.executors[PayBack], ["closed"]
+
+    async def pay_back(command: PayBack, **wanted: Any) -> None:
+        if refusals:
+            raise Rejected(refusals.pop())
+        await own.participant.handler.function(command, **wanted)
+
+    handler = replace(own.participant.handler, function=pay_back)
+    slow = replace(own, participant=replace(own.participant, handler=handler))
+    dispatch = first.dispatch("Tour", Role.TURN)
+
+    with pytest.raises(Rejected):
+        await slow.forward(PAY_BACK, dispatch, limit=5)
+    await slow.forward(PAY_BACK, dispatch, limit=5)
+
+    assert (await town.account()).available == 105
