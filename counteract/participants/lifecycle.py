@@ -41,7 +41,7 @@ from counteract.lifecycle import (
 from counteract.messages import Event
 from counteract.observability import count_claim, count_found, count_late_effects
 from counteract.participants.children import child_completed, child_settled
-from counteract.participants.recovery import end_open_run, last_run_of, late_effects, lost_page
+from counteract.participants.recovery import end_open_run, last_run_on_record, late_effects, lost_page
 from counteract.participants.sagas import SagaRecords
 from counteract.participants.sent import sent, unrecorded
 from counteract.store import ANY, PostgresEventStore
@@ -129,13 +129,13 @@ class Lifecycle:
     @activity.defn(name=END_OPEN_RUN)
     async def end_open_run(self, lost: Lost) -> None:
         """Nobody else is to act for a saga that is claimed."""
-        await end_open_run(activity.client(), lost.saga_id, lost.run_id)
+        await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id)
 
     @activity.defn(name=FIND_UNRECORDED)
     async def find_unrecorded(self, lost: Lost) -> list[LostStep]:
         """What the saga's histories know, and the store does not."""
         client = activity.client()
-        last = await last_run_of(client, lost.saga_id, lost.run_id)
+        last = await last_run_on_record(client, self.store, lost.saga_id, lost.run_id)
         return await unrecorded(client, self.store, lost, last.run_id if last else None)
 
     @activity.defn(name=FIND_LATE)

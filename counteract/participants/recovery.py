@@ -19,7 +19,7 @@ PAGE = 200
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
-    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch
+    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch, s.last_run
     from sagas s
     where s.state not in ('completed', 'compensated', 'never')
       and (s.namespace is null or s.namespace = %s)
@@ -78,13 +78,13 @@ async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) ->
 
 
 async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
-    saga_id, saga_type, run_id, state, _, epoch = row
+    saga_id, saga_type, run_id, state, _, epoch, taken_up = row
 
     def left(why: str) -> Found:
         return Found(saga_id=saga_id, run_id=run_id, what="left", why=why)
 
     try:
-        last = await last_run_of(client, saga_id, run_id)
+        last = await last_run_of(client, saga_id, await _begun_by(client, saga_id, run_id, taken_up))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND and "workflow" not in error.message.lower():
             # A namespace that is not found says nothing about its workflows.
@@ -124,9 +124,30 @@ async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExec
     return None
 
 
-async def end_open_run(client: Client, saga_id: str, run_id: str) -> None:
+async def last_run_on_record(
+    client: Client, store: PostgresEventStore, saga_id: str, run_id: str
+) -> WorkflowExecutionDescription | None:
+    """The same, of whichever workflow took up the saga's record last."""
+    async with store.connection() as connection:
+        rows = await connection.execute(
+            "select last_run from sagas where saga_id = %s and run_id = %s", (saga_id, run_id)
+        )
+        found = await rows.fetchone()
+    return await last_run_of(client, saga_id, await _begun_by(client, saga_id, run_id, found[0] if found else run_id))
+
+
+async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) -> str:
+    """The first run of the workflow that carries the saga on. A child that its parent begins anew goes on under the record
+    of the one before, whose own runs are over."""
+    if taken_up in (run_id, ""):
+        return run_id
+    taken = await _described(client, saga_id, taken_up)
+    return taken.raw_info.first_run_id if taken else run_id
+
+
+async def end_open_run(client: Client, store: PostgresEventStore, saga_id: str, run_id: str) -> None:
     """End whatever run of a claimed saga is open: one that a reset began in between, for instance."""
-    last = await last_run_of(client, saga_id, run_id)
+    last = await last_run_on_record(client, store, saga_id, run_id)
     if last is not None and last.status in _OPEN_STATES:
         try:
             handle = client.get_workflow_handle(saga_id, run_id=last.run_id)

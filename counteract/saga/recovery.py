@@ -17,7 +17,7 @@ from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePo
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from counteract.commands import command_type
+from counteract.commands import command_type, of_content
 from counteract.errors import ConfigurationError, SagaIncomplete, UnreadableCommand
 from counteract.lifecycle import (
     CLAIM_SAGA,
@@ -226,7 +226,7 @@ def read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> lis
     """The commands, by their steps' keys; only those of one kind. Raises UnreadableCommand."""
     try:
         classes = [(step, command_type(step.command_type, step.service)) for step in steps]
-        return [(step.key, each.model_validate(step.command)) for step, each in classes if kind in (None, each.kind)]
+        return [(step.key, of_content(each, step.command)) for step, each in classes if kind in (None, each.kind)]
     except (ConfigurationError, ValidationError) as error:
         raise UnreadableCommand(f"the saga cannot be undone here: {in_own_words(error)}") from None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.conftest import Stage, ending
+from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.domain import Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
@@ -90,3 +90,27 @@ async def test_a_step_that_was_one_child_is_refused_to_another(stage: Stage, nam
 
     assert await ending(again) == "SagaCompensated"
     assert (await stage.money(name)).available == 100, "one child held, and its undo paid back"
+
+
+async def test_a_child_that_its_parent_began_anew_is_not_lost_while_it_runs(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "child", child=child(name, "hold", "wait"), parks=True)
+    first = f"{name}-child"
+    await until(lambda: _has_held(stage, first))
+    await stage.handle(first).terminate()
+    await stage.stuck(name)
+    await reset(stage, saga.id)
+    await until(lambda: _is_taken_up_again(stage, first))
+
+    found = await stage.round()
+
+    assert first not in [each.saga_id for each in found]
+    await stage.handle(first).signal("go_on")
+    assert await ending(stage.handle(name)) == "done"
+
+
+async def _has_held(stage: Stage, saga: str) -> bool:
+    return bool(await stage.sql("select 1 from commands where saga_id = %s", saga))
+
+
+async def _is_taken_up_again(stage: Stage, saga: str) -> bool:
+    return bool(await stage.sql("select 1 from sagas where saga_id = %s and epoch = 2", saga))
