@@ -21,6 +21,8 @@ class Course:
     handler_failure: BaseException | None = None
     """What the handler of a signal failed with once there was no way back: reported when the saga has gone forward."""
     paused: bool = False
+    is_open: bool = False
+    """This run has taken up the saga's record: what is sent is held against it."""
     is_closing: bool = False
     is_over: bool = False
 

@@ -292,6 +292,7 @@ class Saga:
         self.changed()
         try:
             await to_the_end(self._open())
+            self._course.is_open = True
         except (SagaTurnedBack, SagaReset) as failure:
             # It was decided before this run began: there is nothing that its code could do.
             await self._close(failure)

@@ -177,3 +177,21 @@ async def refused(saga: Handle, step: str) -> ApplicationError:
     error: Any = failed.value.cause
     assert isinstance(error, ApplicationError)
     return error
+
+
+async def test_a_signals_step_that_comes_while_the_saga_is_opened_is_held_against_its_record(
+    stage: Stage, name: str
+) -> None:
+    """The store takes its time, so that the signal comes first."""
+    async with stage.store.connection() as connection, connection.transaction():
+        await connection.execute("lock table sagas in exclusive mode")
+        saga = await stage.tour(name, "wait")
+        await asyncio.sleep(1)
+        await saga.signal("add", "hold")
+        # The server tells a worker of it that is busy with a local activity once its task has taken long.
+        await asyncio.sleep(13)
+    await stage.applied(name, "HoldMoney")
+
+    assert await stage.sql("select epoch from commands where saga_id = %s", name) == [(1,)]
+    await saga.signal("go_on")
+    assert await ending(saga) == "done"
