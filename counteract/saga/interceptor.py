@@ -28,7 +28,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from counteract.errors import SagaClosed
+from counteract.errors import SagaClosed, SagaMisuse
 from counteract.lifecycle import CHILD
 from counteract.messages import Dispatch, Standing
 from counteract.saga.arguments import checked
@@ -72,6 +72,8 @@ class _SagaInbound(WorkflowInboundInterceptor):
         call.args = checked(call.run_fn, workflow.info().workflow_type, call.args)
         instance._intercepted = True
         result = await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+        if instance._saga is not None and instance._saga.under_way:
+            raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
         if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
             # Its parent counts on what it did, whatever its own code made of its failure.
             raise not_completed(instance._saga.report())

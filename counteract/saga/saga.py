@@ -283,6 +283,8 @@ class Saga:
     # The context manager.
 
     async def __aenter__(self) -> Self:
+        if self._flights.body is not None:
+            raise SagaMisuse("the saga is opened a second time: put all its steps into one `async with`")
         self._flights.body = asyncio.current_task()
         if self._deadline is not None and not self._earlier.carried.begun:
             self._due = workflow.time() + self._deadline.total_seconds()

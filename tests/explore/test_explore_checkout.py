@@ -16,7 +16,7 @@ from counteract.dev.process import GuardedProcess, Launch
 from counteract.store import PostgresEventStore
 from marketplace.exploring import explore_checkout
 
-pytestmark = [pytest.mark.explore, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.explore, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
