@@ -19,7 +19,7 @@ PAGE = 200
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
-    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch, s.last_run
+    select s.saga_id, s.saga_type, s.run_id, s.state, s.began_at::text, s.epoch, split_part(s.last_run, ' ', 1)
     from sagas s
     where s.state not in ('completed', 'compensated', 'never')
       and (s.namespace is null or s.namespace = %s)
@@ -130,7 +130,7 @@ async def last_run_on_record(
     """The same, of whichever workflow took up the saga's record last."""
     async with store.connection() as connection:
         rows = await connection.execute(
-            "select last_run from sagas where saga_id = %s and run_id = %s", (saga_id, run_id)
+            "select split_part(last_run, ' ', 1) from sagas where saga_id = %s and run_id = %s", (saga_id, run_id)
         )
         found = await rows.fetchone()
     return await last_run_of(client, saga_id, await _begun_by(client, saga_id, run_id, found[0] if found else run_id))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -136,10 +137,21 @@ class Record:
             await self._take_up(name)
         return has_looked
 
-    async def has_risen(self, epoch: int | None, where: str) -> bool:
-        """Whether this run has another epoch than the one that a command was sent with, and may send it again."""
+    async def rise(self, epoch: int | None, where: str) -> None:
+        """What this run sent is outdated: take up the record again, unless that was done since, so that it can be sent anew.
+
+        A reset sends again what was under way, under the epoch of the run before. And a run that is over may have left a
+        look behind that came late: of all runs, the one whose code still runs is the last.
+        """
         await self.refresh(where)
-        return self.dispatcher.epoch != epoch
+        if self.dispatcher.epoch == epoch:
+            self._looks["again"] += 1
+            await self._take_up(f"{where}, again {self._looks['again']}", again=self._looks["again"])
+
+    async def risen_for_an_undo(self, epoch: int | None, where: str) -> None:
+        """The same, for a saga that goes back anyway."""
+        with suppress(SagaTurnedBack, SagaReset):
+            await self.rise(epoch, where)
 
     async def refreshed(self, where: str) -> bool:
         """The same, for a saga that turns back anyway."""
@@ -223,19 +235,19 @@ class Record:
         self.foreign = await self._steps()
         self.own(self.ledger.steps)
 
-    def _opening(self) -> Opening:
+    def _opening(self, again: int = 0) -> Opening:
         info = workflow.info()
         return Opening(
             run_id=self.dispatcher.run_id,
-            this_run=info.run_id,
+            this_run=f"{info.run_id} {again}" if again else info.run_id,
             saga_type=self.dispatcher.saga_type,
             parent=self.parent,
         )
 
-    async def _take_up(self, when: str) -> None:
+    async def _take_up(self, when: str, again: int = 0) -> None:
         opened: Opened = await workflow.execute_local_activity(
             TAKE_UP_SAGA,
-            args=[self.dispatcher.saga_id, self._opening()],
+            args=[self.dispatcher.saga_id, self._opening(again)],
             activity_id=f"take up {when}",
             result_type=Opened,
             **_LOOK,
@@ -245,7 +257,7 @@ class Record:
     async def _take(self, opened: Opened) -> None:
         if opened.state == "reused":
             raise CommandIdReused("this step of the parent saga has been a child saga with another workflow id")
-        self._taken_up = opened.this_run == workflow.info().run_id
+        self._taken_up = opened.this_run.partition(" ")[0] == workflow.info().run_id
         # A child that had begun before goes on under the ids that it had then.
         self.dispatcher.run_id, self.dispatcher.epoch, self.state = opened.run_id, opened.epoch, opened.state
         if opened.is_new:

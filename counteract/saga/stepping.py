@@ -86,21 +86,27 @@ class Stepper:
         step.undoing = Undoing.RUNNING
         self.observer.changed()
         while not step.concluded:
+            epoch = self.dispatcher.epoch
             try:
                 await self._undo(step, role)
                 step.undoing = Undoing.UNDONE
             except (ActivityError, StepFailed) as error:
                 if state := says_otherwise(error):
-                    step.undoing = Undoing.NOT_BEGUN
-                    raise RecordSaysOtherwise(
-                        f"{step.key} is not undone: the saga's record is {state}", state
-                    ) from error
+                    await self._renewed(step, state, epoch)
+                    continue
                 decision = await self._trouble(step, error)
                 if decision and decision.decision == "skip":
                     step.undoing = Undoing.SKIPPED
                 elif decision:
                     _correct(step, decision)
             self._noted(step, stuck=step.stuck and not step.concluded)
+
+    async def _renewed(self, step: Step, state: str, epoch: int | None) -> None:
+        """The record does not allow an undo: under another epoch it may. Else raises RecordSaysOtherwise."""
+        if state != "superseded":
+            step.undoing = Undoing.NOT_BEGUN
+            raise RecordSaysOtherwise(f"{step.key} is not undone: the saga's record is {state}", state)
+        await self.record.risen_for_an_undo(epoch, f"{step.dispatch_key} is undone")
 
     async def _undo(self, step: Step, role: Role) -> None:
         child = step.command
@@ -148,10 +154,9 @@ class Stepper:
             try:
                 return answer_of(step, await self.dispatcher.forward(step, options, counted))
             except ActivityError as error:
-                # A reset sends again what was under way, as the run before had sent it.
-                is_outdated = says_otherwise(error) == "superseded"
-                if not (is_outdated and await self.record.has_risen(epoch, f"{step.dispatch_key} is sent again")):
+                if says_otherwise(error) != "superseded":
                     raise failure_of(step, error) from error
+                await self.record.rise(epoch, f"{step.dispatch_key} is sent again")
 
     async def _settlement(self, pivot: Step) -> Settled[Any]:
         while True:

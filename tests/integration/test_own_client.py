@@ -100,7 +100,7 @@ async def test_a_lost_saga_is_recovered(
     queue = ("--task-queue", sealed_world.queue)
     said = await run(project, "sagas", "recover", *queue, "--address", temporal.address)
 
-    assert said.stdout == f"recovering {trip}\n1 lost sagas found\n", said
+    assert said.stdout == f"recovering {trip}: its workflow was terminated\n1 lost sagas found\n", said
     async with asyncio.timeout(15):
         while await sealed_world.account() != Account(100, {}):
             pass

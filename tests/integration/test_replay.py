@@ -86,7 +86,7 @@ async def test_a_run_that_was_reset_replays(world: World, tmp_path: Path) -> Non
 
     history = await record(world.client, trip, tmp_path / "reset.json")
 
-    assert "look-up after reset" in str(history.events), "it looked up what became of its steps"
+    assert "counteract: look 1 before" in str(history.events), "it looked up what became of its steps"
     await replay(read(tmp_path / "reset.json"), [Outing])
 
 

@@ -16,7 +16,7 @@ from counteract.saga.ledger import Step
 from counteract.saga.parking import Resolution, corrected, replacement
 
 
-class Parcel(Compensatable[tuple[datetime, bytes]], service="parcels", compensation="CallBackParcel"):
+class Parcel(Compensatable[tuple[datetime, bytes]], service="carried parcels", compensation="CallBackParcel"):
     """Strict, and with bytes that JSON has as base64."""
 
     model_config = ConfigDict(strict=True, ser_json_bytes="base64", val_json_bytes="base64")

@@ -57,7 +57,8 @@ begin
 
     if said > rec.epoch then
         update sagas s set epoch = said where s.saga_id = saga and s.run_id = run and s.epoch < said;
-    elsif said < rec.epoch and role <> 'turn' and not coalesce(begun, false) then
+    elsif said < rec.epoch and not coalesce(begun, false)
+          and (role <> 'turn' or rec.state in ('forward', 'at the pivot')) then
         raise exception 'a later run of the saga % has taken over', saga
             using errcode = 'CA020', detail = jsonb_build_object('state', 'superseded', 'epoch', rec.epoch);
     end if;
