@@ -21,7 +21,7 @@ from counteract.saga.record import Record
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.showing import Display
 from counteract.saga.stepping import Stepper
-from counteract.saga.tasks import AT_ONCE, at_most, settled, to_the_end
+from counteract.saga.tasks import AT_ONCE, at_most, passing, settled, to_the_end
 
 
 @dataclass(slots=True)
@@ -94,10 +94,8 @@ class Flights:
             # It was never sent.
             self.ledger.settle(step, Outcome.NOT_APPLIED)
             raise
-        try:
+        async with passing(gate):
             return await self._fly(step, options)
-        finally:
-            gate.release()
 
     async def _fly(self, step: Step, options: Options) -> Any:
         while True:
