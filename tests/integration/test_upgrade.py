@@ -153,8 +153,16 @@ class Shop:
                 (self.folder / "cards" / f"no-address {order}").unlink()
                 await self.sagas("resolve", order, "Send", "retry", "--why", "we have found the address")
             case "resume":
-                await self.sagas("resume", order)
+                await self._resume(order)
                 await handle.signal("open")
+
+    async def _resume(self, order: str) -> None:
+        """As soon as the round of recovery that came before is through with it."""
+        async with asyncio.timeout(60):
+            done = await counteract("sagas", "resume", order, "--address", self.address)
+            while "ask again" in done.stderr:
+                done = await counteract("sagas", "resume", order, "--address", self.address)
+        assert done.returncode == 0, done.stderr
 
     async def sagas(self, *words: str) -> str:
         done = await counteract("sagas", *words, "--address", self.address)
