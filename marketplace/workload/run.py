@@ -18,8 +18,8 @@ from counteract.store import PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.migrate import migrate
 from marketplace import catalogue
-from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES
 from marketplace.chaos.databases import MortalPostgres
+from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES
 from marketplace.chaos.fleet import Fleet, Job
 from marketplace.chaos.run import ROOT, SERVICE_NAMES, environment
 from marketplace.invariants import Facts, Finding
