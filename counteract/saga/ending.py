@@ -51,12 +51,12 @@ class Endings:
         return refusal
 
     async def incomplete(self, failure: BaseException) -> BaseException:
-        """Past the pivot there is only forward, and its own code does not go there."""
+        """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo."""
         self.course.phase, self.course.cause = SagaStatus.STUCK, describe(failure)
         last = self.ledger.steps[-1].key if self.ledger.steps else ""
         await self.chronicle.record(SagaStuck, step=last, why=self.course.cause)
         self.display.update(last)
-        return incomplete(failure)
+        return incomplete(failure, is_past_pivot=self.ledger.past_pivot or self.record.is_past_pivot)
 
     async def compensate(self, failure: BaseException, settle_flights: Callable[[], Awaitable[None]]) -> BaseException:
         """Undo everything, until the store agrees that nothing is left."""

@@ -36,9 +36,10 @@ def first(failure: BaseException | None) -> BaseException | None:
     return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
 
 
-def incomplete(failure: BaseException) -> SagaIncomplete:
-    """What the workflow of a saga that its own code failed past the pivot ends with."""
-    ending = SagaIncomplete(f"the saga failed after its pivot, and nothing was undone: {describe(failure)}")
+def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete:
+    """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
+    how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
+    ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
     ending.__cause__ = failure
     return ending
 

@@ -62,8 +62,9 @@ class Record:
     """Commands of earlier runs that this one's code has not come by, by their keys."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """By the place where this run has asked whether to take it up."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever takes it up."""
 
     @classmethod
     def after(
