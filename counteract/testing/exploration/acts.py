@@ -68,12 +68,6 @@ async def break_until_skipped(encounter: Encounter) -> NoReturn:
     raise _error("explore: broken", final=True)
 
 
-async def break_until_skipped_after(encounter: Encounter, proceed: Proceed) -> NoReturn:
-    """It takes effect, which nobody hears of, and a person has the saga go on without it."""
-    await proceed()
-    await break_until_skipped(encounter)
-
-
 def keep_failing(decide: Callable[[Encounter], Coroutine[Any, Any, None]]) -> Act:
     """Fail at every attempt, in a way that may pass, until a person has decided."""
 
@@ -161,11 +155,6 @@ async def vanish(_: Encounter) -> NoReturn:
 async def terminate(encounter: Encounter) -> None:
     """End the workflow, of which its code hears nothing."""
     await encounter.run.terminate()
-
-
-async def terminate_between(encounter: Encounter) -> None:
-    await encounter.run.pause()
-    encounter.run.spawn(encounter.run.between_steps(encounter.run.terminate()))
 
 
 async def reset_now(encounter: Encounter) -> None:
