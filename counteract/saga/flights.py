@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from counteract.saga.record import Record
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.showing import Display
 from counteract.saga.stepping import Stepper
-from counteract.saga.tasks import AT_ONCE, at_most, passing, settled, to_the_end
+from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_end
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Flights:
             # It was never sent.
             self.ledger.settle(step, Outcome.NOT_APPLIED)
             raise
-        async with passing(gate):
+        with afterwards(gate.release):
             return await self._fly(step, options)
 
     async def _fly(self, step: Step, options: Options) -> Any:
@@ -123,15 +124,15 @@ class Flights:
 
     async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
         """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
-        step.parked = step.stuck = True
-        self.display.update(step.key)
-        try:
-            return await self.parking.ask(step, describe(failure), timeout=park.timeout, moot=self.is_stopped)
-        except TimeoutError:
-            return None
-        finally:
+        def flies_on() -> None:
             step.parked = step.stuck = False
             self.display.update()
+
+        step.parked = step.stuck = True
+        self.display.update(step.key)
+        with afterwards(flies_on), suppress(TimeoutError):
+            return await self.parking.ask(step, describe(failure), timeout=park.timeout, moot=self.is_stopped)
+        return None
 
     async def _again(self, step: Step, decision: Resolution) -> None:
         """Arm a failed step anew, as a new command. What the old one did, or may do yet, is undone first."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -60,27 +59,26 @@ async def at_most(limit: int, works: Sequence[Callable[[], Coroutine[Any, Any, T
 
     async def passed(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         await gate.acquire()
-        async with passing(gate):
+        with afterwards(gate.release):
             # Made here: one that an evicted workflow never came to would be complained about.
             return await work()
 
     return await settled([asyncio.create_task(passed(work)) for work in works], cancel=False)
 
 
-@dataclass(frozen=True, slots=True)
-class passing:  # noqa: N801 - it is used like a function
-    """Lets the next one through a gate that was acquired. Not where the coroutine itself is thrown away: whoever waits there
-    was evicted with it, and there is no loop any more that could wake them."""
-
-    gate: asyncio.Semaphore
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, GeneratorExit):
-            self.gate.release()
+@contextmanager
+def afterwards(do: Callable[[], object]) -> Iterator[None]:
+    """As `finally` would, but not where the coroutine itself is thrown away: what it waited in was evicted with it, and there is
+    no loop any more that could wake anybody, and no workflow that could be shown anew."""
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except BaseException:
+        do()
+        raise
+    else:
+        do()
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:
