@@ -14,6 +14,7 @@ from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
     FETCH_COMMAND,
+    FETCH_SKIP,
     FIND_LATE,
     FIND_LOST,
     FIND_LOST_SAGAS,
@@ -24,6 +25,7 @@ from counteract.lifecycle import (
     RECORD_LIFECYCLE,
     SETTLE_CHILD,
     SETTLE_CHILD_RECORD,
+    SKIP_STEP,
     TAKE_UP_SAGA,
     Claimed,
     Ended,
@@ -36,6 +38,7 @@ from counteract.lifecycle import (
     Opening,
     Page,
     RecordedStep,
+    Skip,
     sagas,
 )
 from counteract.messages import Event
@@ -57,9 +60,10 @@ class Lifecycle:
 
     def activities(self) -> Sequence[Any]:
         of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
+        of_people = [self.skip_step, self.fetch_skip]
         of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded, self.find_late]
         of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
-        return [*of_sagas, *of_recovery, *of_the_release_before]
+        return [*of_sagas, *of_people, *of_recovery, *of_the_release_before]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
@@ -104,6 +108,15 @@ class Lifecycle:
     @activity.defn(name=FETCH_COMMAND)
     async def fetch_command(self, command_id: UUID) -> Mapping[str, Any]:
         return await SagaRecords(self.store).command(command_id)
+
+    @activity.defn(name=SKIP_STEP)
+    async def skip_step(self, skip: Skip) -> None:
+        """What a person gave up binds whoever carries the saga on."""
+        await SagaRecords(self.store).skip(skip)
+
+    @activity.defn(name=FETCH_SKIP)
+    async def fetch_skip(self, skip_id: UUID) -> Any:
+        return await SagaRecords(self.store).skipped(skip_id)
 
     @activity.defn(name=SETTLE_CHILD_RECORD)
     async def settle_child_record(self, saga_id: str, parent_id: str, saga_type: str, parent_command: UUID) -> bool:
