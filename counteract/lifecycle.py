@@ -31,6 +31,8 @@ END_OPEN_RUN = "EndOpenRun"
 """The activity that ends whatever run of a claimed saga is open."""
 FIND_UNRECORDED = "FindUnrecorded"
 """The activity that finds what a lost saga's histories sent and the store has no row of."""
+FIND_WITHOUT_RECORD = "FindWithoutRecord"
+"""The activity that finds lost sagas of which the store, restored to an earlier time, has no record."""
 FIND_LATE = "FindLate"
 """The activity that finds the effects that came after their undo, and have not been undone again."""
 
@@ -261,6 +263,8 @@ class Lost(Message):
     how: str
     """What became of its workflow, such as "terminated"."""
     epoch: int = 0
+    is_without_record: bool = Field(default=False, exclude_if=lambda without: not without)
+    """The store was restored to a time before it began."""
 
 
 class Claimed(Message):

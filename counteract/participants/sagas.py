@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 
 from counteract.commands import command_types
-from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Opened, Opening, RecordedStep, Skip, sagas
+from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Lost, Opened, Opening, RecordedStep, Skip, sagas
 from counteract.messages import CommandKind, Event
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
@@ -20,6 +20,7 @@ _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
+_REMEMBER = "select remember_saga(%s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
 # A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
 # saga's own, and of no kind.
@@ -87,6 +88,11 @@ class SagaRecords:
         about |= {"saga_id": record.saga_id, "namespace": namespace}
         state, position, contradicted = await self._append(_END, about, record, event)
         return Ended(position=position, state=state, contradicted=tuple(contradicted))
+
+    async def remember(self, lost: Lost, namespace: str) -> None:
+        """A record for a saga that the store forgot from its beginning, unless there is one."""
+        saga = {"saga_id": lost.saga_id, "run_id": lost.run_id, "saga_type": lost.saga_type, "namespace": namespace}
+        await self._fetch(_REMEMBER, (_json(saga | {"epoch": lost.epoch}),))
 
     async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
         """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
