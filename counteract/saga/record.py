@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 
 from counteract.commands import command_type, of_content
 from counteract.errors import CommandIdReused, ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
@@ -33,9 +34,10 @@ from counteract.lifecycle import (
 from counteract.messages import Command, CommandKind, Outcome
 from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
 from counteract.saga.chronicle import Chronicle
-from counteract.saga.dispatching import Dispatcher
+from counteract.saga.dispatching import Dispatcher, UnreadableAnswer
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
 from counteract.saga.skipping import Skips
+from counteract.saga.wording import in_own_words
 
 PAGE = 500
 """Steps that one look at the store brings."""
@@ -205,13 +207,26 @@ class Record:
             found = adopted if adopted.kind is CommandKind.PIVOT else found
         return found
 
+    async def as_begun(self, step: Step) -> Command[Any]:
+        """A child saga as the run has begun it that began it first: what undoes it is its own, whatever the code says now.
+
+        Raises UnreadableAnswer where it cannot be read.
+        """
+        key = step.dispatch_key
+        if key not in self._order or not workflow.patched(f"counteract: the child {key} as it was begun"):
+            return step.command
+        try:
+            return await self._stored(key, self.dispatcher.id_of(key), type(step.command))
+        except (ActivityError, UnreadableCommand) as error:
+            raise UnreadableAnswer(step.key, f"its record cannot be read: {in_own_words(error)}") from error
+
     async def correction(self, step: Step) -> tuple[int, Command[Any]] | None:
         """The next command under which an earlier run has sent the step, and how often it had been tried again by then."""
         sent = [each for each in self.foreign.values() if name_of(each.key) == step.key]
         if not sent or not workflow.patched(f"counteract: what was corrected of {step.dispatch_key}"):
             return None
         first = min(sent, key=lambda each: tries_of(each.key))
-        return tries_of(first.key), await self._stored(first, type(step.command))
+        return tries_of(first.key), await self._stored(first.key, first.command_id, type(step.command))
 
     def concluded(self, *, given_up: bool) -> tuple[str, ...]:
         """The steps that this run has undone, or found undone by others; or those that were given up. As they were begun."""
@@ -343,16 +358,16 @@ class Record:
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
-        return await self._stored(step, kind)
+        return await self._stored(step.key, step.command_id, kind)
 
-    async def _stored(self, step: RecordedStep, kind: type[Command[Any]]) -> Command[Any]:
+    async def _stored(self, key: str, command_id: UUID, kind: type[Command[Any]]) -> Command[Any]:
         stored: dict[str, Any] = await workflow.execute_local_activity(
-            FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
+            FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
         )
         try:
             return of_content(kind, stored)
         except ValidationError:
-            raise UnreadableCommand(f"{step.key} cannot be undone: it does not fit {kind.__name__} any more") from None
+            raise UnreadableCommand(f"{key} cannot be undone: it does not fit {kind.__name__} any more") from None
 
 
 def _kind_of(step: RecordedStep) -> CommandKind | None:

@@ -131,6 +131,8 @@ class Stepper:
         await self.record.risen_for_an_undo(epoch, f"{step.dispatch_key} is undone")
 
     async def _undo(self, step: Step, role: Role) -> None:
+        if step.is_child and not step.corrected:
+            step.command = await self.record.as_begun(step)
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
             settling = self.dispatcher.settle_child(step, child, self.alert_after)
