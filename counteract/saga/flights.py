@@ -99,6 +99,8 @@ class Flights:
             return await self._fly(step, options)
 
     async def _fly(self, step: Step, options: Options) -> Any:
+        if (given_up := await self.stepper.given_up(step)) is not None:
+            return given_up.result
         while True:
             try:
                 return await self.stepper.forward(step, options)
@@ -111,6 +113,7 @@ class Flights:
                     raise
                 if decision.decision == "skip":
                     step.skipped = self.record.is_kept
+                    await self.record.skips.put(step, decision, "step")
                     return replacement(step, decision)
             await self._again(step, decision)
 
@@ -124,6 +127,7 @@ class Flights:
 
     async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
         """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
+
         def flies_on() -> None:
             step.parked = step.stuck = False
             self.display.update()

@@ -57,11 +57,11 @@ revoke all on function archive_stream from counteract_app, public;
 -- What PostgreSQL grants to everybody by itself is taken back: these act with the owner's rights.
 revoke all on function
     append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
-    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step,
+    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step, skip_step, remember_saga,
     keep_inline, leave_inline
     from public;
 grant execute on function
     append_event, append_events_to_stream, append_events, begin_command, record_command, fence_command, forget_subject,
-    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step,
+    open_saga, take_up_saga, heed_ends, begin_step, record_step, fence_step, end_saga, claim_saga, close_saga, settle_child, late_step, skip_step, remember_saga,
     keep_inline, leave_inline
     to counteract_app;

@@ -188,6 +188,8 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "record_step",
         "fence_step",
         "late_step",
+        "skip_step",
+        "remember_saga",
         "end_saga",
         "claim_saga",
         "close_saga",
