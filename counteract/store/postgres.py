@@ -92,9 +92,8 @@ class PostgresEventStore:
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
         migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
         """
-        pool = connection_pool(url, pool_size, pool_timeout)
+        recovery = Recovery(connection_pool(url, pool_size, pool_timeout), url)
         try:
-            recovery = Recovery(pool, url)
             await recovery.open()
             vault = Vault(master_key)
             loading = Loading(Memory(cached_states), vault, snapshot_every)
@@ -104,7 +103,7 @@ class PostgresEventStore:
             ):
                 yield cls(recovery, notifier, loading, inlined, max_event_bytes)
         finally:
-            await pool.close()
+            await recovery.close()
 
     async def append(
         self,
@@ -253,7 +252,7 @@ class PostgresEventStore:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
-        return Checkout(self._pool, self._recovery)
+        return Checkout(self._recovery)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.
