@@ -254,6 +254,11 @@ class SchemaOutdated(StoreError):
     """The database lacks what this version of Counteract needs: run `counteract migrate`."""
 
 
+class LogCutShort(StoreError):
+    """A reader has seen events that the log does not have: commits were lost. Run `counteract store restored`, and what
+    it says."""
+
+
 class InlineProjectionMissing(StoreError):
     """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended:
     open the store with `inline=[…]`, or run `counteract projections drop`.

@@ -74,6 +74,16 @@ STORED_COLUMNS = (
     "metadata::text, created_at"
 )
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""Of the events that are in memory at once, however large each is; but always one."""
+_COMPRESSION = 16
+
+
+def weight_of(column: str) -> str:
+    """SQL: about how many bytes a column of JSON has as text, without unpacking it, which would take longer than all the rest."""
+    size = f"pg_column_size({column})"
+    return f"case when pg_column_compression({column}) is null then {size} else {_COMPRESSION} * {size} end"
+
 
 def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:
     """From rows of `STORED_COLUMNS`, which are read fastest in binary form."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Self
 
+from counteract.errors import LogCutShort
 from counteract.store import StoredEvent
 from counteract.store.connecting import Connection
 from counteract.store.high_water_mark import HighWaterMark
@@ -74,6 +75,11 @@ class ReadingAhead:
         if self.mark.position <= after or monotonic() - self._looked_at > _LOOK_AGAIN:
             self._looked_at = monotonic()
             await self.mark.advance()
+            if self.mark.drawn < after:
+                raise LogCutShort(
+                    f"it has come to position {after}, and the log has drawn only {self.mark.drawn}: commits were lost. "
+                    "Run `counteract store restored` as the owner of the database, and what it says"
+                )
         end = self.mark.position
         if end <= after:
             return Page(after, (), after, after)
