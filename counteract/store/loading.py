@@ -33,30 +33,37 @@ _NEWEST = 2**31 - 1
 
 # By version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open over
 # them, and a short stream takes one round trip. A snapshot of other code is none. The event that is gone on from comes
-# along, without its data: its id tells whether what is known is of this log.
+# along, without its data: its id tells whether what is known is of this log. Nor does a large event have its data.
 _PAGE_QUERY = f"""
     with snapshot as (
         select version, state from snapshots
         where aggregate_type = %(type)s and aggregate_id = %(id)s and fingerprint = %(fingerprint)s
           and version > %(after)s and version <= %(up_to)s
     )
-    (select version, null as event_type, null as schema_version, state as data, null as event_id, 0 as bytes from snapshot)
+    (select version, null as event_type, null as schema_version, state as data, null as event_id from snapshot)
     union all
     (select version, event_type, schema_version,
-            case when version > greatest(%(after)s, (select version from snapshot)) then event_data::text end,
-            event_id::text, bytes
-     from (
-        select version, event_type, schema_version, event_data, event_id, weight, sum(weight) over (order by version) as bytes
+            case when version > greatest(%(after)s, (select version from snapshot)) and {weight_of("event_data")} <= {PAGE_BYTES // PAGE}
+                 then event_data::text end,
+            event_id::text
+     from events
+     where aggregate_type = %(type)s and aggregate_id = %(id)s
+       and version >= greatest(%(after)s, (select version from snapshot)) and version <= %(up_to)s
+     order by version limit %(limit)s)
+    order by version, event_type nulls first
+"""  # noqa: S608 - constants
+# From where a large event was met on, so many as are PAGE_BYTES, but always one. Weighed by version and fetched afterwards: what is not of
+# the page is never unpacked. The event that is gone on from weighs nothing.
+_LARGE_QUERY = f"""
+    select version, event_type, schema_version, case when version > %(after)s then event_data::text end, event_id::text, bytes
+    from (
+        select position, weight, sum(weight) over (order by version rows unbounded preceding) as bytes
         from (
-            select version, event_type, schema_version, event_data, event_id,
-                   case when version > greatest(%(after)s, (select version from snapshot)) then {weight_of("event_data")} else 0 end as weight
-            from events
-            where aggregate_type = %(type)s and aggregate_id = %(id)s
-              and version >= greatest(%(after)s, (select version from snapshot)) and version <= %(up_to)s
+            select position, version, case when version > %(after)s then {weight_of("event_data")} else 0 end as weight from events
+            where aggregate_type = %(type)s and aggregate_id = %(id)s and version >= %(after)s and version <= %(up_to)s
             order by version limit %(limit)s
         ) as page
-     ) as weighed where bytes - weight < {PAGE_BYTES})
-    order by version, event_type nulls first
+    ) as weighed join events using (position) where bytes - weight < {PAGE_BYTES} order by version
 """  # noqa: S608 - constants
 
 Row = Sequence[Any]
@@ -144,6 +151,7 @@ class Fold(Generic[S, E]):
         self._known = start
         self._up_to = up_to
         self._form = loading.form_of(decider)
+        self._is_large = self._is_last = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -171,25 +179,34 @@ class Fold(Generic[S, E]):
         return Loaded(self._known.state, self._known.version, self._stream)
 
     async def _page(self, connection: Connection) -> Sequence[Row]:
-        return await (await connection.execute(self.query, self.parameters)).fetchall()
+        query = _LARGE_QUERY if self._is_large else self.query
+        return await (await connection.execute(query, self.parameters)).fetchall()
 
     async def _events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
         """What is to be folded of a page, after the snapshot and the event that it goes on from."""
-        self._is_last = len(rows) < PAGE and (not rows or rows[-1][_BYTES] < PAGE_BYTES)
+        self._is_last = len(rows) < PAGE and not (self._is_large and rows and rows[-1][_BYTES] >= PAGE_BYTES)
         if rows and rows[0][_TYPE] is None and not self._go_on_from(rows[0]):
             return await self._anew(connection)
         rows = [row for row in rows if row[_TYPE] is not None]
         if not self._known.version:
-            return rows
+            return self._small(rows)
         if rows and rows[0][_VERSION] == self._known.version:
             if self._known.event_id not in (None, rows[0][_ID]):
                 return await self._anew(connection)
             self._known = self._known._replace(event_id=rows[0][_ID])
-            return rows[1:]
+            return self._small(rows[1:])
         if await is_archived_up_to(connection, self._stream, self._known.version):
-            return rows
+            return self._small(rows)
         self._form = None
         return await self._anew(connection)
+
+    def _small(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those before the first that came without its data, because it is large. The next pages are for such events."""
+        data = [row[_DATA] for row in rows]
+        if None not in data:
+            return rows
+        self._is_large, self._is_last = True, False
+        return rows[: data.index(None)]
 
     def _go_on_from(self, snapshot: Row) -> bool:
         """Whether it could be read."""
@@ -206,6 +223,7 @@ class Fold(Generic[S, E]):
         """From the initial state, or a snapshot that can be read: what was known is more than this log has."""
         self._loading.memory.drop(self._decider, self._stream.aggregate_id)
         self._known = Known(self._decider.initial, 0, 0)
+        self._is_large = False
         return await self._events(connection, await self._page(connection))
 
     async def _add(self, connection: Connection, rows: Sequence[Row]) -> None:

@@ -79,10 +79,19 @@ PAGE_BYTES = 8 * 1024 * 1024
 _COMPRESSION = 16
 
 
-def weight_of(column: str) -> str:
-    """SQL: about how many bytes a column of JSON has as text, without unpacking it, which would take longer than all the rest."""
-    size = f"pg_column_size({column})"
-    return f"case when pg_column_compression({column}) is null then {size} else {_COMPRESSION} * {size} end"
+def weight_of(*columns: str) -> str:
+    """SQL: about how many bytes columns of JSON have as text, without unpacking them, which would take longer than all the rest."""
+    return " + ".join(
+        f"case when pg_column_compression({each}) is null then 1 else {_COMPRESSION} end * pg_column_size({each})"
+        for each in columns
+    )
+
+
+WEIGHT = weight_of("event_data", "metadata")
+STORED_COLUMNS_IF_SMALL = STORED_COLUMNS.replace(
+    "event_data::text", f"case when {WEIGHT} <= %(small)s then event_data::text end"
+).replace("metadata::text", f"case when {weight_of('metadata')} <= %(small)s then metadata::text end")
+"""With nothing in place of what is larger than that."""
 
 
 def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:

@@ -42,6 +42,7 @@ class SinkSubscriber(Subscriber):
     def __init__(self, projection: Projection, sink: Sink) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
+        self.vocabulary = projection.vocabulary
         self._projection = projection
         self._sink = sink
 
