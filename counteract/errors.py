@@ -156,6 +156,11 @@ class UndecodableEvent(StoreError):
         self.schema_version = schema_version
         self.place: str | None = None
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether it seems that a newer release has stored it: then a process of that release reads it."""
+        return False
+
     def at(self, stream: object, version: int, position: int | None = None) -> Self:
         """The same error, saying where the event is stored."""
         self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
@@ -172,6 +177,11 @@ class UnknownEventType(UndecodableEvent):
         others = f", only for v{', v'.join(map(str, sorted(known)))}" if known else ""
         message = f"no class is declared for the stored event {event_type} v{schema_version}{others}"
         super().__init__(message, event_type, schema_version)
+        self._newest = max(known, default=0)
+
+    @property
+    def is_newer(self) -> bool:
+        return self.schema_version > self._newest
 
 
 class InvalidEvent(StoreError):
@@ -190,9 +200,18 @@ class UnreadableEvent(UndecodableEvent):
         super().__init__(message, event_type, schema_version)
         self.problems = problems
 
+    @property
+    def is_newer(self) -> bool:
+        """A field that the class does not have has been added since."""
+        return any(each.get("type") == "extra_forbidden" for each in self.problems)
+
 
 class PersonalDataLocked(StoreError):
     """Personal data cannot be sealed or opened with the master key at hand: give the right one."""
+
+
+class MasterKeyMissing(PersonalDataLocked):
+    """Personal data needs a master key, and this process has none: set COUNTERACT_MASTER_KEY."""
 
 
 class NoSuchVersion(StoreError):
@@ -252,6 +271,11 @@ class StoreReadOnly(StoreUnavailable):
 
 class SchemaOutdated(StoreError):
     """The database lacks what this version of Counteract needs: run `counteract migrate`."""
+
+
+class LogCutShort(StoreError):
+    """A reader has seen events that the log does not have: commits were lost. Run `counteract store restored`, and what
+    it says."""
 
 
 class InlineProjectionMissing(StoreError):

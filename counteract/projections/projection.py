@@ -11,7 +11,7 @@ from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.dml import UpdateBase
 
-from counteract.decider import event_classes_beside
+from counteract.decider import event_classes_beside, vocabulary_of
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.inline import InlineProjection
@@ -60,6 +60,7 @@ class Projection:
         self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
         self._ignored: set[type[Event]] = set()
+        self._passed_by: set[str] = set()
         self._fitting: set[Hashable] = set()
         problems = [problem for column in self.table.columns for problem in _problems(column)]
         if not self._key:
@@ -88,12 +89,15 @@ class Projection:
 
         return register
 
-    def ignores(self, *event_classes: type[Event]) -> None:
-        """Declare that these events change nothing. See `check`."""
-        for event_class in event_classes:
-            if event_class in self._handlers:
-                raise self._error(f"{event_class.__name__} has a handler, and is declared ignored")
-        self._ignored.update(event_classes)
+    def ignores(self, *events: type[Event] | str) -> None:
+        """Declare that these events change nothing: classes (see `check`), or stored names that no class has any more."""
+        for event in events:
+            if isinstance(event, str):
+                self._passed_by.add(event)
+            elif event in self._handlers:
+                raise self._error(f"{event.__name__} has a handler, and is declared ignored")
+            else:
+                self._ignored.add(event)
 
     def check(self) -> None:
         """Raises ConfigurationError for events that were forgotten: a decider that declares an event with a handler declares
@@ -137,6 +141,12 @@ class Projection:
     def decoder(self) -> EventDecoder[Event]:
         """Of the events that have handlers. Events of other types are skipped."""
         return EventDecoder(self._handlers)
+
+    @property
+    def vocabulary(self) -> Mapping[str, frozenset[str]]:
+        """By aggregate type, all names that may be passed by: any other is of a newer release. See `Subscriber`."""
+        own = frozenset(each.event_type for each in self._handlers.keys() | self._ignored) | self._passed_by
+        return {kind: names | own for kind, names in vocabulary_of(self._handlers).items()}
 
     def operations(self, recorded: Recorded[Any]) -> Sequence[Effect]:
         """What the event does to the rows; nothing if it has no handler.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +19,6 @@ from counteract.errors import ConfigurationError
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
     """The driver's, and what it knows of the statement that it runs most."""
-
-    server_began: datetime | None = None
-    """When the server that it leads to was started: another one, or the same one restarted, may know less."""
 
     @cached_property
     def again(self) -> psycopg.AsyncCursor[TupleRow]:
@@ -54,8 +50,7 @@ _SESSION_SETTINGS = """
            set_config('default_transaction_isolation', 'read committed', false),
            set_config('idle_in_transaction_session_timeout', '30s', false),
            set_config('lock_timeout', '10s', false),
-           set_config('statement_timeout', '30s', false),
-           pg_postmaster_start_time()
+           set_config('statement_timeout', '30s', false)
 """
 
 
@@ -88,7 +83,7 @@ async def connect(url: str) -> Connection:
 
 
 async def configure(connection: Connection) -> None:
-    *_, connection.server_began = await (await connection.execute(_SESSION_SETTINGS)).fetchone() or (None,)
+    await connection.execute(_SESSION_SETTINGS)
 
 
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:

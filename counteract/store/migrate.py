@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from counteract.errors import StoreError
-from counteract.store import inspecting
+from counteract.store import inspecting, sequence
 from counteract.store.connecting import APP_ROLE, sync_engine
 from counteract.store.inspecting import FUNCTION_FILES, VERSION_TABLE
 from counteract.store.translating import translated
@@ -31,7 +31,8 @@ def migrate(url: str) -> None:
 
     Connect as the owner of the tables: raises StoreError for the role of the application, ConfigurationError
     for a database whose encoding is not UTF-8, and StoreUnavailable.
-    The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011).
+    The SQL functions of `sql/` are replaced every time: they are code, not history (docs/decisions/0011). A sequence that
+    was left behind by its log is brought forward.
     """
     with translated(), sync_engine(url).begin() as connection:
         if connection.scalar(text("select current_user")) == APP_ROLE:
@@ -44,6 +45,7 @@ def migrate(url: str) -> None:
         connection.execute(_PIN_PATH)
         for path in [*FUNCTION_FILES, _RIGHTS]:
             _execute_script(connection, path.read_text(encoding="utf-8"))
+        _execute_script(connection, sequence.BRING_FORWARD)
 
 
 def check_schema(url: str) -> None:

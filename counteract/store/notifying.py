@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
@@ -62,7 +63,7 @@ class Notifier:
                         await connection.execute(f"notify {CHANNEL}")
             except psycopg.Error as error:
                 self._complain(error)
-                await asyncio.sleep(_RECONNECT_SECONDS)
+                await asyncio.sleep(random.uniform(_RECONNECT_SECONDS / 2, _RECONNECT_SECONDS))  # noqa: S311 - jitter, no secret
 
     def _complain(self, error: psycopg.Error) -> None:
         if not self._complained:

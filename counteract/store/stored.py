@@ -74,6 +74,25 @@ STORED_COLUMNS = (
     "metadata::text, created_at"
 )
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""Of the events that are in memory at once, however large each is; but always one."""
+_COMPRESSION = 16
+
+
+def weight_of(*columns: str) -> str:
+    """SQL: about how many bytes columns of JSON have as text, without unpacking them, which would take longer than all the rest."""
+    return " + ".join(
+        f"case when pg_column_compression({each}) is null then 1 else {_COMPRESSION} end * pg_column_size({each})"
+        for each in columns
+    )
+
+
+WEIGHT = weight_of("event_data", "metadata")
+STORED_COLUMNS_IF_SMALL = STORED_COLUMNS.replace(
+    "event_data::text", f"case when {WEIGHT} <= %(small)s then event_data::text end"
+).replace("metadata::text", f"case when {weight_of('metadata')} <= %(small)s then metadata::text end")
+"""With nothing in place of what is larger than that."""
+
 
 def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:
     """From rows of `STORED_COLUMNS`, which are read fastest in binary form."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from counteract.errors import StoreUnavailable
+from counteract.errors import UndecodableEvent
 from counteract.observability import count_parked
-from counteract.store.translating import in_our_terms
 from counteract.subscriptions.backoff import Backoff
+from counteract.subscriptions.faults import is_outage, is_waited_for
 
 _logger = logging.getLogger("counteract.subscriptions")
 
@@ -26,6 +26,12 @@ class Health:
             _logger.debug("subscription %r still fails", self._name, exc_info=error)
         elif is_outage(error):
             _logger.warning("subscription %r waits: %s", self._name, error)
+        elif isinstance(error, UndecodableEvent):
+            _logger.error("subscription %r waits for a release that can read it (readers first): %s", self._name, error)
+        elif is_waited_for(error):
+            _logger.error(
+                "subscription %r waits for this to be put right: %s", self._name, error, exc_info=error.__cause__
+            )
         else:
             _logger.error("subscription %r failed and tries again", self._name, exc_info=error)
         self._is_well = False
@@ -47,8 +53,3 @@ class Health:
             self._name,
             exc_info=error,
         )
-
-
-def is_outage(error: Exception) -> bool:
-    """Whether something is down that will be up again, which no event is to blame for."""
-    return isinstance(in_our_terms(error) or error, StoreUnavailable | OSError)

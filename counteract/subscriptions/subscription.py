@@ -22,8 +22,10 @@ from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions import membership, sharding
+from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
-from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.faults import is_outage, is_waited_for
+from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
@@ -123,7 +125,7 @@ class Subscription:
                 if not waits:
                     _logger.warning("subscription %r waits until no process has it in another number of shards", name)
                 waits = True
-                await asyncio.sleep(self._seconds / 10)
+                await asyncio.sleep(spread(self._seconds / 10))
         await sharding.declare(connection, name, self._within)
 
     async def _take_share(self, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
@@ -142,7 +144,7 @@ class Subscription:
         """Until a lease may be free, one of ours is not any more, or it is time to show that we are here."""
 
         async def notified() -> None:
-            async for _ in connection.notifies(timeout=self._seconds / 3, stop_after=1):
+            async for _ in connection.notifies(timeout=spread(self._seconds / 3), stop_after=1):
                 pass
 
         waiting = asyncio.create_task(notified())
@@ -180,7 +182,8 @@ class Subscription:
                         return await delivery.run(up_to=up_to)
             except Exception as error:
                 _stop_if_cancelled(error)
-                tries.failed += not is_outage(error)
+                tries.failed += not is_waited_for(error)
+                tries.waits = is_waited_for(error) and not is_outage(error)
                 await asyncio.sleep(self._health.failed(error))
 
     @asynccontextmanager

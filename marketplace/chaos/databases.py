@@ -6,7 +6,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,16 +23,34 @@ MARGIN = timedelta(seconds=30)
 """A commit is later than what is written in it."""
 
 RECORDED = """
-    select saga_id, concat_ws(' ', command_id, status, recorded_at) from commands
-    where greatest(started_at, recorded_at) > %(since)s
+    select saga_id, concat_ws(' ', command_id, status, recorded_at, undone_since, late_since) from commands
+    where greatest(started_at, recorded_at, undone_since, late_since) > %(time)s
     union all
     select coalesce(metadata ->> 'saga', aggregate_id), event_id::text from events
-    where created_at > %(since)s and (metadata ? 'saga' or aggregate_type = 'saga')
+    where position > %(position)s and (metadata ? 'saga' or aggregate_type = 'saga')
 """
 """Who wrote what, lately: two servers that answer alike have lost nothing."""
-STATES = "select saga_id, concat_ws(' ', saga_id, run_id, state, epoch) from sagas where since > %(since)s"
+STATES = "select saga_id, concat_ws(' ', saga_id, run_id, state, epoch) from sagas where since > %(time)s"
+INDEX = "create index on commands (greatest(started_at, recorded_at, undone_since, late_since))"
+"""For the look at what was written lately: two for each copy, which would each read everything."""
+SINCE = """
+    with since as (select clock_timestamp() - %(margin)s as time)
+    select time, (select coalesce(max(position), 0) from (
+        -- From the end: there is no index on the time.
+        select position from events where created_at <= time order by position desc limit 1) before)
+    from since
+"""
 
 Recorded = Set[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A moment before which nothing was lost."""
+
+    time: datetime
+    position: int
+    """The last event's by then."""
 
 
 class MortalPostgres(EmbeddedPostgres):
@@ -49,7 +67,7 @@ class Losses:
     sagas: set[str] = field(default_factory=set)
     commits: int = 0
 
-    async def note(self, replaced: Path, kept: Recorded, since: datetime) -> None:
+    async def note(self, replaced: Path, kept: Recorded, since: Since) -> None:
         """Hold what the server that is gone had on record against what its successor began with."""
         async with EmbeddedPostgres(replaced) as gone:
             lost = await recorded(gone, since) - kept
@@ -106,15 +124,14 @@ async def detach(standby: EmbeddedPostgres) -> None:
     await tell(standby, "select pg_reload_conf()")
 
 
-async def now(server: EmbeddedPostgres) -> datetime:
-    ((time,),) = await ask(server, "select clock_timestamp()")
-    return time - MARGIN  # type: ignore[no-any-return]
+async def now(server: EmbeddedPostgres) -> Since:
+    (row,) = await ask(server, SINCE, margin=MARGIN)
+    return Since(*row)
 
 
-async def recorded(server: EmbeddedPostgres, since: datetime) -> Recorded:
-    rows = await ask(server, RECORDED, since=since)
-    ((has_states,),) = await ask(server, "select to_regclass('sagas') is not null")
-    return {*rows, *(await ask(server, STATES, since=since) if has_states else ())}
+async def recorded(server: EmbeddedPostgres, since: Since) -> Recorded:
+    rows = await ask(server, RECORDED, **asdict(since))
+    return {*rows, *await ask(server, STATES, time=since.time)}
 
 
 async def ask(server: EmbeddedPostgres, query: str, **parameters: Any) -> list[Any]:
@@ -123,7 +140,7 @@ async def ask(server: EmbeddedPostgres, query: str, **parameters: Any) -> list[A
 
 
 async def tell(server: EmbeddedPostgres, statement: str) -> None:
-    async with await psycopg.AsyncConnection.connect(server.url_of("postgres"), autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
         await connection.execute(statement.encode())
 
 

@@ -18,6 +18,7 @@ from typing import Self
 from counteract.dev import PartFailed
 from counteract.dev.process import GuardedProcess, Launch
 from marketplace.chaos.databases import never
+from marketplace.chaos.forking import ForkedProcess
 
 AWAY = (0.2, 1.5)
 """Seconds for which something that was killed stays away: from and to."""
@@ -46,7 +47,8 @@ class Member:
         self._env = {**env, **job.env}
         self._log = logs / f"{job.name}.log"
         self._dice = dice
-        self._process: GuardedProcess | None = None
+        self._process: GuardedProcess | ForkedProcess | None = None
+        self._was_ready = False
         self._task: asyncio.Task[None] | None = None
         self._killed = False
         self.own_ends = 0
@@ -55,7 +57,10 @@ class Member:
     @property
     def is_ready(self) -> bool:
         """Up, and not about to be started again."""
-        return self._process is not None and not self._process.has_ended and self._process.printed("ready")
+        if self._process is None or self._process.has_ended:
+            return False
+        self._was_ready = self._was_ready or self._process.printed("ready")
+        return self._was_ready
 
     async def start(self) -> None:
         """Return once it says that it is ready. Raises PartFailed: the first start must succeed."""
@@ -103,9 +108,9 @@ class Member:
 
     async def _launch(self) -> None:
         command = [sys.executable, *self.job.command(self._dice)]
-        self._process = await GuardedProcess.start(
-            Launch(name=self.job.name, command=command, log=self._log, env=self._env)
-        )
+        launch = Launch(name=self.job.name, command=command, log=self._log, env=self._env)
+        self._process = await (ForkedProcess if sys.platform == "linux" else GuardedProcess).start(launch)
+        self._was_ready = False
 
 
 class Fleet:

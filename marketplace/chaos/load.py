@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter, deque
 from collections.abc import Coroutine, Sequence, Set
@@ -22,6 +23,8 @@ from marketplace.chaos.resets import Point, begin_anew, reset
 
 AT_ONCE = 40
 """Checkouts under way at the same time; who comes then waits at the door."""
+MOST_AT_ONCE = 100
+"""On a machine that has nothing to do meanwhile, because what is under way waits for something that is gone."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
 TERMINATED_SHARE = 0.15
@@ -41,6 +44,14 @@ USUAL = 6.0
 """Seconds that a checkout is taken to last, before any has ended."""
 PATIENCE = 20.0
 """Seconds that somebody waits for the answer to an update, or for an undo to begin."""
+LOOKED_EVERY = 0.2
+"""Seconds from look to look at whether it has begun: each costs the server a thousandth of a second."""
+
+
+def room() -> int:
+    """How many may be under way: at most those that keep the processors busy, half as many again waiting for them."""
+    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return max(AT_ONCE, min(MOST_AT_ONCE, round(1.5 * AT_ONCE / max(waiting, 0.1))))
 
 
 @dataclass(slots=True)
@@ -54,8 +65,8 @@ class Load:
     cases: list[Case] = field(default_factory=list)
     meddled: Counter[str] = field(default_factory=Counter)
     _lengths: deque[float] = field(default_factory=lambda: deque([USUAL], maxlen=50))
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
-    _doors: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    under_way: int = 0
 
     async def arrive(self, chosen: Sequence[Case], seconds: float) -> None:
         """Begin all of them, at random moments spread over so many seconds, or later where too many are under way."""
@@ -63,24 +74,26 @@ class Load:
         began = asyncio.get_running_loop().time()
         for case, moment in zip(chosen, moments, strict=True):
             await asyncio.sleep(began + moment - asyncio.get_running_loop().time())
-            await self._doors.acquire()
+            while self.under_way >= room():  # noqa: ASYNC110 - the machine tells nobody when it has room
+                await asyncio.sleep(0.1)
             self.cases.append(case)
+            self.under_way += 1
             self._begin(self._check_out(case, random.Random(self.dice.random())))  # noqa: S311 - no secret
 
     async def ended(self, seconds: float) -> None:
         """Return when all have ended, or the time is over."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=max(seconds, 0))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(seconds, 0))
 
     async def leave(self) -> None:
         """Wait for nothing any more."""
-        for task in self._under_way:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
-    def under_way(self) -> int:
-        return len(self._under_way)
+    def ended_so_far(self) -> int:
+        return len(self.cases) - self.under_way
 
     async def reset_lost(self, case: Case) -> None:
         """One that recovery has just found, and is about to undo, or has undone."""
@@ -98,8 +111,8 @@ class Load:
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _check_out(self, case: Case, dice: random.Random) -> None:
         try:
@@ -114,7 +127,7 @@ class Load:
             # Nobody is told now; where it has not ended in the end, that shows.
             case.how = f"asked in vain: {error}"
         finally:
-            self._doors.release()
+            self.under_way -= 1
         await self._afterwards(case, dice)
 
     async def _afterwards(self, case: Case, dice: random.Random) -> None:
@@ -183,7 +196,7 @@ class Load:
                     if any(each.value == SagaStatus.COMPENSATING for each in about.typed_search_attributes):
                         await self._reset(case, dice, "being undone")
                         break
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(LOOKED_EVERY)
 
     async def _reset(self, case: Case, dice: random.Random, state: str) -> bool:
         if Kind.RESET not in self.kinds or case.workflow_id in self.losses:

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from temporalio.client import (
     Client,
     RPCTimeoutOrCancelledError,
@@ -19,18 +20,22 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from counteract.cli.close import close
 from counteract.lifecycle import Found
 from counteract.saga import Resolution, SagaReport
-from marketplace.chaos.cases import Case
+from marketplace.chaos.cases import INCOMPLETE, Case
 from marketplace.chaos.load import Load
 from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, reset
+from marketplace.scenarios import Ending
 
 EVERY = (2.0, 5.0)
 """Seconds between two rounds of recovery, from and to."""
 RESET_SHARE = 0.3
 """The share of recoveries that are reset, and of sagas that are reset while they are recovered."""
 STUCK = "SagaStatus = 'STUCK' and ExecutionStatus = 'Running'"
+ADVICE = "counteract sagas close"
+"""What a round says of a saga that nobody but a person can finish."""
 RECOVERY = "RecoverLostSaga"
 RECOVERING = f"WorkflowType = '{RECOVERY}' and ExecutionStatus = 'Running'"
 
@@ -43,6 +48,9 @@ class Caretaker:
     load: Load
     losses: Set[str]
     dice: random.Random
+    database_url: str
+    closed: set[Case] = field(default_factory=set)
+    """What a person has put on record as finished."""
 
     async def at_work(self) -> None:
         """Until cancelled."""
@@ -59,6 +67,7 @@ class Caretaker:
         )
         found = [each.saga_id for each in looked if each.what == "recovering"]
         self.load.meddled["recoveries begun"] += len(found)
+        await self._close({(each.saga_id, each.run_id) for each in looked if ADVICE in each.why})
         return found
 
     async def answer(self, client: Client) -> None:
@@ -69,6 +78,20 @@ class Caretaker:
                 with suppress(RPCError, RPCTimeoutOrCancelledError, WorkflowUpdateFailedError, TimeoutError):
                     async with asyncio.timeout(20):
                         await self._skip(client.get_workflow_handle(execution.id))
+
+    async def _close(self, advised: Set[tuple[str, str]]) -> None:
+        """What is over, and says so nowhere because commits were lost. Left open, each round would ask the server about all of
+        it again, and cost more from hour to hour."""
+        over = [each for each in self.load.cases if each.key in advised and each.how in (Ending.COMPLETED, INCOMPLETE)]
+        forgotten = [each for each in over if each.workflow_id in self.losses]
+        if not forgotten:
+            return
+        with suppress(psycopg.Error):
+            async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
+                for case in forgotten:
+                    await close(connection, *case.key, "chaos", "its commits were lost")
+                    self.closed.add(case)
+                    self.load.meddled["closed by hand, after lost commits"] += 1
 
     async def _rounds(self, number: int, client: Client) -> None:
         while True:

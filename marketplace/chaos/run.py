@@ -26,7 +26,7 @@ from counteract.store.migrate import migrate
 from marketplace import catalogue
 from marketplace.catalogue import Catalogue
 from marketplace.chaos.cases import INCOMPLETE, LOST, Case, mix
-from marketplace.chaos.databases import Losses, MortalPostgres, Unreliable
+from marketplace.chaos.databases import INDEX, Losses, MortalPostgres, Unreliable, tell
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES, Faults
 from marketplace.chaos.fleet import Fleet, Job
 from marketplace.chaos.judging import tables
@@ -37,6 +37,7 @@ from marketplace.chaos.load import Load
 from marketplace.chaos.namespaces import SECOND, add_namespace
 from marketplace.chaos.pairs import Stage, pairs_hold
 from marketplace.chaos.plan import CALM, Kind, Plan
+from marketplace.chaos.progress import Progress
 from marketplace.chaos.recovering import Caretaker
 from marketplace.demo import finding_table
 from marketplace.invariants import Finding, rebuilt_equals_live
@@ -50,8 +51,6 @@ MOODS = (
     ("--latency", "0.2", "--fault-rate", "0.15", "--decline-rate", "0.1"),
 )
 """Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
-TOLD_EVERY = 60.0
-"""Seconds."""
 ROOT = Path(__file__).parent.parent.parent
 
 UNANNOUNCED = """
@@ -93,14 +92,18 @@ async def run(console: Console, plan: Plan) -> bool:
     began, holds = time.monotonic(), False
     async with Supervisor() as supervisor:
         scene = await set_up(supervisor, plan)
+        progress = Progress(console, plan, scene.load, scene.faults, began)
         try:
-            await storm(console, scene)
+            with progress.part("storm"):
+                await storm(scene, progress)
             deadline = time.monotonic() + CALM if plan.faults else began + plan.seconds - plan.pairs
-            waiting = await calm(scene, deadline)
+            with progress.part("calm"):
+                waiting = await calm(scene, deadline, progress)
         finally:
             await scene.load.leave()
-        holds = await judged(console, scene, waiting)
-        console.print(f"{len(scene.load.cases)} sagas in {time.monotonic() - began:.0f} s")
+        with progress.part("verdict"):
+            holds = await judged(console, scene, waiting)
+        console.print(progress.summary())
         if plan.pairs:
             stage = Stage(supervisor, scene.postgres, scene.caretaker.worlds[0], scene.logs)
             holds &= await pairs_hold(console, stage, seconds=plan.pairs, seed=plan.seed)
@@ -113,6 +116,7 @@ async def set_up(supervisor: Supervisor, plan: Plan) -> Scene:
     supervisor.afterwards(logs.close)
     postgres = await supervisor.add(MortalPostgres())
     await asyncio.to_thread(migrate, postgres.url)
+    await tell(postgres, INDEX)
     temporal = await supervisor.add(EmbeddedTemporal(ui=False))
     goods = await stocked(postgres, plan.scale)
     names = [NAMESPACE, SECOND] if Kind.NAMESPACES in plan.kinds else [NAMESPACE]
@@ -126,7 +130,7 @@ async def set_up(supervisor: Supervisor, plan: Plan) -> Scene:
     load = Load(dice(plan, "load"), plan.kinds, losses.sagas)
     database = Unreliable(postgres, losses, dice(plan, "database"))
     faults = Faults(fleet, database, dice(plan, "faults"), plan.kinds, plan.freeze)
-    caretaker = Caretaker(worlds, load, losses.sagas, dice(plan, "caretaker"))
+    caretaker = Caretaker(worlds, load, losses.sagas, dice(plan, "caretaker"), postgres.app_url)
     return Scene(plan, load, faults, caretaker, goods, logs.path, env["PAYMENT_PROVIDER_URL"])
 
 
@@ -146,7 +150,7 @@ async def stocked(postgres: MortalPostgres, scale: int) -> Catalogue:
     return goods
 
 
-async def storm(console: Console, scene: Scene) -> None:
+async def storm(scene: Scene, progress: Progress) -> None:
     """Customers arrive, things break, and recovery looks for what is lost."""
     plan, load, faults = scene.plan, scene.load, scene.faults
     chosen = mix(scene.goods, plan, scene.caretaker.worlds, load.dice)
@@ -158,7 +162,7 @@ async def storm(console: Console, scene: Scene) -> None:
     arriving = asyncio.create_task(load.arrive(chosen, plan.storm))
     raging = asyncio.create_task(faults.rage(plan.pace, plan.faults, due))
     caring = asyncio.create_task(scene.caretaker.at_work() if Kind.RECOVERY in plan.kinds else asyncio.sleep(0))
-    telling = asyncio.create_task(tell(console, scene))
+    telling = asyncio.create_task(progress.told())
     try:
         await asyncio.gather(arriving, *([raging] if plan.faults else []))
     finally:
@@ -169,22 +173,15 @@ async def storm(console: Console, scene: Scene) -> None:
     faults.raise_what_failed()
 
 
-async def tell(console: Console, scene: Scene) -> None:
-    """Now and then, how far it has come."""
-    load, faults, began = scene.load, scene.faults, time.monotonic()
-    while True:
-        await asyncio.sleep(TOLD_EVERY)
-        far = f"{len(load.cases)} of {scene.plan.sagas} sagas begun, {load.under_way} under way; {faults.dealt} faults"
-        console.print(f"{time.monotonic() - began:>6.0f} s  {far}")
-
-
-async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
+async def calm(scene: Scene, deadline: float, progress: Progress) -> Mapping[Case, Waits]:
     """Until every saga has ended, those included that nobody carried on. Returns those that have not."""
+    progress.say(f"{progress.far()}; nothing breaks any more")
     await scene.faults.fleet.all_up()
     await scene.load.ended(deadline - time.monotonic())
     async with PostgresEventStore.open(scene.postgres.app_url) as store:
         rest = Calm(scene.caretaker, store)
         await rest.all_ended(deadline)
+        progress.say(f"{scene.load.ended_so_far} sagas have ended; now the books are read")
         return await rest.held_up(scene.logs)
 
 
@@ -195,9 +192,9 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
     async with PostgresEventStore.open(url) as store:
         books = await Books.gathered(store, scene.provider_url)
         heed_recovery(load.cases, books)
-        evidence = Evidence(load.cases, books, load.losses, waiting)
+        evidence = Evidence(load.cases, books, load.losses, waiting, scene.caretaker.closed)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
-        found += [each_saga_is_a_trace(evidence, [trace async for trace in traces_of(store, books)])]
+        found += [await each_saga_is_a_trace(evidence, traces_of(store, books))]
         found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
         if load.losses:
             console.print(tables.left_out_table(left_out(evidence)))
@@ -228,6 +225,8 @@ def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int)
         "TEMPORAL_NAMESPACE": NAMESPACE,
         "PAYMENT_PROVIDER_URL": f"http://127.0.0.1:{port}",
         "PYTHONUNBUFFERED": "1",
+        # Whatever the shell says: what comes back after a kill would otherwise compile the same modules each time.
+        "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPATH": str(ROOT),
     }
 

@@ -34,6 +34,7 @@ CHECKS = [
     "idle timeout",
     "clock",
     "appenders",
+    "sequence",
     "high water mark",
     "master key",
 ]

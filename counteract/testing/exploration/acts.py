@@ -21,7 +21,7 @@ from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
 
-CANCELLATION_PATIENCE = 8.0
+CANCELLATION_PATIENCE = 12.0
 """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
 HANDLER_MARGIN = 0.9
 """Of an attempt's time: an external handler is to be stopped before."""
@@ -72,8 +72,8 @@ def keep_failing(decide: Callable[[Encounter], Coroutine[Any, Any, None]]) -> Ac
     """Fail at every attempt, in a way that may pass, until a person has decided."""
 
     async def act(encounter: Encounter) -> None:
-        decided = any(each.step == encounter.place.step for each in encounter.run.decisions)
-        if decided and encounter.run.is_corrected(encounter):
+        decided = [each.decision for each in encounter.run.decisions if each.step == encounter.place.step]
+        if "retry" in decided and encounter.run.is_corrected(encounter):
             return
         if encounter.run.once(encounter.place):
             encounter.run.spawn(decide(encounter))

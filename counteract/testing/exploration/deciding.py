@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from counteract.lifecycle import SagaCompensated, SagaResolved
 from counteract.messages import CommandKind
+from counteract.participants.handlers import Role
 from counteract.saga.ledger import Undoing
 from counteract.testing.exploration.evidence import Evidence
 
 
 def skipped_steps(evidence: Evidence) -> set[str]:
-    """The steps that the saga went on without, or whose undo it went on without."""
-    return {each.step for each in evidence.decisions if each.decision == "skip"}
+    """The steps that the saga went on without, or whose undo it went on without.
+
+    Before a step is skipped that must succeed, it is barred; where it turns out to have happened, its result is taken.
+    """
+    happened = {each.place.step for each in evidence.of(Role.SETTLES) if each.succeeded and _happened(each.answer)}
+    return {each.step for each in evidence.decisions if each.decision == "skip"} - happened
+
+
+def _happened(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.get("happened") is True
 
 
 def decisions(evidence: Evidence) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Command, Dispatch, Event, StreamId
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
-from counteract.testing.exploration.faults import Fault, Injection, Layer, Place, Proceed
+from counteract.testing.exploration.faults import UNHURRIED, Fault, Injection, Layer, Pace, Place, Proceed
 
 Correct = Callable[[Command[Any]], Command[Any]]
 
@@ -103,6 +103,7 @@ class Run:
     people: People
     recorder: Recorder
     rounds: Rounds
+    pace: Pace = UNHURRIED
     commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
     flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -275,10 +276,10 @@ class Run:
         if wanted != encounter.command:
             self.complain(f"{encounter.place} was tried again without the correction of its command")
 
-    async def see_to_what_was_skipped(self) -> list[str]:
+    async def see_to_what_was_skipped(self, steps: Collection[str]) -> list[str]:
         """Do by hand what somebody said was not the saga's concern any more; what went wrong with that."""
         wrong = []
-        for encounter in self._skipped:
+        for encounter in (each for each in self._skipped if each.place.step in steps):
             try:
                 await encounter.see_to_it()
             except Exception as error:  # whatever it is, it is what a person would have met

@@ -21,26 +21,27 @@ from counteract.testing.exploration.faults import (
     Injection,
     Known,
     Layer,
+    Pace,
     Place,
     Timing,
 )
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """What is done meanwhile takes its time."""
-RUN = timedelta(seconds=4)
+HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
 EITHER_WAY = RECOVERED | WENT_ON
 ANY_END = EITHER | RECOVERED | STOPPED
 
 
-def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection) -> Iterator[Fault]:
+def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: Pace) -> Iterator[Fault]:
     """`turn` is what makes the saga turn back; `decisions` are those of a run in which nothing goes wrong."""
     yield from _run_again(decisions, turn)
     yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
     yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
     for step in steps:
         yield from _lost(step)
-        yield from _begun_anew(step)
+        yield from _begun_anew(step, pace)
         yield from _added_to(step)
     for step in steps:
         if step.kind is CommandKind.COMPENSATABLE:
@@ -73,14 +74,14 @@ def _lost(step: Known) -> Iterator[Fault]:
     )
 
 
-def _begun_anew(step: Known) -> Iterator[Fault]:
+def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
     place = Place(step.key)
     yield Fault(
         str(place),
         "its run times out and is retried",
-        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=ROOMY),),
+        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=HELD),),
         ANY_END,
-        run_timeout=RUN,
+        run_timeout=pace.run_timeout,
         recovered=True,
     )
     yield Fault(

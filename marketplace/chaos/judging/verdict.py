@@ -7,7 +7,7 @@ database has lost, and reports that; and a saga that was reset as well may have 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from counteract.testing.protocol import Trace, violations
@@ -32,6 +32,8 @@ class Evidence:
     """The workflow ids of sagas that lost commits."""
     waiting: Mapping[Case, Waits]
     """Those that have not ended."""
+    closed: Set[Case] = frozenset()
+    """Those that a person put on record as finished, after commits were lost: what their record says is not their own word."""
 
     def lost(self, case: Case) -> bool:
         return case.workflow_id in self.losses
@@ -119,7 +121,7 @@ def each_saga_ends_once(evidence: Evidence) -> Finding:
 def ends_agree(evidence: Evidence) -> Finding:
     """A reset gives a saga another run and not another end: what is on record holds for the last run too."""
     contrary = {Ending.COMPLETED: "SagaCompensated", **dict.fromkeys(UNDONE, "SagaCompleted")}
-    judged = [case for case in evidence.cases if not evidence.forgot(case)]
+    judged = [case for case in evidence.cases if not evidence.forgot(case) and case not in evidence.closed]
     wrong = [case for case in judged if evidence.books.ends(case)[contrary.get(case.how, "")]]
     return found("each saga's last run ended as its record says", f"{len(judged)} sagas", wrong)
 
@@ -201,15 +203,17 @@ def lines_refer_to_products(evidence: Evidence) -> Finding:
     return Finding("no order line is for a product that never existed", figure, not dangling)
 
 
-def each_saga_is_a_trace(evidence: Evidence, traces: Sequence[Trace]) -> Finding:
+async def each_saga_is_a_trace(evidence: Evidence, traces: AsyncIterator[Trace]) -> Finding:
     """Of those that lost commits only their end is held against what is on record, and of those reset as well nothing."""
     forgot = {case.key for case in evidence.cases if evidence.forgot(case)}
-    judged = [trace for trace in traces if (trace.record.saga_id, trace.record.run_id) not in forgot]
-    lost = [replace(trace, lost_commits=trace.record.saga_id in evidence.losses) for trace in judged]
-    wrong = [
-        f"{trace.record.saga_id}/{trace.record.run_id}: {broken}" for trace in lost for broken in violations(trace)
-    ]
-    return Finding("each saga is a trace of the protocol", f"{len(judged)} sagas{listed(wrong)}", not wrong)
+    judged, wrong = 0, list[str]()
+    async for trace in traces:
+        key = trace.record.saga_id, trace.record.run_id
+        if key not in forgot:
+            judged += 1
+            lost = replace(trace, lost_commits=trace.record.saga_id in evidence.losses)
+            wrong += [f"{'/'.join(key)}: {broken}" for broken in violations(lost)]
+    return Finding("each saga is a trace of the protocol", f"{judged} sagas{listed(wrong)}", not wrong)
 
 
 def found(invariant: str, figure: str, wrong: Sequence[Case]) -> Finding:
