@@ -79,6 +79,9 @@ class Lifecycle:
         records = SagaRecords(self.store)
         if record.opening is not None:
             return await records.open(record, record.opening, event, namespace)
+        if record.event_type == "SagaStuck" and await records.has_ended(record.saga_id, record.data["run_id"]):
+            # A run that a reset began afterwards: what its code does is told to whoever asks for its result.
+            return None
         try:
             if record.event_type not in ("SagaCompleted", "SagaCompensated"):
                 return await self._append(record, event)

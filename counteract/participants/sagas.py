@@ -54,6 +54,7 @@ _STEPS = """
 _SKIP = "counteract skip"
 """The key in the result of an undo, or of what stands for one, by which it was given up: `step` or `undo`."""
 _SKIPPED = "select skip_step(%s::jsonb, %s::jsonb)"
+_HAS_ENDED = "select coalesce(bool_or(state in ('completed', 'compensated')), false) from sagas where saga_id = %s and run_id = %s"
 _COMMAND = """
     select command from commands where command_id = %s
     union all select child from sagas where parent_command = %s
@@ -80,6 +81,10 @@ class SagaRecords:
         about = opening.model_dump(mode="json") | {"saga_id": saga_id, "namespace": namespace}
         run_id, state, epoch = await self._fetch(_TAKE_UP, (_json(about),))
         return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
+
+    async def has_ended(self, saga_id: str, run_id: str) -> bool:
+        (ended,) = await self._fetch(_HAS_ENDED, (saga_id, run_id))
+        return bool(ended)
 
     async def end(self, record: LifecycleRecord, event: Event, namespace: str) -> Ended:
         """End the record, together with the saga's last event, unless the store says otherwise."""

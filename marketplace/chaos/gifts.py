@@ -76,7 +76,8 @@ class GiftCheckout(SagaWorkflow):
         await saga.execute(ConfirmPayment(order_id=order_id, authorization=authorized.authorization, amount=amount))
         # One may have begun in the moment before, and is answered or refused by now.
         await workflow.wait_condition(workflow.all_handlers_finished)
-        products = (*(line.product_id for line in lines), *self._gifts)
+        # In the order of their names: which answer came first may be otherwise after a reset, and each step has its number.
+        products = (*(line.product_id for line in lines), *sorted(self._gifts))
         await saga.parallel(*(ConfirmStock(product_id=each, order_id=order_id) for each in products))
         shipment = await saga.execute(
             CreateShipment(order_id=order_id, customer_id=customer_id, address=checkout.address, lines=lines)
