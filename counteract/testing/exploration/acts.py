@@ -128,8 +128,17 @@ async def land_after_undo(encounter: Encounter, proceed: Proceed) -> NoReturn:
     raise _error("explore: its effect is still under way", final=True)
 
 
-async def refuse(_: Encounter) -> NoReturn:
+async def refuse(encounter: Encounter) -> NoReturn:
+    encounter.run.refused.append(encounter.dispatch.command_id)
     raise Rejected("explore: refused")
+
+
+async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """The first attempt takes effect and is not recorded; the next one is refused, which says nothing of the first."""
+    if encounter.run.once((encounter.place, "happened")):
+        await proceed()
+        raise _error("explore: failed")
+    raise Rejected("explore: refused, though it had happened")
 
 
 async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
@@ -160,6 +169,11 @@ async def terminate(encounter: Encounter) -> None:
 async def reset_now(encounter: Encounter) -> None:
     """Begin the workflow anew from its last decision, while this attempt is under way."""
     await aftermath.reset(encounter.run, 0)
+
+
+async def reset_to_the_beginning(encounter: Encounter) -> None:
+    """Begin the workflow anew as if nothing had been decided but its first step."""
+    await aftermath.reset(encounter.run, 1)
 
 
 async def outlast_the_run(encounter: Encounter) -> None:
@@ -286,7 +300,11 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
 
 async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
-        await asyncio.sleep(CANCELLATION_PATIENCE)
+        encounter.run.listening[encounter.place] += 1
+        try:
+            await asyncio.sleep(CANCELLATION_PATIENCE)
+        finally:
+            encounter.run.listening[encounter.place] -= 1
         encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
 
 
