@@ -21,8 +21,6 @@ from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
 
-CANCELLATION_PATIENCE = 12.0
-"""Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
 HANDLER_MARGIN = 0.9
 """Of an attempt's time: an external handler is to be stopped before."""
 
@@ -98,7 +96,7 @@ async def outlast_the_deadline(encounter: Encounter) -> None:
 async def fail_beside_another(encounter: Encounter) -> NoReturn:
     """Fail for good once another step of the same group is under way."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.run.sibling.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.run.sibling.wait(), encounter.run.pace.hearing)
     raise _error("explore: failed beside another", final=True)
 
 
@@ -187,12 +185,12 @@ async def add_by_signal(encounter: Encounter) -> None:
     """A handler of a signal sends a step while this attempt is under way."""
     run, count = encounter.run, len(encounter.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
-    await aftermath.wait_for_addition(run, count + 1, CANCELLATION_PATIENCE)
+    await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
 
 
 async def add_by_update(encounter: Encounter) -> None:
     with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
-        async with asyncio.timeout(CANCELLATION_PATIENCE):
+        async with asyncio.timeout(encounter.run.pace.hearing):
             await encounter.run.handle.execute_update(ADD_BY_UPDATE)
 
 
@@ -275,7 +273,7 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     """The attempt is given up while its handler is held somewhere, and goes on after its undo (or settlement)."""
     encounter.run.spawn(_too_late(encounter, proceed))
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.held.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.held.wait(), encounter.run.pace.hearing)
     raise _error("explore: lost on the way", final=True)
 
 
@@ -302,7 +300,7 @@ async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
         encounter.run.listening[encounter.place] += 1
         try:
-            await asyncio.sleep(CANCELLATION_PATIENCE)
+            await asyncio.sleep(encounter.run.pace.hearing)
         finally:
             encounter.run.listening[encounter.place] -= 1
         encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")

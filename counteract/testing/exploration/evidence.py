@@ -39,6 +39,9 @@ _FAILURES = {
     "SagaIncomplete": Ending.INCOMPLETE,
     **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
 }
+QUERIES = 5
+TOO_SLOW = "TMPRL1101"
+"""The SDK's word for code that does not yield."""
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -371,14 +374,17 @@ def _task_failure(history: WorkflowHistory) -> str:
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
     if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
-    try:
-        return await run.report()
-    except RPCError:
-        return None
-    except WorkflowQueryFailedError as error:
-        # The worker replays the history to answer.
-        run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
-        return None
+    for patience in range(QUERIES, 0, -1):
+        try:
+            return await run.report()
+        except RPCError:
+            return None
+        except WorkflowQueryFailedError as error:
+            # The worker replays the history to answer, which a busy machine may take too long for.
+            if patience > 1 and TOO_SLOW in str(error):
+                continue
+            run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
+    return None
 
 
 async def _fetch(store: PostgresEventStore, query: str, saga_id: str) -> Sequence[Any]:
