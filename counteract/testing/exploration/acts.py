@@ -21,8 +21,6 @@ from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
 
-CANCELLATION_PATIENCE = 12.0
-"""Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
 HANDLER_MARGIN = 0.9
 """Of an attempt's time: an external handler is to be stopped before."""
 
@@ -98,7 +96,7 @@ async def outlast_the_deadline(encounter: Encounter) -> None:
 async def fail_beside_another(encounter: Encounter) -> NoReturn:
     """Fail for good once another step of the same group is under way."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.run.sibling.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.run.sibling.wait(), encounter.run.pace.hearing)
     raise _error("explore: failed beside another", final=True)
 
 
@@ -128,8 +126,17 @@ async def land_after_undo(encounter: Encounter, proceed: Proceed) -> NoReturn:
     raise _error("explore: its effect is still under way", final=True)
 
 
-async def refuse(_: Encounter) -> NoReturn:
+async def refuse(encounter: Encounter) -> NoReturn:
+    encounter.run.refused.append(encounter.dispatch.command_id)
     raise Rejected("explore: refused")
+
+
+async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """The first attempt takes effect and is not recorded; the next one is refused, which says nothing of the first."""
+    if encounter.run.once((encounter.place, "happened")):
+        await proceed()
+        raise _error("explore: failed")
+    raise Rejected("explore: refused, though it had happened")
 
 
 async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
@@ -162,6 +169,11 @@ async def reset_now(encounter: Encounter) -> None:
     await aftermath.reset(encounter.run, 0)
 
 
+async def reset_to_the_beginning(encounter: Encounter) -> None:
+    """Begin the workflow anew as if nothing had been decided but its first step."""
+    await aftermath.reset(encounter.run, 1)
+
+
 async def outlast_the_run(encounter: Encounter) -> None:
     """Be under way when the workflow's own time limit ends it."""
     limit = encounter.run.fault.run_timeout
@@ -173,12 +185,12 @@ async def add_by_signal(encounter: Encounter) -> None:
     """A handler of a signal sends a step while this attempt is under way."""
     run, count = encounter.run, len(encounter.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
-    await aftermath.wait_for_addition(run, count + 1, CANCELLATION_PATIENCE)
+    await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
 
 
 async def add_by_update(encounter: Encounter) -> None:
     with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
-        async with asyncio.timeout(CANCELLATION_PATIENCE):
+        async with asyncio.timeout(encounter.run.pace.hearing):
             await encounter.run.handle.execute_update(ADD_BY_UPDATE)
 
 
@@ -261,7 +273,7 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     """The attempt is given up while its handler is held somewhere, and goes on after its undo (or settlement)."""
     encounter.run.spawn(_too_late(encounter, proceed))
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.held.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.held.wait(), encounter.run.pace.hearing)
     raise _error("explore: lost on the way", final=True)
 
 
@@ -286,7 +298,11 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
 
 async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
-        await asyncio.sleep(CANCELLATION_PATIENCE)
+        encounter.run.listening[encounter.place] += 1
+        try:
+            await asyncio.sleep(encounter.run.pace.hearing)
+        finally:
+            encounter.run.listening[encounter.place] -= 1
         encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
 
 

@@ -89,6 +89,10 @@ def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
             also=[fails],
             ends=HERE,
         )
+        other = Place(others[0].key, Role.COMPENSATES)
+        refused = [Injection(Place(step.key), Layer.HANDLER, REFUSED)]
+        name, may_end = f"cancelled while it goes on without {step.key}", EITHER | STOPPED
+        yield _one(other, name, before(acts.cancel), may_end=may_end, also=refused, ends=HERE)
 
 
 # Forward: what may happen to any step, and then what its kind adds.
@@ -131,6 +135,8 @@ def _final(step: Known) -> Iterator[Fault]:
     if step.external:
         name, layer = "happened, not recorded", Layer.HANDLER
         yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        name = "happened, not recorded, then refused"
+        yield _always(place, name, acts.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
 
 
 def _resolved(step: Known) -> Iterator[Fault]:
@@ -252,6 +258,7 @@ def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injecti
     yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "broken, then resolved", before(acts.break_down), may_end=may_end, also=also)
+    yield _one(place, "broken twice, then resolved", before(acts.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)
 
 

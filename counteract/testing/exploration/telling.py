@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from temporalio.exceptions import CancelledError
+
 from counteract.lifecycle import (
     LifecycleEvent,
     SagaCompensated,
@@ -145,7 +147,7 @@ def _ended(evidence: Evidence) -> Iterator[str]:
         return
     if end.report != evidence.report:
         yield f"the workflow failed with the report {end.report!r}, and answers {evidence.report!r}"
-    if end.cause is None:
+    if end.cause is None or isinstance(end.cause, CancelledError):
         yield "the workflow failed without naming what made it turn back"
     if end.report is not None and (end.report.cause or "") not in evidence.why:
         yield f"the workflow failed with {evidence.why!r}, and the cause was {end.report.cause!r}"
