@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import (
@@ -18,6 +19,7 @@ from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
+    HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
@@ -103,6 +105,14 @@ class _SagaInbound(WorkflowInboundInterceptor):
             if not saga.under_way:
                 raise
             saga.interrupt(Interruption.HANDLER, failure)
+
+    async def handle_query(self, call: HandleQueryInput) -> Any:
+        answer = await super().handle_query(call)
+        instance = workflow.instance()
+        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga:
+            # Made when it is asked for: the table is as long as the saga, and few look at it.
+            answer.current_details = answer.current_details or instance._saga.details
+        return answer
 
     def handle_update_validator(self, call: HandleUpdateInput) -> None:
         call.args = _checked_for("updates", call.update, call.args)
