@@ -57,10 +57,17 @@ class _StepInbound(ActivityInboundInterceptor):
     async def execute_activity(self, call: ExecuteActivityInput) -> Any:
         standing = call.headers.get(STANDING)
         if standing is not None and len(call.args) > 1 and isinstance(call.args[1], Dispatch):
-            (said,) = activity.payload_converter().from_payloads([standing], [Standing])
             command, dispatch, *more = call.args
-            call.args = [command, dispatch.model_copy(update={"standing": said}), *more]
+            call.args = [command, dispatch.model_copy(update={"standing": standing_in(standing)}), *more]
         return await super().execute_activity(call)
+
+
+def standing_in(header: Payload) -> Standing:
+    """Where the sender of the activity that runs stands."""
+    said: Standing = activity.payload_converter().from_payload(header, Standing)
+    info = activity.info()
+    own = {"namespace": said.namespace or info.workflow_namespace, "who": said.who or info.workflow_run_id}
+    return said.model_copy(update=own)
 
 
 class _SagaInbound(WorkflowInboundInterceptor):
@@ -136,7 +143,15 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
 
     def _written(self, standing: Standing) -> Payload:
         if self._said is None or self._said[0] is not standing:
-            self._said = standing, workflow.payload_converter().to_payload(standing)
+            info = workflow.info()
+            # Without what its activity says anyway: the history keeps it with every step.
+            plain = {
+                name
+                for name, own in (("namespace", info.namespace), ("who", info.run_id))
+                if getattr(standing, name) == own
+            }
+            said = standing.model_dump(mode="json", exclude_defaults=True, exclude=plain)
+            self._said = standing, workflow.payload_converter().to_payload(said)
         return self._said[1]
 
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
