@@ -58,7 +58,8 @@ class _StepInbound(ActivityInboundInterceptor):
         standing = call.headers.get(STANDING)
         if standing is not None and len(call.args) > 1 and isinstance(call.args[1], Dispatch):
             command, dispatch, *more = call.args
-            call.args = [command, dispatch.model_copy(update={"standing": standing_in(standing)}), *more]
+            told = {"standing": standing_in(standing), "attempt": activity.info().attempt}
+            call.args = [command, dispatch.model_copy(update=told), *more]
         return await super().execute_activity(call)
 
 
