@@ -124,6 +124,7 @@ class Flights:
 
     async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
         """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
+
         def flies_on() -> None:
             step.parked = step.stuck = False
             self.display.update()
