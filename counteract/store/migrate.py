@@ -19,7 +19,7 @@ from counteract.store import inspecting
 from counteract.store.connecting import APP_ROLE, sync_engine
 from counteract.store.inspecting import REVISIONS, VERSION_TABLE
 from counteract.store.installing.functions import function_changes, trigger_changes
-from counteract.store.installing.rights import right_changes, role_changes
+from counteract.store.installing.rights import right_changes, role_changes, table_changes
 from counteract.store.installing.turns import PATIENCE, header, in_turn, retried, settle_session
 from counteract.store.naming import StoreName
 from counteract.store.translating import translated
@@ -118,6 +118,7 @@ def _steps(revision: str | None, store: StoreName) -> Iterator[_Step]:
     yield _step("functions", function_changes)
     yield _step("triggers", trigger_changes)
     yield _step("rights", partial(right_changes, store=store))
+    yield _step("tables of projections", partial(table_changes, store=store))
     late = pending[len(early) :]
     yield from (_revision_step(each) for each in late)
     if late:

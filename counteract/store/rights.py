@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from counteract.store.connecting import Connection
 from counteract.store.inspecting import VERSION_TABLE
+from counteract.store.naming import StoreName
 
 PARTS = ("append", "participate", "project", "administrate")
 """The parts of an application's work that have a role each; `app` does all that an application usually does."""
@@ -94,6 +95,14 @@ _HELD = """
         else has_table_privilege(t.name, t.privilege) end
 """
 
+# By name alone: what is hidden from a role is of no other schema.
+_STRAYS = """
+    select format('%%I.%%I', n.nspname, c.relname), r.rolname
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
+    where n.nspname = any (%s) and c.relkind in ('r', 'p', 'm', 'v') and not pg_has_role(c.relowner, 'usage')
+    order by 1
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -121,6 +130,12 @@ async def rights_of(connection: Connection) -> Rights:
     missing = [*_in_words(NEEDED - held), *(f"execute {name}" for name in uncallable)]
     forbidden = [*_in_words(FORBIDDEN & held), *(["a position of events_position_seq"] if may_draw else [])]
     return Rights(role, False, schema, missing, forbidden, may_create)
+
+
+async def foreign_tables(connection: Connection, store: StoreName) -> Sequence[tuple[str, str]]:
+    """Tables of projections that the role that is connected can neither rebuild nor drop, each with its owner."""
+    rows = await (await connection.execute(_STRAYS, ([store.app, store.rebuild],))).fetchall()
+    return [(table, owner) for table, owner in rows]
 
 
 def _in_words(rights: Iterable[tuple[str, str]]) -> list[str]:

@@ -31,8 +31,11 @@ from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that.
 _LIMITS = text("""
-    select set_config('idle_in_transaction_session_timeout', :idle, false), set_config('transaction_timeout', :whole, false)
+    select set_config(name, given.value, false)
+    from (values ('idle_in_transaction_session_timeout', :idle), ('transaction_timeout', :whole)) as given (name, value)
+    join pg_settings using (name)
 """)
 
 _logger = logging.getLogger("counteract.subscriptions")

@@ -17,11 +17,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev import EmbeddedPostgres
-from counteract.dev.cluster import find_programs
+from counteract.dev.cluster import PROGRAMS_VARIABLE, find_programs
 from counteract.dev.fixtures import execute
 from counteract.errors import StoreError, StoreUnavailable
 from counteract.messages import command_id_of
 from counteract.store import ANY, PostgresEventStore
+from counteract.store.diagnosing import diagnose
 from counteract.store.migrate import VERSION_TABLE, check_schema, migrate, script
 from tests.commands import counteract
 from tests.counters import Counted, counter
@@ -115,6 +116,26 @@ async def test_what_was_changed_by_hand_is_put_right(database_url: str, change: 
     assert migrate(database_url).changed == []
 
 
+async def test_tables_of_projections_in_a_restored_copy_are_given_back(database_url: str, app_url: str) -> None:
+    """Where the role was new, the copy made them the owner's, without a right of the application's."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("create table counteract_app.totals (id text primary key)")
+        owner.execute("create table counteract_rebuild.totals (id text primary key)")
+        owner.execute("create materialized view counteract_app.sums as select 1 as one")
+    found = {each.check: each for each in [each async for each in diagnose(app_url, patience=0.1)]}
+    assert found["projections"].facts["tables"] == [
+        "counteract_app.sums",
+        "counteract_app.totals",
+        "counteract_rebuild.totals",
+    ]
+
+    assert migrate(database_url).changed == ["tables of projections"]
+
+    with psycopg.connect(app_url) as application:
+        application.execute("drop table totals, counteract_rebuild.totals; drop materialized view sums")
+    assert {each.verdict async for each in diagnose(app_url, patience=0.1) if each.check == "projections"} == {"ok"}
+
+
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 async def test_several_at_once_are_safe_whatever_the_databases_isolation(
     postgres: EmbeddedPostgres, empty_url: str, level: str
@@ -139,9 +160,13 @@ async def test_an_older_release_says_so_and_changes_nothing(database_url: str) -
         script(database_url)
 
 
-async def test_the_script_does_what_the_command_would(empty_url: str, tmp_path: Path) -> None:
+async def test_the_script_does_what_the_command_would(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     printed = await counteract("migrate", "--sql", "--database-url", empty_url)
     (tmp_path / "migrate.sql").write_text(printed.stdout)
+    # The wheel has psql, whichever server this is run on.
+    monkeypatch.delenv(PROGRAMS_VARIABLE, raising=False)
     psql = [str(find_programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(tmp_path / "migrate.sql")]
     done = await asyncio.to_thread(subprocess.run, [*psql, empty_url], capture_output=True, text=True)
 

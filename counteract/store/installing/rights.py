@@ -44,6 +44,15 @@ _ON_SCHEMAS = text("""
 """)
 _SCHEMAS = text("select nspname from pg_namespace where nspname = any (:names)")
 
+# As a copy leaves them that was restored where there was no such role yet.
+_STRAYS = text("""
+    select n.nspname, c.relname, pg_has_role(current_user, :app, 'member')
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
+    where n.nspname = any (:names) and c.relkind in ('r', 'p', 'm', 'v') and (r.rolsuper or r.rolname = current_user)
+      and r.rolname <> :app and (pg_has_role(current_user, :app, 'member') or not has_table_privilege(:app, c.oid, 'delete'))
+    order by 1, 2
+""")
+
 
 class Held(NamedTuple):
     """One right on one thing, as somebody holds it or is to hold it."""
@@ -105,6 +114,22 @@ def right_changes(connection: Connection, store: StoreName) -> Sequence[str]:
         *_differences("", _wanted(TABLES, store, roles), _held(connection, _ON_TABLES, TABLES, roles)),
         *_differences("function ", _wanted(CALLS, store, roles), _held(connection, _ON_FUNCTIONS, CALLS, roles)),
     ]
+
+
+def table_changes(connection: Connection, store: StoreName) -> Sequence[str]:
+    """Statements that give tables of projections back to the application, which rebuilds and drops them. An owner that may not, as
+    it cannot become that role, lets it read and write them at least.
+    """
+    if missing_roles(connection, store):
+        return []
+    rows = connection.execute(_STRAYS, {"names": [store.app, store.rebuild], "app": store.app})
+    return [_given_back(f"{_quoted(schema)}.{_quoted(name)}", store, may_give=may) for schema, name, may in rows]
+
+
+def _given_back(table: str, store: StoreName, *, may_give: bool) -> str:
+    if may_give:
+        return f"alter table {table} owner to {store.app};\n"
+    return f"grant all on {table} to {store.app};\n"
 
 
 def _schema_changes(connection: Connection, store: StoreName, schema: str, roles: AbstractSet[str]) -> Iterator[str]:
