@@ -61,5 +61,10 @@ def event_classes_beside(event_class: type[Event]) -> frozenset[type[Event]]:
     return frozenset(each for classes in declared if event_class in classes for each in classes)
 
 
+def aggregate_types_of(event_class: type[Event]) -> frozenset[str]:
+    """Those whose deciders, in this process, declare the event; empty where none does."""
+    return frozenset(decider.aggregate_type for decider in _deciders if event_class in decider.event_classes)
+
+
 def _is_event(candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, Event)

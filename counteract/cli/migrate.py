@@ -11,6 +11,13 @@ from counteract.cli.showing import say
 
 def migrate(
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="The database to migrate.")],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The store's name, if the database has several, each in a schema of its own. Given once, and kept.",
+        ),
+    ] = None,
     as_sql: Annotated[
         bool, typer.Option("--sql", help="Print what would be executed, for psql, and change nothing.")
     ] = False,
@@ -20,9 +27,9 @@ def migrate(
     from counteract.store.migrate import script
 
     if as_sql:
-        print(script(database_url), end="", flush=True)
+        print(script(database_url, name=store), end="", flush=True)
         return
-    done = run(database_url)
+    done = run(database_url, name=store)
     if done.newer:
         say(f"The database is at {done.newer}, which is newer than this release: nothing was changed.")
     else:

@@ -20,6 +20,7 @@ from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
+from counteract.store.inspecting import RESERVED
 
 E = TypeVar("E", bound=Event)
 
@@ -59,9 +60,13 @@ class Projection:
         self._declared = self.table
         self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
-        self._ignored: set[type[Event]] = set()
+        self._ignored: set[type[Event] | str] = set()
         self._fitting: set[Hashable] = set()
         problems = [problem for column in self.table.columns for problem in _problems(column)]
+        if self.table.name in RESERVED:
+            problems.append(
+                f"its table would be named like {self.table.name}, which is the store's own: give it another name"
+            )
         if not self._key:
             problems.append("no column is the primary key")
         if inline and within is not None:
@@ -88,8 +93,8 @@ class Projection:
 
         return register
 
-    def ignores(self, *event_classes: type[Event]) -> None:
-        """Declare that these events change nothing. See `check`."""
+    def ignores(self, *event_classes: type[Event] | str) -> None:
+        """Declare that these events change nothing: classes, or stored names of which there is no class any more. See `check`."""
         for event_class in event_classes:
             if event_class in self._handlers:
                 raise self._error(f"{event_class.__name__} has a handler, and is declared ignored")
@@ -108,6 +113,16 @@ class Projection:
                     for name in sorted(each.__name__ for each in forgotten)
                 )
             )
+
+    @property
+    def handled(self) -> frozenset[type[Event]]:
+        """The event classes that have handlers."""
+        return frozenset(self._handlers)
+
+    @property
+    def ignored_names(self) -> frozenset[str]:
+        """The stored names of the events that are declared ignored."""
+        return frozenset(each if isinstance(each, str) else each.event_type for each in self._ignored)
 
     def under(self, name: str, *, schema: str) -> Self:
         """The same read model with a checkpoint of its own, and its table in another schema, to fill beside this one."""
@@ -158,7 +173,8 @@ class Projection:
         """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
         decoder = self.decoder
         for stored in events:
-            yield from self.operations(decoder.decode(stored))
+            if decoder.takes(stored):
+                yield from self.operations(decoder.decode(stored))
 
     def _error(self, *problems: str) -> ConfigurationError:
         return ConfigurationError(f"projection {self.name!r}", problems)

@@ -89,7 +89,7 @@ class ReactionSubscriber(Subscriber):
         self._answered = {position for position in self._answered if position >= events[0].position}
         streams = defaultdict(list)
         for event in events:
-            if event.position in self._answered:
+            if event.position in self._answered or not self._decoder.takes(event):
                 continue
             streams[event.stream].append(event)
         turns = asyncio.Semaphore(_AT_ONCE)

@@ -13,7 +13,6 @@ from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.findings import Finding, advice, ok, problem, skipped
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inspecting import REVISIONS, look_at, refuse_encoding
-from counteract.store.naming import StoreName
 from counteract.store.rights import Rights, foreign_tables, rights_of
 from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from counteract.store.translating import translated
@@ -110,7 +109,7 @@ class Examination:
 
     async def projections(self) -> Finding:
         name = "projections"
-        found = await foreign_tables(self.connection, StoreName())
+        found = await foreign_tables(self.connection, self.connection.store)
         if not found:
             return ok(name, "this role may rebuild and drop every table of theirs")
         what = f"they are not this role's: {', '.join(f'{table} ({owner})' for table, owner in found)}"

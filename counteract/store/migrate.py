@@ -16,9 +16,10 @@ from sqlalchemy import Connection, text
 
 from counteract.errors import StoreError
 from counteract.store import inspecting
-from counteract.store.connecting import APP_ROLE, sync_engine
+from counteract.store.connecting import sync_engine
 from counteract.store.inspecting import REVISIONS, VERSION_TABLE
 from counteract.store.installing.functions import function_changes, trigger_changes
+from counteract.store.installing.names import application_roles, name_changes, path_changes, store_of
 from counteract.store.installing.rights import right_changes, role_changes, table_changes
 from counteract.store.installing.turns import PATIENCE, header, in_turn, retried, settle_session
 from counteract.store.naming import StoreName
@@ -54,11 +55,13 @@ class _Step:
     """Put it right; whether anything differed."""
 
 
-def migrate(url: str, *, patience: float = PATIENCE) -> Migrated:
+def migrate(url: str, *, name: str | None = None, patience: float = PATIENCE) -> Migrated:
     """Apply what is missing, and touch nothing else. Safe to repeat, also where it was interrupted, and from several processes at once.
 
     It goes on beside appends: what needs a moment without them asks for it for about a second, and again later, for
     `patience` seconds in all; then it raises StoreUnavailable. A database that a newer release has migrated is left as it is.
+    A database may have several stores, each in a schema of its own, the first on the URL's search_path, and with a `name` of its own
+    (by default `counteract`), by which its roles are named: `<name>_app` and others. It is given once, and kept.
     Connect as the owner of the tables, and not through a pooler: raises StoreError for the role of the application,
     ConfigurationError for a database whose encoding is not UTF-8, and StoreUnavailable.
     """
@@ -68,12 +71,12 @@ def migrate(url: str, *, patience: float = PATIENCE) -> Migrated:
             revision = _revision(connection)
             if revision is not None and revision not in REVISIONS:
                 return Migrated(newer=revision)
-            steps = _steps(revision, StoreName())
+            steps = _steps(revision, store_of(connection, name))
             changed = [step.name for step in steps if retried(partial(step.run, connection), patience)]
             return Migrated(changed=changed)
 
 
-def script(url: str) -> str:
+def script(url: str, *, name: str | None = None) -> str:
     """What `migrate` would execute now, as SQL for psql; empty where there is nothing to do. Raises as `migrate` does.
 
     It stops nobody for longer than `migrate` does, but where a lock is not to be had it fails: run it again, or make it anew.
@@ -84,7 +87,7 @@ def script(url: str) -> str:
         if revision is not None and revision not in REVISIONS:
             raise StoreError(f"the database is at {revision}, which is newer than this release")
         # By name: the rights are looked at twice, and differ once.
-        found = {step.name: step.script(connection) for step in _steps(revision, StoreName())}
+        found = {step.name: step.script(connection) for step in _steps(revision, store_of(connection, name))}
         parts = [f"-- {name}\n{part}" for name, part in found.items() if part]
         return "\n".join([header(connection), *parts]) if parts else ""
 
@@ -102,8 +105,8 @@ def _revision(connection: Connection) -> str | None:
     """Raises StoreError for the application's role, and ConfigurationError for another encoding than UTF-8."""
     with connection.begin():
         role, encoding, is_versioned = connection.execute(_STATE).one()
-        if role == APP_ROLE:
-            raise StoreError(f"{APP_ROLE} is the application's role: migrate as the owner of the database")
+        if role in application_roles(connection):
+            raise StoreError(f"{role} is the application's role: migrate as the owner of the database")
         inspecting.refuse_encoding(str(encoding))
         return connection.scalar(_VERSION) if is_versioned else None
 
@@ -113,31 +116,36 @@ def _steps(revision: str | None, store: StoreName) -> Iterator[_Step]:
     pending = REVISIONS[REVISIONS.index(revision) + 1 :] if revision else REVISIONS
     versions = ScriptDirectory.from_config(_config())
     early = list(takewhile(lambda each: not hasattr(versions.get_revision(each).module, "AFTER_FUNCTIONS"), pending))
-    yield from (_revision_step(each) for each in early)
+    if early:
+        yield _revisions_step(early)
+    yield _step("name", partial(name_changes, store=store))
     yield _step("roles", partial(role_changes, store=store))
     yield _step("functions", function_changes)
     yield _step("triggers", trigger_changes)
     yield _step("rights", partial(right_changes, store=store))
+    yield _step("path", partial(path_changes, store=store))
     yield _step("tables of projections", partial(table_changes, store=store))
     late = pending[len(early) :]
-    yield from (_revision_step(each) for each in late)
     if late:
+        yield _revisions_step(late)
         yield _step("rights", partial(right_changes, store=store))
 
 
-def _revision_step(revision: str) -> _Step:
-    before = REVISIONS[REVISIONS.index(revision) - 1] if revision != REVISIONS[0] else "base"
+def _revisions_step(revisions: Sequence[str]) -> _Step:
+    """Each in a transaction of its own: repeated, it goes on with the first that is missing."""
+    first = REVISIONS.index(revisions[0])
+    before = REVISIONS[first - 1] if first else "base"
 
     def script(_: Connection) -> str:
         printed = io.StringIO()
-        command.upgrade(_config(output=printed), f"{before}:{revision}", sql=True)
+        command.upgrade(_config(output=printed), f"{before}:{revisions[-1]}", sql=True)
         return printed.getvalue()
 
     def run(connection: Connection) -> bool:
-        command.upgrade(_config(connection), revision)
+        command.upgrade(_config(connection), revisions[-1])
         return True
 
-    return _Step(revision, script, run)
+    return _Step(", ".join(revisions), script, run)
 
 
 def _step(name: str, scripts: Callable[[Connection], Sequence[str]]) -> _Step:

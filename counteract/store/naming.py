@@ -10,6 +10,8 @@ from counteract.errors import ConfigurationError
 # Longer ones would make names that PostgreSQL cuts off, and then two stores could have one name.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,44}")
 _RESERVED = "pg_"
+REMARK = "counteract store "
+"""On the table of its version stands a store's name, unless it is the one that a store has by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class StoreName:
     def rebuild(self) -> str:
         """The schema in which tables are filled that are not live yet."""
         return f"{self.name}_rebuild"
+
+    @property
+    def leases(self) -> str:
+        """The channel on which it is said that a lease may be free, or wanted."""
+        return f"{self.name}_leases"
 
     @property
     def channel(self) -> str:

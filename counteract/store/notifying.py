@@ -12,9 +12,6 @@ import psycopg
 
 from counteract.store.connecting import connect
 
-CHANNEL = "counteract_events"
-"""A notification says that there are events, not which."""
-
 _logger = logging.getLogger("counteract.store")
 
 _GATHER_SECONDS = 0.005
@@ -59,7 +56,7 @@ class Notifier:
                         await self._wanted.wait()
                         await asyncio.sleep(_GATHER_SECONDS)
                         self._wanted.clear()
-                        await connection.execute(f"notify {CHANNEL}")
+                        await connection.execute(f"notify {connection.store.channel}")
             except psycopg.Error as error:
                 self._complain(error)
                 await asyncio.sleep(_RECONNECT_SECONDS)

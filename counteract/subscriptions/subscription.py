@@ -16,12 +16,11 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
-from counteract.store.notifying import CHANNEL
 from counteract.store.reading import READS_IN_ORDER
 from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
-from counteract.subscriptions import membership, sharding
+from counteract.subscriptions import sharding
 from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
 from counteract.subscriptions.health import Health, is_outage
 from counteract.subscriptions.lag import Lag
@@ -97,7 +96,7 @@ class Subscription:
 
     async def _take_part(self) -> NoReturn:
         async with await connect(self._url) as connection:
-            await connection.execute(f"listen {membership.CHANNEL}")
+            await connection.execute(f"listen {connection.store.leases}")
             member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
             await self._set_up(connection, member)
             serving: dict[Lease, asyncio.Task[None]] = {}
@@ -167,7 +166,7 @@ class Subscription:
             try:
                 with translated():
                     async with self._writer() as writer, await connect(self._url) as reader:
-                        await reader.execute(f"listen {CHANNEL}")
+                        await reader.execute(f"listen {reader.store.channel}")
                         await reader.execute(READS_IN_ORDER)
                         delivery = Delivery(
                             self._subscriber,
