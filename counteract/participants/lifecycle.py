@@ -79,7 +79,7 @@ class Lifecycle:
         records = SagaRecords(self.store)
         if record.opening is not None:
             return await records.open(record, record.opening, event, namespace)
-        if record.event_type == "SagaStuck" and await records.has_ended(record.saga_id, record.data["run_id"]):
+        if record.event_type == "SagaStuck" and await records.has_ended(record.saga_id, str(record.data["run_id"])):
             # A run that a reset began afterwards: what its code does is told to whoever asks for its result.
             return None
         try:
