@@ -281,6 +281,8 @@ class Found(Message):
     run_id: str
     what: Literal["recovering", "left"]
     why: str
+    times: int = Field(default=1, exclude_if=lambda times: times == 1)
+    """How many it stands for, where there were too many to be told one by one."""
 
 
 class LateEffect(Message):

@@ -61,8 +61,8 @@ def _told(found: Sequence[Any]) -> Iterator[str]:
     sagas = [each if isinstance(each, dict) else {"saga_id": each, "what": "recovering"} for each in found]
     for each in sagas:
         yield f"{each['what']} {each['saga_id']}{': ' + each['why'] if each.get('why') else ''}"
-    left = sum(each["what"] == "left" for each in sagas)
-    yield f"{len(sagas)} lost sagas found{f', {left} of them left' if left else ''}"
+    left = sum(each.get("times", 1) for each in sagas if each["what"] == "left")
+    yield f"{sum(each.get('times', 1) for each in sagas)} lost sagas found{f', {left} of them left' if left else ''}"
 
 
 async def _schedule(

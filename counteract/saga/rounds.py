@@ -94,7 +94,13 @@ class Round:
     def result(self) -> list[Found]:
         """Each that was found, and how many more there were."""
         more = [
-            Found(saga_id="(and more)", run_id="", what="left" if what == "left" else "recovering", why=f"{times} more")
+            Found(
+                saga_id="…",
+                run_id="",
+                what="left" if what == "left" else "recovering",
+                why=f"{times} more",
+                times=times,
+            )
             for what, times in sorted(self.untold.items())
         ]
         return [*self.found, *more]
