@@ -144,15 +144,17 @@ def lines_refer_to_products(facts: Facts) -> Finding:
     return Finding("no order line is for a product that never existed", f"{len(lines)} lines", not dangling)
 
 
-async def rebuilt_equals_live(url: str, store: PostgresEventStore, projection: Projection) -> Finding:
-    """Fills a second table from position 0 and compares it with the live one."""
+async def rebuilt_equals_live(
+    url: str, store: PostgresEventStore, projection: Projection, *, patience: float = 30
+) -> Finding:
+    """Fills a second table from position 0 and compares it with the live one. `patience` is in seconds, for each of them."""
     position = await store.high_water_mark()
-    await reached(store, projection.name, position, timeout=30)
+    await reached(store, projection.name, position, timeout=patience)
     second = projection.under(f"{projection.name}-rebuilt", schema=StoreName().rebuild)
     runner = ProjectionRunner(url, [second])
     running = asyncio.create_task(runner.run())
     try:
-        await runner.reached(position, timeout=30)
+        await runner.reached(position, timeout=patience)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -197,7 +197,7 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
         evidence = Evidence(load.cases, books, load.losses, waiting, scene.caretaker.closed)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
         found += [await each_saga_is_a_trace(evidence, traces_of(store, books))]
-        found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
+        found += [await rebuilt_equals_live(url, store, each, patience=CALM) for each in READ_MODELS]
         if load.losses:
             console.print(tables.left_out_table(left_out(evidence)))
         console.print(await tables.fence_table(store), finding_table(found))

@@ -49,7 +49,8 @@ begin
               when k.parent_command = any (children) then k.state <> 'completed'
               else k.state not in ('compensated', 'never') and not exists (
                   select from commands u
-                  where u.saga_id = k.parent_saga_id and u.run_id = k.parent_run_id and u.step = k.parent_step
+                  -- By what was given: the ids in sagas are compared bytewise, for which commands has no index.
+                  where u.saga_id = p_saga ->> 'saga_id' and u.run_id = p_saga ->> 'run_id' and u.step = k.parent_step
                     and u.kind is null and u.undoes is null and u.status = 'done')
           end
     ) as wrong);
