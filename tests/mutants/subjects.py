@@ -66,7 +66,7 @@ SUBJECTS = [
         external=[BookHotel, ChargeCard],
     ),
     Subject(Excursion, lambda run: TripRequest(trip=run), external=[BookFlight]),
-    Subject(Hasty, lambda run: TripRequest(trip=run)),
+    Subject(Hasty, lambda run: TripRequest(trip=run), external=[ChargeCard]),
     Subject(Careless, lambda run: TripRequest(trip=run)),
     Subject(Journey, lambda run: Leg(trip=TripRequest(trip=run), legs=2), external=[ChargeCard]),
 ]

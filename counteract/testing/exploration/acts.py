@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 
 from counteract.errors import CommandFenced, Rejected
 from counteract.messages import CommandKind
+from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
 from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
@@ -105,6 +106,15 @@ async def be_stopped_with_another(encounter: Encounter) -> None:
     await _until_cancelled(encounter)
 
 
+async def be_stopped_if_it_turns_back(encounter: Encounter) -> None:
+    """Its code has them in tasks of its own: whether the failure of one is to stop the other, the saga shows."""
+    encounter.run.sibling.set()
+    await asyncio.sleep(encounter.run.pace.hearing)
+    report = await encounter.run.report()
+    if report is not None and report.status is SagaStatus.COMPENSATING:
+        encounter.run.complain(f"{encounter.place} goes on, and the saga turns back")
+
+
 async def take_too_long(encounter: Encounter) -> None:
     """Not come to an end before the attempt is over: what it does outside is to be recorded by then."""
     limit = activity.info().start_to_close_timeout
@@ -154,14 +164,26 @@ async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
     raise Rejected("explore: refused")
 
 
-async def vanish(_: Encounter) -> NoReturn:
+async def vanish(encounter: Encounter) -> NoReturn:
     """As if the worker were killed here: no answer, no heartbeat, nothing but the server's own clock."""
+    encounter.run.vanished.append(encounter.dispatch.command_id)
     activity.raise_complete_async()
 
 
 async def terminate(encounter: Encounter) -> None:
     """End the workflow, of which its code hears nothing."""
     await encounter.run.terminate()
+
+
+async def terminate_and_come_late(encounter: Encounter, proceed: Proceed) -> Any:
+    """Take effect once somebody has made sure of what became of it, or, if nobody does, once all is over."""
+    await encounter.run.terminate()
+    encounter.run.listening[encounter.place] += 1
+    try:
+        await hold(encounter)
+        return await proceed()
+    finally:
+        encounter.run.listening[encounter.place] -= 1
 
 
 async def reset_now(encounter: Encounter) -> None:

@@ -115,6 +115,8 @@ class Run:
     """What the saga's code got an error for."""
     refused: list[UUID] = field(default_factory=list)
     """The ids of commands that a fault had refused."""
+    vanished: list[UUID] = field(default_factory=list)
+    """The ids of those whose worker was killed."""
     listening: Counter[Place] = field(default_factory=Counter)
     """Attempts that are to be stopped, and wait for it."""
     run_ids: dict[str, None] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
 from temporalio.client import WorkflowExecutionStatus, WorkflowHistory, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -111,6 +111,8 @@ class Sent:
     """The type of the failure that it ended with, where a service gave one."""
     is_final: bool = True
     """Nobody was to ask again after that failure."""
+    is_lost: bool = False
+    """Its heartbeats stayed away."""
     answer: Any = None
     """As JSON."""
 
@@ -143,6 +145,8 @@ class Evidence:
     """Those whose answer did not come to the saga's code: it went on with an error."""
     refused: Collection[UUID] = ()
     """The commands that a fault had refused."""
+    vanished: Collection[UUID] = ()
+    """Those whose worker a fault had killed."""
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
     """As the saga declares it."""
@@ -196,6 +200,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         together={each.place.step for each in sent if id(run.commands[each.command_id]) in together},
         unanswered={each.place.step for each in sent if id(run.commands[each.command_id]) in unanswered},
         refused=set(run.refused),
+        vanished=set(run.vanished),
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
         commands=dict(run.commands),
@@ -282,6 +287,8 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
             for payload in getattr(event, closed).result.payloads if found.succeeded else ():
                 found.answer = data_converter.payload_converter.from_payload(payload)
             found.failed, found.is_final = _failure(event)
+            timed_out = event.activity_task_timed_out_event_attributes.failure.timeout_failure_info
+            found.is_lost = timed_out.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
     for sent in by_event.values():
         # Whoever ended the workflow ended what it had in flight.
         sent.ended = sent.ended or before + len(history.events)

@@ -48,6 +48,8 @@ class Effects:
     skipped: bool
     """Somebody decided to go on without it, or not to undo it."""
 
+    answered: bool
+    """Its service answered it."""
     unanswered: bool
     """The saga's code was given an error in the place of its answer."""
     barred: bool
@@ -78,7 +80,7 @@ def violations(
         found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending)
         found += [] if lost or evidence.runs_again else _misreported(each)
         found += _too_late(each)
-    found += _refused(evidence)
+    found += [*_refused(evidence), *_forward_again(evidence)]
     if not evidence.runs_again:
         found += _undone_as(evidence, effects)
         found += [*_out_of_order(evidence), *_while_in_flight(evidence)]
@@ -111,6 +113,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         forward=forward,
         undoing=undoing,
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        answered=any(each.succeeded for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step),
         unanswered=step.place.step in evidence.unanswered and not evidence.runs_again,
         barred=evidence.record in ("turning back", "compensated", "never"),
         skipped=step.place.step in skipped_steps(evidence),
@@ -204,6 +207,8 @@ def _misreported(each: Effects) -> Iterator[str]:
         yield f"{each.step} is still reported in flight"
     elif each.applied and each.report.outcome is Outcome.NOT_APPLIED:
         yield f"{each.step} took effect and is reported as not applied"
+    elif each.report.outcome is Outcome.UNKNOWN and each.answered and not each.unanswered:
+        yield f"{each.step} was answered, and is reported as {each.report.outcome}"
     elif not each.applied and each.report.outcome is Outcome.APPLIED:
         yield f"{each.step} is reported as applied and never took effect"
 
@@ -221,6 +226,15 @@ def _refused(evidence: Evidence) -> Iterator[str]:
                 yield f"{each.place} was refused, and undone"
             if reports.get(each.place.step) is Outcome.UNKNOWN:
                 yield f"{each.place} was refused, and is reported as {Outcome.UNKNOWN}"
+
+
+def _forward_again(evidence: Evidence) -> Iterator[str]:
+    """No run goes forward once one has turned back."""
+    turned = [each.ended for each in evidence.of(Role.COMPENSATES) if each.sent_as is SentAs.TURN and each.succeeded]
+    since = min((ended for ended in turned if ended is not None), default=None)
+    for each in evidence.of(Role.HANDLES):
+        if since is not None and each.begun > since:
+            yield f"{each.place} was sent after the saga had turned back"
 
 
 def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str]:

@@ -72,6 +72,9 @@ def _lost(step: Known) -> Iterator[Fault]:
         Injection(place, Layer.DELIVERY, after(acts.terminate), timing=ROOMY),
         may_end,
     )
+    if step.kind is CommandKind.PIVOT and step.external:
+        late = Injection(place, Layer.HANDLER, acts.terminate_and_come_late, timing=HELD)
+        yield _fault(place, "terminated, and comes late", late, may_end)
 
 
 def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
