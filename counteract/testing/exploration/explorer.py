@@ -52,7 +52,7 @@ class Limits:
     """Of one exploration."""
 
     seconds: float
-    """After which a run counts as hung."""
+    """For which nothing may become of a run before it counts as hung."""
     concurrency: int
     """How many runs go on side by side."""
 
