@@ -314,7 +314,7 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
         encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
         return
     # A pivot that its settlement found to have happened may well be answered now.
-    if encounter.command.kind is CommandKind.COMPENSATABLE:
+    if encounter.command.kind is CommandKind.COMPENSATABLE and encounter.place.step in encounter.run.barred:
         encounter.run.complain(f"{encounter.place} came after its undo, and was carried out and answered")
 
 

@@ -42,7 +42,7 @@ TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
 GIVEN_UP = Timing(attempts=2)
 SLOW = Timing(attempt=timedelta(seconds=2))
 # Cancellation reaches an activity with the answer to a heartbeat.
-HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=6))
+HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
 
 
 def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:

@@ -142,6 +142,8 @@ class Run:
     """How often each has struck."""
     concluded: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     """By step: its undo, or its settlement, has passed; all of them once the workflow has ended."""
+    barred: set[str] = field(default_factory=set)
+    """The steps whose undo, or settlement, has passed."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     sibling: asyncio.Event = field(default_factory=asyncio.Event)
     """Another step of a group is under way."""

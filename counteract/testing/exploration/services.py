@@ -169,6 +169,7 @@ class FaultyExecutor(Executor):
 def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
     async def concluding() -> Any:
         result = await proceed()
+        run.barred.add(step)
         run.concluded[step].set()
         return result
 
