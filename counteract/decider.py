@@ -61,5 +61,21 @@ def event_classes_beside(event_class: type[Event]) -> frozenset[type[Event]]:
     return frozenset(each for classes in declared if event_class in classes for each in classes)
 
 
+def vocabulary_of(event_classes: Iterable[type[Event]]) -> dict[str, frozenset[str]]:
+    """By aggregate type, the stored names that the deciders of this process know there, as far as they declare one of these classes."""
+    wanted = set(event_classes)
+    known: dict[str, frozenset[str]] = {}
+    for decider in _deciders:
+        if not wanted.isdisjoint(decider.event_classes):
+            names = frozenset(name for name, _ in decider.readers)
+            known[decider.aggregate_type] = known.get(decider.aggregate_type, frozenset()) | names
+    return known
+
+
+def aggregate_types_of(event_class: type[Event]) -> frozenset[str]:
+    """Those whose deciders, in this process, declare the event; empty where none does."""
+    return frozenset(decider.aggregate_type for decider in _deciders if event_class in decider.event_classes)
+
+
 def _is_event(candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, Event)

@@ -10,7 +10,14 @@ class CounteractError(Exception):
     """Base of every error that Counteract raises on purpose."""
 
 
-class Rejected(CounteractError):
+class SagaFailure(CounteractError):
+    """Base of what fails a saga, or whoever called its handler: raised on purpose, or brought about by data.
+
+    Anything else that its code raises is a bug: nothing is undone, and the saga waits for corrected code.
+    """
+
+
+class Rejected(SagaFailure):
     """A business refusal: the command took no effect and never will. Do not retry; tell the caller.
 
     Raised by domain code with the reason and the facts behind it::
@@ -41,14 +48,14 @@ class ConfigurationError(CounteractError):
         super().__init__(subject + ":" + "".join(f"\n  - {problem}" for problem in self.problems))
 
 
-class InvalidDeclaration(ConfigurationError, TypeError):
+class InvalidDeclaration(ConfigurationError, SagaFailure, TypeError):
     """A command, an event or an option is declared wrongly: correct the declaration. Lists everything wrong with it.
 
     In a saga's code it is an ordinary failure: the saga turns back.
     """
 
 
-class InvalidCommand(CounteractError):
+class InvalidCommand(SagaFailure):
     """A command cannot be sent as it is: it cannot be stored, would come back as another, or its options contradict each
     other. Correct what it was made of.
 
@@ -69,7 +76,7 @@ class SagaMisuse(CounteractError):
     """
 
 
-class StepFailed(CounteractError):
+class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
@@ -83,22 +90,22 @@ class StepFailed(CounteractError):
         """What the service said, where it refused and an earlier attempt may have taken effect all the same."""
 
 
-class SagaIncomplete(CounteractError):
+class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
-class SagaReset(CounteractError):
+class SagaReset(SagaFailure):
     """The saga was reset to a point behind its own undo: start a new one instead. What is left of it is undone."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         super().__init__(f"the saga was reset, but {', '.join(steps)} had been undone: start a new saga instead")
 
 
-class SagaTurnedBack(CounteractError):
+class SagaTurnedBack(SagaFailure):
     """The saga's record has turned back, or has ended: no run of it goes forward any more. Start a new saga instead."""
 
 
-class SagaContradicted(CounteractError):
+class SagaContradicted(SagaFailure):
     """The store holds other outcomes than the saga counts on (commits were lost, for instance): nothing is claimed done."""
 
     def __init__(self, steps: Sequence[str]) -> None:
@@ -110,7 +117,7 @@ class SagaLost(CounteractError):
     """The saga's workflow ended without running its code: recovery undoes what it did."""
 
 
-class SagaClosed(CounteractError):
+class SagaClosed(SagaFailure):
     """A step was asked for when none may begin any more: the saga turns back, is past its pivot, or is over.
 
     Raised in the handlers of signals and updates, which come when they come: nothing was sent. Tell the caller.
@@ -121,7 +128,7 @@ class StoreError(CounteractError):
     """Base of what the event store refuses."""
 
 
-class RecordSaysOtherwise(StoreError):
+class RecordSaysOtherwise(StoreError, SagaFailure):
     """The saga's record has decided otherwise than its sender believes: nothing was recorded. Do not retry.
 
     `state` is the record's: "turning back", "past the pivot", and so on; "superseded" where a later run of the saga has
@@ -156,6 +163,11 @@ class UndecodableEvent(StoreError):
         self.schema_version = schema_version
         self.place: str | None = None
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether it seems that a newer release has stored it: then a process of that release reads it."""
+        return False
+
     def at(self, stream: object, version: int, position: int | None = None) -> Self:
         """The same error, saying where the event is stored."""
         self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
@@ -172,6 +184,11 @@ class UnknownEventType(UndecodableEvent):
         others = f", only for v{', v'.join(map(str, sorted(known)))}" if known else ""
         message = f"no class is declared for the stored event {event_type} v{schema_version}{others}"
         super().__init__(message, event_type, schema_version)
+        self._newest = max(known, default=0)
+
+    @property
+    def is_newer(self) -> bool:
+        return self.schema_version > self._newest
 
 
 class InvalidEvent(StoreError):
@@ -190,9 +207,18 @@ class UnreadableEvent(UndecodableEvent):
         super().__init__(message, event_type, schema_version)
         self.problems = problems
 
+    @property
+    def is_newer(self) -> bool:
+        """A field that the class does not have has been added since."""
+        return any(each.get("type") == "extra_forbidden" for each in self.problems)
+
 
 class PersonalDataLocked(StoreError):
     """Personal data cannot be sealed or opened with the master key at hand: give the right one."""
+
+
+class MasterKeyMissing(PersonalDataLocked):
+    """Personal data needs a master key, and this process has none: set COUNTERACT_MASTER_KEY."""
 
 
 class NoSuchVersion(StoreError):
@@ -254,6 +280,11 @@ class SchemaOutdated(StoreError):
     """The database lacks what this version of Counteract needs: run `counteract migrate`."""
 
 
+class LogCutShort(StoreError):
+    """A reader has seen events that the log does not have: commits were lost. Run `counteract store restored`, and what
+    it says."""
+
+
 class InlineProjectionMissing(StoreError):
     """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended:
     open the store with `inline=[…]`, or run `counteract projections drop`.
@@ -294,7 +325,7 @@ class CommandFenced(CounteractError):
     """The command was undone before it could take effect, and never will: do not retry it."""
 
 
-class CommandIdReused(CounteractError):
+class CommandIdReused(SagaFailure):
     """A command id is recorded already with another content, saga or activity: nothing was carried out.
 
     The saga's code has changed, or is not deterministic (an id or a time of its own making), and came by this step again
@@ -302,7 +333,7 @@ class CommandIdReused(CounteractError):
     """
 
 
-class UnreadableCommand(CounteractError):
+class UnreadableCommand(SagaFailure):
     """A recorded command does not fit its class any more: a person has to say what is to be undone instead."""
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from counteract.decider import Decider
-from counteract.messages import Event, Message
+from counteract.messages import CommandKind, Event, Message
 
 RECORD_LIFECYCLE = "RecordLifecycle"
 """The local activity that records a lifecycle event, and with the first and the last one what the saga's record says."""
@@ -19,6 +19,10 @@ FIND_STEPS = "FindSteps"
 """The local activity that reads the saga's commands, a page at a time."""
 FETCH_COMMAND = "FetchCommand"
 """The local activity that reads one command as it was recorded."""
+SKIP_STEP = "SkipStep"
+"""The local activity that puts on record that a person gave up a step, or its undo."""
+FETCH_SKIP = "FetchSkip"
+"""The local activity that reads what a saga goes on with in the place of a step that was given up."""
 FIND_LOST = "FindLost"
 """The activity that finds the sagas that nobody carries on, a page at a time."""
 CLAIM_SAGA = "ClaimSaga"
@@ -27,6 +31,8 @@ END_OPEN_RUN = "EndOpenRun"
 """The activity that ends whatever run of a claimed saga is open."""
 FIND_UNRECORDED = "FindUnrecorded"
 """The activity that finds what a lost saga's histories sent and the store has no row of."""
+FIND_WITHOUT_RECORD = "FindWithoutRecord"
+"""The activity that finds lost sagas of which the store, restored to an earlier time, has no record."""
 FIND_LATE = "FindLate"
 """The activity that finds the effects that came after their undo, and have not been undone again."""
 
@@ -167,6 +173,10 @@ class Ended(Message):
     """The steps by which the store says otherwise: nothing has ended."""
 
 
+GivenUp = Literal["step", "undo"]
+"""What a person gave up of a step: all of it, with which the saga goes on otherwise, or its undo."""
+
+
 class RecordedStep(Message):
     """One command of a saga, as the store has it."""
 
@@ -181,6 +191,8 @@ class RecordedStep(Message):
     """It is being undone, or has been: its answer counts no more."""
     is_concluded: bool
     """Its undo, or its settlement, is on record."""
+    given_up: GivenUp | None = None
+    """By a person, who takes over."""
 
     @property
     def may_have_applied(self) -> bool:
@@ -192,6 +204,32 @@ class RecordedStep(Message):
     def counts(self) -> bool:
         """It was answered, and the answer stands."""
         return self.status == "done" and not self.is_undone
+
+
+class Skip(Message):
+    """What a person gave up: a step, or the undo of one."""
+
+    what: GivenUp
+    saga_id: str
+    saga_type: str
+    run_id: str
+    """The saga's first run."""
+    epoch: int
+    key: str
+    command_id: UUID
+    """The step's."""
+    skip_id: UUID
+    """Of the row that says so: the undo's own, where that is what was given up."""
+    kind: CommandKind
+    command_type: str
+    activity: str
+    """What was to undo it, or to settle it."""
+    service: str
+    is_child: bool
+    who: str
+    why: str
+    result: object = None
+    """What the saga goes on with in the place of the step's own."""
 
 
 class LostStep(Message):
@@ -225,6 +263,8 @@ class Lost(Message):
     how: str
     """What became of its workflow, such as "terminated"."""
     epoch: int = 0
+    is_without_record: bool = Field(default=False, exclude_if=lambda without: not without)
+    """The store was restored to a time before it began."""
 
 
 class Claimed(Message):
@@ -241,6 +281,8 @@ class Found(Message):
     run_id: str
     what: Literal["recovering", "left"]
     why: str
+    times: int = Field(default=1, exclude_if=lambda times: times == 1)
+    """How many it stands for, where there were too many to be told one by one."""
 
 
 class LateEffect(Message):

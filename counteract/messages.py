@@ -6,18 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_origin
-from uuid import UUID, uuid5
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, get_origin
+from uuid import UUID
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import from_json, to_json
 
-from counteract.errors import InvalidDeclaration
+# What travels beside a command is part of this module too.
+from counteract.dispatch import COMMAND_IDS as COMMAND_IDS  # noqa: PLC0414
+from counteract.dispatch import Dispatch as Dispatch  # noqa: PLC0414
+from counteract.dispatch import Role as Role  # noqa: PLC0414
+from counteract.dispatch import Standing as Standing  # noqa: PLC0414
+from counteract.dispatch import command_id_of as command_id_of  # noqa: PLC0414
+from counteract.message import Message as Message  # noqa: PLC0414
 from counteract.options import Retry as Retry  # noqa: PLC0414 - part of what a command declares
 from counteract.options import limit_problems, limits, name_problems, service_problems, version_problems
 from counteract.personal import personal_fields
-from counteract.schemas import unreadable, write_sets_in_order
+from counteract.schemas import unreadable
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -26,38 +32,6 @@ E_co = TypeVar("E_co", covariant=True, bound="Event")
 
 _NIL = UUID(int=0)
 _RETRY = Retry()
-
-
-class Message(BaseModel):
-    """Immutable, strict about unknown fields, and without NaN: what is sent is what is stored.
-
-    Fields with an alias are read by it and by their own name.
-    """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
-    )
-
-    _declared: ClassVar[bool]
-
-    @classmethod
-    def __pydantic_on_complete__(cls) -> None:
-        super().__pydantic_on_complete__()
-        write_sets_in_order(cls)
-        if "_declared" in cls.__dict__:
-            # It named types that were not yet known when it was declared.
-            _refuse(cls, unreadable(cls.__pydantic_core_schema__))
-
-    @classmethod
-    def _declare(cls, problems: list[str]) -> None:
-        """Raises InvalidDeclaration, which lists these problems and those of its fields."""
-        cls._declared = True
-        _refuse(cls, problems + (unreadable(cls.__pydantic_core_schema__) if cls.__pydantic_complete__ else []))
-
-
-def _refuse(cls: type[Message], problems: list[str]) -> None:
-    if problems:
-        raise InvalidDeclaration(f"{cls.__qualname__} is declared wrongly", problems)
 
 
 # Events
@@ -305,96 +279,6 @@ class Retriable(Command[R], Generic[R]):
     """A step after the pivot: it cannot be refused and is retried until it succeeds."""
 
     kind: ClassVar[CommandKind] = CommandKind.RETRIABLE
-
-
-COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
-"""Namespace of command ids: changing it would let every saga in flight act twice."""
-
-
-def command_id_of(saga_id: str, run_id: str, what: str) -> UUID:
-    """The same for the same saga, first run and step (or undo of a step), in every replay."""
-    return uuid5(COMMAND_IDS, f"{saga_id}\n{run_id}\n{what}")
-
-
-class Role(StrEnum):
-    """What a dispatch asks for."""
-
-    FORWARD = "forward"
-    UNDO = "undo"
-    """The undo of a single step, which the saga goes on without."""
-    TURN = "turn"
-    """An undo that belongs to the saga's end: it turns the saga back if it has not turned yet."""
-    SETTLE = "settle"
-
-
-class Standing(Message):
-    """Where a dispatch's sender stands: what the saga's record is held against.
-
-    It travels beside the dispatch, in a header of the activity: services of the release before do not know it, and one
-    that was sent by the release before comes without.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    namespace: str = ""
-    epoch: int
-    """That of the run: what an earlier run sent out and has not begun is refused."""
-    who: str
-    """The run that sends it."""
-    role: Role = Role.FORWARD
-    sent: bool = False
-    """For an undo or a settlement: the original was sent out, so that an external effect may be there without a row."""
-    answered: bool = False
-    """And it was answered: the store must know of it."""
-    corrected: bool = False
-    """And a person corrected its command, on the record: the stored one is not what is to be undone."""
-    done: tuple[UUID, ...] = ()
-    """For a pivot: the commands that the saga counts on."""
-    keys: tuple[str, ...] = ()
-    """And their steps."""
-    children: tuple[UUID, ...] = ()
-    """And the steps of child sagas that completed."""
-    skipped: tuple[UUID, ...] = ()
-    """And those that a person gave up."""
-
-
-class Dispatch(Message):
-    """What travels with every command: which step of which saga it is."""
-
-    # Services of a later release may be told more.
-    model_config = ConfigDict(extra="ignore")
-
-    command_id: UUID
-    """The same for every attempt and every replay of this step: the idempotency key."""
-    saga_id: str
-    saga_type: str
-    step: str
-    correlation_id: str
-    causation_id: str
-    """The saga's first run."""
-    undoes: UUID | None = None
-    """For a compensation: the id of the command to undo."""
-    standing: Standing | None = Field(default=None, exclude=True)
-    attempt: int = Field(default=1, exclude=True)
-    """Temporal's number of the attempt, which outlives the store."""
-    server_since: datetime | None = Field(default=None, exclude=True)
-    """When the database's server was started that an external effect was begun in: a later one may have forgotten others."""
-
-    def metadata(self) -> dict[str, str]:
-        """What events caused by this command carry."""
-        return {
-            "correlation_id": self.correlation_id,
-            "causation_id": str(self.command_id),
-            "saga": self.saga_id,
-            "step": self.step,
-        }
-
-    @property
-    def original(self) -> Self:
-        """The dispatch of the command that this one undoes."""
-        if self.undoes is None:
-            raise ValueError("not a compensation")
-        return self.model_copy(update={"command_id": self.undoes, "undoes": None})
 
 
 def subclasses(of: type[T]) -> Iterator[type[T]]:

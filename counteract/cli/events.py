@@ -129,7 +129,7 @@ class Wanted:
 async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
     from counteract.store.connecting import connect
     from counteract.store.high_water_mark import HighWaterMark
-    from counteract.store.reading import read_selected
+    from counteract.store.reading import read_selected_page
     from counteract.store.translating import translated
 
     left, after = wanted.limit, wanted.after
@@ -139,12 +139,12 @@ async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
             end = end if wanted.before is None else min(end, wanted.before - 1)
             while left is None or left > 0:
                 size = _PAGE if left is None else min(_PAGE, left)
-                page = await read_selected(
+                page = await read_selected_page(
                     connection, wanted.selection, after=after, up_to=end, limit=size, backwards=wanted.backwards
                 )
-                show_events(page, as_json)
-                if len(page) < size:
+                if not page:
                     break
+                show_events(page, as_json)
                 left = None if left is None else left - len(page)
                 after, end = (after, page[-1].position - 1) if wanted.backwards else (page[-1].position, end)
 
@@ -152,13 +152,12 @@ async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
 async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) -> None:
     from counteract.store.connecting import connect
     from counteract.store.high_water_mark import HighWaterMark
-    from counteract.store.notifying import CHANNEL
-    from counteract.store.reading import read_selected
+    from counteract.store.reading import read_selected, read_selected_page
     from counteract.store.translating import translated
 
     with translated():
         async with await connect(url) as connection:
-            await connection.execute(f"listen {CHANNEL}")
+            await connection.execute(f"listen {connection.store.channel}")
             mark = HighWaterMark(connection)
             seen = await mark.settled(timeout=30)
             last = await read_selected(
@@ -169,7 +168,9 @@ async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) ->
                 async for _ in connection.notifies(timeout=0.5, stop_after=1):
                     pass
                 end = await mark.advance()
-                while page := await read_selected(connection, wanted.selection, after=seen, up_to=end, limit=_PAGE):
+                while page := await read_selected_page(
+                    connection, wanted.selection, after=seen, up_to=end, limit=_PAGE
+                ):
                     show_events(page, as_json)
                     seen = page[-1].position
                 seen = max(seen, end)

@@ -93,6 +93,33 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def restored(
+    database_url: Annotated[
+        str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
+    ],
+    beyond: Annotated[
+        int, typer.Option(min=0, metavar="POSITION", help="A position that somebody is known to have seen.")
+    ] = 0,
+) -> None:
+    """Say that the database has lost commits (a restore, a failover to a replica that was behind), before anybody appends.
+
+    As its owner. New events then come after every position that was ever shown; what to rebuild is listed.
+    """
+    from counteract.store.restoring import restored as leap
+
+    done = asyncio.run(leap(database_url, beyond=beyond))
+    say(f"the log ends with position {done.log}; new events come after {done.after}, and snapshots are taken anew")
+    for each in done.ahead:
+        say(
+            f"{each.name} is at {each.position} and shows events that are lost: `counteract projections rebuild {each.name}`"
+        )
+    say(
+        "rows outside this database (Redis, OpenSearch, files) may show lost events: `counteract projections drop` each, and run it"
+    )
+    say("sagas and reactions that were ahead: `counteract sagas recover` finds what they left")
+
+
 async def _verify(url: str, expected: Expected, findings: Findings) -> float:
     """The seconds that it took."""
     from time import monotonic

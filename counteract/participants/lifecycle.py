@@ -14,6 +14,7 @@ from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
     FETCH_COMMAND,
+    FETCH_SKIP,
     FIND_LATE,
     FIND_LOST,
     FIND_LOST_SAGAS,
@@ -21,9 +22,11 @@ from counteract.lifecycle import (
     FIND_STEPS,
     FIND_UNDONE,
     FIND_UNRECORDED,
+    FIND_WITHOUT_RECORD,
     RECORD_LIFECYCLE,
     SETTLE_CHILD,
     SETTLE_CHILD_RECORD,
+    SKIP_STEP,
     TAKE_UP_SAGA,
     Claimed,
     Ended,
@@ -37,6 +40,7 @@ from counteract.lifecycle import (
     Page,
     RecordedStep,
     SagaStuck,
+    Skip,
     sagas,
 )
 from counteract.messages import Event
@@ -45,6 +49,7 @@ from counteract.participants.children import child_completed, child_settled
 from counteract.participants.recovery import end_open_run, last_run_on_record, late_effects, lost_page
 from counteract.participants.sagas import SagaRecords
 from counteract.participants.sent import sent, unrecorded
+from counteract.participants.unknown import without_record
 from counteract.store import ANY, PostgresEventStore
 
 _UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
@@ -58,9 +63,11 @@ class Lifecycle:
 
     def activities(self) -> Sequence[Any]:
         of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
-        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded, self.find_late]
+        of_people = [self.skip_step, self.fetch_skip]
+        of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded]
+        of_recovery += [self.find_without_record, self.find_late]
         of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
-        return [*of_sagas, *of_recovery, *of_the_release_before]
+        return [*of_sagas, *of_people, *of_recovery, *of_the_release_before]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
@@ -109,6 +116,15 @@ class Lifecycle:
     async def fetch_command(self, command_id: UUID) -> Mapping[str, Any]:
         return await SagaRecords(self.store).command(command_id)
 
+    @activity.defn(name=SKIP_STEP)
+    async def skip_step(self, skip: Skip) -> None:
+        """What a person gave up binds whoever carries the saga on."""
+        await SagaRecords(self.store).skip(skip)
+
+    @activity.defn(name=FETCH_SKIP)
+    async def fetch_skip(self, skip_id: UUID) -> Any:
+        return await SagaRecords(self.store).skipped(skip_id)
+
     @activity.defn(name=SETTLE_CHILD_RECORD)
     async def settle_child_record(self, saga_id: str, parent_id: str, saga_type: str, parent_command: UUID) -> bool:
         """Whether the child saga has completed. Fails, to be asked again, while it has not ended."""
@@ -125,7 +141,10 @@ class Lifecycle:
     async def claim(self, lost: Lost) -> Claimed | None:
         who = str(activity.info().workflow_id)
         why = f"its workflow was {lost.how}"
-        claimed = await SagaRecords(self.store).claim(lost.saga_id, lost.run_id, who=who, why=why)
+        records = SagaRecords(self.store)
+        if lost.is_without_record:
+            await records.remember(lost, activity.client().namespace)
+        claimed = await records.claim(lost.saga_id, lost.run_id, who=who, why=why)
         if claimed is not None:
             count_claim(claimed.state)
         return claimed
@@ -142,9 +161,16 @@ class Lifecycle:
         last = await last_run_on_record(client, self.store, lost.saga_id, lost.run_id)
         return await unrecorded(client, self.store, lost, last.run_id if last else None)
 
+    @activity.defn(name=FIND_WITHOUT_RECORD)
+    async def find_without_record(self, restored_to: str, token: str | None = None) -> Page:
+        page = await without_record(activity.client(), self.store, restored_to, token)
+        count_found("lost", len(page.lost))
+        return page
+
     @activity.defn(name=FIND_LATE)
-    async def find_late(self) -> list[LateEffect]:
-        found = await late_effects(self.store, activity.client().namespace)
+    async def find_late(self, late_since: str | None = None, command_id: UUID | None = None) -> list[LateEffect]:
+        """The next ones after these."""
+        found = await late_effects(self.store, activity.client().namespace, late_since, command_id)
         count_late_effects(len(found))
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -16,6 +17,7 @@ from counteract.store import PostgresEventStore
 
 PAGE = 200
 """Records that one look brings: each is asked about at the server."""
+LATE_PAGE = 500
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
@@ -34,8 +36,9 @@ _LATE = """
     from commands c left join sagas s on s.saga_id = c.saga_id and s.run_id = c.run_id
     where c.late_since < clock_timestamp() - interval '30 seconds' and c.run_id is not null
       and (s.namespace is null or s.namespace = %s)
-    order by c.late_since
-    limit 500
+      and (%s::text is null or (c.late_since, c.command_id) > (%s::timestamptz, %s))
+    order by c.late_since, c.command_id
+    limit %s
 """
 _OPEN_STATES = (None, WorkflowExecutionStatus.RUNNING)
 FORGOTTEN = "forgotten by the server"
@@ -111,11 +114,11 @@ async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExec
 
     The workflow id may have been used again since: then the chain is followed from run to run.
     """
-    found = await _described(client, saga_id, None)
+    found = await described(client, saga_id, None)
     if found is None or found.raw_info.first_run_id == run_id:
         return found
     async for each in client.list_workflows(f"WorkflowId = '{_quoted(saga_id)}'"):
-        one = await _described(client, saga_id, each.run_id)
+        one = await described(client, saga_id, each.run_id)
         if one is None or one.raw_info.first_run_id != run_id:
             continue
         # Newest first, as the server lists them: a run that another one follows is not the last.
@@ -141,7 +144,7 @@ async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) ->
     of the one before, whose own runs are over."""
     if taken_up in (run_id, ""):
         return run_id
-    taken = await _described(client, saga_id, taken_up)
+    taken = await described(client, saga_id, taken_up)
     return taken.raw_info.first_run_id if taken else run_id
 
 
@@ -157,15 +160,18 @@ async def end_open_run(client: Client, store: PostgresEventStore, saga_id: str, 
                 raise
 
 
-async def late_effects(store: PostgresEventStore, namespace: str) -> list[LateEffect]:
-    """Effects that came after their undo, and that nobody has undone again."""
+async def late_effects(
+    store: PostgresEventStore, namespace: str, late_since: str | None = None, command_id: UUID | None = None
+) -> list[LateEffect]:
+    """Effects that came after their undo, and that nobody has undone again: the next ones after these."""
     async with store.connection() as connection:
-        rows = await (await connection.execute(_LATE, (namespace,))).fetchall()
+        where = (namespace, late_since, late_since, command_id, LATE_PAGE)
+        rows = await (await connection.execute(_LATE, where)).fetchall()
     names = list(LateEffect.model_fields)
     return [LateEffect(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-async def _described(client: Client, saga_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
+async def described(client: Client, saga_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
     try:
         return await client.get_workflow_handle(saga_id, run_id=run_id).describe()
     except RPCError as error:

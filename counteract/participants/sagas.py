@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 
 from counteract.commands import command_types
-from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Opened, Opening, RecordedStep, sagas
+from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Lost, Opened, Opening, RecordedStep, Skip, sagas
 from counteract.messages import CommandKind, Event
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
@@ -20,24 +20,30 @@ _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
+_REMEMBER = "select remember_saga(%s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
 # A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
 # saga's own, and of no kind. It is found by what was given: the ids in sagas are compared bytewise, for which commands has
 # no index.
 _STEPS = """
-    select step, type, service, id, status, begun, undone, concluded from (
+    select step, type, service, id, status, begun, undone, concluded, given_up from (
         select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
                c.command_id as id, c.status, c.started_at is not null as begun,
                c.undone_since is not null or (c.status = 'fenced' and c.started_at is not null) as undone,
-               exists (select from commands u where u.undoes = c.command_id and u.status = 'done') as concluded
-        from commands c
+               exists (select from commands u where u.undoes = c.command_id and u.status = 'done') as concluded,
+               given_up.what as given_up
+        from commands c left join lateral (
+            select u.result ->> %(skip)s as what from commands u
+            where u.undoes = c.command_id and u.status = 'done' and u.result ->> %(skip)s is not null
+            limit 1
+        ) as given_up on true
         where c.saga_id = %(saga)s and (c.run_id = %(run)s or c.run_id is null)
-          and c.undoes is null and c.status <> 'rejected'
+          and c.undoes is null and (c.status <> 'rejected' or given_up.what is not null)
           and (c.kind is not null or c.epoch is null)
         union all
         select k.began_at, k.parent_step, 'ChildSaga', '(a child workflow)', k.parent_command,
                case k.state when 'completed' then 'done' else 'started' end, true,
-               u.status is not null, u.status is not distinct from 'done'
+               u.status is not null, u.status is not distinct from 'done', u.result ->> %(skip)s
         from sagas k left join commands u
              on u.saga_id = %(saga)s and u.run_id = %(run)s and u.step = k.parent_step
              and u.kind is null and u.undoes is null
@@ -46,6 +52,9 @@ _STEPS = """
     order by time, id
     offset %(offset)s limit %(limit)s
 """
+_SKIP = "counteract skip"
+"""The key in the result of an undo, or of what stands for one, by which it was given up: `step` or `undo`."""
+_SKIPPED = "select skip_step(%s::jsonb, %s::jsonb)"
 _HAS_ENDED = "select coalesce(bool_or(state in ('completed', 'compensated')), false) from sagas where saga_id = %s and run_id = %s"
 _COMMAND = """
     select command from commands where command_id = %s
@@ -86,6 +95,11 @@ class SagaRecords:
         state, position, contradicted = await self._append(_END, about, record, event)
         return Ended(position=position, state=state, contradicted=tuple(contradicted))
 
+    async def remember(self, lost: Lost, namespace: str) -> None:
+        """A record for a saga that the store forgot from its beginning, unless there is one."""
+        saga = {"saga_id": lost.saga_id, "run_id": lost.run_id, "saga_type": lost.saga_type, "namespace": namespace}
+        await self._fetch(_REMEMBER, (_json(saga | {"epoch": lost.epoch}),))
+
     async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
         """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
         pivots = [name for (_, name), each in command_types().items() if each.spec.kind is CommandKind.PIVOT]
@@ -98,7 +112,7 @@ class SagaRecords:
         With what services of the release before recorded: whether that is of this saga, the ids say.
         """
         async with self.store.connection() as connection:
-            where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit}
+            where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit, "skip": _SKIP}
             rows = await (await connection.execute(_STEPS, where)).fetchall()
         names = list(RecordedStep.model_fields)
         return [RecordedStep(**dict(zip(names, row, strict=True))) for row in rows]
@@ -110,6 +124,16 @@ class SagaRecords:
             raise ApplicationError(f"the command {command_id} is not recorded", type="UnreadableCommand")
         stored: Mapping[str, Any] = row[0]
         return stored
+
+    async def skip(self, skip: Skip) -> None:
+        """Put on record that a person gave something up."""
+        about = skip.model_dump(mode="json", exclude={"who", "why", "result"})
+        said = {_SKIP: skip.what, "who": skip.who, "why": skip.why, "result": skip.result}
+        await self._fetch(_SKIPPED, (_json(about), _json(said)))
+
+    async def skipped(self, skip_id: UUID) -> Any:
+        """What a saga goes on with in the place of a step that was given up."""
+        return (await self._fetch("select result -> 'result' from commands where command_id = %s", (skip_id,)))[0]
 
     async def _append(self, query: str, about: Mapping[str, Any], record: LifecycleRecord, event: Event) -> Any:
         def statement(appends: AppendArguments) -> tuple[str, Sequence[Any]]:

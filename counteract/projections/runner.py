@@ -104,6 +104,7 @@ class ProjectionSubscriber(Subscriber):
     def __init__(self, projection: Projection, *, start_over_if_changed: bool = False) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
+        self.vocabulary = projection.vocabulary
         self._table = ProjectionTable(projection)
         self._starts_over = start_over_if_changed
 

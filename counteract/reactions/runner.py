@@ -20,7 +20,7 @@ from counteract.reactions.reaction import Action, Reaction, Send, StartSaga
 from counteract.saga.sending import SendCommand, SentCommand
 from counteract.store import EventDecoder, MasterKey, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription
-from counteract.subscriptions.health import is_outage
+from counteract.subscriptions.faults import is_outage
 
 _AT_ONCE = 16
 _PATIENCE = 5.0
@@ -76,8 +76,9 @@ class ReactionSubscriber(Subscriber):
         self._client = client
         self._decoder = EventDecoder(reaction.events)
         self.event_types = self._decoder.event_types
-        self._answered: set[int] = set()
-        """Positions, of those that may come again: a batch that takes longer than its lease gets further each time."""
+        self._answered: dict[bytes, int] = {}
+        """By their ids, the positions of those that may come again: a batch that takes longer than its lease gets further each time. After a
+        restore another event may have the position."""
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """One that is new does not react to what happened before it was there."""
@@ -86,10 +87,10 @@ class ReactionSubscriber(Subscriber):
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         """Return once everything is acknowledged. What is down counts before an event that cannot be handled."""
-        self._answered = {position for position in self._answered if position >= events[0].position}
+        self._answered = {each: position for each, position in self._answered.items() if position >= events[0].position}
         streams = defaultdict(list)
         for event in events:
-            if event.position in self._answered:
+            if event.id_bytes in self._answered or not self._decoder.takes(event):
                 continue
             streams[event.stream].append(event)
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -108,7 +109,7 @@ class ReactionSubscriber(Subscriber):
                 recorded = self._decoder.decode(stored)
                 for index, action in enumerate(await self._reaction.actions(recorded)):
                     await self._start(action, recorded, f"{self._reaction.name} {recorded.event_id} {index}")
-                self._answered.add(stored.position)
+                self._answered[stored.id_bytes] = stored.position
 
     async def _start(self, action: Action, recorded: Recorded[Any], derived: str) -> None:
         run, argument, workflow_id = _workflow_of(action, recorded, derived)

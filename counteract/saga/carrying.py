@@ -12,7 +12,7 @@ from temporalio import workflow
 
 from counteract.commands import command_type, content_of, of_content
 from counteract.errors import SagaMisuse
-from counteract.lifecycle import PARENT, Parent, RecordedStep
+from counteract.lifecycle import PARENT, GivenUp, Parent, RecordedStep
 from counteract.messages import Message, Outcome
 from counteract.saga.ledger import Ledger, Step, Undoing
 
@@ -109,6 +109,7 @@ class CarriedRecord(Message):
     steps: tuple[CarriedMore, ...] = ()
     """In the order of the ledger."""
     foreign: tuple[RecordedStep, ...] = ()
+    given_up: dict[str, GivenUp] = Field(default_factory=dict)
 
 
 class Earlier:

@@ -74,8 +74,8 @@ class Endings:
                 SagaCompensated,
                 self.record.ending("compensated", self.course.cause),
                 cause=self.course.cause,
-                undone=self.ledger.keys(Undoing.UNDONE),
-                skipped=tuple(step.key for step in self.ledger.steps if step.given_up),
+                undone=self.record.concluded(given_up=False),
+                skipped=self.record.concluded(given_up=True),
             )
             refusal = self._refusal(ended, "compensated")
             if refusal is None:

@@ -55,8 +55,11 @@ class Flights:
         self._raise_if_stopped()
         steps = self._armed(commands, options)
         self.display.update(steps[0].key)
-        gate = asyncio.Semaphore(options.at_once)
-        flights = [asyncio.create_task(self._take_off(step, options, gate)) for step in steps]
+        gate = asyncio.Semaphore(options.at_once) if len(steps) > options.at_once else None
+        flights = [
+            asyncio.create_task(self._take_off(step, options, gate) if gate else self._fly(step, options))
+            for step in steps
+        ]
         for flight in flights:
             self._under_way[flight] = None
             flight.add_done_callback(self._under_way.pop)
@@ -99,6 +102,8 @@ class Flights:
             return await self._fly(step, options)
 
     async def _fly(self, step: Step, options: Options) -> Any:
+        if (given_up := await self.stepper.given_up(step)) is not None:
+            return given_up.result
         while True:
             try:
                 return await self.stepper.forward(step, options)
@@ -111,6 +116,7 @@ class Flights:
                     raise
                 if decision.decision == "skip":
                     step.skipped = self.record.is_kept
+                    await self.record.skips.put(step, decision, "step")
                     return replacement(step, decision)
             await self._again(step, decision)
 

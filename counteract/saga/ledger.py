@@ -25,6 +25,16 @@ class Undoing(StrEnum):
     SKIPPED = "skipped"
 
 
+def name_of(dispatch_key: str) -> str:
+    """The step that was sent under this key."""
+    return dispatch_key.partition("~")[0]
+
+
+def tries_of(dispatch_key: str) -> int:
+    """How often a person had had it tried again by then."""
+    return int(dispatch_key.partition("~")[2] or 0)
+
+
 @dataclass(slots=True)
 class Step:
     """One command of the saga. `key` is its activity id: `ReserveStock`, `ReserveStock#2`, … in start order."""

@@ -13,12 +13,13 @@ from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from counteract.commands import check_storable, of_content
+from counteract.commands import MAX_COMMAND_BYTES, check_storable, of_content
 from counteract.errors import InvalidCommand
 from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.ledger import Step, Undoing
+from counteract.storable import Unstorable, written
 
 Decision = Literal["retry", "skip", "fail"]
 
@@ -96,6 +97,7 @@ class Parking:
                 check_storable(corrected(step, resolution))
             if resolution.decision == "skip" and step.undoing is not Undoing.RUNNING:
                 replacement(step, resolution)
+            _check_result(resolution.result)
         except InvalidCommand as error:
             raise _nonsense(str(error)) from None
         except ValidationError as error:
@@ -136,6 +138,16 @@ def corrected(step: Step, resolution: Resolution) -> Command[Any]:
 def replacement(step: Step, resolution: Resolution) -> Any:
     """What a skipped forward step is taken to have returned."""
     return step.command.spec.result.validate_json(to_json(resolution.result))
+
+
+def _check_result(result: Any) -> None:
+    """What a skipped step is taken to have returned is on record."""
+    try:
+        size = len(written(result).encode())
+    except Unstorable as error:
+        raise _nonsense(f"the result to go on with {error}") from None
+    if size > MAX_COMMAND_BYTES // 2:
+        raise _nonsense(f"the result to go on with has {size} bytes, more than {MAX_COMMAND_BYTES // 2}")
 
 
 def _why(step: Step) -> str:

@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
 
 from counteract.commands import command_type, of_content
 from counteract.errors import CommandIdReused, ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
@@ -33,8 +34,10 @@ from counteract.lifecycle import (
 from counteract.messages import Command, CommandKind, Outcome
 from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
 from counteract.saga.chronicle import Chronicle
-from counteract.saga.dispatching import Dispatcher
-from counteract.saga.ledger import Ledger, Step
+from counteract.saga.dispatching import Dispatcher, UnreadableAnswer
+from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
+from counteract.saga.skipping import Skips
+from counteract.saga.wording import in_own_words
 
 PAGE = 500
 """Steps that one look at the store brings."""
@@ -58,13 +61,19 @@ class Record:
     ledger: Ledger
     parent: Parent | None = None
     state: str = "forward"
+    skips: Skips = field(init=False)
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
+    _order: tuple[str, ...] = ()
+    """In which the saga's steps were begun, by any of its runs."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
     """By the place where this run has asked whether to take it up."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever takes it up."""
+
+    def __post_init__(self) -> None:
+        self.skips = Skips(self.dispatcher)
 
     @classmethod
     def after(
@@ -75,6 +84,7 @@ class Record:
         if known := earlier.record:
             dispatcher.run_id, dispatcher.epoch, record.state = known.run_id, known.epoch, known.state
             record.foreign = {step.key: step for step in known.foreign}
+            record.skips.known = dict(known.given_up)
         return record
 
     def carried(self, steps: tuple[CarriedMore, ...]) -> CarriedRecord | None:
@@ -87,6 +97,7 @@ class Record:
             state=self.state,
             steps=steps,
             foreign=tuple(self.foreign.values()),
+            given_up=self.skips.known,
         )
 
     @property
@@ -196,6 +207,40 @@ class Record:
             found = adopted if adopted.kind is CommandKind.PIVOT else found
         return found
 
+    async def as_begun(self, step: Step) -> Command[Any]:
+        """A child saga as the run has begun it that began it first: what undoes it is its own, whatever the code says now.
+
+        Raises UnreadableAnswer where it cannot be read.
+        """
+        key = step.dispatch_key
+        if key not in self._order or not workflow.patched(f"counteract: the child {key} as it was begun"):
+            return step.command
+        try:
+            return await self._stored(key, self.dispatcher.id_of(key), type(step.command))
+        except (ActivityError, UnreadableCommand) as error:
+            raise UnreadableAnswer(step.key, f"its record cannot be read: {in_own_words(error)}") from error
+
+    async def correction(self, step: Step) -> tuple[int, Command[Any]] | None:
+        """The next command under which an earlier run has sent the step, and how often it had been tried again by then."""
+        sent = [each for each in self.foreign.values() if name_of(each.key) == step.key]
+        if not sent or not workflow.patched(f"counteract: what was corrected of {step.dispatch_key}"):
+            return None
+        first = min(sent, key=lambda each: tries_of(each.key))
+        return tries_of(first.key), await self._stored(first.key, first.command_id, type(step.command))
+
+    def concluded(self, *, given_up: bool) -> tuple[str, ...]:
+        """The steps that this run has undone, or found undone by others; or those that were given up. As they were begun."""
+        own = [
+            step.key for step in self.ledger.steps if (step.given_up if given_up else step.undoing is Undoing.UNDONE)
+        ]
+        others = [
+            step.key
+            for step in self.foreign.values()
+            if step.is_concluded and bool(step.given_up) is given_up and _kind_of(step) is CommandKind.COMPENSATABLE
+        ]
+        order = {key: at for at, key in enumerate(self._order)}
+        return tuple(sorted(dict.fromkeys([*others, *own]), key=lambda key: order.get(key, len(order))))
+
     def ending(self, state: Literal["completed", "compensated"], why: str | None) -> Ending | None:
         """What the saga's end is held against; None where no record is kept."""
         if self.dispatcher.epoch is None:
@@ -300,7 +345,10 @@ class Record:
             if not page:
                 break
         # The workflow id may have been used before.
-        return {step.key: step for step in found if step.command_id == self.dispatcher.id_of(step.key)}
+        own = {step.key: step for step in found if step.command_id == self.dispatcher.id_of(step.key)}
+        self.skips.learn(own)
+        self._order = tuple(own)
+        return own
 
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
         try:
@@ -310,10 +358,20 @@ class Record:
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
+        return await self._stored(step.key, step.command_id, kind)
+
+    async def _stored(self, key: str, command_id: UUID, kind: type[Command[Any]]) -> Command[Any]:
         stored: dict[str, Any] = await workflow.execute_local_activity(
-            FETCH_COMMAND, step.command_id, result_type=dict[str, Any], **_LOOK
+            FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
         )
         try:
             return of_content(kind, stored)
         except ValidationError:
-            raise UnreadableCommand(f"{step.key} cannot be undone: it does not fit {kind.__name__} any more") from None
+            raise UnreadableCommand(f"{key} cannot be undone: it does not fit {kind.__name__} any more") from None
+
+
+def _kind_of(step: RecordedStep) -> CommandKind | None:
+    try:
+        return command_type(step.command_type, step.service).kind
+    except ConfigurationError:
+        return None

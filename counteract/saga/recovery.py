@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import RetryPolicy, VersioningBehavior, WorkflowIDReusePolicy
+from temporalio.common import VersioningBehavior, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
@@ -38,13 +38,13 @@ from counteract.messages import Command, CommandKind
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
+from counteract.saga.rounds import ASKING, Progress, Round
 from counteract.saga.saga import Saga
 from counteract.saga.wording import in_own_words
 from counteract.saga.workflow import SagaWorkflow
 
 _LONGEST_ID = 900
 """Bytes of a workflow id: the server's limit is 1000."""
-_ASKING = RetryPolicy(maximum_interval=timedelta(minutes=1))
 
 
 @workflow.defn
@@ -52,14 +52,26 @@ class RecoverSagas:
     """One round: find the lost sagas and begin to recover each."""
 
     @workflow.run
-    async def run(self, include_forgotten: bool = False) -> list[Found]:
+    async def run(
+        self, include_forgotten: bool = False, restored_to: str | None = None, so_far: Progress | None = None
+    ) -> list[Found]:
         """What was done about each, and what was left and why. With `include_forgotten` also those whose workflow the
-        server no longer knows.
+        server no longer knows; with `restored_to`, a time, those that began later and of which the store has no record.
 
-        Not by default: asked of the wrong server or namespace, every running saga would look forgotten.
+        Not by default: asked of the wrong server or namespace, every running saga would look forgotten; and with the
+        wrong database, every lost one would be without a record.
         """
         if not workflow.patched("counteract: recovery by the record"):
             return await self._by_the_release_before(include_forgotten)
+        if not workflow.patched("counteract: a round that continues as new"):
+            return await self._in_one_run(include_forgotten)
+        this = Round.after_run(so_far or Progress(), include_forgotten, restored_to, self._begin)
+        if not await this.run():
+            workflow.continue_as_new(args=[include_forgotten, restored_to, this.progress])
+        return this.result()
+
+    async def _in_one_run(self, include_forgotten: bool) -> list[Found]:
+        """As the release before did it, for rounds that it has begun: to be kept until none of them is open any more."""
         found: list[Found] = []
         after: tuple[str, str, str] | None = None
         while True:
@@ -69,7 +81,7 @@ class RecoverSagas:
                 result_type=Page,
                 start_to_close_timeout=timedelta(minutes=10),
                 heartbeat_timeout=timedelta(minutes=1),
-                retry_policy=_ASKING,
+                retry_policy=ASKING,
             )
             found += page.left
             # At once: each alone would take a task of this workflow.
@@ -78,7 +90,7 @@ class RecoverSagas:
             if after is None:
                 break
         late = await workflow.execute_activity(
-            FIND_LATE, result_type=list[LateEffect], start_to_close_timeout=timedelta(minutes=1), retry_policy=_ASKING
+            FIND_LATE, result_type=list[LateEffect], start_to_close_timeout=timedelta(minutes=1), retry_policy=ASKING
         )
         return [*found, *[await undo_late(each) for each in late]]
 
@@ -113,7 +125,7 @@ class RecoverSagas:
             result_type=list[LostSaga],
             start_to_close_timeout=timedelta(minutes=10),
             heartbeat_timeout=timedelta(minutes=1),
-            retry_policy=_ASKING,
+            retry_policy=ASKING,
         )
         return []
 
@@ -154,7 +166,7 @@ class RecoverLostSaga(SagaWorkflow):
             lost,
             result_type=Claimed | None,  # type: ignore[arg-type]
             start_to_close_timeout=timedelta(seconds=30),
-            retry_policy=_ASKING,
+            retry_policy=ASKING,
         )
         return claimed
 
@@ -167,13 +179,13 @@ class RecoverLostSaga(SagaWorkflow):
             lost,
             result_type=list[LostStep],
             start_to_close_timeout=timedelta(minutes=2),
-            retry_policy=_ASKING,
+            retry_policy=ASKING,
         )
         return found
 
     async def _end_open_run(self, lost: Lost) -> None:
         await workflow.execute_activity(
-            END_OPEN_RUN, lost, start_to_close_timeout=timedelta(seconds=30), retry_policy=_ASKING
+            END_OPEN_RUN, lost, start_to_close_timeout=timedelta(seconds=30), retry_policy=ASKING
         )
 
 
@@ -200,8 +212,10 @@ class RecoverSagasWithCurrentVersion(RecoverSagas):
     """The same, for workers that have a version."""
 
     @workflow.run
-    async def run(self, include_forgotten: bool = False) -> list[Found]:
-        return await super().run(include_forgotten)
+    async def run(
+        self, include_forgotten: bool = False, restored_to: str | None = None, so_far: Progress | None = None
+    ) -> list[Found]:
+        return await super().run(include_forgotten, restored_to, so_far)
 
 
 @workflow.defn(name="RecoverLostSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)

@@ -67,6 +67,21 @@ class Stepper:
             case CommandKind.RETRIABLE:
                 return await self._until_it_succeeds(step, options)
 
+    async def given_up(self, step: Step) -> Settled[Any] | None:
+        """What the saga goes on with where an earlier run was told to go on without the step."""
+        latest = self.record.skips.latest(step)
+        if latest is None:
+            return None
+        asked, step.retries = step.retries, latest
+        settled = await self.record.skips.result_of(step)
+        if settled is None:
+            step.retries = asked
+            return None
+        self.record.own([step])
+        step.skipped = True
+        self._settle(step, Outcome.NOT_APPLIED)
+        return settled
+
     async def find_out(self, pivot: Step) -> None:
         """Whether a pivot that another saga began took effect. If it did not, it never will."""
         settled = await self._settlement(pivot)
@@ -81,7 +96,7 @@ class Stepper:
         if step.undoing is Undoing.RUNNING:
             # Begun by the saga's code, which went on without the step, and has failed elsewhere since.
             await workflow.wait_condition(lambda: step.undoing is not Undoing.RUNNING)
-        if step.concluded:
+        if self._is_concluded(step):
             return
         step.undoing = Undoing.RUNNING
         self.observer.changed()
@@ -96,10 +111,17 @@ class Stepper:
                     continue
                 decision = await self._trouble(step, error)
                 if decision and decision.decision == "skip":
+                    await self.record.skips.put(step, decision, "undo")
                     step.undoing = Undoing.SKIPPED
                 elif decision:
                     _correct(step, decision)
             self._noted(step, stuck=step.stuck and not step.concluded)
+
+    def _is_concluded(self, step: Step) -> bool:
+        if not step.concluded and self.record.skips.is_undo_given_up(step):
+            step.undoing = Undoing.SKIPPED
+            self.observer.changed()
+        return step.concluded
 
     async def _renewed(self, step: Step, state: str, epoch: int | None) -> None:
         """The record does not allow an undo: under another epoch it may. Else raises RecordSaysOtherwise."""
@@ -109,6 +131,8 @@ class Stepper:
         await self.record.risen_for_an_undo(epoch, f"{step.dispatch_key} is undone")
 
     async def _undo(self, step: Step, role: Role) -> None:
+        if step.is_child and not step.corrected:
+            step.command = await self.record.as_begun(step)
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
             settling = self.dispatcher.settle_child(step, child, self.alert_after)
@@ -196,20 +220,31 @@ class Stepper:
         """
         refused = isinstance(failure, Rejected)
         replaced = decision.decision == "skip" or decision.command is not None
-        if self.record.is_kept and replaced and not refused:
-            settled = await self._settlement(step)
-            if settled.happened:
-                self._settle(step, Outcome.APPLIED)
-                return settled
+        settled = await self._settlement(step) if self.record.is_kept and replaced and not refused else None
+        if decision.decision == "skip" and not (settled and settled.happened):
+            settled = await self._corrections_barred(step)
+        if settled is not None and settled.happened:
+            self._settle(step, Outcome.APPLIED)
+            return settled
         if decision.decision == "skip":
             self._settle(step, Outcome.NOT_APPLIED if self.record.is_kept else _outcome(failure))
             step.skipped = self.record.is_kept
+            await self.record.skips.put(step, decision, "step")
             return Settled(happened=False, result=replacement(step, decision))
         if replaced or refused or not self.record.is_kept:
             step.command = corrected(step, decision)
             step.retries += 1
             self.record.own([step])
         return None
+
+    async def _corrections_barred(self, step: Step) -> Settled[Any] | None:
+        """An earlier run may have sent the step as a person had corrected it: that is given up too, unless it happened."""
+        settled = None
+        while not (settled and settled.happened) and (correction := await self.record.correction(step)):
+            step.retries, step.command = correction
+            self.record.own([step])
+            settled = await self._settlement(step)
+        return settled
 
     async def _try(self, step: Step, attempt: ActivityHandle[RawValue]) -> RawValue:
         """The attempt's result. Where a person has been asked, their decision puts an end to it."""

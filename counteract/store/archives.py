@@ -45,6 +45,12 @@ async def raise_if_archived_after(connection: Connection, stream: StreamId, vers
         raise StreamArchived(stream, version=row[0], file=row[1])
 
 
+async def is_archived_up_to(connection: Connection, stream: StreamId, version: int) -> bool:
+    """Whether the event of that version is archived."""
+    row = await (await connection.execute(_RECORD, stream)).fetchone()
+    return bool(row and row[0] >= version)
+
+
 async def raise_missing(connection: Connection, stream: StreamId, after_version: int) -> Never:
     """For events after a version that were wanted and are not there. Raises StreamArchived, else StreamIncomplete."""
     await raise_if_archived_after(connection, stream, after_version)

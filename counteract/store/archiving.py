@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +18,11 @@ from counteract.messages import StreamId
 from counteract.store.archive_file import Digest, NewArchive, archived_streams, check_archive, new_archive
 from counteract.store.archives import raise_if_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect
+from counteract.store.stored import PAGE_BYTES, WEIGHT
 from counteract.store.translating import translated
 
 _PAGE = 1000
-"""How many events are in memory at once."""
+"""How many events are in memory at once; fewer, where they are large."""
 
 _MAY_DELETE = "select has_table_privilege('events', 'delete')"
 _IDLE = """
@@ -37,11 +37,16 @@ _IDLE = """
         select from archived_streams a where a.aggregate_type = %s and a.aggregate_id = last.aggregate_id)
 """
 _VERSION = "select version from events where aggregate_type = %s and aggregate_id = %s order by version desc limit 1"
-_LINES = """
-    select version, event_line(e) from events e
-    where aggregate_type = %s and aggregate_id = %s and version > %s and version < %s
-    order by version limit %s
-"""
+_LINES = f"""
+    select version, event_line(e) from (
+        select position, weight, sum(weight) over (order by version rows unbounded preceding) as bytes
+        from (
+            select position, version, {WEIGHT} as weight from events
+            where aggregate_type = %s and aggregate_id = %s and version > %s and version < %s
+            order by version limit %s
+        ) as page
+    ) as weighed join events e using (position) where bytes - weight < {PAGE_BYTES} order by version
+"""  # noqa: S608 - constants
 _REQUIRE_PAST = "select require_past(%s, %s, %s)"
 _ARCHIVE = "select archive_stream(%s, %s, %s, %s, %s)"
 
@@ -206,6 +211,15 @@ def _digest(lines: Iterable[bytes]) -> Digest:
     return digest
 
 
+def _page(lines: Iterator[bytes]) -> Sequence[bytes]:
+    page: list[bytes] = []
+    size = 0
+    while size < PAGE_BYTES and len(page) < _PAGE and (line := next(lines, None)):
+        page.append(line)
+        size += len(line)
+    return page
+
+
 async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[bytes]) -> tuple[int, bool]:
     """How many events the file has of the stream, and whether they were archived."""
     digest = Digest()
@@ -213,7 +227,7 @@ async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[by
         await connection.execute(_NOT_PROJECTED_AGAIN)
         await connection.execute(_TAKE_TURN, (stream.aggregate_id, stream.aggregate_type))
         record = await (await connection.execute(_FORGET_RECORD, stream)).fetchone()
-        while page := list(islice(lines, _PAGE)):
+        while page := _page(lines):
             for line in page:
                 digest.add(line)
             if record:

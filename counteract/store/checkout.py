@@ -5,16 +5,20 @@ from __future__ import annotations
 from types import TracebackType
 
 import psycopg
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from counteract.errors import StoreError
 from counteract.store.connecting import Connection
+from counteract.store.errands import Errands
 from counteract.store.recovering import Recovery
 from counteract.store.translating import in_our_terms
 
 
 class Checkout:
     """A pool's connection, in autocommit mode; errors come out as the store's.
+
+    Whenever its user is cancelled, the pool has the connection back, or another in its place.
 
     A class, and not generators around the pool's own: those take a third as long again as the round trip between them,
     half of that for the end of a transaction that there is none of.
@@ -24,8 +28,8 @@ class Checkout:
 
     _connection: Connection
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], recovery: Recovery) -> None:
-        self._pool = pool
+    def __init__(self, recovery: Recovery) -> None:
+        self._pool = recovery.pool
         self._recovery = recovery
 
     async def __aenter__(self) -> Connection:
@@ -39,7 +43,7 @@ class Checkout:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._pool.putconn(self._connection)
+        await _give_back(self._pool, self._connection, self._recovery.errands)
         if error is not None:
             await self._raise_ours(error)
 
@@ -51,3 +55,14 @@ class Checkout:
         better = await self._recovery.after(ours)
         if better is not error:
             raise better from cause
+
+
+async def _give_back(pool: AsyncConnectionPool[Connection], connection: Connection, errands: Errands) -> None:
+    status = connection.pgconn
+    if status.pipeline_status != PipelineStatus.OFF:
+        # Interrupted between its statements: the answers to them would be taken for those of the next.
+        await connection.close()
+    if status.transaction_status in (TransactionStatus.IDLE, TransactionStatus.UNKNOWN):
+        await errands.run_if_it_waits(pool.putconn(connection))
+    else:
+        await errands.run(pool.putconn(connection))

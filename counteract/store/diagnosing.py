@@ -13,8 +13,9 @@ from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.findings import Finding, advice, ok, problem, skipped
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inspecting import REVISIONS, look_at, refuse_encoding
-from counteract.store.rights import Rights, rights_of
+from counteract.store.rights import Rights, foreign_tables, rights_of
 from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.sequence import positions
 from counteract.store.translating import translated
 
 LEAST_VERSION = 140000
@@ -31,6 +32,7 @@ _UNSEEN = """
            - position_at(coalesce(%s, clock_timestamp() - make_interval(secs => %s)))
     from events_position_seq
 """
+_FURTHEST = "select name, position from subscriptions order by position desc limit 1"
 # The oldest and the newest: if the master key was changed, one of them tells. Ids rise with time.
 _KEYS = """
     (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id limit 1)
@@ -58,9 +60,11 @@ class Examination:
             "encoding": self.encoding,
             "schema": self.schema,
             "role": self.role,
+            "projections": self.projections,
             "idle timeout": self.idle_timeout,
             "clock": self.clock,
             "appenders": self.appenders,
+            "sequence": self.sequence,
             "high water mark": self.high_water_mark,
             "master key": self.master_key,
         }
@@ -106,6 +110,15 @@ class Examination:
     async def role(self) -> Finding:
         return examined_role(await rights_of(self.connection))
 
+    async def projections(self) -> Finding:
+        name = "projections"
+        found = await foreign_tables(self.connection, self.connection.store)
+        if not found:
+            return ok(name, "this role may rebuild and drop every table of theirs")
+        what = f"they are not this role's: {', '.join(f'{table} ({owner})' for table, owner in found)}"
+        remedy = "run `counteract migrate` as the owner of the database, or as a superuser, which gives them back"
+        return problem(name, what, remedy, tables=[table for table, _ in found])
+
     async def idle_timeout(self) -> Finding:
         role, milliseconds = await (await self.connection.execute(_IDLE_TIMEOUT)).fetchone() or ("", 0)
         if milliseconds:
@@ -126,6 +139,17 @@ class Examination:
         if not self._stuck:
             return [ok("appenders", f"none kept others waiting for {self.patience:g} s")]
         return [examined_append(each, self.patience) for each in self._stuck]
+
+    async def sequence(self) -> Finding:
+        seen = await positions(self.connection)
+        if seen.is_behind:
+            remedy = "run `counteract migrate` as the owner of the database, before anybody appends"
+            return problem("sequence", str(seen), remedy, drawn=seen.drawn, stored=seen.stored)
+        row = await (await self.connection.execute(_FURTHEST)).fetchone()
+        if row and row[1] > seen.drawn:
+            what = f"the subscription {row[0]} has come to position {row[1]}, and the log only to {seen.drawn}: commits were lost"
+            return problem("sequence", what, "run `counteract store restored` as the owner of the database")
+        return ok("sequence", f"at position {seen.drawn}, beyond every event and every reader", drawn=seen.drawn)
 
     async def high_water_mark(self) -> Finding:
         name, start = "high water mark", time.monotonic()

@@ -105,6 +105,11 @@ class HighWaterMark:
         observe_delay(self)
 
     @property
+    def drawn(self) -> int:
+        """The newest position that `advance` has read from the sequence."""
+        return self._candidate.position
+
+    @property
     def is_settled(self) -> bool:
         """Whether the mark is at the newest position that `advance` has read, so that there is nothing to wait for."""
         return self.position == self._candidate.position

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
 from counteract.messages import Event
 from counteract.store.connecting import Connection, async_engine
+from counteract.store.errands import Errands
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
@@ -61,6 +62,7 @@ class InlineAppends:
         self._names = [each.name for each in kept]
         self._event_types = frozenset[str]().union(*(each.event_types for each in kept))
         self._vault = vault
+        self._errands = Errands()
         self._engine = async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout)
 
     @classmethod
@@ -76,6 +78,7 @@ class InlineAppends:
                     await each.prepare(connection)
             yield appends
         finally:
+            await appends._errands.all_done()
             await appends._engine.dispose()
 
     def concern(self, events: Iterable[Event]) -> bool:
@@ -85,7 +88,12 @@ class InlineAppends:
         """The rows of a statement that appends these events, or finds them appended.
 
         Two appends that change the same rows in another order can stand in each other's way: then one of them is repeated.
+        Whoever waits for it may be cancelled; the transaction goes to its end all the same, for the engine would give a
+        connection that was interrupted in one to the next.
         """
+        return await self._errands.run(self._repeated(query, parameters, event_ids))
+
+    async def _repeated(self, query: str, parameters: Sequence[Any], event_ids: Sequence[UUID]) -> Sequence[TupleRow]:
         for attempt in range(1, _ATTEMPTS):
             try:
                 return await self._execute(query, parameters, event_ids)

@@ -9,10 +9,14 @@ from typing import NamedTuple
 import psycopg
 
 from counteract.errors import ConfigurationError, SchemaOutdated
+from counteract.store import sequence
 from counteract.store.connecting import Connection, connect_options
+from counteract.store.schema import metadata
 
 VERSION_TABLE = "counteract_version"
 """Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema."""
+RESERVED = frozenset({*metadata.tables, VERSION_TABLE})
+"""Names of tables that no projection may have."""
 
 _HERE = Path(__file__).parent
 REVISIONS = tuple(sorted(path.stem for path in (_HERE / "migrations" / "versions").glob("[0-9]*.py")))
@@ -41,11 +45,13 @@ class Seen(NamedTuple):
 
 
 async def check_database(connection: Connection) -> None:
-    """Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing.
+    """Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing, or
+    where the sequence of positions is behind the log.
 
     A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
     """
     _refuse(await look_at(connection))
+    sequence.refuse(await sequence.positions(connection))
 
 
 async def look_at(connection: Connection) -> Seen:
@@ -59,7 +65,9 @@ def check_schema(url: str) -> None:
     with psycopg.connect(**connect_options(url), autocommit=True) as connection:
         seen = Seen(*connection.execute(_LOOK, (list(FUNCTIONS),)).fetchone() or ())
         row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
-    _refuse(seen._replace(revision=row[0] if row else None))
+        _refuse(seen._replace(revision=row[0] if row else None))
+        positions = connection.execute(sequence.POSITIONS).fetchone() or (0, 0)
+    sequence.refuse(sequence.Positions(*positions))
 
 
 def refuse_encoding(encoding: str) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from counteract.errors import InvalidImport
 from counteract.store.postgres import PostgresEventStore
+from counteract.store.stored import PAGE_BYTES, WEIGHT
 from counteract.store.wire import MAX_EVENT_BYTES
 
 OCCURRED_AT = "occurred_at"
@@ -28,10 +29,17 @@ OCCURRED_AT = "occurred_at"
 _PAGE = 1000
 # Lines parsed before others get their turn: while they are, the server must not run out of what it was sent.
 _TURN = 50
+_BATCH_BYTES = 32 * 1024 * 1024
 # Written by the database, whose text of a number has every digit that is stored.
-_EXPORT = (
-    "select position, event_line(e) from events e where position > %s and position <= %s order by position limit %s"
-)
+_EXPORT = f"""
+    select position, event_line(e) from (
+        select position, weight, sum(weight) over (order by position rows unbounded preceding) as bytes
+        from (
+            select position, {WEIGHT} as weight from events
+            where position > %s and position <= %s order by position limit %s
+        ) as page
+    ) as weighed join events e using (position) where bytes - weight < {PAGE_BYTES} order by position
+"""  # noqa: S608 - constants
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -93,7 +101,7 @@ class Batch:
 
 
 async def batches(lines: Iterable[bytes], size: int) -> AsyncGenerator[Batch, None]:
-    """Batches of `size` lines. Raises InvalidImport, which names every bad line of the batch that it comes to.
+    """Batches of `size` lines, or fewer where they are long. Raises InvalidImport, which names every bad line of the batch that it comes to.
 
     Other tasks get their turns: a thread would hold up whoever writes to the server more than it would save.
     """
@@ -105,7 +113,7 @@ async def batches(lines: Iterable[bytes], size: int) -> AsyncGenerator[Batch, No
 async def _batch(numbered: Iterator[tuple[int, bytes]]) -> Batch:
     batch = Batch()
     problems: list[str] = []
-    while taken := list(islice(numbered, _TURN)):
+    while batch.bytes < _BATCH_BYTES and (taken := list(islice(numbered, _TURN))):
         problems += _add(batch, taken)
         await asyncio.sleep(0)
     if len({row.event_id for row in batch.rows}) < len(batch.rows):

@@ -6,18 +6,18 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from counteract.decider import Decider
 from counteract.decoding import decode_event
 from counteract.errors import UndecodableEvent
 from counteract.messages import Event, StreamId
-from counteract.store.archives import raise_missing
+from counteract.store.archives import is_archived_up_to, raise_missing
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
 from counteract.store.port import Loaded
 from counteract.store.snapshots import SnapshotForm, holds_personal_data, keep_snapshot, snapshot_form
+from counteract.store.stored import PAGE_BYTES, weight_of
 from counteract.store.vault import Vault
 
 S = TypeVar("S")
@@ -26,27 +26,48 @@ E = TypeVar("E", bound=Event)
 _logger = logging.getLogger("counteract.store")
 
 PAGE = 1000
-"""How many events are in memory at once, however long the stream is."""
+"""How many events are in memory at once, however long the stream is; fewer, where they are large (PAGE_BYTES)."""
+_KEPT_BYTES = 64 * 1024 * 1024
+"""Of all states in memory, by the text that they come from: what they take themselves nobody knows."""
 _NEWEST = 2**31 - 1
 
 # By version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open over
-# them, and a short stream takes one round trip. A snapshot of other code is none.
-_PAGE_QUERY = """
+# them, and a short stream takes one round trip. A snapshot of other code is none. The event that is gone on from comes
+# along, without its data: its id tells whether what is known is of this log. Nor does a large event have its data.
+_PAGE_QUERY = f"""
     with snapshot as (
         select version, state from snapshots
         where aggregate_type = %(type)s and aggregate_id = %(id)s and fingerprint = %(fingerprint)s
           and version > %(after)s and version <= %(up_to)s
     )
-    (select version, null as event_type, null as schema_version, state as data from snapshot)
+    (select version, null as event_type, null as schema_version, state as data, null as event_id from snapshot)
     union all
-    (select version, event_type, schema_version, event_data::text from events
+    (select version, event_type, schema_version,
+            case when version > greatest(%(after)s, (select version from snapshot)) and {weight_of("event_data")} <= {PAGE_BYTES // PAGE}
+                 then event_data::text end,
+            event_id::text
+     from events
      where aggregate_type = %(type)s and aggregate_id = %(id)s
-       and version > greatest(%(after)s, (select version from snapshot)) and version <= %(up_to)s
+       and version >= greatest(%(after)s, (select version from snapshot)) and version <= %(up_to)s
      order by version limit %(limit)s)
-    order by version
-"""
+    order by version, event_type nulls first
+"""  # noqa: S608 - constants
+# From where a large event was met on, so many as are PAGE_BYTES, but always one. Weighed by version and fetched afterwards: what is not of
+# the page is never unpacked. The event that is gone on from weighs nothing.
+_LARGE_QUERY = f"""
+    select version, event_type, schema_version, case when version > %(after)s then event_data::text end, event_id::text, bytes
+    from (
+        select position, weight, sum(weight) over (order by version rows unbounded preceding) as bytes
+        from (
+            select position, version, case when version > %(after)s then {weight_of("event_data")} else 0 end as weight from events
+            where aggregate_type = %(type)s and aggregate_id = %(id)s and version >= %(after)s and version <= %(up_to)s
+            order by version limit %(limit)s
+        ) as page
+    ) as weighed join events using (position) where bytes - weight < {PAGE_BYTES} order by version
+"""  # noqa: S608 - constants
 
 Row = Sequence[Any]
+_VERSION, _TYPE, _SCHEMA, _DATA, _ID, _BYTES = range(6)
 
 
 class Known(NamedTuple):
@@ -56,24 +77,23 @@ class Known(NamedTuple):
     version: int
     snapshot_version: int
     """Of the newest snapshot seen; 0 if there was none."""
+    event_id: str | None = None
+    """Of the event with that version; None where it was not seen."""
+    bytes: int = 0
+    """Of the text that the state comes from: of the newest snapshot, and of the events after it."""
 
 
 class Memory:
-    """The states that were folded last, of this process, as one server had them.
+    """The states that were folded last, of this process.
 
-    A failover or a restore may lose commits: with another server, or the same one restarted, nothing is known any more.
+    A failover or a restore may lose commits, so that each is compared with the log when it is gone on from.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, most_bytes: int = _KEPT_BYTES) -> None:
         self._size = size
-        self.server: datetime | None = None
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._known: OrderedDict[tuple[Decider[Any, Any], str], Known] = OrderedDict()
-
-    def heed(self, connection: Connection) -> None:
-        """Forget everything if the connection leads to another server than those before."""
-        if connection.server_began != self.server:
-            self._known.clear()
-            self.server = connection.server_began
 
     def find(self, decider: Decider[Any, Any], aggregate_id: str) -> Known | None:
         key = (decider, aggregate_id)
@@ -86,8 +106,14 @@ class Memory:
         before = self.find(decider, aggregate_id)
         if before is None or before.version <= known.version:
             self._known[decider, aggregate_id] = known
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
+            self._bytes += known.bytes - (before.bytes if before else 0)
+        while len(self._known) > self._size or (self._bytes > self._most_bytes and len(self._known) > 1):
+            self._bytes -= self._known.popitem(last=False)[1].bytes
+
+    def drop(self, decider: Decider[Any, Any], aggregate_id: str) -> None:
+        """It was of another log."""
+        if known := self._known.pop((decider, aggregate_id), None):
+            self._bytes -= known.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +151,7 @@ class Fold(Generic[S, E]):
         self._known = start
         self._up_to = up_to
         self._form = loading.form_of(decider)
-        self._server = loading.memory.server
+        self._is_large = self._is_last = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -145,56 +171,85 @@ class Fold(Generic[S, E]):
 
     async def finish(self, connection: Connection, rows: Sequence[Row]) -> Loaded[S]:
         """Go on from the first page."""
-        self._loading.memory.heed(connection)
-        if self._known.version and self._server != connection.server_began:
-            # What was remembered is more than this server may have.
-            self._known = Known(self._decider.initial, 0, 0)
-            rows = await self._page(connection)
-        events = await self._events(connection, rows)
-        while await self._add(connection, events) >= PAGE:
-            events = await self._events(connection, await self._page(connection))
+        await self._add(connection, await self._events(connection, rows))
+        while not self._is_last:
+            await self._add(connection, await self._events(connection, await self._page(connection)))
         if self._up_to == _NEWEST:
             await self._keep(connection)
         return Loaded(self._known.state, self._known.version, self._stream)
 
     async def _page(self, connection: Connection) -> Sequence[Row]:
-        return await (await connection.execute(self.query, self.parameters)).fetchall()
+        query = _LARGE_QUERY if self._is_large else self.query
+        return await (await connection.execute(query, self.parameters)).fetchall()
 
     async def _events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
-        """What is to be folded of a page. A snapshot stands before the events, and in place of those up to its version."""
-        if not rows or rows[0][1] is not None or self._form is None:
+        """What is to be folded of a page, after the snapshot and the event that it goes on from."""
+        self._is_last = len(rows) < PAGE and not (self._is_large and rows and rows[-1][_BYTES] >= PAGE_BYTES)
+        if rows and rows[0][_TYPE] is None and not self._go_on_from(rows[0]):
+            return await self._anew(connection)
+        rows = [row for row in rows if row[_TYPE] is not None]
+        if not self._known.version:
+            return self._small(rows)
+        if rows and rows[0][_VERSION] == self._known.version:
+            if self._known.event_id not in (None, rows[0][_ID]):
+                return await self._anew(connection)
+            self._known = self._known._replace(event_id=rows[0][_ID])
+            return self._small(rows[1:])
+        if await is_archived_up_to(connection, self._stream, self._known.version):
+            return self._small(rows)
+        self._form = None
+        return await self._anew(connection)
+
+    def _small(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those before the first that came without its data, because it is large. The next pages are for such events."""
+        data = [row[_DATA] for row in rows]
+        if None not in data:
             return rows
-        version, _, _, text = rows[0]
+        self._is_large, self._is_last = True, False
+        return rows[: data.index(None)]
+
+    def _go_on_from(self, snapshot: Row) -> bool:
+        """Whether it could be read."""
+        version, text = snapshot[_VERSION], snapshot[_DATA]
         try:
-            self._known = Known(self._form.load(text), version, version)
+            self._known = Known(self._form and self._form.load(text), version, version, bytes=len(text))
         except ValueError:
             _logger.warning("a snapshot of %r cannot be read and is left aside", self._stream.aggregate_type)
             self._form = None
-            return await self._page(connection)
-        return rows[1:]
+            return False
+        return True
 
-    async def _add(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Fold a page's events; their number."""
-        state, version, snapshot_version = self._known
-        if rows and rows[-1][0] != version + len(rows):
+    async def _anew(self, connection: Connection) -> Sequence[Row]:
+        """From the initial state, or a snapshot that can be read: what was known is more than this log has."""
+        self._loading.memory.drop(self._decider, self._stream.aggregate_id)
+        self._known = Known(self._decider.initial, 0, 0)
+        self._is_large = False
+        return await self._events(connection, await self._page(connection))
+
+    async def _add(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Fold a page's events."""
+        if not rows:
+            return
+        state, version, snapshot_version, _, size = self._known
+        if rows[-1][_VERSION] != version + len(rows):
             await raise_missing(connection, self._stream, version)
-        data = await self._loading.vault.opened(connection, [row[1] for row in rows], [row[3] for row in rows])
-        for (version, event_type, schema_version, _), text in zip(rows, data, strict=True):
+        data = await self._loading.vault.opened(connection, [row[_TYPE] for row in rows], [row[_DATA] for row in rows])
+        for (version, event_type, schema_version, *_), text in zip(rows, data, strict=True):
             try:
                 event = decode_event(self._decider.readers, event_type, schema_version, text)
             except UndecodableEvent as error:
                 raise error.at(self._stream, version) from None
             state = self._decider.evolve(state, event)
-        self._known = Known(state, version, snapshot_version)
-        return len(rows)
+        size += sum(map(len, data))
+        self._known = Known(state, version, snapshot_version, rows[-1][_ID], size)
 
     async def _keep(self, connection: Connection) -> None:
         """For the next load: in memory, and as a snapshot when the last one has fallen behind."""
         if holds_personal_data(self._decider):
             return
-        state, version, snapshot_version = self._known
+        state, version, snapshot_version, *_ = self._known
         if self._form and version - snapshot_version >= self._loading.snapshot_every:
-            await keep_snapshot(connection, self._form, self._stream, version, state)
-            self._known = Known(state, version, version)
-        if version and self._loading.memory.server == connection.server_began:
+            size = await keep_snapshot(connection, self._form, self._stream, version, state)
+            self._known = self._known._replace(snapshot_version=version, bytes=size or self._known.bytes)
+        if version:
             self._loading.memory.keep(self._decider, self._stream.aggregate_id, self._known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
@@ -11,9 +12,6 @@ from typing import Self
 import psycopg
 
 from counteract.store.connecting import connect
-
-CHANNEL = "counteract_events"
-"""A notification says that there are events, not which."""
 
 _logger = logging.getLogger("counteract.store")
 
@@ -59,10 +57,10 @@ class Notifier:
                         await self._wanted.wait()
                         await asyncio.sleep(_GATHER_SECONDS)
                         self._wanted.clear()
-                        await connection.execute(f"notify {CHANNEL}")
+                        await connection.execute(f"notify {connection.store.channel}")
             except psycopg.Error as error:
                 self._complain(error)
-                await asyncio.sleep(_RECONNECT_SECONDS)
+                await asyncio.sleep(random.uniform(_RECONNECT_SECONDS / 2, _RECONNECT_SECONDS))  # noqa: S311 - jitter, no secret
 
     def _complain(self, error: psycopg.Error) -> None:
         if not self._complained:

@@ -111,13 +111,14 @@ class EventStore(Protocol):
         *,
         after: int = 0,
         up_to: int | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
+        """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
+        at most 1000, and fewer where they are large; the end is where there are none.
 
         Positions increase, with holes; events of one stream have them in the order of their versions. By default
         everything is there that was committed when the call began, and whoever goes on from the last position that

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -19,11 +20,11 @@ from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inline import Inlinable, InlineAppends
-from counteract.store.loading import Fold, Loading, Memory
+from counteract.store.loading import PAGE, Fold, Loading, Memory
 from counteract.store.moments import AtPosition, Moment, position_at, version_at
 from counteract.store.notifying import Notifier
 from counteract.store.port import Appended, Loaded
-from counteract.store.reading import Selection, read_one_stream, read_selected
+from counteract.store.reading import Selection, read_one_stream, read_selected, read_selected_page
 from counteract.store.recovering import Recovery
 from counteract.store.sealing import MasterKey
 from counteract.store.stored import StoredEvent
@@ -92,9 +93,8 @@ class PostgresEventStore:
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
         migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
         """
-        pool = connection_pool(url, pool_size, pool_timeout)
+        recovery = Recovery(connection_pool(url, pool_size, pool_timeout), url)
         try:
-            recovery = Recovery(pool, url)
             await recovery.open()
             vault = Vault(master_key)
             loading = Loading(Memory(cached_states), vault, snapshot_every)
@@ -104,7 +104,7 @@ class PostgresEventStore:
             ):
                 yield cls(recovery, notifier, loading, inlined, max_event_bytes)
         finally:
-            await pool.close()
+            await recovery.close()
 
     async def append(
         self,
@@ -215,13 +215,14 @@ class PostgresEventStore:
         *,
         after: int = 0,
         up_to: int | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """Events of all streams in the global order, at most `limit` of them, after one position and up to another.
+        """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
+        at most 1000, and fewer where they are large; the end is where there are none.
 
         With a `category` (aggregate type), `event_types` or a `correlation_id` only those: `Selection` tells what that
         costs. `backwards` the last of them, the newest first. The next page is `after=events[-1].position`, backwards
@@ -234,9 +235,8 @@ class PostgresEventStore:
         end = await self.high_water_mark() if up_to is None else up_to
         selection = Selection(category=category, event_types=event_types, correlation_id=correlation_id)
         async with self.connection() as connection:
-            events = await read_selected(
-                connection, selection, after=after, up_to=end, limit=limit, backwards=backwards
-            )
+            read = partial(read_selected_page, limit=PAGE) if limit is None else partial(read_selected, limit=limit)
+            events = await read(connection, selection, after=after, up_to=end, backwards=backwards)
             return await opened_events(self._loading.vault, connection, events)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
@@ -253,7 +253,7 @@ class PostgresEventStore:
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in autocommit mode, whose errors come out as the store's."""
-        return Checkout(self._pool, self._recovery)
+        return Checkout(self._recovery)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
         # What is not settled yet might still come in before that time.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from counteract.errors import SchemaOutdated, StoreError, StoreReadOnly, StoreUnavailable
 from counteract.store.connecting import Connection, connect
+from counteract.store.errands import Errands
 from counteract.store.inspecting import check_database
 from counteract.store.translating import translated
 
@@ -18,6 +19,8 @@ class Recovery:
 
     pool: AsyncConnectionPool[Connection]
     url: str
+    errands: Errands = field(default_factory=Errands)
+    """What the pool's connections are in while they are in nobody's hands."""
 
     async def open(self) -> None:
         """Open the pool on a database that is ready. Raises StoreUnavailable, SchemaOutdated, ConfigurationError."""
@@ -30,6 +33,11 @@ class Recovery:
             async with self.pool.connection() as connection:
                 await check_database(connection)
 
+    async def close(self) -> None:
+        """Once no connection is on its way back any more."""
+        await self.errands.all_done()
+        await self.pool.close()
+
     async def after(self, error: StoreError) -> StoreError:
         """What to raise for an error: itself, or one that knows more."""
         match error:
@@ -37,12 +45,12 @@ class Recovery:
                 return await self._what_is_missing(error)
             case StoreReadOnly():
                 # After a failover the pool's connections still lead to the server that is a standby now.
-                await self.pool.drain()
+                await self.errands.run(self.pool.drain())
             case StoreUnavailable() if isinstance(error.__cause__, PoolTimeout):
                 return await self._why_unreachable() or self._exhausted()
             case StoreUnavailable():
                 # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
-                await self.pool.check()
+                await self.errands.run(self.pool.check())
         return error
 
     async def _what_is_missing(self, error: SchemaOutdated) -> StoreError:

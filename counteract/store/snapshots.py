@@ -79,14 +79,15 @@ def holds_personal_data(decider: Decider[Any, Any]) -> bool:
 
 async def keep_snapshot(
     connection: Connection, form: SnapshotForm[S], stream: StreamId, version: int, state: S
-) -> None:
-    """Whatever goes wrong, the load that it follows has succeeded: only the log tells."""
+) -> int | None:
+    """The size of its text, if it can be kept. Whatever goes wrong, the load that it follows has succeeded: only the log tells."""
     text = form.dump(state)
     if text is None:
         _logger.warning("a state of %r is not kept: it does not come back from JSON as it is", stream.aggregate_type)
-        return
+        return None
     try:
         with translated():
             await connection.execute(_KEEP, (*stream, form.fingerprint, version, text))
     except StoreError as error:
         _logger.warning("a snapshot of %r could not be kept: %s", stream.aggregate_type, error)
+    return len(text)

@@ -29,6 +29,7 @@ from counteract.store.expect import Expect
 
 EVENT_ID_KEY = "events_event_id_key"
 VERSION_KEY = "events_aggregate_type_aggregate_id_version_key"
+POSITION_KEY = "events_pkey"
 
 _MIGRATE = "run `counteract migrate`"
 _NEVER_CONNECTED = ("connection failed", "connection is bad", "failed to resolve")
@@ -101,14 +102,27 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return _without_state(error)
     if state == "CA001":
         return _wrong_version(error)
-    if state == "CA002" or (state == "23505" and error.diag.constraint_name == EVENT_ID_KEY):
-        return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
-    if state == "23505" and error.diag.constraint_name == VERSION_KEY:
-        return _version_taken(error)
+    if state == "CA002":
+        return _reused(error)
+    if state == "23505":
+        return _duplicate(error)
     if state in ("CA013", "CA020"):
         return _detailed(state, error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
+
+
+def _duplicate(error: psycopg.Error) -> StoreError | None:
+    key = error.diag.constraint_name
+    if key == EVENT_ID_KEY:
+        return _reused(error)
+    if key == POSITION_KEY:
+        return SchemaOutdated(f"the sequence of positions is behind the log: {_MIGRATE}")
+    return _version_taken(error) if key == VERSION_KEY else None
+
+
+def _reused(error: psycopg.Error) -> EventIdReused:
+    return EventIdReused(f"{_primary(error)}: give a new event an id of its own")
 
 
 def _detailed(state: str, error: psycopg.Error) -> StoreError:

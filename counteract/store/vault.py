@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 from uuid_utils.compat import uuid7
 
-from counteract.errors import PersonalDataLocked
+from counteract.errors import MasterKeyMissing, PersonalDataLocked
 from counteract.messages import Event
 from counteract.personal import FORGOTTEN, Forgotten
 from counteract.store.connecting import Connection
@@ -108,7 +108,7 @@ class Vault:
     def _known_master(self) -> MasterKey:
         if self._master is None:
             remedy = "`counteract personal new-key` prints a fresh one"
-            raise PersonalDataLocked(f"personal data needs {MASTER_KEY_VARIABLE}: {remedy}")
+            raise MasterKeyMissing(f"personal data needs {MASTER_KEY_VARIABLE}: {remedy}")
         return self._master
 
 

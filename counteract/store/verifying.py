@@ -23,7 +23,7 @@ from counteract.personal import FORGOTTEN
 from counteract.store.connecting import Connection, connect
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.reading import read_events
+from counteract.store.reading import read_page
 from counteract.store.replaying import replayed_snapshots
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.translating import translated
@@ -144,7 +144,7 @@ class Verification:
         events = position = snapshots = 0
         async for problems in self._streams():
             yield Step(0, 0, 0, problems)
-        while page := await read_events(self._connection, after=position, up_to=self.end, limit=PAGE):
+        while page := (await read_page(self._connection, after=position, up_to=self.end, limit=PAGE)).events:
             events, position = events + len(page), page[-1].position
             yield Step(events, position, 0, [problem async for problem in self._page(page)])
         async for stream, version, what in replayed_snapshots(self._connection, self._expected.deciders):

@@ -1,10 +1,20 @@
-"""Waiting a little longer each time."""
+"""Waiting a little longer each time, and no two processes for as long."""
 
 from __future__ import annotations
 
+import random
+
+# What was down is asked for by all at once when it is back, unless each waits for a time of its own.
+_LEAST = 0.5
+
+
+def spread(seconds: float) -> float:
+    """A time of one's own, between half of that and all of it."""
+    return random.uniform(_LEAST * seconds, seconds)  # noqa: S311 - jitter, no secret
+
 
 class Backoff:
-    """Delays that double from `shortest` to `longest`, in seconds."""
+    """Delays that double from `shortest` to `longest`, in seconds, each spread."""
 
     def __init__(self, *, shortest: float, longest: float) -> None:
         self._shortest = shortest
@@ -19,7 +29,7 @@ class Backoff:
     def next(self) -> float:
         delay = self._delay
         self._delay = min(2 * delay, self._longest)
-        return delay
+        return spread(delay)
 
     def reset(self) -> None:
         self._delay = self._shortest

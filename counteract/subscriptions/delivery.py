@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from time import monotonic
 from typing import Any
@@ -16,14 +16,18 @@ from counteract.store import StoredEvent
 from counteract.store.connecting import Connection
 from counteract.store.reading import read_events_at
 from counteract.store.vault import Vault, opened_events
-from counteract.subscriptions.backoff import Backoff
-from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.backoff import Backoff, spread
+from counteract.subscriptions.faults import EverythingFails, fail_alike, is_outage, is_waited_for, reason
+from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.pace import Pace
-from counteract.subscriptions.parking import Parking, reason, streams_to_redrive
+from counteract.subscriptions.parking import Parking, parked_streams, streams_to_redrive
 from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber
+
+_REDRIVEN_AT_ONCE = 20
+"""However large each is, they are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,21 @@ class Terms:
     polling: Polling
 
 
+class Redriving:
+    """When all that is parked is tried again without being asked for: when a process takes it up, whose code may be another,
+    and then ever less often."""
+
+    def __init__(self) -> None:
+        self._pauses = Backoff(shortest=60.0, longest=3600.0)
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        if monotonic() < self._next:
+            return False
+        self._next = monotonic() + self._pauses.next()
+        return True
+
+
 @dataclass(slots=True)
 class Tries:
     """What one pair of connections hands on to the next, of the batch that comes next."""
@@ -53,6 +72,9 @@ class Tries:
     failed: int = 0
     alone_until: int = 0
     """The position up to which the events are handled one by one."""
+    waits: bool = False
+    """It was no event's fault. Those before the one that it was met at need not wait: they are handled one by one."""
+    redriving: Redriving = field(default_factory=Redriving)
 
 
 class LeaseLost(Exception):
@@ -82,10 +104,16 @@ class Delivery:
         self._vault = vault
         self._health = health
         self._lag = lag
-        self._log = ReadingAhead(reader, pace=tries.pace, event_types=subscriber.event_types, condition=lease.condition)
+        self._log = ReadingAhead(
+            reader,
+            pace=tries.pace,
+            event_types=subscriber.event_types,
+            vocabulary=subscriber.vocabulary,
+            condition=lease.condition,
+        )
         self._parking = Parking(lease.name, writer)
         self._tries = tries
-        self._renewed_at = monotonic()
+        self._renew_at = monotonic() + spread(lease.seconds / 3)
 
     async def run(self, *, up_to: int | None = None) -> None:
         """Until the lease is somebody else's, or a position is reached. Raises whatever goes wrong."""
@@ -106,7 +134,7 @@ class Delivery:
                 else:
                     await self._notified(timeout=idle.next())
                 unsettled.reset()
-                if monotonic() - self._renewed_at > self._lease.seconds / 3:
+                if monotonic() > self._renew_at:
                     await self._renew()
             except LeaseLost:
                 try:
@@ -122,8 +150,9 @@ class Delivery:
         if is_new := page.position > page.after:
             if page.events:
                 self._lag.waits(self._lease.shard, page.events[0].recorded_at, page.end - page.after)
-            await self._deliver(await opened_events(self._vault, self._reader, page.events), page.position)
+            await self._deliver(page.events, page.position)
             self._tries.failed = 0
+            self._tries.waits = False
         if self._tries.failed == 0:
             self._health.well()
         if self._lease.position >= page.end:
@@ -139,9 +168,10 @@ class Delivery:
                 events, moved = part, await self._cut_short(moved, part[-1].position)
             with self._tries.pace.measured(len(events)):
                 if self._goes_one_by_one():
-                    await self._handle_each(events, parked)
+                    if (handled := await self._handle_each(events, parked)) < len(events):
+                        moved = await self._cut_short(moved, events[handled - 1].position)
                 elif others := await self._without_parked(events, parked):
-                    await _apart(self._subscriber.handle(others, self._writer))
+                    await _apart(self._subscriber.handle(await self._opened(others), self._writer))
         self._lease = moved
 
     async def _without_parked(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
@@ -150,6 +180,9 @@ class Delivery:
         await self._parking.park([event for event in events if event.stream in parked])
         return [event for event in events if event.stream not in parked]
 
+    async def _opened(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        return await opened_events(self._vault, self._reader, events)
+
     async def _move(self, position: int) -> Lease:
         moved = await self._lease.move(self._writer, position)
         if moved is None:
@@ -157,7 +190,8 @@ class Delivery:
         return moved
 
     def _goes_one_by_one(self) -> bool:
-        return self._tries.failed >= self._terms.attempts or self._lease.position < self._tries.alone_until
+        is_suspect = self._tries.waits or self._tries.failed >= self._terms.attempts
+        return is_suspect or self._lease.position < self._tries.alone_until
 
     def _part(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
         """The first events, so that either all of them are handled or all are parked: who does something elsewhere must not do it
@@ -178,23 +212,55 @@ class Delivery:
             raise LeaseLost
         return cut
 
-    async def _handle_each(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> None:
-        """Those that fail are parked, and with them what comes later in their streams."""
-        for event in events:
+    async def _handle_each(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> int:
+        """Those that fail are parked, and with them what comes later in their streams. How many it has come to, before one that
+        is to be waited for. Raises what is no fault of an event's.
+        """
+        failed: list[tuple[StoredEvent, Exception]] = []
+        behind: list[StoredEvent] = []
+        handled = 0
+        for place, event in enumerate(events):
             if event.stream in parked:
-                await self._parking.park([event])
-            elif error := await self._handle_alone(event, self._handle_one):
+                behind.append(event)
+                continue
+            error = await self._handle_alone(event, self._handle_one)
+            if error is None:
+                handled += 1
+            elif not is_waited_for(error):
                 parked.add(event.stream)
-                await self._parking.park([event], reason(error))
-                self._health.parked(event.stream, event.position, error)
+                failed.append((event, error))
+            elif place == 0:
+                raise error
+            else:
+                events = events[:place]
+                break
+        if not handled and self._sees_more_than_one and fail_alike(failed):
+            raise EverythingFails(len(failed), failed[0][1])
+        await self._park(failed, behind)
+        return len(events)
+
+    @property
+    def _sees_more_than_one(self) -> bool:
+        """Whether what comes later will show that others can be handled."""
+        return not self._subscriber.is_elsewhere and self._tries.pace.size > 1
+
+    async def _park(self, failed: Sequence[tuple[StoredEvent, Exception]], behind: Sequence[StoredEvent]) -> None:
+        for event, error in failed:
+            await self._parking.park([event], reason(error))
+            self._health.parked(event.stream, event.position, error)
+        await self._parking.park(behind)
 
     async def _handle_one(self, event: StoredEvent, connection: AsyncConnection) -> None:
-        await self._subscriber.handle([event], connection)
+        await self._subscriber.handle(await self._opened([event]), connection)
+
+    async def _redrive_one(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        (opened,) = await self._opened([event])
+        await self._subscriber.redrive(opened, connection)
 
     async def _handle_alone(
         self, event: StoredEvent, handle: Callable[[StoredEvent, AsyncConnection], Coroutine[Any, Any, None]]
     ) -> Exception | None:
-        """What it failed with, all that it did through the connection undone. Raises what is no fault of the event's."""
+        """What it failed with, all that it did through the connection undone. Raises for an outage."""
         try:
             async with self._writer.begin_nested():
                 await _apart(handle(event, self._writer))
@@ -209,25 +275,35 @@ class Delivery:
         if renewed is None:
             raise LeaseLost
         self._lease = renewed
-        self._renewed_at = monotonic()
+        self._renew_at = monotonic() + spread(renewed.seconds / 3)
         await self._subscriber.watch()
-        for stream in await streams_to_redrive(self._reader, renewed):
-            while await self._redrive(stream):
-                pass
+        await self._redrive_streams()
 
-    async def _redrive(self, stream: StreamId) -> bool:
+    async def _redrive_streams(self) -> None:
+        """Those that somebody has asked for, and now and then all. For as long as a renewal may wait: the others have their turn at
+        another time."""
+        asked = await streams_to_redrive(self._reader, self._lease)
+        others = await parked_streams(self._reader, self._lease) if self._tries.redriving.is_due() else ()
+        until = monotonic() + self._lease.seconds / 3
+        for stream in dict.fromkeys([*asked, *others]):
+            while await self._redrive(stream, is_asked_for=stream in asked):
+                pass
+            if stream not in asked and monotonic() > until:
+                return
+
+    async def _redrive(self, stream: StreamId, *, is_asked_for: bool) -> bool:
         """Hand over a batch of the stream's parked events; whether there may be more, and none has failed."""
         async with self._writer.begin():
             # It moves nothing, but as long as this goes on nobody else delivers the shard.
             moved = await self._move(self._lease.position)
-            positions = await self._parking.positions(stream, size := self._tries.pace.size)
-            stored = await read_events_at(self._reader, positions)
+            positions = await self._parking.positions(stream, size := min(self._tries.pace.size, _REDRIVEN_AT_ONCE))
             handled = []
             with self._tries.pace.measured(len(positions)):
-                for event in await opened_events(self._vault, self._reader, stored):
-                    if error := await self._handle_alone(event, self._subscriber.redrive):
+                for event in await read_events_at(self._reader, positions):
+                    if error := await self._handle_alone(event, self._redrive_one):
                         await self._parking.failed_again(stream, event.position, reason(error))
-                        self._health.parked(stream, event.position, error)
+                        if is_asked_for:
+                            self._health.parked(stream, event.position, error)
                         break
                     handled.append(event.position)
             await self._parking.unpark(handled)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import psycopg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.messages import StreamId
@@ -32,6 +30,12 @@ _PARK = text("""
 _TO_REDRIVE = """
     select distinct aggregate_type, aggregate_id from parked_events
     where subscription = %s and redrive and discarded_at is null and {condition}
+"""
+# In another order each time: where there are too many for one turn, all have theirs.
+_ALL_PARKED = """
+    select aggregate_type, aggregate_id from parked_events
+    where subscription = %s and discarded_at is null and {condition}
+    group by aggregate_type, aggregate_id order by random()
 """
 _PARKED = text("""
     select position from parked_events
@@ -96,8 +100,8 @@ async def streams_to_redrive(connection: Connection, lease: Lease) -> Sequence[S
     return [StreamId(*row) for row in rows]
 
 
-def reason(error: BaseException) -> str:
-    """An error in a line, without the row that the database may quote."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    words = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    return f"{type(cause).__name__}: {words or cause}"[:500]
+async def parked_streams(connection: Connection, lease: Lease) -> Sequence[StreamId]:
+    """All of the lease's shard."""
+    query = _ALL_PARKED.format(condition=lease.condition)
+    rows = await (await connection.execute(query, (lease.name,))).fetchall()
+    return [StreamId(*row) for row in rows]

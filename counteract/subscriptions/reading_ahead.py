@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Self
 
+from counteract.errors import LogCutShort
 from counteract.store import StoredEvent
 from counteract.store.connecting import Connection
 from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.reading import read_events
+from counteract.store.reading import read_page
 from counteract.subscriptions.pace import Pace
 
 # In seconds. A mark holds for good; but how far behind it a long way leaves a subscription should be known.
@@ -39,14 +40,22 @@ class ReadingAhead:
     """Pages of a shard. While one is handled, the server is at work on the next."""
 
     def __init__(
-        self, connection: Connection, *, pace: Pace, event_types: Collection[str] | None, condition: str
+        self,
+        connection: Connection,
+        *,
+        pace: Pace,
+        event_types: Collection[str] | None,
+        vocabulary: Mapping[str, Collection[str]],
+        condition: str,
     ) -> None:
         self.mark = HighWaterMark(connection)
         self._connection = connection
         self._pace = pace
         self._event_types = event_types
+        self._vocabulary = vocabulary
         self._condition = condition
         self._looked_at = 0.0
+        self._is_large = False
         self._upcoming: asyncio.Task[Page] | None = None
 
     @asynccontextmanager
@@ -74,16 +83,23 @@ class ReadingAhead:
         if self.mark.position <= after or monotonic() - self._looked_at > _LOOK_AGAIN:
             self._looked_at = monotonic()
             await self.mark.advance()
+            if self.mark.drawn < after:
+                raise LogCutShort(
+                    f"it has come to position {after}, and the log has drawn only {self.mark.drawn}: commits were lost. "
+                    "Run `counteract store restored` as the owner of the database, and what it says"
+                )
         end = self.mark.position
         if end <= after:
             return Page(after, (), after, after)
-        limit = self._pace.size
-        events = await read_events(
+        page = await read_page(
             self._connection,
             after=after,
             up_to=end,
-            limit=limit,
+            limit=self._pace.size,
             event_types=self._event_types,
+            vocabulary=self._vocabulary,
             condition=self._condition,
+            expects_large=self._is_large,
         )
-        return Page(after, events, events[-1].position if len(events) == limit else end, end)
+        self._is_large = page.is_large
+        return Page(after, page.events, end if page.is_last else page.events[-1].position, end)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +22,10 @@ class Subscriber(ABC):
     """Names the checkpoint: two subscribers of one name share the events between them."""
     event_types: frozenset[str] | None = None
     """The stored names that it wants; None: all."""
+
+    vocabulary: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """By aggregate type, all stored names that it knows there, wanted or not. An event of such an aggregate with another name
+    is handed over as well: a newer release has stored it, which this one must not pass by. `UnknownEventType` says so."""
 
     is_elsewhere: bool = False
     """What it does is not undone with the transaction. So events of a parked stream get batches of their own, and those of a

@@ -16,14 +16,15 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
-from counteract.store.notifying import CHANNEL
 from counteract.store.reading import READS_IN_ORDER
 from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
-from counteract.subscriptions import membership, sharding
+from counteract.subscriptions import sharding
+from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
-from counteract.subscriptions.health import Health, is_outage
+from counteract.subscriptions.faults import is_outage, is_waited_for
+from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
@@ -31,8 +32,11 @@ from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that.
 _LIMITS = text("""
-    select set_config('idle_in_transaction_session_timeout', :idle, false), set_config('transaction_timeout', :whole, false)
+    select set_config(name, given.value, false)
+    from (values ('idle_in_transaction_session_timeout', :idle), ('transaction_timeout', :whole)) as given (name, value)
+    join pg_settings using (name)
 """)
 
 _logger = logging.getLogger("counteract.subscriptions")
@@ -94,7 +98,7 @@ class Subscription:
 
     async def _take_part(self) -> NoReturn:
         async with await connect(self._url) as connection:
-            await connection.execute(f"listen {membership.CHANNEL}")
+            await connection.execute(f"listen {connection.store.leases}")
             member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
             await self._set_up(connection, member)
             serving: dict[Lease, asyncio.Task[None]] = {}
@@ -123,7 +127,7 @@ class Subscription:
                 if not waits:
                     _logger.warning("subscription %r waits until no process has it in another number of shards", name)
                 waits = True
-                await asyncio.sleep(self._seconds / 10)
+                await asyncio.sleep(spread(self._seconds / 10))
         await sharding.declare(connection, name, self._within)
 
     async def _take_share(self, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
@@ -142,7 +146,7 @@ class Subscription:
         """Until a lease may be free, one of ours is not any more, or it is time to show that we are here."""
 
         async def notified() -> None:
-            async for _ in connection.notifies(timeout=self._seconds / 3, stop_after=1):
+            async for _ in connection.notifies(timeout=spread(self._seconds / 3), stop_after=1):
                 pass
 
         waiting = asyncio.create_task(notified())
@@ -164,7 +168,7 @@ class Subscription:
             try:
                 with translated():
                     async with self._writer() as writer, await connect(self._url) as reader:
-                        await reader.execute(f"listen {CHANNEL}")
+                        await reader.execute(f"listen {reader.store.channel}")
                         await reader.execute(READS_IN_ORDER)
                         delivery = Delivery(
                             self._subscriber,
@@ -180,7 +184,8 @@ class Subscription:
                         return await delivery.run(up_to=up_to)
             except Exception as error:
                 _stop_if_cancelled(error)
-                tries.failed += not is_outage(error)
+                tries.failed += not is_waited_for(error)
+                tries.waits = is_waited_for(error) and not is_outage(error)
                 await asyncio.sleep(self._health.failed(error))
 
     @asynccontextmanager

@@ -108,7 +108,7 @@ class InMemoryEventStore:
         *,
         after: int = 0,
         up_to: int | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
@@ -123,7 +123,7 @@ class InMemoryEventStore:
             and (event_types is None or each.event_type in event_types)
             and correlation_id in (None, each.metadata.get("correlation_id"))
         ]
-        return (selected[::-1] if backwards else selected)[:limit]
+        return (selected[::-1] if backwards else selected)[: 1000 if limit is None else limit]
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
         """As `EventStore.high_water_mark`, without ever having to wait."""

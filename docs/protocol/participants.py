@@ -31,6 +31,7 @@ from docs.protocol.state import (
     NO_RECORD,
     PAST,
     SINGLE_UNDO,
+    THEIRS,
     UNDONE,
     Label,
     Message,
@@ -208,6 +209,8 @@ def _deliver_undo(setting: Setting, state: State, message: Message) -> Moves:
         return
     fenced = setting.with_record_at(state, step, record)._replace(rows=put(state.rows, step, row))
     if answer == "compensate":
+        if state.effects[step] == THEIRS:
+            fenced = fenced._replace(broken=f"{spec.name} is to be undone although a person has taken it over")
         attempts = state.attempts[step]
         bits = attempts.undoing | (SINGLE_UNDO if single else END_UNDO)
         fenced = fenced._replace(attempts=put(state.attempts, step, attempts._replace(undoing=bits)))

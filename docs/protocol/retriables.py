@@ -31,6 +31,9 @@ class RetriableState(NamedTuple):
     asks: str
     """What a person decided that waits for the fence: "", correct or skip."""
     skipped: bool
+    """The run goes on without it."""
+    given_up: bool
+    """A person has said so, to this run or to one before."""
     end: str
     resets: int
 
@@ -43,7 +46,7 @@ class RetriableMachine:
 
     def initial(self) -> RetriableState:
         no = (False, False)
-        return RetriableState(("none", "none"), ("never", "never"), no, ("", ""), no, 0, "", False, "", 1)
+        return RetriableState(("none", "none"), ("never", "never"), no, ("", ""), no, 0, "", False, False, "", 1)
 
     def ended(self, state: RetriableState) -> bool:
         return bool(state.end)
@@ -52,8 +55,8 @@ class RetriableMachine:
         in_force = state.effects.count("applied")
         if in_force > 1:
             return "ArrangeShipment has taken effect twice"
-        if state.end == COMPLETED and state.skipped and in_force:
-            return "reported as skipped while ArrangeShipment is in force"
+        if state.given_up and in_force:
+            return "ArrangeShipment is in force although a person has given it up"
         if state.end == COMPLETED and not state.skipped and not in_force:
             return "reported COMPLETED while ArrangeShipment, which it counts on, never happened"
         return ""
@@ -70,7 +73,11 @@ class RetriableMachine:
 
     def _run(self, state: RetriableState) -> Iterator[tuple[Label, RetriableState]]:
         at = state.at
-        if state.asks:
+        if state.skipped:
+            yield ("completes",), state._replace(end=COMPLETED)
+        elif state.given_up and "A8.step" in self.rules:
+            yield ("takes over the skip",), state._replace(skipped=True)
+        elif state.asks:
             yield from self._decided(state)
         elif not state.sent[at]:
             yield ("sends the retriable", at), state._replace(sent=put(state.sent, at, True))
@@ -103,14 +110,14 @@ class RetriableMachine:
     def _carried_out(self, state: RetriableState) -> Iterator[tuple[Label, RetriableState]]:
         if state.asks == "correct":
             yield ("corrects",), state._replace(at=1, asks="")
+        elif state.at == 0 and state.sent[1] and state.rows[1] != "fenced" and "B3.known" in self.rules:
+            # The corrected command of an earlier run is on record of the saga: it is given up as well, unless it happened.
+            yield ("gives up the correction too",), state._replace(at=1)
         elif "done" in state.rows and "A6.incomplete" in self.rules:
             # An earlier run did it under the corrected id, which this run's code did not come by.
             yield ("is incomplete",), state._replace(end=INCOMPLETE)
-        elif state.at == 0 and state.sent[1] and state.rows[1] != "fenced" and "B3.known" in self.rules:
-            # The corrected command of an earlier run is on record of the saga: it is given up as well.
-            yield ("gives up the correction too",), state._replace(at=1)
         else:
-            yield ("skips",), state._replace(skipped=True, end=COMPLETED)
+            yield ("skips",), state._replace(skipped=True, given_up=True)
 
     def _participant(self, state: RetriableState, at: int) -> Iterator[tuple[Label, RetriableState]]:
         row, effect = state.rows[at], state.effects[at]

@@ -49,7 +49,8 @@ _PLAIN: Mapping[str, str] = {
     "person corrects": "a person corrects the retriable",
     "person skips": "a person skips the retriable",
     "corrects": "the run goes on with the corrected command, under an id of its own",
-    "skips": "the run goes on without the retriable, and completes",
+    "skips": "the run goes on without the retriable",
+    "takes over the skip": "the run goes on without the retriable, as a person has said",
     "gives up the correction too": "the run gives up the corrected command as well",
 }
 """What names no step."""

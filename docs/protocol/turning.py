@@ -93,10 +93,10 @@ def turn(setting: Setting, state: State) -> Moves:
 
 def skipped(setting: Setting, state: State, step: int) -> State:
     """A person takes over what the compensation cannot do, on the record."""
+    theirs = state._replace(effects=put(state.effects, step, THEIRS))
     if "A8.skip" not in setting.rules:
-        return state
-    rows = put(state.rows, step, state.rows[step]._replace(undone=True))
-    return state._replace(rows=rows, effects=put(state.effects, step, THEIRS))
+        return theirs
+    return theirs._replace(rows=put(state.rows, step, state.rows[step]._replace(undone=True)))
 
 
 def _turn_first(setting: Setting, state: State, steps: list[int]) -> bool:

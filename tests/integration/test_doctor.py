@@ -31,9 +31,11 @@ CHECKS = [
     "encoding",
     "schema",
     "role",
+    "projections",
     "idle timeout",
     "clock",
     "appenders",
+    "sequence",
     "high water mark",
     "master key",
 ]

@@ -19,7 +19,7 @@ from counteract.store import PostgresEventStore, StoredEvent
 from counteract.store.connecting import Connection, connect
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.importing import import_events
-from counteract.store.reading import read_events
+from counteract.store.reading import read_page
 from tests.counters import counter
 from tests.writers import Connect, append, writing
 
@@ -72,7 +72,7 @@ class Naive(Reader):
         self._connection = connection
 
     async def page(self, after: int) -> Sequence[StoredEvent]:
-        return await read_events(self._connection, after=after, up_to=2**62, limit=_PAGE)
+        return (await read_page(self._connection, after=after, up_to=2**62, limit=_PAGE)).events
 
 
 class Proving(Reader):
@@ -88,7 +88,7 @@ class Proving(Reader):
         if self._mark is None or self._chance.random() < 0.01:
             self._connection = await self._connect()
             self._mark = HighWaterMark(self._connection)
-        return await read_events(self._connection, after=after, up_to=await self._mark.advance(), limit=_PAGE)
+        return (await read_page(self._connection, after=after, up_to=await self._mark.advance(), limit=_PAGE)).events
 
     async def finish(self) -> None:
         assert self._mark is not None

@@ -152,8 +152,18 @@ async def test_a_round_of_recovery_says_what_it_left_and_why(temporal: EmbeddedT
         "recovering order-1",
         "recovering order-2",
         "left order-3: its worker knows no command ReserveStock",
-        "3 lost sagas found, 1 of them left",
+        "left …: 2 more",
+        "5 lost sagas found, 3 of them left",
     ]
+
+
+async def test_a_round_after_a_restore_is_told_since_when(temporal: EmbeddedTemporal) -> None:
+    queue = f"rounds-{uuid4().hex[:8]}"
+    client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
+    async with Worker(client, task_queue=queue, workflows=[RecoveryRound]):
+        done = await sagas(temporal, "recover", "--restored-to", "2026-01-02T03:04:05", "--task-queue", queue)
+
+    assert "begun after 2026-01-02T03:04:05+00:00" in done.stdout
 
 
 @workflow.defn(name="RecoverSagas", sandboxed=False)
@@ -161,12 +171,15 @@ class RecoveryRound:
     """What a round may answer: objects, or as workers of an earlier release did, ids."""
 
     @workflow.run
-    async def run(self, include_forgotten: bool) -> list[Any]:
+    async def run(self, include_forgotten: bool, restored_to: str | None = None) -> list[Any]:
         why = "its worker knows no command ReserveStock"
+        if restored_to is not None:
+            return [f"begun after {restored_to}"]
         return [
             "order-1",
             {"saga_id": "order-2", "run_id": "2", "what": "recovering", "why": ""},
             {"saga_id": "order-3", "run_id": "3", "what": "left", "why": why},
+            {"saga_id": "…", "run_id": "", "what": "left", "why": "2 more", "times": 2},
         ]
 
 

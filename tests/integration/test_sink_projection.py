@@ -6,10 +6,11 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from counteract.errors import ConfigurationError, CounteractError
 from counteract.messages import StreamId
 from counteract.projections import Delete, Increment, Operation, Projection, ProjectionRunner, reached
 from counteract.projections.rebuilding import drop, rebuild
-from counteract.projections.sinks import Positioned, RedisHashes, Sink
+from counteract.projections.sinks import Positioned, RedisHashes, Shown, Sink
 from counteract.projections.sinks.sink import RowRefused
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import Connection, connect
@@ -125,6 +126,37 @@ async def play(store: PostgresEventStore, games: int, *, team: str = "all") -> i
     )
 
 
+async def test_rows_of_events_that_the_log_lost_are_not_gone_on_with(
+    app_url: str, database_url: str, redis: InRedis, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    projection = scores(name, redis.sink(name))
+    async with PostgresEventStore.open(app_url) as store:
+        last = await play(store, 2)
+        async with running(app_url, projection):
+            await reached(store, name, last, timeout=PATIENCE)
+        async with await connect(database_url) as connection:
+            await connection.execute("alter table events disable trigger user")
+            await connection.execute("delete from events where position > 4")
+            await connection.execute("select setval('events_position_seq', 4)")
+            await connection.execute("update subscriptions set position = 4")
+            await connection.execute("alter table events enable always trigger events_append_only")
+        await play(store, 2, team="others")
+        async with running(app_url, projection):
+            await eventually(lambda: f"projections drop {name}" in caplog.text)
+        assert await points(redis, projection) == {"0": 2, "1": 2, "2": 2, "3": 2, "all": 8}
+        await drop(app_url, projection)
+        async with running(app_url, projection):
+            await reached(store, name, await store.high_water_mark(), timeout=PATIENCE)
+        assert await points(redis, projection) == {"0": 3, "1": 3, "2": 3, "3": 3, "all": 4, "others": 8}
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not holds():
+        assert monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
 async def points(place: Place, projection: Projection) -> dict[str, int]:
     return {key: row["points"] for key, row in (await place.rows(projection, projection.name)).items()}
 
@@ -154,7 +186,7 @@ async def test_a_process_that_ends_anywhere_is_followed_by_one_that_counts_each_
             self._sink = sink
             self.failures = 3
 
-        async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+        async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
             await self._sink.write(operations, up_to=up_to)
             if self.failures:
                 self.failures -= 1
@@ -233,7 +265,7 @@ async def test_one_that_starts_again_has_nothing_to_do_again(
     class Counting(RedisHashes):
         batches = 0
 
-        async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+        async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
             self.batches += 1
             await super().write(operations, up_to=up_to)
 
@@ -280,7 +312,7 @@ async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name:
     projection = scores(name, None)
     async with place_of("opensearch") as place, opened(place.sink(name)) as sink:
         await sink.prepare(projection.layout, "code")
-        await sink.write([Positioned(5, Increment("all", "points"))], up_to=5)
+        await sink.write([Positioned(5, Increment("all", "points"))], up_to=Shown(5))
         with pytest.raises(RowRefused, match="later"):
             await sink.write_late([Positioned(3, Increment("all", "points"))])
         for _ in range(2):
@@ -308,7 +340,7 @@ async def test_what_was_to_be_parked_is_not_passed_over_when_a_process_ends_befo
     redis: InRedis, name: str, event_store: PostgresEventStore, app_url: str
 ) -> None:
     class Breaking(RedisHashes):
-        async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+        async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
             await super().write(operations, up_to=up_to)
             written.set()
             raise ConnectionError("gone")

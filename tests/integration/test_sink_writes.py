@@ -18,7 +18,15 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Numeric, Tex
 
 from counteract.errors import ConfigurationError
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, Put
-from counteract.projections.sinks import OpenSearchIndex, Positioned, RedisHashes, RowRefused, Sink, SinkUnavailable
+from counteract.projections.sinks import (
+    OpenSearchIndex,
+    Positioned,
+    RedisHashes,
+    RowRefused,
+    Shown,
+    Sink,
+    SinkUnavailable,
+)
 from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of
 
 pytestmark = pytest.mark.integration
@@ -112,7 +120,7 @@ async def test_whatever_comes_again_and_from_whom_the_rows_are_those_of_each_ope
             done = 0
             while done < 120:
                 end = min(done + chance.randint(1, 25), 120)
-                await sink.write([each for each in log if done < each.position <= end], up_to=end)
+                await sink.write([each for each in log if done < each.position <= end], up_to=Shown(end))
                 await asyncio.sleep(chance.random() * 0.01)
                 # Killed before its checkpoint was committed, perhaps: then the batch comes again, with another end.
                 done = done if chance.random() < 0.4 else end
@@ -129,10 +137,10 @@ async def test_what_comes_late_does_not_bring_back_a_row_that_was_deleted(place:
     async with opened(place.sink(name)) as zombie, opened(place.sink(name)) as sink:
         await zombie.prepare(projection.layout, "code")
         await sink.prepare(projection.layout, "code")
-        await sink.write([*first, Positioned(3, Delete(("a", 1)))], up_to=3)
-        await zombie.write(first, up_to=2)
+        await sink.write([*first, Positioned(3, Delete(("a", 1)))], up_to=Shown(3))
+        await zombie.write(first, up_to=Shown(2))
         assert await place.rows(projection, name) == {}
-        await sink.write([Positioned(4, Increment(("a", 1), "count"))], up_to=4)
+        await sink.write([Positioned(4, Increment(("a", 1), "count"))], up_to=Shown(4))
     assert await place.rows(projection, name) == folded([Increment(("a", 1), "count")])
 
 
@@ -157,7 +165,7 @@ async def test_values_of_all_types_come_back_as_they_were(place: Place, name: st
     async with opened(place.sink(name)) as sink:
         await sink.prepare(projection.layout, "code")
         await sink.write(
-            [Positioned(1, Put(key, row)), Positioned(2, Increment(key, "price", Decimal("0.20")))], up_to=2
+            [Positioned(1, Put(key, row)), Positioned(2, Increment(key, "price", Decimal("0.20")))], up_to=Shown(2)
         )
     assert await place.rows(projection, name) == {str(key): {"id": key, **row, "price": Decimal("0.30")}}
 
@@ -167,7 +175,7 @@ async def test_a_row_is_read_by_its_key(redis: InRedis, search: InOpenSearch, na
     for sink in (redis.sink(name), search.sink(name)):
         async with opened(sink):
             await sink.prepare(projection.layout, "code")
-            await sink.write([Positioned(1, Put(("a:b", 1), {"name": "x"}))], up_to=1)
+            await sink.write([Positioned(1, Put(("a:b", 1), {"name": "x"}))], up_to=Shown(1))
             row = {"left": "a:b", "right": 1, "name": "x", "count": 3, "sum": None}
             assert await sink.read(projection, ("a:b", 1)) == row
             assert await sink.read(projection, ("a", 1)) is None
@@ -180,7 +188,7 @@ async def test_a_client_of_the_applications_own_is_used_and_stays_open(
     async with Redis.from_url(redis.url, decode_responses=decode_responses) as client:
         sink = RedisHashes(client, prefix=f"{name}:")
         await sink.prepare(many(name).layout, "code")
-        await sink.write([Positioned(1, Increment(("a", 1), "count"))], up_to=1)
+        await sink.write([Positioned(1, Increment(("a", 1), "count"))], up_to=Shown(1))
         await sink.write_late([Positioned(1, Patch(("a", 1), {"name": "x"}))])
         await sink.close()
         row = await sink.read(many(name), ("a", 1))
@@ -198,12 +206,12 @@ async def test_a_late_event_that_comes_once_more_in_its_turn_counts_once(redis: 
     projection, key = many(name), ("a", 1)
     async with opened(redis.sink(name)) as sink:
         await sink.prepare(projection.layout, "code")
-        await sink.write([Positioned(1, Put(key, {"count": 0}))], up_to=1)
+        await sink.write([Positioned(1, Put(key, {"count": 0}))], up_to=Shown(1))
         for _ in range(2):
             await sink.write_late([Positioned(5, Increment(key, "count", 50))])
         later = [Positioned(3, Increment(key, "count", 3)), Positioned(5, Increment(key, "count", 50))]
-        await sink.write(later, up_to=5)
-        await sink.write([Positioned(7, Increment(key, "count", 700))], up_to=7)
+        await sink.write(later, up_to=Shown(5))
+        await sink.write([Positioned(7, Increment(key, "count", 700))], up_to=Shown(7))
     assert (await redis.rows(projection, name))["a:1"]["count"] == 753
 
 
@@ -211,7 +219,7 @@ async def test_what_is_erased_is_gone_and_nothing_else(redis: InRedis, name: str
     async with opened(redis.sink(name)) as sink, opened(redis.sink(f"{name}*")) as like_it:
         for each in (sink, like_it):
             await each.prepare(many(name).layout, "code")
-            await each.write([Positioned(1, Put(("a", 1), {}))], up_to=1)
+            await each.write([Positioned(1, Put(("a", 1), {}))], up_to=Shown(1))
         await like_it.erase()
         assert {key for key in await redis.keys() if key.startswith(name)} == {f"{name}:a:1", f"{name}:@counteract"}
         await sink.erase()
@@ -225,7 +233,7 @@ async def test_a_writer_from_before_the_rows_were_erased_is_refused(redis: InRed
         await sink.erase()
         await sink.prepare(layout, "code")
         with pytest.raises(SinkUnavailable, match="lost rows"):
-            await zombie.write([Positioned(1, Put(("a", 1), {}))], up_to=1)
+            await zombie.write([Positioned(1, Put(("a", 1), {}))], up_to=Shown(1))
 
 
 async def test_a_row_that_does_not_fit_its_index_is_refused_without_its_value(search: InOpenSearch, name: str) -> None:
@@ -235,7 +243,7 @@ async def test_a_row_that_does_not_fit_its_index_is_refused_without_its_value(se
     async with opened(sink):
         await sink.prepare(projection.layout, "code")
         with pytest.raises(RowRefused, match="for the field 'count', which is long") as refused:
-            await sink.write([Positioned(1, Put("a", {"count": "secret"}))], up_to=1)
+            await sink.write([Positioned(1, Put("a", {"count": "secret"}))], up_to=Shown(1))
     assert "secret" not in str(refused.value)
 
 

@@ -109,7 +109,7 @@ async def test_a_long_stream_goes_on_from_its_snapshot_in_another_process(app_ur
         fold = other.begin_load(counters, "a")
         async with other.connection() as connection:
             rows = await (await connection.execute(fold.query, fold.parameters)).fetchall()
-            assert [row[0] for row in rows] == [25, 26, 27, 28]
+            assert [row[0] for row in rows if row[3] is not None] == [25, 26, 27, 28]
             assert (await fold.finish(connection, rows)).state == 28
 
 

@@ -31,7 +31,11 @@ class Mutant:
     at: int = 1
     """Which one, where the file has several lines like it."""
     tried: str = ""
-    """The faults to begin with."""
+    """The faults to begin with; several patterns with ` | ` between them."""
+    of: str = ""
+    """The sagas to begin with, likewise; all of them where it names none."""
+    missed: str | None = None
+    """Why exploration does not notice it, though it makes a difference."""
     equivalent: str | None = None
     """Why no exploration can notice it, where that is so."""
 

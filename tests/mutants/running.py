@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from rich.table import Table
 
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
 from counteract.store.migrate import migrate
-from tests.mutants.copying import copy_with
-from tests.mutants.listing import Listing, Mutant, Stale
-from tests.mutants.trial import NOTICED, PASSED, Verdict
+from tests.mutants.copying import PACKAGE, copy_with
+from tests.mutants.forking import Forks
+from tests.mutants.listing import ROOT, Listing, Mutant, Stale
+from tests.mutants.trial import NOTICED, PASSED, UNSWAPPABLE, Verdict
 
 TEMPLATE = "mutants_template"
 ENOUGH = 0.95
@@ -46,6 +48,8 @@ class Outcome:
             return "[red]STALE[/]"
         if self.mutant.equivalent:
             return "[red]noticed, though explained[/]" if self.noticed else "equivalent"
+        if self.mutant.missed and not self.noticed:
+            return "missed"
         return "noticed" if self.noticed else "[red]MISSED[/]"
 
 
@@ -55,30 +59,34 @@ class Servers:
 
     postgres: EmbeddedPostgres
     temporal: EmbeddedTemporal
+    forks: Forks
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls) -> AsyncIterator[Servers]:
-        async with EmbeddedPostgres() as postgres, EmbeddedTemporal(ui=False) as temporal:
-            servers = cls(postgres, temporal)
+        async with EmbeddedPostgres() as postgres, EmbeddedTemporal(ui=False) as temporal, Forks.open() as forks:
+            servers = cls(postgres, temporal, forks)
             await servers.execute(f"CREATE DATABASE {TEMPLATE}")
             await asyncio.to_thread(migrate, postgres.url_of(TEMPLATE))
             yield servers
 
     @contextlib.asynccontextmanager
-    async def database(self, name: str, *, empty: bool) -> AsyncIterator[str]:
-        """An empty one where the mutant's own SQL is to be loaded into it."""
+    async def database(self, name: str, changed: str = "") -> AsyncIterator[str]:
+        """With these functions in the place of its own."""
         async with self.lock:
-            copied = "" if empty else f" TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"
-            await self.execute(f"CREATE DATABASE {name}{copied}")
+            await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+        url = self.postgres.url_of(name)
         try:
-            yield self.postgres.url_of(name)
+            if changed:
+                # As migrations do: functions keep the path that they are made with.
+                await self.execute(f"SET search_path = public, pg_temp;\n{changed}", url)
+            yield url
         finally:
             await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def execute(self, statement: str) -> None:
-        url = self.postgres.url_of("postgres")
+    async def execute(self, statement: str, url: str = "") -> None:
+        url = url or self.postgres.url_of("postgres")
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             await connection.execute(statement.encode())
 
@@ -106,32 +114,37 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool
 
 async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float, quick: bool) -> Outcome:
     started = time.monotonic()
+    try:
+        changed = mutant.applied(ROOT / PACKAGE)
+    except Stale as stale:
+        return Outcome(mutant, noticed=False, by=str(stale), seconds=0.0, stale=True)
+    if quick and mutant.equivalent:
+        return Outcome(mutant, noticed=False, by="", seconds=0.0)
+    is_sql = mutant.file.endswith(".sql")
+    job = {"address": servers.temporal.address, "first": mutant.tried, "of": mutant.of, "quick": quick}
+    if not is_sql:
+        job |= {"file": str(ROOT / PACKAGE / mutant.file), "changed": changed}
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-        folder = Path(name)
-        try:
-            copy_with(mutant, folder)
-        except Stale as stale:
-            return Outcome(mutant, noticed=False, by=str(stale), seconds=0.0, stale=True)
-        sql = mutant.file.endswith(".sql")
-        async with servers.database(f"mutant_{number}", empty=sql) as url:
-            verdict = await _tried(
-                folder,
-                [servers.temporal.address, url, "migrate" if sql else "", mutant.tried, "quick" if quick else ""],
-                seconds,
-            )
+        errors = Path(name) / "errors"
+        async with servers.database(f"mutant_{number}", changed if is_sql else "") as url:
+            said = await servers.forks.said(number, job | {"url": url}, errors, seconds)
+            if said == UNSWAPPABLE:
+                copy_with(mutant, Path(name))
+                said = await _imported(Path(name), job | {"url": url, "changed": ""}, errors, seconds)
+        verdict = _read(said, errors, seconds)
     return Outcome(mutant, verdict.noticed, verdict.by, time.monotonic() - started)
 
 
-async def _tried(folder: Path, arguments: list[str], seconds: float) -> Verdict:
-    """What one process found that runs with the changed engine. One that hangs has found nothing: nobody would be told."""
+async def _imported(folder: Path, job: Mapping[str, object], errors: Path, seconds: float) -> str | None:
+    """What a process of its own says, which imports the changed engine. None where it takes longer."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "RUST_LOG": "error"}
-    with (folder / "stderr").open("wb") as errors:
+    with errors.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.mutants.trial", *arguments),
+            *(sys.executable, "-m", "tests.mutants.trial", json.dumps(job)),
             cwd=folder,
             env=environment,
             stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
+            stderr=stderr,
             start_new_session=True,
         )
         try:
@@ -139,16 +152,19 @@ async def _tried(folder: Path, arguments: list[str], seconds: float) -> Verdict:
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-            return Verdict(noticed=False, by=f"it hangs: not over after {seconds:.0f} s")
-    return _read(said.decode(), (folder / "stderr").read_text(errors="replace"))
+            return None
+    return said.decode()
 
 
-def _read(said: str, errors: str) -> Verdict:
+def _read(said: str | None, errors: Path, seconds: float) -> Verdict:
+    """One that hangs has found nothing: nobody would be told."""
+    if said is None:
+        return Verdict(noticed=False, by=f"it hangs: not over after {seconds:.0f} s")
     for line in said.splitlines():
         kind, _, by = line.partition(" ")
         if kind in (NOTICED, PASSED):
             return Verdict(kind == NOTICED, by)
-    last = errors.strip().splitlines()[-1:] or ["without a word"]
+    last = [*said.strip().splitlines(), *errors.read_text(errors="replace").strip().splitlines(), "without a word"]
     return Verdict(noticed=False, by=f"explore itself broke down: {last[0]}")
 
 
@@ -158,7 +174,10 @@ def _table(outcomes: list[Outcome]) -> Table:
         table.add_column(name, overflow="fold")
     for each in outcomes:
         table.add_row(
-            escape(each.mutant.id), escape(each.mutant.where), each.mark, escape(each.mutant.equivalent or each.by)
+            escape(each.mutant.id),
+            escape(each.mutant.where),
+            each.mark,
+            escape(each.mutant.equivalent or (not each.noticed and each.mutant.missed) or each.by),
         )
     return table
 
@@ -183,5 +202,7 @@ def _wrong(outcomes: list[Outcome], share: float) -> Iterator[str]:
     for each in outcomes:
         if each.stale:
             yield f"{each.mutant.id} is stale: {each.by}"
+        elif not (each.noticed or each.mutant.equivalent or each.mutant.missed):
+            yield f"{each.mutant.id} is missed, and its entry does not say why"
         elif each.mutant.equivalent and each.noticed:
             yield f"{each.mutant.id} is explained as equivalent, and was noticed: {each.by}"

@@ -1,14 +1,27 @@
-"""One mutant's process: explores the subjects with whatever engine it imports, until something is found."""
+"""One mutant's process: explores the subjects with the engine that it has, until something is found."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Mapping
 from io import StringIO
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from temporalio.client import Client
+
+from counteract.errors import ConfigurationError
+from counteract.store import MasterKey, PostgresEventStore
+from counteract.testing import ExplorationFailed
+from tests.mutants.forking import Unswappable, swap
+from tests.mutants.subjects import SUBJECTS, Subject
 
 NOTICED = "NOTICED"
 PASSED = "PASSED"
+UNSWAPPABLE = "UNSWAPPABLE"
 
 
 class Verdict(NamedTuple):
@@ -18,26 +31,14 @@ class Verdict(NamedTuple):
     by: str
 
 
-async def tried(address: str, url: str, *, to_migrate: bool, first: str, quick: bool) -> Verdict:
-    """The first finding of any subject. With the faults `first`, if it has such, each subject begins."""
-    from rich.console import Console
-    from temporalio.client import Client
-
-    from counteract.errors import ConfigurationError
-    from counteract.store import MasterKey, PostgresEventStore
-    from counteract.store.migrate import migrate
-    from counteract.testing import ExplorationFailed
-    from tests.mutants.subjects import SUBJECTS
-
-    if to_migrate:
-        await asyncio.to_thread(migrate, url)
+async def tried(address: str, url: str, *, first: str, of: str, quick: bool) -> Verdict:
+    """The first finding of any subject. With the faults `first` the exploration begins, of the subjects `of` if it names any."""
     client = await Client.connect(address)
     master_key = MasterKey.parse(MasterKey.new())
     async with PostgresEventStore.open(url, pool_size=20, master_key=master_key) as store:
-        begin = [(each, first) for each in SUBJECTS if first]
-        for subject, only in [*begin, *((each, None) for each in SUBJECTS if not quick)]:
+        for subject, only in _order(first, of, quick=quick):
             try:
-                await subject(store, client, Console(file=StringIO()), only)
+                await subject.explore(store, client, Console(file=StringIO()), only)
             except ConfigurationError:
                 if not only:
                     raise
@@ -46,25 +47,37 @@ async def tried(address: str, url: str, *, to_migrate: bool, first: str, quick: 
     return Verdict(noticed=False, by="")
 
 
+def _order(first: str, of: str, *, quick: bool) -> list[tuple[Subject, str | None]]:
+    begin = [each for each in SUBJECTS if not of or each.name in of.split(" | ")]
+    patterns = first.split(" | ") if first else []
+    rest: list[tuple[Subject, str | None]] = [] if quick else [(each, None) for each in SUBJECTS]
+    return [*((each, only) for only in patterns for each in begin), *rest]
+
+
 def first_finding(message: str) -> str:
     """The fault and what was wrong, of an error that lists several."""
     _, *lines = [line.strip() for line in message.splitlines() if line.strip()]
     return " ".join(lines[:2])
 
 
-def main() -> None:
-    address, url, migrating, first, quick = sys.argv[1:]
-    noticed, by = asyncio.run(tried(address, url, to_migrate=bool(migrating), first=first, quick=bool(quick)))
-    print(NOTICED if noticed else PASSED, by, flush=True)
+def run_job(job: Mapping[str, Any]) -> str:
+    """What one mutant came to, as a line: changed here and now, if the job says how."""
+    try:
+        if job.get("changed"):
+            swap(Path(job["file"]), job["changed"])
+        noticed, by = asyncio.run(
+            tried(job["address"], job["url"], first=job["first"], of=job["of"], quick=job["quick"])
+        )
+    except Unswappable:
+        return UNSWAPPABLE
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return f"{NOTICED if noticed else PASSED} {by}"
 
 
 if __name__ == "__main__":
     import os
 
-    try:
-        main()
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}".partition("\n")[0], file=sys.stderr, flush=True)
-        os._exit(1)
+    print(run_job(json.loads(sys.argv[1])), flush=True)
     # Processes that use the SDK can abort at interpreter exit.
     os._exit(0)

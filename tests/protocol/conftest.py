@@ -71,10 +71,14 @@ class Stage(World):
 
         await until(is_stuck)
 
-    async def round(self) -> list[Found]:
+    async def round(self, *arguments: Any, id: str | None = None) -> list[Found]:  # noqa: A002 - as Temporal calls it
         """One round of recovery."""
         found: list[Found] = await self.client.execute_workflow(
-            "RecoverSagas", id=f"recover-{uuid4().hex[:8]}", task_queue=self.queue, result_type=list[Found]
+            "RecoverSagas",
+            args=arguments,
+            id=id or f"recover-{uuid4().hex[:8]}",
+            task_queue=self.queue,
+            result_type=list[Found],
         )
         return found
 

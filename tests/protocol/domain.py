@@ -28,6 +28,8 @@ class Plan(BaseModel):
     child: Plan | None = None
     amounts: list[int] = [60]
     """What is held by each of its holds."""
+    refunds: list[int] = [60]
+    """What is paid back for a child; the last one in a further run, as after a change of the code."""
     deadline: float = 3600
     alert_after: float = 1
     parks: bool = False
@@ -129,17 +131,20 @@ class Tour(SagaWorkflow):
     async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
+        refund = self.plan.refunds[0 if self._is_first() else -1]
         await self._saga.execute_child(
             Tour.run,
             self.plan.child,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account, amount=60),
+            compensation=PayBack(account=self.plan.child.account, amount=refund),
         )
 
     def _steps(self, plan: Plan) -> list[str]:
+        return plan.steps if self._is_first() or plan.otherwise is None else plan.otherwise
+
+    def _is_first(self) -> bool:
         info = workflow.info()
-        is_first = info.run_id == info.original_execution_run_id and info.attempt == 1
-        return plan.steps if is_first or plan.otherwise is None else plan.otherwise
+        return info.run_id == info.original_execution_run_id and info.attempt == 1
 
     def _command(self, step: str) -> Command[Any]:
         account = self.plan.account

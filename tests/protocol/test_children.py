@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from counteract.saga import Resolution
 from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.domain import Plan, Tour
 from tests.travel.bank import Account
@@ -114,3 +115,40 @@ async def _has_held(stage: Stage, saga: str) -> bool:
 
 async def _is_taken_up_again(stage: Stage, saga: str) -> bool:
     return bool(await stage.sql("select 1 from sagas where saga_id = %s and epoch = 2", saga))
+
+
+async def test_a_child_is_undone_as_it_was_begun_although_the_code_has_changed(stage: Stage, name: str) -> None:
+    child = {"account": f"{name}-child", "steps": ["authorize"]}
+    steps = ["hold", "child", "wait"]
+    again = ["hold", "child", "refuse"]
+    await stage.tour(name, *steps, otherwise=again, child=child, refunds=[60, 6])
+    await stage.applied(name, "Tour")
+
+    run = await reset(stage, name)
+
+    assert await ending(run) == "SagaCompensated"
+    assert (await stage.money(f"{name}-child")).available == 60
+
+
+async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, name: str) -> None:
+    child = {"account": f"{name}-child", "steps": ["authorize"]}
+    again = ["hold", "child", "refuse"]
+    await stage.tour(name, "hold", "child", "wait", otherwise=again, child=child)
+    await stage.applied(name, "Tour")
+    stage.post.loses_orders = {"PayBack"}
+    run = await reset(stage, name)
+    await stage.stuck(name)
+    stage.post.loses_orders = set()
+    command = {
+        "saga_type": "Tour",
+        "saga_id": f"{name}-child",
+        "undo_type": "PayBack",
+        "undo": {"account": f"{name}-child", "amount": 7},
+    }
+
+    await run.execute_update(
+        "resolve", Resolution(step="Tour", decision="retry", who="ann", why="seven", command=command)
+    )
+
+    assert await ending(run) == "SagaCompensated"
+    assert (await stage.money(f"{name}-child")).available == 7

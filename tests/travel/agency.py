@@ -22,6 +22,7 @@ from counteract.lifecycle import (
     FIND_LOST,
     FIND_STEPS,
     RECORD_LIFECYCLE,
+    SKIP_STEP,
     TAKE_UP_SAGA,
     Claimed,
     Ended,
@@ -32,6 +33,7 @@ from counteract.lifecycle import (
     Opening,
     Page,
     RecordedStep,
+    Skip,
 )
 from counteract.messages import Command, Dispatch
 from counteract.plugin import CounteractPlugin
@@ -108,6 +110,9 @@ class Agency:
     async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
         return []
 
+    @activity.defn(name=SKIP_STEP)
+    async def skip_step(self, skip: Skip) -> None: ...
+
     @activity.defn(name=FIND_LOST)
     async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
         await self.may_look_for_lost.wait()
@@ -125,7 +130,7 @@ class Agency:
     async def end_open_run(self, lost: Lost) -> None: ...
 
     def activities(self) -> Sequence[Any]:
-        own = [self.record, self.take_up, self.find_steps]
+        own = [self.record, self.take_up, self.find_steps, self.skip_step]
         return [*own, self.find_lost, self.find_late, self.claim, self.end_open_run]
 
     def activity_of(self, name: str, command: type[Command[Any]]) -> Any:

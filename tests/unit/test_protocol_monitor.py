@@ -23,6 +23,7 @@ from docs.protocol.state import Row as ModelRow
 pytestmark = pytest.mark.unit
 
 STARTED, COMPLETED, COMPENSATED = Told("SagaStarted"), Told("SagaCompleted"), Told("SagaCompensated")
+SKIPPED = Told("SagaResolved", "Hold", "skip")
 RUN = "first"
 
 
@@ -44,7 +45,8 @@ def undo(key: str, minute: float, **more: Any) -> Row:
 def trace(
     state: str, *rows: Row, since: float = 9, epoch: int = 1, told: Sequence[Told] | None = None, **more: Any
 ) -> Trace:
-    ends = {"completed": [COMPLETED], "compensated": [COMPENSATED]}
+    undone = [row.key for row in rows if row.undoes is not None]
+    ends = {"completed": [COMPLETED], "compensated": [replace(COMPENSATED, undone=undone)]}
     events = [STARTED, *ends.get(state, [])] if told is None else told
     return Trace(Record("s", RUN, state, epoch, at(0), at(since)), rows, told=events, **more)
 
@@ -90,6 +92,15 @@ LEGAL = {
     "turned back by recovery": trace("turning back", HOLD),
     "skipped by a person": trace(
         "compensated", HOLD, told=[STARTED, Told("SagaResolved", "Hold", "skip"), COMPENSATED]
+    ),
+    "an undo that a person skipped": trace(
+        "compensated", UNDONE, undo("Hold", 6), told=[STARTED, SKIPPED, replace(COMPENSATED, names=["Hold"])]
+    ),
+    "a step that a person gave up, and that may have happened": trace(
+        "completed",
+        HOLD,
+        replace(undo("Hold", 6), command_id=command_id_of("s", RUN, "skip Hold")),
+        told=[STARTED, SKIPPED, COMPLETED],
     ),
     "closed by hand": trace(
         "completed",
@@ -199,6 +210,11 @@ ILLEGAL: dict[str, tuple[str, Trace]] = {
     "an undo of nothing": ("C1", trace("compensated", undo("Hold", 5))),
     "an undo that left the answer standing": ("mark_done", trace("compensated", HOLD, undo("Hold", 6))),
     "a mark on what is no answer": ("mark_done", trace("compensated", replace(UNDONE, status="rejected"))),
+    "a skip that no row says": ("A8", trace("compensated", told=[STARTED, SKIPPED, COMPENSATED])),
+    "an undo that its end does not name": (
+        "A7",
+        trace("compensated", UNDONE, undo("Hold", 6), told=[STARTED, COMPENSATED]),
+    ),
     "two ends": ("A1", trace("completed", told=[STARTED, COMPLETED, COMPENSATED])),
     "an end that the record does not have": ("A1", trace("forward", told=[STARTED, COMPLETED])),
     "another end than the record's": ("A1", trace("completed", told=[STARTED, COMPENSATED])),

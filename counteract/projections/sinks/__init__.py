@@ -14,6 +14,6 @@ knows which events its rows show. A server that is down is waited for.
 from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.opensearch import OpenSearchIndex
 from counteract.projections.sinks.redis import RedisHashes
-from counteract.projections.sinks.sink import Positioned, RowRefused, Sink, SinkUnavailable
+from counteract.projections.sinks.sink import Positioned, RowRefused, Shown, Sink, SinkUnavailable
 
-__all__ = ["Layout", "OpenSearchIndex", "Positioned", "RedisHashes", "RowRefused", "Sink", "SinkUnavailable"]
+__all__ = ["Layout", "OpenSearchIndex", "Positioned", "RedisHashes", "RowRefused", "Shown", "Sink", "SinkUnavailable"]

@@ -16,7 +16,14 @@ from sqlalchemy import JSON, Column
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, RowRefused, SinkUnavailable, missing_extra, report_change
+from counteract.projections.sinks.sink import (
+    Positioned,
+    RowRefused,
+    Shown,
+    SinkUnavailable,
+    missing_extra,
+    report_change,
+)
 
 if TYPE_CHECKING:
     from opensearchpy import AsyncOpenSearch
@@ -69,16 +76,16 @@ class OpenSearchIndex:
     def __repr__(self) -> str:
         return f"OpenSearch, {self._name!r}"
 
-    async def prepare(self, layout: Layout, code: str) -> int | None:
+    async def prepare(self, layout: Layout, code: str) -> Shown | None:
         self._layout = layout
         with _translated():
             if await self._client.indices.exists_alias(name=self._name):
                 await self._check(layout, code)
                 return None
             await self._create(layout, code)
-            return 0
+            return Shown(0)
 
-    async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+    async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
         await self._write(operations, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, SinkUnavailable, missing_extra, report_change
+from counteract.projections.sinks.sink import Positioned, Shown, SinkUnavailable, missing_extra, report_change
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -21,9 +21,9 @@ _WRITE = """
 local known = redis.call('hmget', KEYS[1], 'made', 'revision')
 if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
 redis.call('hincrby', KEYS[1], 'revision', 1)
-redis.call('hset', KEYS[1], 'position', ARGV[3])
-if ARGV[4] ~= '' then redis.call('sadd', KEYS[2], ARGV[4]) end
-local at = 5
+redis.call('hset', KEYS[1], 'position', ARGV[3], 'event', ARGV[4])
+if ARGV[5] ~= '' then redis.call('sadd', KEYS[2], ARGV[5]) end
+local at = 6
 for key = 3, #KEYS do
     local count = tonumber(ARGV[at])
     redis.call('del', KEYS[key])
@@ -36,7 +36,7 @@ _MAKE = """
 if redis.call('exists', KEYS[1]) == 0 then
     redis.call('hset', KEYS[1], 'made', ARGV[1], 'revision', 0, 'position', 0, 'projection', ARGV[2], 'code', ARGV[3])
 end
-return redis.call('hmget', KEYS[1], 'made', 'projection', 'position', 'code')
+return redis.call('hmget', KEYS[1], 'made', 'projection', 'position', 'code', 'event')
 """
 _SECONDS = 5.0
 _AT_ONCE = 1000
@@ -46,7 +46,7 @@ class _Known(NamedTuple):
     """What Redis had when it was read."""
 
     revision: str
-    position: int
+    shown: Shown
     late: frozenset[int]
     rows: Mapping[str, Row | None]
 
@@ -77,11 +77,11 @@ class RedisHashes:
     def __repr__(self) -> str:
         return f"Redis, {self._prefix!r}"
 
-    async def prepare(self, layout: Layout, code: str) -> int:
+    async def prepare(self, layout: Layout, code: str) -> Shown:
         self._layout = layout
         with _translated():
             known = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name, code)
-        made, projection, position, made_by = known
+        made, projection, position, made_by, event = known
         if _text(projection) != layout.name:
             problem = (
                 f"the prefix {self._prefix!r} is that of {_text(projection)!r}: give each projection one of its own"
@@ -91,14 +91,14 @@ class RedisHashes:
             self._has_reported = True
             report_change(layout, _text(made_by), code)
         self._incarnation, self._shown = _text(made), int(position)
-        return self._shown
+        return Shown(self._shown, _text(event or ""))
 
-    async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
+    async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
         await self._write(operations, up_to, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
         if operations:
-            await self._write(operations, operations[0].position, is_late=True)
+            await self._write(operations, Shown(operations[0].position), is_late=True)
 
     async def read(self, projection: Projection, key: Any) -> Row | None:
         """The row of a key; None where there is none."""
@@ -133,43 +133,44 @@ class RedisHashes:
             )
         return self._made
 
-    async def _write(self, operations: Sequence[Positioned], last: int, *, is_late: bool) -> None:
+    async def _write(self, operations: Sequence[Positioned], last: Shown, *, is_late: bool) -> None:
         layout = self._prepared()
         by_row: dict[str, list[Positioned]] = {}
         for each in operations:
             by_row.setdefault(layout.id_of(each.operation.key), []).append(each)
         while True:
             known = await self._read(layout, by_row)
-            if last in known.late if is_late else last <= known.position:
-                self._shown = max(self._shown, known.position)
+            if last.position in known.late if is_late else last.position <= known.shown.position:
+                self._shown = max(self._shown, known.shown.position)
                 return
             rows = {
                 row: layout.applied(known.rows[row], [op for position, op in all_ if _is_new(position, known, is_late)])
                 for row, all_ in by_row.items()
             }
-            position = known.position if is_late else last
-            if await self._replace(layout, known, rows, position, late=str(last) if is_late else ""):
-                self._shown = position
+            shown = known.shown if is_late else last
+            if await self._replace(layout, known, rows, shown, late=str(last.position) if is_late else ""):
+                self._shown = shown.position
                 return
 
     async def _read(self, layout: Layout, by_row: Mapping[str, Sequence[Positioned]]) -> _Known:
         with _translated():
             async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.hmget(self._about, "made", "revision", "position")
+                pipeline.hmget(self._about, "made", "revision", "position", "event")
                 pipeline.smembers(self._late)
                 for row in by_row:
                     pipeline.hgetall(self._prefix + row)
-                (made, revision, position), late, *found = await pipeline.execute()
+                (made, revision, position, event), late, *found = await pipeline.execute()
         if made is None or _text(made) != self._incarnation or int(position) < self._shown:
             raise SinkUnavailable("Redis has lost rows: they are made anew from the events")
         rows = {row: _row(layout, fields) for row, fields in zip(by_row, found, strict=True)}
-        return _Known(_text(revision), int(position), frozenset(map(int, late)), rows)
+        shown = Shown(int(position), _text(event or ""))
+        return _Known(_text(revision), shown, frozenset(map(int, late)), rows)
 
     async def _replace(
-        self, layout: Layout, known: _Known, rows: Mapping[str, Row | None], position: int, *, late: str
+        self, layout: Layout, known: _Known, rows: Mapping[str, Row | None], shown: Shown, *, late: str
     ) -> bool:
         keys = [self._about, self._late, *(self._prefix + row for row in rows)]
-        arguments: list[str | bytes] = [self._incarnation, known.revision, str(position), late]
+        arguments: list[str | bytes] = [self._incarnation, known.revision, str(shown.position), shown.event_id, late]
         for row in rows.values():
             fields = [word for pair in layout.to_json(row).items() for word in pair] if row else []
             arguments += [str(len(fields)), *fields]
@@ -183,7 +184,7 @@ class RedisHashes:
 
 
 def _is_new(position: int, known: _Known, is_late: bool) -> bool:
-    return is_late or (position > known.position and position not in known.late)
+    return is_late or (position > known.shown.position and position not in known.late)
 
 
 def _row(layout: Layout, fields: Mapping[bytes | str, bytes | str]) -> Row | None:

@@ -28,6 +28,14 @@ class Positioned(NamedTuple):
     operation: Operation
 
 
+class Shown(NamedTuple):
+    """How far a sink's rows have come."""
+
+    position: int
+    event_id: str = ""
+    """Of the event there, by which it is known whether it is of the log of now; empty where that is not known."""
+
+
 class Sink(Protocol):
     """The rows of one projection.
 
@@ -36,14 +44,14 @@ class Sink(Protocol):
     RowRefused for what will not.
     """
 
-    async def prepare(self, layout: Layout, code: str) -> int | None:
+    async def prepare(self, layout: Layout, code: str) -> Shown | None:
         """Called before the first batch, and again after each failure. `code` is a fingerprint of what makes the rows.
 
-        Returns the position up to which it shows all events that it was given; None where it cannot have lost any.
+        Returns up to where it shows all events that it was given; None where it cannot have lost any.
         """
 
-    async def write(self, operations: Sequence[Positioned], *, up_to: int) -> None:
-        """In order, of all events from where the batch before ended up to a position; or of some that came before."""
+    async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
+        """In order, of all events from where the batch before ended up to one; or of some that came before."""
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
         """Of one event that could not be handled in its turn, and is not among those that it shows."""

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import UpdateBase
 
-from counteract.projections.sinks.sink import Positioned, Sink
+from counteract.errors import LogCutShort
+from counteract.projections.sinks.sink import Positioned, Shown, Sink
 from counteract.store import StoredEvent
 from counteract.subscriptions import Subscriber
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from counteract.projections.projection import Projection
 
 _POSITION = text("select coalesce(min(position), 0) from subscriptions where name = :name")
+# One that is archived is no longer there to be compared.
+_IS_OF_THE_LOG = text("""
+    select exists (select from events where position = :position and event_id = cast(:event_id as uuid))
+           or exists (select from archived_streams where :position between first_position and last_position)
+""")
 # Parked ones it never had.
 _GO_BACK = text("""
     update subscriptions set position = :to, epoch = epoch + 1, updated_at = clock_timestamp()
@@ -36,6 +42,7 @@ class SinkSubscriber(Subscriber):
     def __init__(self, projection: Projection, sink: Sink) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
+        self.vocabulary = projection.vocabulary
         self._projection = projection
         self._sink = sink
 
@@ -44,8 +51,15 @@ class SinkSubscriber(Subscriber):
         # Asked first: what another process does meanwhile is not taken for a loss.
         position = (await connection.execute(_POSITION, {"name": self.name})).scalar_one()
         shown = await self._sink.prepare(self._projection.layout, self._projection.fingerprint)
-        if shown is not None and shown < position:
-            values = {"name": self.name, "to": shown, "types": sorted(self.event_types or ())}
+        if shown is None:
+            return
+        if shown.event_id and not (await connection.execute(_IS_OF_THE_LOG, shown._asdict())).scalar_one():
+            raise LogCutShort(
+                f"{self._sink} shows the event {shown.event_id} at position {shown.position}, which the log does not have: commits "
+                f"were lost. Stop whatever runs {self.name!r}, `counteract projections drop {self.name}`, and it is filled anew"
+            )
+        if shown.position < position:
+            values = {"name": self.name, "to": shown.position, "types": sorted(self.event_types or ())}
             await connection.execute(_GO_BACK, values)
 
     async def watch(self) -> None:
@@ -53,7 +67,9 @@ class SinkSubscriber(Subscriber):
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         # All handlers first: a batch that cannot be handled leaves nothing behind.
-        await self._sink.write(list(self._operations(events)), up_to=events[-1].position)
+        await self._sink.write(
+            list(self._operations(events)), up_to=Shown(events[-1].position, str(events[-1].event_id))
+        )
 
     async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
         await self._sink.write_late(list(self._operations([event])))
@@ -61,7 +77,8 @@ class SinkSubscriber(Subscriber):
     def _operations(self, events: Sequence[StoredEvent]) -> Iterator[Positioned]:
         decoder = self._projection.decoder
         for event in events:
-            for effect in self._projection.operations(decoder.decode(event)):
+            effects = self._projection.operations(decoder.decode(event)) if decoder.takes(event) else ()
+            for effect in effects:
                 if isinstance(effect, UpdateBase):
                     raise TypeError("operations() refuses statements where there is a sink")
                 yield Positioned(event.position, effect)

@@ -22,6 +22,10 @@ from counteract.testing.exploration.encounter import Run
 from counteract.testing.exploration.evidence import End, end_of
 from counteract.testing.exploration.faults import Ending
 
+STILL = 4
+"""So many looks in a row at a run that does not get on say that it hangs."""
+LOOKS = 32
+"""So many altogether say that it goes in circles."""
 PATIENCE = 100
 """Looks, before another round of recovery."""
 LOOK = 0.05
@@ -31,19 +35,40 @@ _LOST = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT)
 
 
 async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -> End:
-    """Of the run's last attempt, or what recovery made of it. HUNG where it takes longer than `seconds`."""
+    """Of the run's last attempt, or what recovery made of it. HUNG where nothing becomes of it for `seconds`.
+
+    On a busy machine a run may take longer than that, and still get on.
+    """
+    coming, known, still = asyncio.create_task(_end(run, store, queue)), None, 0
     try:
-        async with asyncio.timeout(seconds):
-            found, status = await _ended(run)
-            while run.afterwards:
-                await run.afterwards.pop(0)(run)
-                found, status = await _ended(run)
-            if status not in _LOST or not run.fault.recovered:
-                return found
-            recovered = await _recovered(run, store, queue)
-            return await _resumed(run) if recovered.ending is Ending.REPORTED else recovered
-    except TimeoutError:
+        for _ in range(LOOKS):
+            await asyncio.wait([coming], timeout=seconds / STILL)
+            if coming.done():
+                return coming.result()
+            before, known = known, await _progress(run)
+            still = still + 1 if known == before else 0
+            if still == STILL:
+                break
         return End(Ending.HUNG)
+    finally:
+        coming.cancel()
+
+
+async def _end(run: Run, store: PostgresEventStore, queue: str) -> End:
+    found, status = await _ended(run)
+    while run.afterwards:
+        await run.afterwards.pop(0)(run)
+        found, status = await _ended(run)
+    if status not in _LOST or not run.fault.recovered:
+        return found
+    recovered = await _recovered(run, store, queue)
+    return await _resumed(run) if recovered.ending is Ending.REPORTED else recovered
+
+
+async def _progress(run: Run) -> object:
+    """Changes as long as its workflow gets on."""
+    description = await run.handle.describe()
+    return description.run_id, description.history_length
 
 
 async def _ended(run: Run) -> tuple[End, WorkflowExecutionStatus | None]:

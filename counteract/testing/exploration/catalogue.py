@@ -16,6 +16,7 @@ from counteract.testing.exploration.faults import (
     NEVER,
     STOPPED,
     UNDONE,
+    UNHURRIED,
     WENT_ON,
     Around,
     Ending,
@@ -23,6 +24,7 @@ from counteract.testing.exploration.faults import (
     Injection,
     Known,
     Layer,
+    Pace,
     Place,
     Timing,
 )
@@ -39,16 +41,15 @@ KILLED = Timing(heartbeat=HALF)
 TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
 GIVEN_UP = Timing(attempts=2)
 SLOW = Timing(attempt=timedelta(seconds=2))
-SOON = timedelta(seconds=0.7)
 # Cancellation reaches an activity with the answer to a heartbeat.
-HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=3))
+HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=6))
 
 
-def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0) -> list[Fault]:
+def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:
     """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
     faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
     if has_deadline:
-        faults += _overtaken(steps)
+        faults += _overtaken(steps, pace)
     turn = _last_before_undo(steps).group
     for step in steps:
         faults += _from(step.group, _forward(step))
@@ -59,32 +60,45 @@ def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0)
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return [*faults, *of_the_whole(steps, decisions, _turn(steps))]
+    return [*faults, *of_the_whole(steps, decisions, _turn(steps), pace)]
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
     return (replace(each, begins=group, ends=group if each.ends == HERE else each.ends) for each in faults)
 
 
-def _overtaken(steps: Sequence[Known]) -> Iterator[Fault]:
+def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
     """By the saga's own timer, at its first step: at any other it might strike too early where the machine is busy."""
     if steps[0].kind is CommandKind.COMPENSATABLE:
         act, layer = before(acts.outlast_the_deadline), Layer.HANDLER
         injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
-        yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=SOON, cause="deadline passed")
+        soon = pace.deadline
+        yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=soon, cause="deadline passed")
 
 
 def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
-    """A step of a group fails, and the others are asked to stop."""
-    others = [each for each in steps if each.group == step.group and each is not step and each.parallel]
-    if step.parallel and others and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(Place(step.key), Layer.HANDLER, before(acts.be_stopped_with_another), timing=HEARS)
-        yield _always(
-            Place(others[0].key),
-            f"failed while {step.key} runs",
-            before(acts.fail_beside_another),
-            may_end=EITHER,
-            also=[fails],
+    """A step of a group fails, and the others are asked to stop; so are those that the saga's code has in tasks of its own."""
+    others = [
+        each for each in steps if each.group == step.group and each is not step and each.parallel is step.parallel
+    ]
+    if not others or step.kind is not CommandKind.COMPENSATABLE:
+        return
+    stopped = acts.be_stopped_with_another if step.parallel else acts.be_stopped_if_it_turns_back
+    yield _always(
+        Place(others[0].key),
+        f"failed while {step.key} runs",
+        before(acts.fail_beside_another),
+        may_end=EITHER,
+        also=[Injection(Place(step.key), Layer.HANDLER, before(stopped), timing=HEARS)],
+        ends=HERE,
+    )
+    if step.parallel:
+        yield _one(
+            Place(others[0].key, Role.COMPENSATES),
+            f"cancelled while it goes on without {step.key}",
+            before(acts.cancel),
+            may_end=EITHER | STOPPED,
+            also=[Injection(Place(step.key), Layer.HANDLER, REFUSED)],
             ends=HERE,
         )
 
@@ -129,6 +143,8 @@ def _final(step: Known) -> Iterator[Fault]:
     if step.external:
         name, layer = "happened, not recorded", Layer.HANDLER
         yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        name = "happened, not recorded, then refused"
+        yield _always(place, name, acts.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
 
 
 def _resolved(step: Known) -> Iterator[Fault]:
@@ -140,6 +156,7 @@ def _resolved(step: Known) -> Iterator[Fault]:
     yield _one(place, "broken, then resolved", before(acts.break_down))
     yield _one(place, "broken after its effect, then resolved", after(acts.break_down))
     yield _one(place, "broken after its effect, then corrected", after(acts.break_until_corrected))
+    yield _one(place, "broken after its effect, then skipped", after(acts.break_until_skipped))
     yield _always(place, "keeps failing, then corrected", before(acts.keep_failing(acts.correct)), TIMED_OUT)
     yield _always(place, "keeps failing, then skipped", before(acts.keep_failing(acts.skip)), TIMED_OUT)
     yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
@@ -163,7 +180,7 @@ def _late(step: Known) -> Iterator[Fault]:
         yield _one(place, late, acts.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
     for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
         hold = Injection(place, Layer.HANDLER, held)
-        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, may_end=EITHER, also=[hold], ends=ends)
+        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[hold], ends=ends)
 
 
 # Interrupted: cancelled, or overtaken by the deadline.
@@ -249,6 +266,7 @@ def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injecti
     yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "broken, then resolved", before(acts.break_down), may_end=may_end, also=also)
+    yield _one(place, "broken twice, then resolved", before(acts.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)
 
 

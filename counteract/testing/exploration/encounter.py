@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Command, Dispatch, Event, StreamId
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
-from counteract.testing.exploration.faults import Fault, Injection, Layer, Place, Proceed
+from counteract.testing.exploration.faults import UNHURRIED, Fault, Injection, Layer, Pace, Place, Proceed
 
 Correct = Callable[[Command[Any]], Command[Any]]
 
@@ -103,12 +104,21 @@ class Run:
     people: People
     recorder: Recorder
     rounds: Rounds
+    pace: Pace = UNHURRIED
     commands: dict[UUID, Command[Any]] = field(default_factory=dict)
     """What the workflow sent, by command id."""
     flights: dict[int, list[ActivityHandle[Any]]] = field(default_factory=lambda: defaultdict(list))
     """The forward activities of each command, by its identity, in the order in which they were sent."""
     together: list[tuple[Command[Any], ...]] = field(default_factory=list)
     """What was sent with `parallel`."""
+    unanswered: list[Command[Any]] = field(default_factory=list)
+    """What the saga's code got an error for."""
+    refused: list[UUID] = field(default_factory=list)
+    """The ids of commands that a fault had refused."""
+    vanished: list[UUID] = field(default_factory=list)
+    """The ids of those whose worker was killed."""
+    listening: Counter[Place] = field(default_factory=Counter)
+    """Attempts that are to be stopped, and wait for it."""
     run_ids: dict[str, None] = field(default_factory=dict)
     """Of all its workflow's runs, in their order."""
     others: dict[str, None] = field(default_factory=dict)
@@ -181,6 +191,9 @@ class Run:
         self.ended.set()
         for event in self.concluded.values():
             event.set()
+        over = time.monotonic() + within
+        while self.listening.total() and time.monotonic() < over:  # noqa: ASYNC110 - in another task, at an await of its own
+            await asyncio.sleep(_PAUSE)
         if not self._tasks:
             return
         done, late = await asyncio.wait(self._tasks, timeout=within)
@@ -275,10 +288,10 @@ class Run:
         if wanted != encounter.command:
             self.complain(f"{encounter.place} was tried again without the correction of its command")
 
-    async def see_to_what_was_skipped(self) -> list[str]:
+    async def see_to_what_was_skipped(self, steps: Collection[str]) -> list[str]:
         """Do by hand what somebody said was not the saga's concern any more; what went wrong with that."""
         wrong = []
-        for encounter in self._skipped:
+        for encounter in (each for each in self._skipped if each.place.step in steps):
             try:
                 await encounter.see_to_it()
             except Exception as error:  # whatever it is, it is what a person would have met

@@ -27,9 +27,10 @@ from counteract.testing.exploration import aftermath
 from counteract.testing.exploration.adding import ExploredAddition
 from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
+from counteract.testing.exploration.deciding import skipped_steps
 from counteract.testing.exploration.encounter import People, Rounds, Run
 from counteract.testing.exploration.evidence import Evidence, Sent, gather, nothing_known
-from counteract.testing.exploration.faults import EITHER, Ending, Fault, Known
+from counteract.testing.exploration.faults import EITHER, UNHURRIED, Ending, Fault, Known, Pace
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
 from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
@@ -71,6 +72,7 @@ class Explorer:
     people: People
     beside: Callable[[str], Any] | None
     limits: Limits
+    pace: Pace = UNHURRIED
     rounds: Rounds = field(default_factory=Rounds)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -121,7 +123,9 @@ class Explorer:
     def faults(self, first: Evidence) -> list[Fault]:
         """All single faults, by what a run without any has shown."""
         known = [self._known(each, first) for each in first.steps()]
-        found = catalogue(known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks)
+        found = catalogue(
+            known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks, pace=self.pace
+        )
         # Handlers of the user's need to be told how two sagas come to share what they work on.
         alone = self.beside is None and not isinstance(self.desk.services, ScriptedServices)
         return [each for each in found if not (alone and each.beside)]
@@ -177,15 +181,16 @@ class Explorer:
             evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause
         )
         found += await self.book.of(run.id)
+        skipped = skipped_steps(evidence)
         explored = Explored(
             id=run.id,
             request=run.request,
             fault=fault,
             evidence=evidence,
             undone=undone_steps(evidence),
-            skipped=sorted(each.step for each in run.decisions if each.decision == "skip"),
+            skipped=sorted(skipped),
             reached=not run.unmet,
-            violations=[*found, *await run.see_to_what_was_skipped()],
+            violations=[*found, *await run.see_to_what_was_skipped(skipped)],
             seconds=time.monotonic() - started,
         )
         return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
@@ -199,7 +204,9 @@ class Explorer:
         elif callable(request):
             request = request(run_id)
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(run_id, request, fault, self.client, self.people, self.book, self.rounds)
+        run = self.runs[run_id] = Run(
+            run_id, request, fault, self.client, self.people, self.book, self.rounds, self.pace
+        )
         run.afterwards += fault.afterwards
         return run
 
@@ -216,7 +223,8 @@ class Explorer:
         )
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
-        end = await aftermath.end(run, self.desk.services.store, self.queue, self.limits.seconds)
+        held = 2 * run.fault.run_timeout.total_seconds() if run.fault.run_timeout else 0.0
+        end = await aftermath.end(run, self.desk.services.store, self.queue, self.limits.seconds + held)
         await run.finish(within=self.limits.seconds)
         evidence = await gather(run, self.desk.services.store, end)
         if end.ending is Ending.HUNG:

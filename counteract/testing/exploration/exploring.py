@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from counteract.store import MasterKey, PostgresEventStore
 from counteract.testing.exploration.choosing import Choice, pairs_of
 from counteract.testing.exploration.encounter import Correct, People, unchanged
 from counteract.testing.exploration.explorer import Explorer, Invariant, Limits, Request, objection
-from counteract.testing.exploration.faults import NO_FAULT, Ending
+from counteract.testing.exploration.faults import NO_FAULT, Ending, Pace
 from counteract.testing.exploration.options import OPTIONS
 from counteract.testing.exploration.report import Exploration, ExplorationFailed, Explored
 from counteract.testing.exploration.scripted import ScriptedServices
@@ -108,6 +109,7 @@ async def _explored(
     clean = await explorer.run(NO_FAULT)
     if clean.problems or clean.ending is not Ending.COMPLETED:
         return [clean], 0
+    explorer = replace(explorer, pace=Pace(clean.seconds))
     singles = explorer.faults(clean.evidence)
     runs = await explorer.explore(choice.among(singles), seconds=seconds, fail_fast=fail_fast)
     return [clean, *runs], len(pairs_of(singles)) if choice.pairs != 0 else 0

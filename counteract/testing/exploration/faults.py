@@ -187,6 +187,38 @@ class Fault:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast this machine is just now, by a run in which nothing went wrong: what takes its time here is no fault."""
+
+    seconds: float = 1.0
+    """What such a run took."""
+
+    @property
+    def patience(self) -> timedelta:
+        """The least that anything may take that no fault holds up."""
+        return timedelta(seconds=max(LEAST, RUNS * self.seconds))
+
+    @property
+    def hearing(self) -> float:
+        """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
+        return max(5.0, RUNS / 2 * self.seconds)
+
+    @property
+    def run_timeout(self) -> timedelta:
+        """Of a run that a fault is to keep until then: all that comes before it takes place within."""
+        return timedelta(seconds=max(4.0, RUNS / 2 * self.seconds))
+
+    @property
+    def deadline(self) -> timedelta:
+        """A saga's, that its first step is to be overtaken by."""
+        return timedelta(seconds=max(0.7, 2 * self.seconds))
+
+
+LEAST = 10.0
+RUNS = 20
+"""Runs go on side by side, and so each takes several times as long as one alone."""
+UNHURRIED = Pace()
 NO_FAULT = Fault("the saga", "nothing goes wrong")
 
 

@@ -106,7 +106,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             run.others.setdefault(own)
         run.commands[dispatch.command_id] = command
         call.task_queue = self._queue
-        shorten(call, run.fault.timing_of(place))
+        shorten(call, run.fault.timing_of(place), run.pace.patience)
         flight = self.next.start_activity(call)
         if place.role is Role.HANDLES:
             run.flights[id(command)].append(flight)
@@ -131,11 +131,11 @@ def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> 
     return Place(dispatch.step.partition("~")[0], roles[activity])
 
 
-def shorten(call: StartActivityInput, timing: Timing) -> None:
-    """The user's own limits where the fault asks for nothing else; between two attempts never a long wait."""
-    call.start_to_close_timeout = timing.attempt or call.start_to_close_timeout
-    call.schedule_to_close_timeout = timing.total or call.schedule_to_close_timeout
-    call.heartbeat_timeout = timing.heartbeat or call.heartbeat_timeout
+def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
+    """The user's own limits where the fault asks for nothing else, or `least`; between two attempts never a long wait."""
+    call.start_to_close_timeout = timing.attempt or _at_least(least, call.start_to_close_timeout)
+    call.schedule_to_close_timeout = timing.total or _at_least(least, call.schedule_to_close_timeout)
+    call.heartbeat_timeout = timing.heartbeat or _at_least(least / 2, call.heartbeat_timeout)
     policy = call.retry_policy or RetryPolicy()
     call.retry_policy = RetryPolicy(
         initial_interval=min(policy.initial_interval, FIRST_RETRY),
@@ -144,3 +144,7 @@ def shorten(call: StartActivityInput, timing: Timing) -> None:
         maximum_attempts=timing.attempts or policy.maximum_attempts,
         non_retryable_error_types=policy.non_retryable_error_types,
     )
+
+
+def _at_least(least: timedelta, given: timedelta | None) -> timedelta | None:
+    return given and max(given, least)

@@ -21,26 +21,27 @@ from counteract.testing.exploration.faults import (
     Injection,
     Known,
     Layer,
+    Pace,
     Place,
     Timing,
 )
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """What is done meanwhile takes its time."""
-RUN = timedelta(seconds=4)
+HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
 EITHER_WAY = RECOVERED | WENT_ON
 ANY_END = EITHER | RECOVERED | STOPPED
 
 
-def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection) -> Iterator[Fault]:
+def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: Pace) -> Iterator[Fault]:
     """`turn` is what makes the saga turn back; `decisions` are those of a run in which nothing goes wrong."""
     yield from _run_again(decisions, turn)
     yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
     yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
     for step in steps:
         yield from _lost(step)
-        yield from _begun_anew(step)
+        yield from _begun_anew(step, pace)
         yield from _added_to(step)
     for step in steps:
         if step.kind is CommandKind.COMPENSATABLE:
@@ -71,16 +72,19 @@ def _lost(step: Known) -> Iterator[Fault]:
         Injection(place, Layer.DELIVERY, after(acts.terminate), timing=ROOMY),
         may_end,
     )
+    if step.kind is CommandKind.PIVOT and step.external:
+        late = Injection(place, Layer.HANDLER, acts.terminate_and_come_late, timing=HELD)
+        yield _fault(place, "terminated, and comes late", late, may_end)
 
 
-def _begun_anew(step: Known) -> Iterator[Fault]:
+def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
     place = Place(step.key)
     yield Fault(
         str(place),
         "its run times out and is retried",
-        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=ROOMY),),
+        (Injection(place, Layer.DELIVERY, before(acts.outlast_the_run), timing=HELD),),
         ANY_END,
-        run_timeout=RUN,
+        run_timeout=pace.run_timeout,
         recovered=True,
     )
     yield Fault(
@@ -114,6 +118,8 @@ def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
         yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
     reset = Injection(place, Layer.DELIVERY, before(acts.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
+    anew = Injection(place, Layer.DELIVERY, before(acts.reset_to_the_beginning), timing=ROOMY)
+    yield Fault(str(place), "reset to the beginning during", (anew, turn), STAYS_UNDONE)
 
 
 def _fault(place: Place, name: str, injection: Injection, may_end: frozenset[Ending], *also: Injection) -> Fault:

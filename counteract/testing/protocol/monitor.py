@@ -55,7 +55,7 @@ def violations(trace: Trace) -> list[str]:
     """
     found = [*_told(trace), *_counted_on(trace), *_children(trace)]
     if not trace.forgot:
-        found += [*_moved(trace), *_epochs(trace), *_rows(trace), *_at_the_pivot(trace)]
+        found += [*_moved(trace), *_epochs(trace), *_rows(trace), *_at_the_pivot(trace), *_given_up(trace)]
     return found
 
 
@@ -149,7 +149,9 @@ def _rows(trace: Trace) -> Iterator[str]:
         if row.undoes is not None and row.undoes not in known:
             yield f"C1: the undo of {row.key} is on record, and {row.key} is not"
         # The release before undoes without a mark.
-        yield from _row(row, is_undone=any(undo.epoch is not None for undo in trace.undoing(row)))
+        # Nor does what a person gave up count on a mark: that it is given up is on record itself.
+        is_undone = any(undo.epoch is not None for undo in trace.undoing(row)) and name_of(row.key) not in trace.skipped
+        yield from _row(row, is_undone=is_undone)
 
 
 def _row(row: Row, *, is_undone: bool) -> Iterator[str]:
@@ -178,6 +180,22 @@ def _is_half_undone(trace: Trace, step: Row, at: datetime) -> bool:
     marked = step.undone_since is not None and step.undone_since < at
     unknown = step.status == "fenced" and step.has_begun and step.started_at is not None and step.started_at < at
     return (marked or unknown) and not any(row.recorded_at < at for row in trace.undoing(step))
+
+
+def _given_up(trace: Trace) -> Iterator[str]:
+    """What a person skipped is on record, and so is at its end what was undone, whichever run or recovery did it."""
+    if trace.record.state not in (COMPLETED, COMPENSATED) or any(row.epoch is None for row in trace.rows):
+        return
+    on_record = {name_of(row.key) for row in trace.rows if row.status == "done"}
+    for told in trace.told:
+        if told.decision == "skip" and told.step and name_of(told.step) not in on_record:
+            yield f"A8: a person skipped {told.step}, and no row says so"
+    for end in trace.told:
+        if end.event_type == "SagaCompensated" and not trace.is_closed_by_hand:
+            named = {name_of(key) for key in end.undone} | trace.skipped
+            for step in trace.steps:
+                if step.kind == "compensatable" and step.may_have_applied and name_of(step.key) not in named:
+                    yield f"A7: {step.key} was undone, and SagaCompensated does not name it"
 
 
 def _counted_on(trace: Trace) -> Iterator[str]:

@@ -37,7 +37,8 @@ _TRACES = """
         'told', coalesce((
             select jsonb_agg(jsonb_build_object(
                 'event_type', e.event_type, 'step', e.event_data ->> 'step', 'decision', e.event_data ->> 'decision',
-                'names', coalesce(e.event_data -> 'steps', e.event_data -> 'skipped', '[]')) order by e.version)
+                'names', coalesce(e.event_data -> 'steps', e.event_data -> 'skipped', '[]'),
+                'undone', coalesce(e.event_data -> 'undone', '[]')) order by e.version)
             from events e
             where e.aggregate_type = 'saga' and e.aggregate_id = s.saga_id and e.event_data ->> 'run_id' = s.run_id),
             '[]'))
@@ -108,6 +109,8 @@ class Told:
     decision: str | None = None
     names: Sequence[str] = ()
     """The steps that SagaCompleted says were carried out, or that SagaCompensated says were skipped."""
+    undone: Sequence[str] = ()
+    """Those that SagaCompensated says were undone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""Whose fault it is that an event is not handled: the event's, and it is parked; or not, and it is waited for. docs/decisions/0092"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+from counteract.errors import LogCutShort, MasterKeyMissing, StoreUnavailable, UndecodableEvent
+from counteract.store import StoredEvent
+from counteract.store.translating import in_our_terms
+
+# Classes of SQLSTATE. What is missing or may not be done has nothing to do with what an event holds.
+_OF_THE_SETUP = ("28", "3D", "3F", "42")
+
+
+# What a row may be to blame for, alone: its values, or a constraint on them.
+_OF_THE_ROW = ("22", "23")
+
+
+class EverythingFails(Exception):
+    """The database refuses all events that were tried, in the same way: no event is to blame."""
+
+    def __init__(self, tried: int, error: Exception) -> None:
+        super().__init__(f"all that were tried fail alike ({tried}): {reason(error)}")
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether something is down that will be up again, which no event is to blame for."""
+    return isinstance(in_our_terms(error) or error, StoreUnavailable | OSError)
+
+
+def is_waited_for(error: Exception) -> bool:
+    """Whether no event is to blame: something is down, the set-up is at fault, or a newer release has to read it."""
+    if isinstance(error, UndecodableEvent):
+        return error.is_newer
+    known = isinstance(error, EverythingFails | LogCutShort | MasterKeyMissing)
+    return known or is_outage(error) or (_state(error) or "").startswith(_OF_THE_SETUP)
+
+
+def fail_alike(failed: Sequence[tuple[StoredEvent, Exception]]) -> bool:
+    """Whether it seems to be no event's fault, where nothing else was handled: the database refuses all in the same way.
+
+    What it says of values and constraints counts as a row's own fault where only one was tried. Errors of the handlers' own never
+    count: other code will do better, and has what was parked redriven.
+    """
+    states = {_state(error) for _, error in failed}
+    if len(states) != 1 or not (state := states.pop()):
+        return False
+    return len(failed) > 1 or not state.startswith(_OF_THE_ROW)
+
+
+def reason(error: BaseException) -> str:
+    """An error in a line, without the row that the database may quote."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    words = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return f"{type(cause).__name__}: {words or cause}"[:500]
+
+
+def _state(error: BaseException | None) -> str | None:
+    """The SQLSTATE of what the database says, also behind an error of ours."""
+    while error is not None:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, psycopg.Error):
+            return cause.sqlstate
+        error = error.__cause__
+    return None

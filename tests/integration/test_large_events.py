@@ -1,0 +1,96 @@
+"""Large events go through every reader in little memory: pages, batches and caches have a bound in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from counteract.dev.fixtures import as_application, fresh_database
+from counteract.dev.postgres import EmbeddedPostgres
+from counteract.store import ANY, PostgresEventStore
+from counteract.store.loading import Known, Memory
+from counteract.store.stored import PAGE_BYTES
+from tests.counters import Counted, counter, counters
+
+pytestmark = pytest.mark.integration
+
+EVENTS, SIZE = 120, 400_000
+"""Together 48 MB: were they in memory at once, as text and as objects, twice that and more."""
+MOST_MB = 45
+"""More than what a process takes that only opens the store."""
+A = counter("a")
+
+
+async def fill(url: str, *, compressible: bool) -> None:
+    async with PostgresEventStore.open(url) as store:
+        for _ in range(EVENTS // 30):
+            notes = ["x" * SIZE if compressible else os.urandom(SIZE // 2).hex() for _ in range(30)]
+            await store.append(A, [Counted(note=note) for note in notes], expect=ANY)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["random", "compressible"])
+async def full(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> AsyncIterator[tuple[str, bool]]:
+    async with fresh_database(postgres) as owner:
+        url = as_application(postgres, owner)
+        await fill(url, compressible=request.param)
+        yield url, not request.param
+
+
+async def memory_of(url: str, what: str) -> tuple[Any, int]:
+    """What another process answers, and its most memory, in MB."""
+    arguments = [sys.executable, "-m", "tests.integration.large_events", url, what]
+    done = await asyncio.to_thread(
+        subprocess.run, arguments, capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    answer, most = json.loads(done.stdout)
+    return answer, most
+
+
+async def test_large_events_take_little_memory_in_whatever_way_they_are_read(full: tuple[str, bool]) -> None:
+    url, is_random = full
+    ways = ["open", "load", "project", *(["read", "export", "verify"] if is_random else [])]
+    found = {each: await memory_of(url, each) for each in ways}
+    _, least = found["open"]
+    assert {answer for answer, _ in found.values()} == {EVENTS}
+    assert {way: most - least for way, (_, most) in found.items() if most - least > MOST_MB} == {}
+
+
+async def test_a_page_by_default_is_shorter_where_events_are_large_and_misses_none(
+    event_store: PostgresEventStore,
+) -> None:
+    for _ in range(30):
+        await event_store.append(A, [Counted(note="y" * 1000), Counted(note=os.urandom(350_000).hex())], expect=ANY)
+    after, sizes = 0, []
+    while page := await event_store.read(after=after):
+        sizes.append(len(page))
+        assert sum(len(event.data) for event in page) < PAGE_BYTES + 1_000_000
+        after = page[-1].position
+    assert sum(sizes) == 60
+    assert len(sizes) > 2
+    assert len(await event_store.read(limit=60)) == 60
+    assert (await event_store.load(counters, "a")).state == 60
+    backwards = await event_store.read(backwards=True, event_types=["Counted"])
+    assert [event.position for event in backwards] == list(range(60, 60 - len(backwards), -1))
+    assert len(backwards) < 60
+
+
+def test_states_leave_memory_by_the_bytes_that_they_come_from_but_the_last_stays() -> None:
+    memory = Memory(1000, most_bytes=100)
+    for name, size in (("a", 60), ("b", 30), ("c", 30)):
+        memory.keep(counters, name, Known(1, 1, 0, bytes=size))
+    assert memory.find(counters, "a") is None
+    assert memory.find(counters, "b") is not None
+    memory.keep(counters, "d", Known(1, 1, 0, bytes=1000))
+    assert memory.find(counters, "d") is not None
+    assert memory.find(counters, "c") is None
+    memory.drop(counters, "d")
+    memory.keep(counters, "e", Known(1, 1, 0, bytes=90))
+    assert memory.find(counters, "e") is not None

@@ -1,0 +1,187 @@
+"""PostgreSQL comes back without its last commits, or a copy of it takes over: nobody goes on from what is not in the log any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from counteract.dev import EmbeddedPostgres
+from counteract.errors import SchemaOutdated, StoreUnavailable
+from counteract.store import ANY, Appended, Decided, PostgresEventStore, StoredEvent, decide
+from counteract.store.connecting import connect
+from counteract.store.diagnosing import diagnose
+from counteract.store.migrate import check_schema, migrate
+from counteract.store.restoring import restored
+from counteract.subscriptions import Subscriber, Subscription
+from tests.commands import counteract
+from tests.counters import Counted, counter, counters
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EmbeddedPostgres]:
+    async with EmbeddedPostgres() as server:
+        await asyncio.to_thread(migrate, server.url)
+        yield server
+
+
+async def append(store: PostgresEventStore, name: str, amount: int) -> Appended:
+    """Again where a connection of before the failover is met."""
+    for _ in range(10):
+        with suppress(StoreUnavailable):
+            return await store.append(counter(name), [Counted(amount=amount)], expect=ANY)
+    pytest.fail("the server does not come back")
+
+
+async def balance(store: PostgresEventStore, name: str) -> tuple[int, int]:
+    for _ in range(10):
+        with suppress(StoreUnavailable):
+            loaded = await store.load(counters, name)
+            return loaded.state, loaded.version
+    pytest.fail("the server does not come back")
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not holds():
+        assert monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def copied(url: str, *statements: str) -> None:
+    """As a copy that has not all: the rows are changed past the triggers that keep them."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for statement in (
+            "alter table events disable trigger user",
+            *statements,
+            "alter table events enable always trigger events_append_only",
+        ):
+            await connection.execute(statement.encode())
+
+
+async def test_a_running_process_does_not_decide_on_a_state_that_was_lost(server: EmbeddedPostgres) -> None:
+    async with PostgresEventStore.open(server.app_url, pool_size=2) as store:
+        await append(store, "ann", 10)
+        copy = await server.back_up()
+        await append(store, "ann", 1000)
+        assert await balance(store, "ann") == (1010, 2)
+        await server.put_back(copy)
+        async with PostgresEventStore.open(server.app_url) as other:
+            await append(other, "ann", 1)
+        assert await balance(store, "ann") == (11, 2)
+
+
+async def test_a_state_of_another_log_is_not_gone_on_from_though_the_server_went_on_all_the_time(
+    app_url: str, database_url: str
+) -> None:
+    async with PostgresEventStore.open(app_url) as store:
+        for amount in (10, 1000):
+            await append(store, "ann", amount)
+        assert await balance(store, "ann") == (1010, 2)
+        await copied(database_url, "delete from events where version = 2")
+        assert await balance(store, "ann") == (10, 1)
+        await append(store, "ann", 1)
+        assert await balance(store, "ann") == (11, 2)
+        decided: Decided[int] = await decide(store, counters, "ann", lambda total: [Counted(amount=-total)])
+        assert decided.state == 0
+
+
+async def test_a_snapshot_that_is_ahead_of_the_log_is_left_aside(app_url: str, database_url: str) -> None:
+    async with PostgresEventStore.open(app_url, snapshot_every=1) as store:
+        for amount in (10, 1000):
+            await append(store, "ann", amount)
+            await store.load(counters, "ann")
+    await copied(database_url, "delete from events where version = 2")
+    async with PostgresEventStore.open(app_url, snapshot_every=1) as store:
+        assert await balance(store, "ann") == (10, 1)
+
+
+class Listener(Subscriber):
+    name = "listener"
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        self.heard += [event.position for event in events]
+
+
+async def test_a_reader_ahead_of_the_log_refuses_until_the_store_was_told_of_the_restore(
+    app_url: str, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = Listener()
+    async with PostgresEventStore.open(app_url) as store:
+        await append(store, "ann", 1)
+        await copied(
+            database_url,
+            "insert into subscriptions (name, position) values ('listener', 40)",
+            "insert into snapshots "
+            "(aggregate_type, aggregate_id, fingerprint, version, state) values ('counter', 'ann', 'x', 9, '9')",
+        )
+        running = asyncio.create_task(Subscription(app_url, listener).run())
+        await eventually(lambda: "commits were lost" in caplog.text)
+        assert "counteract store restored" in caplog.text
+        found = {each.check: each async for each in diagnose(app_url, patience=0.2)}
+        assert "subscription listener has come to position 40" in found["sequence"].what
+        done = await restored(database_url)
+        assert [each.name for each in done.ahead] == ["listener"]
+        assert (await append(store, "ann", 1)).position > done.after >= 40
+        await eventually(lambda: bool(listener.heard))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        async with store.connection() as connection:
+            assert await (await connection.execute("select count(*) from snapshots")).fetchone() == (0,)
+
+
+async def test_the_command_says_from_where_to_where_and_what_to_rebuild(database_url: str) -> None:
+    await copied(database_url, "insert into subscriptions (name, position) values ('orders', 40)")
+    done = await counteract("store", "restored", environment={"DATABASE_URL": database_url})
+    assert done.returncode == 0, done.stderr
+    assert "counteract projections rebuild orders" in done.stdout
+    assert "Redis" in done.stdout
+
+
+async def test_the_application_may_not_say_that_it_was_restored(app_url: str) -> None:
+    done = await counteract("store", "restored", environment={"DATABASE_URL": app_url})
+    assert done.returncode == 1
+    assert "as the owner" in done.stderr
+
+
+async def test_a_sequence_that_was_left_behind_by_its_log_is_found_and_brought_forward(
+    app_url: str, database_url: str
+) -> None:
+    async with PostgresEventStore.open(app_url) as store:
+        for _ in range(5):
+            await append(store, "ann", 1)
+        await copied(database_url, "alter sequence events_position_seq restart")
+        with pytest.raises(SchemaOutdated, match=r"behind the log.*counteract migrate"):
+            await store.append(counter("ann"), [Counted()], expect=ANY)
+    with pytest.raises(SchemaOutdated, match=r"at 1, behind the log, which is at 5.*counteract migrate"):
+        async with PostgresEventStore.open(app_url):
+            pass
+    with pytest.raises(SchemaOutdated, match="behind the log"):
+        check_schema(app_url)
+    found = {each.check: each async for each in diagnose(app_url, patience=0.2)}
+    assert "counteract migrate" in found["sequence"].remedy
+    await asyncio.to_thread(migrate, database_url)
+    async with PostgresEventStore.open(app_url) as store:
+        assert (await append(store, "ann", 1)).position == 6
+        assert [event.position for event in await store.read()] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_migrating_leaves_a_sequence_that_is_ahead_where_it_is(app_url: str, database_url: str) -> None:
+    async with PostgresEventStore.open(app_url) as store:
+        await append(store, "ann", 1)
+        async with await connect(database_url) as connection:
+            await connection.execute("select setval('events_position_seq', 100)")
+        await asyncio.to_thread(migrate, database_url)
+        assert (await append(store, "ann", 1)).position == 101
