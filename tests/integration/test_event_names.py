@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Text, select
@@ -39,7 +40,7 @@ class Sent(Event):
     label: str
 
 
-def last(state: object, event: object) -> object:
+def last(state: Any, event: Any) -> Any:
     return event
 
 
