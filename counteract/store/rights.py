@@ -69,13 +69,17 @@ CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
 _GUARDED = ("events", "commands", "sagas", VERSION_TABLE)
 _PAST_THE_FUNCTIONS = ("insert", "update", "delete", "truncate", "trigger")
 
-NEEDED = frozenset((table, right) for table, parts in TABLES.items() for right in parts["app"])
 FORBIDDEN = frozenset(
     {
         *((table, right) for table in _GUARDED for right in _PAST_THE_FUNCTIONS),
         *(("personal_keys", right) for right in _PAST_THE_FUNCTIONS if right != "insert"),
     }
 )
+
+
+def _needed(rights: Mapping[str, Mapping[str, AbstractSet[str]]], parts: Iterable[str]) -> frozenset[tuple[str, str]]:
+    return frozenset((thing, right) for part in parts for thing, held in rights.items() for right in held.get(part, ()))
+
 
 # Whoever may become the owner is as good as the owner.
 _ROLE = """
@@ -88,6 +92,7 @@ _ROLE = """
     from pg_class c join pg_namespace n on n.oid = c.relnamespace, pg_roles r
     where c.oid = 'events'::regclass and r.rolname = current_user
 """
+_MEMBER_OF = "select rolname from pg_roles where rolname = any (%s) and pg_has_role(oid, 'usage')"
 # A right to a single column is one, too.
 _HELD = """
     select t.name, t.privilege
@@ -127,11 +132,20 @@ async def rights_of(connection: Connection) -> Rights:
     role, is_owner, schema, may_create, may_draw, uncallable = row or ("", False, "", False, False, [])
     if is_owner:
         return Rights(role, is_owner=True, schema=schema)
-    asked = sorted(NEEDED | FORBIDDEN)
+    parts = await _parts_of(connection)
+    needed, calls = _needed(TABLES, parts), {name for name, _ in _needed(CALLS, parts)}
+    asked = sorted(needed | FORBIDDEN)
     held = set(await (await connection.execute(_HELD, tuple(map(list, zip(*asked, strict=True))))).fetchall())
-    missing = [*_in_words(NEEDED - held), *(f"execute {name}" for name in uncallable)]
+    missing = [*_in_words(needed - held), *(f"execute {name}" for name in uncallable if name in calls)]
     forbidden = [*_in_words(FORBIDDEN & held), *(["a position of events_position_seq"] if may_draw else [])]
     return Rights(role, False, schema, missing, forbidden, may_create)
+
+
+async def _parts_of(connection: Connection) -> Sequence[str]:
+    """Those that the role was given; without any, an application's, which does all that there usually is to do."""
+    names = {connection.store.role(part): part for part in PARTS}
+    rows = await (await connection.execute(_MEMBER_OF, (list(names),))).fetchall()
+    return [names[role] for (role,) in rows] or ["app"]
 
 
 async def foreign_tables(connection: Connection, store: StoreName) -> Sequence[tuple[str, str]]:

@@ -10,6 +10,9 @@ language plpgsql security definer set search_path from current as $$
 declare
     actual integer;
 begin
+    if p_type = 'saga' then
+        perform refuse_saga_stream();
+    end if;
     if current_setting('transaction_isolation') = 'read committed' then
         perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         actual := coalesce((

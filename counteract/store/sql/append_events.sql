@@ -27,6 +27,9 @@ declare
     stored bigint[];
     stream integer;
 begin
+    if 'saga' = any (p_types) then
+        perform refuse_saga_stream();
+    end if;
     -- Each stream takes an entry of the lock table, which all sessions share.
     if streams > max_streams then
         raise exception 'an append takes at most % streams, this one has %', max_streams, streams

@@ -12,6 +12,9 @@ declare
     appended integer;
     other uuid;
 begin
+    if p_type = 'saga' then
+        perform refuse_saga_stream();
+    end if;
     if events > 0 and current_setting('transaction_isolation') = 'read committed' then
         perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         actual := coalesce((
