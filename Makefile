@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test explore mutants model check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test test-postgres explore mutants model check bench chaos marketplace record lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Build .venv (every other target does it by itself)
 	@$(PYTHON) scripts/setup_venv.py $(VENV)
@@ -24,6 +24,9 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
 	@$(PYTEST) -m "not long" $(ARGS)
+
+test-postgres: setup ## Run the event store's tests on PostgreSQL 14 to 17 (ARGS="14" for some of them)
+	@$(BIN)/python -m scripts.old_postgres $(ARGS)
 
 explore: setup ## Run every saga of the tests once per fault at every step and undo, and show the tables
 	@$(PYTEST) -m explore --explore $(ARGS)

@@ -72,5 +72,10 @@ def vocabulary_of(event_classes: Iterable[type[Event]]) -> dict[str, frozenset[s
     return known
 
 
+def aggregate_types_of(event_class: type[Event]) -> frozenset[str]:
+    """Those whose deciders, in this process, declare the event; empty where none does."""
+    return frozenset(decider.aggregate_type for decider in _deciders if event_class in decider.event_classes)
+
+
 def _is_event(candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, Event)

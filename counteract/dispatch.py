@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 from uuid import UUID, uuid5
 
@@ -15,6 +16,7 @@ COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
 """Namespace of command ids: changing it would let every saga in flight act twice."""
 
 
+@lru_cache(4096)
 def command_id_of(saga_id: str, run_id: str, what: str) -> UUID:
     """The same for the same saga, first run and step (or undo of a step), in every replay."""
     return uuid5(COMMAND_IDS, f"{saga_id}\n{run_id}\n{what}")
@@ -43,8 +45,8 @@ class Standing(Message):
     namespace: str = ""
     epoch: int
     """That of the run: what an earlier run sent out and has not begun is refused."""
-    who: str
-    """The run that sends it."""
+    who: str = ""
+    """The run that sends it. Left out of the header, like the namespace, where the activity was scheduled by it."""
     role: Role = Role.FORWARD
     sent: bool = False
     """For an undo or a settlement: the original was sent out, so that an external effect may be there without a row."""

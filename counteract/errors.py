@@ -10,7 +10,14 @@ class CounteractError(Exception):
     """Base of every error that Counteract raises on purpose."""
 
 
-class Rejected(CounteractError):
+class SagaFailure(CounteractError):
+    """Base of what fails a saga, or whoever called its handler: raised on purpose, or brought about by data.
+
+    Anything else that its code raises is a bug: nothing is undone, and the saga waits for corrected code.
+    """
+
+
+class Rejected(SagaFailure):
     """A business refusal: the command took no effect and never will. Do not retry; tell the caller.
 
     Raised by domain code with the reason and the facts behind it::
@@ -41,14 +48,14 @@ class ConfigurationError(CounteractError):
         super().__init__(subject + ":" + "".join(f"\n  - {problem}" for problem in self.problems))
 
 
-class InvalidDeclaration(ConfigurationError, TypeError):
+class InvalidDeclaration(ConfigurationError, SagaFailure, TypeError):
     """A command, an event or an option is declared wrongly: correct the declaration. Lists everything wrong with it.
 
     In a saga's code it is an ordinary failure: the saga turns back.
     """
 
 
-class InvalidCommand(CounteractError):
+class InvalidCommand(SagaFailure):
     """A command cannot be sent as it is: it cannot be stored, would come back as another, or its options contradict each
     other. Correct what it was made of.
 
@@ -69,7 +76,7 @@ class SagaMisuse(CounteractError):
     """
 
 
-class StepFailed(CounteractError):
+class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
@@ -83,22 +90,22 @@ class StepFailed(CounteractError):
         """What the service said, where it refused and an earlier attempt may have taken effect all the same."""
 
 
-class SagaIncomplete(CounteractError):
+class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
-class SagaReset(CounteractError):
+class SagaReset(SagaFailure):
     """The saga was reset to a point behind its own undo: start a new one instead. What is left of it is undone."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         super().__init__(f"the saga was reset, but {', '.join(steps)} had been undone: start a new saga instead")
 
 
-class SagaTurnedBack(CounteractError):
+class SagaTurnedBack(SagaFailure):
     """The saga's record has turned back, or has ended: no run of it goes forward any more. Start a new saga instead."""
 
 
-class SagaContradicted(CounteractError):
+class SagaContradicted(SagaFailure):
     """The store holds other outcomes than the saga counts on (commits were lost, for instance): nothing is claimed done."""
 
     def __init__(self, steps: Sequence[str]) -> None:
@@ -110,7 +117,7 @@ class SagaLost(CounteractError):
     """The saga's workflow ended without running its code: recovery undoes what it did."""
 
 
-class SagaClosed(CounteractError):
+class SagaClosed(SagaFailure):
     """A step was asked for when none may begin any more: the saga turns back, is past its pivot, or is over.
 
     Raised in the handlers of signals and updates, which come when they come: nothing was sent. Tell the caller.
@@ -121,7 +128,7 @@ class StoreError(CounteractError):
     """Base of what the event store refuses."""
 
 
-class RecordSaysOtherwise(StoreError):
+class RecordSaysOtherwise(StoreError, SagaFailure):
     """The saga's record has decided otherwise than its sender believes: nothing was recorded. Do not retry.
 
     `state` is the record's: "turning back", "past the pivot", and so on; "superseded" where a later run of the saga has
@@ -318,7 +325,7 @@ class CommandFenced(CounteractError):
     """The command was undone before it could take effect, and never will: do not retry it."""
 
 
-class CommandIdReused(CounteractError):
+class CommandIdReused(SagaFailure):
     """A command id is recorded already with another content, saga or activity: nothing was carried out.
 
     The saga's code has changed, or is not deterministic (an id or a time of its own making), and came by this step again
@@ -326,7 +333,7 @@ class CommandIdReused(CounteractError):
     """
 
 
-class UnreadableCommand(CounteractError):
+class UnreadableCommand(SagaFailure):
     """A recorded command does not fit its class any more: a person has to say what is to be undone instead."""
 
 

@@ -13,21 +13,7 @@ from temporalio.worker import ReplayerConfig, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from counteract.commands import namesakes
-from counteract.errors import (
-    CommandIdReused,
-    ConfigurationError,
-    InvalidCommand,
-    InvalidDeclaration,
-    RecordSaysOtherwise,
-    Rejected,
-    SagaClosed,
-    SagaContradicted,
-    SagaIncomplete,
-    SagaReset,
-    SagaTurnedBack,
-    StepFailed,
-    UnreadableCommand,
-)
+from counteract.errors import ConfigurationError, SagaFailure
 from counteract.messages import Command, Event, subclasses
 from counteract.saga.converter import CounteractFailureConverter, CounteractPayloadConverter
 from counteract.saga.interceptor import SagaInterceptor
@@ -52,23 +38,8 @@ ENGINE_MODULES = (
     "typing_inspection",
 )
 
-FAILURES = (
-    InvalidCommand,
-    InvalidDeclaration,
-    ValidationError,
-    Rejected,
-    StepFailed,
-    SagaIncomplete,
-    SagaReset,
-    SagaTurnedBack,
-    SagaContradicted,
-    SagaClosed,
-    RecordSaysOtherwise,
-    UnreadableCommand,
-    CommandIdReused,
-)
-"""What sagas raise on purpose, or data brings about, fails a saga, or its handler's caller; anything else is a bug, and waits
-for corrected code."""
+FAILURES = (SagaFailure, ValidationError)
+"""Two, and not each by its name: the sandbox imports every one of them anew for each workflow."""
 
 BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
 BUILT_IN_WITH_VERSIONS = (

@@ -15,8 +15,8 @@ from psycopg import sql
 from counteract import Decider, Event
 from counteract.lifecycle import sagas
 from counteract.projections import Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import SCHEMA
 from counteract.store import EventDecoder, PostgresEventStore, StoredEvent
+from counteract.store.naming import StoreName
 from domain.orders import OrderStatus, orders
 from domain.payments import PaymentStatus, payments
 from domain.stock import stock_item
@@ -144,15 +144,17 @@ def lines_refer_to_products(facts: Facts) -> Finding:
     return Finding("no order line is for a product that never existed", f"{len(lines)} lines", not dangling)
 
 
-async def rebuilt_equals_live(url: str, store: PostgresEventStore, projection: Projection) -> Finding:
-    """Fills a second table from position 0 and compares it with the live one."""
+async def rebuilt_equals_live(
+    url: str, store: PostgresEventStore, projection: Projection, *, patience: float = 30
+) -> Finding:
+    """Fills a second table from position 0 and compares it with the live one. `patience` is in seconds, for each of them."""
     position = await store.high_water_mark()
-    await reached(store, projection.name, position, timeout=30)
-    second = projection.under(f"{projection.name}-rebuilt", schema=SCHEMA)
+    await reached(store, projection.name, position, timeout=patience)
+    second = projection.under(f"{projection.name}-rebuilt", schema=StoreName().rebuild)
     runner = ProjectionRunner(url, [second])
     running = asyncio.create_task(runner.run())
     try:
-        await runner.reached(position, timeout=30)
+        await runner.reached(position, timeout=patience)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -167,7 +169,7 @@ async def _compare(store: PostgresEventStore, table: str) -> tuple[int, int]:
         " (select count(*) from ((table {0} except table {1}) union all (table {1} except table {0})) as difference)"
     )
     async with store.connection() as connection:
-        names = sql.Identifier(table), sql.Identifier(SCHEMA, table)
+        names = sql.Identifier(table), sql.Identifier(StoreName().rebuild, table)
         row = await (await connection.execute(query.format(*names))).fetchone()
         await connection.execute(sql.SQL("drop table {}").format(names[1]))
     if row is None:

@@ -6,12 +6,31 @@ from typing import Annotated
 
 import typer
 
+from counteract.cli.showing import say
+
 
 def migrate(
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="The database to migrate.")],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The store's name, if the database has several, each in a schema of its own. Given once, and kept.",
+        ),
+    ] = None,
+    as_sql: Annotated[
+        bool, typer.Option("--sql", help="Print what would be executed, for psql, and change nothing.")
+    ] = False,
 ) -> None:
-    """Bring the schema of the event store up to date. Safe to run again."""
+    """Bring the schema of the event store up to date, beside whoever uses it. Safe to run again: only what differs is touched."""
     from counteract.store.migrate import migrate as run
+    from counteract.store.migrate import script
 
-    run(database_url)
-    print("The schema is up to date.")
+    if as_sql:
+        print(script(database_url, name=store), end="", flush=True)
+        return
+    done = run(database_url, name=store)
+    if done.newer:
+        say(f"The database is at {done.newer}, which is newer than this release: nothing was changed.")
+    else:
+        print("The schema is up to date.")

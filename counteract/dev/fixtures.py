@@ -69,7 +69,9 @@ async def temporal() -> AsyncIterator[EmbeddedTemporal]:
 @contextlib.asynccontextmanager
 async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
     name = f"test_{next(_numbers)}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    # Before PostgreSQL 15 the files are copied anyway.
+    strategy = "STRATEGY FILE_COPY" if int(server.version.split(".")[0]) >= 15 else ""
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {strategy}")
     try:
         yield server.url_of(name)
     finally:

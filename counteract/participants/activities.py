@@ -61,7 +61,9 @@ def _activity(
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
             try:
-                return await run(command, dispatch.model_copy(update={"attempt": activity.info().attempt}))
+                attempt = activity.info().attempt
+                told = dispatch if attempt == dispatch.attempt else dispatch.model_copy(update={"attempt": attempt})
+                return await run(command, told)
             except Rejected as refusal:
                 raise _refusal(Rejected.__name__, refusal) from None
             except RefusalInDoubt as doubt:

@@ -39,6 +39,7 @@ from counteract.lifecycle import (
     Opening,
     Page,
     RecordedStep,
+    SagaStuck,
     Skip,
     sagas,
 )
@@ -72,13 +73,16 @@ class Lifecycle:
     async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
         """Append it, and for the first and the last event answer what the saga's record says; else the event's position.
 
-        What has the same event id and came before stands: a saga ends once, whoever ends it.
+        What has the same event id and came before stands: a saga ends once, whoever ends it, and is not stuck after that.
         """
         event = sagas.readers[record.event_type, 1].event_class.model_validate(record.data)
         namespace = activity.info().workflow_namespace or ""
         records = SagaRecords(self.store)
         if record.opening is not None:
             return await records.open(record, record.opening, event, namespace)
+        if isinstance(event, SagaStuck) and await records.has_ended(record.saga_id, event.run_id):
+            # A run that a reset began afterwards: what its code does is told to whoever asks for its result.
+            return None
         try:
             if record.event_type not in ("SagaCompleted", "SagaCompensated"):
                 return await self._append(record, event)

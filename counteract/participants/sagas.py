@@ -23,7 +23,8 @@ _TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
 _REMEMBER = "select remember_saga(%s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
 # A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
-# saga's own, and of no kind.
+# saga's own, and of no kind. It is found by what was given: the ids in sagas are compared bytewise, for which commands has
+# no index.
 _STEPS = """
     select step, type, service, id, status, begun, undone, concluded, given_up from (
         select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
@@ -44,7 +45,7 @@ _STEPS = """
                case k.state when 'completed' then 'done' else 'started' end, true,
                u.status is not null, u.status is not distinct from 'done', u.result ->> %(skip)s
         from sagas k left join commands u
-             on u.saga_id = k.parent_saga_id and u.run_id = k.parent_run_id and u.step = k.parent_step
+             on u.saga_id = %(saga)s and u.run_id = %(run)s and u.step = k.parent_step
              and u.kind is null and u.undoes is null
         where k.parent_saga_id = %(saga)s and k.parent_run_id = %(run)s and k.state not in ('compensated', 'never')
     ) as steps
@@ -54,6 +55,7 @@ _STEPS = """
 _SKIP = "counteract skip"
 """The key in the result of an undo, or of what stands for one, by which it was given up: `step` or `undo`."""
 _SKIPPED = "select skip_step(%s::jsonb, %s::jsonb)"
+_HAS_ENDED = "select coalesce(bool_or(state in ('completed', 'compensated')), false) from sagas where saga_id = %s and run_id = %s"
 _COMMAND = """
     select command from commands where command_id = %s
     union all select child from sagas where parent_command = %s
@@ -80,6 +82,10 @@ class SagaRecords:
         about = opening.model_dump(mode="json") | {"saga_id": saga_id, "namespace": namespace}
         run_id, state, epoch = await self._fetch(_TAKE_UP, (_json(about),))
         return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
+
+    async def has_ended(self, saga_id: str, run_id: str) -> bool:
+        (ended,) = await self._fetch(_HAS_ENDED, (saga_id, run_id))
+        return bool(ended)
 
     async def end(self, record: LifecycleRecord, event: Event, namespace: str) -> Ended:
         """End the record, together with the saga's last event, unless the store says otherwise."""

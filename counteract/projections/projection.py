@@ -20,6 +20,7 @@ from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.fingerprint import fingerprint_of
+from counteract.store.inspecting import RESERVED
 
 E = TypeVar("E", bound=Event)
 
@@ -59,10 +60,13 @@ class Projection:
         self._declared = self.table
         self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
-        self._ignored: set[type[Event]] = set()
-        self._passed_by: set[str] = set()
+        self._ignored: set[type[Event] | str] = set()
         self._fitting: set[Hashable] = set()
         problems = [problem for column in self.table.columns for problem in _problems(column)]
+        if self.table.name in RESERVED:
+            problems.append(
+                f"its table would be named like {self.table.name}, which is the store's own: give it another name"
+            )
         if not self._key:
             problems.append("no column is the primary key")
         if inline and within is not None:
@@ -92,12 +96,9 @@ class Projection:
     def ignores(self, *events: type[Event] | str) -> None:
         """Declare that these events change nothing: classes (see `check`), or stored names that no class has any more."""
         for event in events:
-            if isinstance(event, str):
-                self._passed_by.add(event)
-            elif event in self._handlers:
+            if not isinstance(event, str) and event in self._handlers:
                 raise self._error(f"{event.__name__} has a handler, and is declared ignored")
-            else:
-                self._ignored.add(event)
+        self._ignored.update(events)
 
     def check(self) -> None:
         """Raises ConfigurationError for events that were forgotten: a decider that declares an event with a handler declares
@@ -112,6 +113,16 @@ class Projection:
                     for name in sorted(each.__name__ for each in forgotten)
                 )
             )
+
+    @property
+    def handled(self) -> frozenset[type[Event]]:
+        """The event classes that have handlers."""
+        return frozenset(self._handlers)
+
+    @property
+    def ignored_names(self) -> frozenset[str]:
+        """The stored names of the events that are declared ignored."""
+        return frozenset(each if isinstance(each, str) else each.event_type for each in self._ignored)
 
     def under(self, name: str, *, schema: str) -> Self:
         """The same read model with a checkpoint of its own, and its table in another schema, to fill beside this one."""
@@ -145,7 +156,7 @@ class Projection:
     @property
     def vocabulary(self) -> Mapping[str, frozenset[str]]:
         """By aggregate type, all names that may be passed by: any other is of a newer release. See `Subscriber`."""
-        own = frozenset(each.event_type for each in self._handlers.keys() | self._ignored) | self._passed_by
+        own = frozenset(each.event_type for each in self._handlers) | self.ignored_names
         return {kind: names | own for kind, names in vocabulary_of(self._handlers).items()}
 
     def operations(self, recorded: Recorded[Any]) -> Sequence[Effect]:
@@ -168,7 +179,8 @@ class Projection:
         """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
         decoder = self.decoder
         for stored in events:
-            yield from self.operations(decoder.decode(stored))
+            if decoder.takes(stored):
+                yield from self.operations(decoder.decode(stored))
 
     def _error(self, *problems: str) -> ConfigurationError:
         return ConfigurationError(f"projection {self.name!r}", problems)

@@ -16,23 +16,24 @@ from functools import partial
 from typing import NoReturn
 
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import inspect, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
+from counteract.projections.renamed import refuse_renamed
 from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
+from counteract.projections.table import drop_table, own_schema
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import MasterKey, PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.connecting import async_engine, connect
+from counteract.store.naming import StoreName
 from counteract.store.translating import translated
 from counteract.subscriptions import Subscription, position_of, reached
 
-SCHEMA = "counteract_rebuild"
-"""Where tables are filled that are not live yet. `counteract migrate` makes it."""
 _CLOSE = 500
 """Events behind the live table: from there on the live one is held up until the new one has caught up."""
 _HOLD_SECONDS = 20.0
@@ -96,10 +97,10 @@ async def rebuild(
         )
         raise ConfigurationError(f"projection {projection.name!r} has no rebuild", [problem])
     _check_shards(projection, shards)
-    shadow = _shadow(projection)
+    shadow = _shadow(projection, await _store_name(url))
     subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
     filling = partial(Subscription, url, subscriber, batch_size=batch_size, master_key=master_key)
-    await _prepare(url, subscriber)
+    await _prepare(url, projection, subscriber)
     async with PostgresEventStore.open(url, pool_size=2) as store:
         if shards > 1:
             async with helpers or nullcontext(), _running(filling(shards=shards)) as running:
@@ -116,12 +117,18 @@ async def take_part(
 ) -> NoReturn:
     """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
     _check_shards(projection, shards)
-    subscriber = ProjectionSubscriber(_shadow(projection))
+    subscriber = ProjectionSubscriber(_shadow(projection, await _store_name(url)))
     await Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key).run()
 
 
-def _shadow(projection: Projection) -> Projection:
-    return projection.under(f"{projection.name}@rebuild", schema=SCHEMA)
+async def _store_name(url: str) -> StoreName:
+    with translated():
+        async with await connect(url) as connection:
+            return connection.store
+
+
+def _shadow(projection: Projection, store: StoreName) -> Projection:
+    return projection.under(f"{projection.name}@rebuild", schema=store.rebuild)
 
 
 def _check_shards(projection: Projection, shards: int) -> None:
@@ -144,9 +151,10 @@ async def _nearly_there(
     return end
 
 
-async def _prepare(url: str, subscriber: ProjectionSubscriber) -> None:
+async def _prepare(url: str, projection: Projection, subscriber: ProjectionSubscriber) -> None:
     with translated():
         async with async_engine(url, poolclass=NullPool).begin() as connection:
+            await refuse_renamed(connection, projection)
             await subscriber.prepare(connection)
 
 
@@ -207,12 +215,14 @@ async def _refuse_parked(connection: AsyncConnection, live: Projection, shadow: 
 async def _exchange(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
     def exchange(connection: SyncConnection) -> None:
         quote = connection.dialect.identifier_preparer.quote
-        schema = inspect(connection).default_schema_name
-        name = quote(live.table.name)
+        schema = own_schema(connection)
+        name = f"{quote(schema)}.{quote(live.table.name)}"
         with views_made_anew(connection, name):
             connection.execute(text(f"drop table if exists {name}"))
             connection.execute(
-                text(f"alter table {quote(SCHEMA)}.{quote(shadow.table.name)} set schema {quote(schema or '')}")
+                text(
+                    f"alter table {quote(shadow.table.schema or '')}.{quote(shadow.table.name)} set schema {quote(schema)}"
+                )
             )
 
     await connection.run_sync(exchange)
@@ -236,7 +246,7 @@ async def drop(url: str, projection: Projection | MaterializedView) -> None:
             elif projection.sink:
                 await _erase(projection.sink)
             else:
-                await connection.run_sync(projection.table.drop, checkfirst=True)
+                await connection.run_sync(drop_table, projection.table)
 
 
 async def _erase(sink: Sink) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Inspector, inspect, text
+from sqlalchemy import Connection, Inspector, MetaData, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SetTableComment
 from sqlalchemy.sql.dml import UpdateBase
@@ -23,6 +23,16 @@ _logger = logging.getLogger("counteract.projections")
 
 # Two processes that start at once must not both create a table.
 _LOCK = text("select pg_advisory_xact_lock(7203480153)")
+# On a path that begins with the store's own tables, where only their owner may make others.
+_OWN_SCHEMA = text("""
+    select n.nspname
+    from unnest(current_schemas(false)) with ordinality as given (name, place) join pg_namespace n on n.nspname = given.name
+    where has_schema_privilege(n.oid, 'create')
+    order by given.place limit 1
+""")
+_FOUND_IN = text("""
+    select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(quote_ident(:name))
+""")
 
 
 class ProjectionTable:
@@ -54,21 +64,23 @@ class ProjectionTable:
 
     def _create(self, connection: Connection, anew_if_changed: bool) -> bool:
         table, inspector = self._projection.table, inspect(connection)
-        schema = table.schema or inspector.default_schema_name
+        schema = table.schema or own_schema(connection)
+        _refuse_hidden(connection, table.name, schema)
         fingerprint = self._projection.fingerprint
         if inspector.has_table(table.name, schema):
             is_changed = inspector.get_table_comment(table.name, schema)["text"] not in (None, fingerprint)
             if not (is_changed and anew_if_changed):
                 self._check(inspector, schema, is_changed=is_changed)
                 return False
-            table.drop(connection)
+            _in(schema, table).drop(connection)
+        table = _in(schema, table)
         table.create(connection)
         # What made its rows is written on the table itself, and so goes where it goes.
         table.comment = fingerprint
         connection.execute(SetTableComment(table))
         return True
 
-    def _check(self, inspector: Inspector, schema: str | None, *, is_changed: bool) -> None:
+    def _check(self, inspector: Inspector, schema: str, *, is_changed: bool) -> None:
         name = self._projection.table.name
         actual = {column["name"] for column in inspector.get_columns(name, schema)}
         if actual != set(self._projection.table.columns.keys()):
@@ -82,3 +94,28 @@ class ProjectionTable:
                 self._projection.name,
                 self._projection.name,
             )
+
+
+def own_schema(connection: Connection) -> str:
+    """Where this role makes tables: the application's own schema, or, for the owner, that of the store. Raises ConfigurationError."""
+    schema = connection.scalar(_OWN_SCHEMA)
+    if schema is None:
+        problem = "this role may create tables in none of its schemas: run `counteract migrate` as the owner"
+        raise ConfigurationError("the tables of projections", [problem])
+    return str(schema)
+
+
+def drop_table(connection: Connection, table: Table) -> None:
+    _in(own_schema(connection), table).drop(connection, checkfirst=True)
+
+
+def _in(schema: str, table: Table) -> Table:
+    return table if table.schema == schema else table.to_metadata(MetaData(), schema=schema)
+
+
+def _refuse_hidden(connection: Connection, name: str, schema: str) -> None:
+    """Readers would find another table of that name, which stands before it on their path."""
+    found = connection.scalar(_FOUND_IN, {"name": name})
+    if found not in (None, schema) and not schema.endswith("_rebuild"):
+        problem = f"{found}.{name} stands before it: drop or rename that, or give the projection another name"
+        raise ConfigurationError(f"projection table {name!r}", [problem])

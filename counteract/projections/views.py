@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import ConfigurationError, StoreUnavailable
 from counteract.messages import Event
 from counteract.projections.projection import Projection
+from counteract.projections.table import own_schema
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.connecting import Connection, connect
+from counteract.store.inspecting import RESERVED
 from counteract.subscriptions import Subscriber
 from counteract.subscriptions.backoff import Backoff
 
@@ -81,6 +83,8 @@ class MaterializedView:
         self.projections = [each for each in of if isinstance(each, Projection)]
         self._decoder = EventDecoder([each for each in of if not isinstance(each, Projection)])
         problems = [f"{each.name!r} has its rows in {each.sink}" for each in self.projections if each.sink]
+        if self.table.name in RESERVED:
+            problems.append(f"it would be named like {self.table.name}, which is the store's own: give it another name")
         if not unique:
             problems.append(
                 "it needs unique=, the columns that tell its rows apart, to be refreshed beside its readers"
@@ -186,7 +190,7 @@ class ViewSubscriber(Subscriber):
         if known and known[0] == self._view.fingerprint:
             return
         quote = connection.dialect.identifier_preparer.quote
-        name = quote(self._view.table.name)
+        name = f"{quote(await connection.run_sync(own_schema))}.{quote(self._view.table.name)}"
         if known:
             await connection.execute(text(f"drop materialized view {name}"))
         columns = ", ".join(map(quote, self._view.unique))
@@ -218,7 +222,7 @@ async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None
 
 
 _DEPENDENTS = text("""
-    select distinct view.oid::regclass::text as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
+    select distinct format('%I.%I', space.nspname, view.relname) as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
            array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
     from pg_depend
     join pg_rewrite rule on rule.oid = pg_depend.objid and pg_depend.classid = 'pg_rewrite'::regclass

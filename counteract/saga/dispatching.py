@@ -63,6 +63,8 @@ class Options:
     at_once: int = AT_ONCE
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
+        if not (self.attempt_timeout or self.timeout or self.retry):
+            return spec
         attempt, all_ = self.attempt_timeout or spec.attempt_timeout, self.timeout or spec.timeout
         if self.timeout is None:
             # Longer attempts need no longer timeout to be named with them, as in a declaration.
@@ -72,6 +74,8 @@ class Options:
     def check(self, command: Command[Any]) -> None:
         """Raises InvalidCommand for limits that no server would take. Of an attempt that may take longer than all together
         the server makes one that may take as long."""
+        if self.attempt_timeout is None and self.timeout is None:
+            return
         problems = [*limit_problems(self.attempt_timeout, None), *limit_problems(None, self.timeout)]
         if problems:
             raise InvalidCommand(command.step_name(), "; ".join(problems))

@@ -55,8 +55,11 @@ class Flights:
         self._raise_if_stopped()
         steps = self._armed(commands, options)
         self.display.update(steps[0].key)
-        gate = asyncio.Semaphore(options.at_once)
-        flights = [asyncio.create_task(self._take_off(step, options, gate)) for step in steps]
+        gate = asyncio.Semaphore(options.at_once) if len(steps) > options.at_once else None
+        flights = [
+            asyncio.create_task(self._take_off(step, options, gate) if gate else self._fly(step, options))
+            for step in steps
+        ]
         for flight in flights:
             self._under_way[flight] = None
             flight.add_done_callback(self._under_way.pop)

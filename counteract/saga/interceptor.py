@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import (
@@ -18,6 +19,7 @@ from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteActivityInput,
     ExecuteWorkflowInput,
+    HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
@@ -55,10 +57,18 @@ class _StepInbound(ActivityInboundInterceptor):
     async def execute_activity(self, call: ExecuteActivityInput) -> Any:
         standing = call.headers.get(STANDING)
         if standing is not None and len(call.args) > 1 and isinstance(call.args[1], Dispatch):
-            (said,) = activity.payload_converter().from_payloads([standing], [Standing])
             command, dispatch, *more = call.args
-            call.args = [command, dispatch.model_copy(update={"standing": said}), *more]
+            told = {"standing": standing_in(standing), "attempt": activity.info().attempt}
+            call.args = [command, dispatch.model_copy(update=told), *more]
         return await super().execute_activity(call)
+
+
+def standing_in(header: Payload) -> Standing:
+    """Where the sender of the activity that runs stands."""
+    said: Standing = activity.payload_converter().from_payload(header, Standing)
+    info = activity.info()
+    own = {"namespace": said.namespace or info.workflow_namespace, "who": said.who or info.workflow_run_id}
+    return said.model_copy(update=own)
 
 
 class _SagaInbound(WorkflowInboundInterceptor):
@@ -104,6 +114,14 @@ class _SagaInbound(WorkflowInboundInterceptor):
                 raise
             saga.interrupt(Interruption.HANDLER, failure)
 
+    async def handle_query(self, call: HandleQueryInput) -> Any:
+        answer = await super().handle_query(call)
+        instance = workflow.instance()
+        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga:
+            # Made when it is asked for: the table is as long as the saga, and few look at it.
+            answer.current_details = answer.current_details or instance._saga.details
+        return answer
+
     def handle_update_validator(self, call: HandleUpdateInput) -> None:
         call.args = _checked_for("updates", call.update, call.args)
         super().handle_update_validator(call)
@@ -126,7 +144,15 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
 
     def _written(self, standing: Standing) -> Payload:
         if self._said is None or self._said[0] is not standing:
-            self._said = standing, workflow.payload_converter().to_payload(standing)
+            info = workflow.info()
+            # Without what its activity says anyway: the history keeps it with every step.
+            plain = {
+                name
+                for name, own in (("namespace", info.namespace), ("who", info.run_id))
+                if getattr(standing, name) == own
+            }
+            said = standing.model_dump(mode="json", exclude_defaults=True, exclude=plain)
+            self._said = standing, workflow.payload_converter().to_payload(said)
         return self._said[1]
 
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:

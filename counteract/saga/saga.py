@@ -213,6 +213,11 @@ class Saga:
         self.changed()
 
     @property
+    def details(self) -> str:
+        """The report as a table, for the Web UI."""
+        return self._display.details
+
+    @property
     def status(self) -> SagaStatus:
         phase = self._course.phase
         is_open = phase in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
@@ -274,7 +279,7 @@ class Saga:
     # What the stepper calls.
 
     def changed(self) -> None:
-        """Show the status as a search attribute, and all steps as the workflow's current details."""
+        """Show the status as a search attribute."""
         self._display.update()
 
     async def stuck(self, step: Step, why: str) -> Resolution:

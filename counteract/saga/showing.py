@@ -1,8 +1,7 @@
-"""What the world sees of a saga while it runs: two search attributes, and its steps under the workflow's details."""
+"""What the world sees of a saga while it runs: two search attributes, and, for whoever asks, a table of its steps."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,14 +16,13 @@ SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
 
 @dataclass(slots=True)
 class Display:
-    """Shows the saga anew whenever it is told to."""
+    """Shows the saga's status anew whenever it is told to."""
 
     status: Callable[[], SagaStatus]
     report: Callable[[], SagaReport]
     step: str = ""
     """Where the saga is."""
     _shown: SagaStatus | None = None
-    _is_due: bool = False
 
     def update(self, step: str | None = None) -> None:
         self.step = step or self.step
@@ -34,11 +32,8 @@ class Display:
             self._shown = status
             where = "" if status is SagaStatus.RUNNING else self.step
             workflow.upsert_search_attributes([SAGA_STATUS.value_set(status), SAGA_STEP.value_set(where)])
-        if not self._is_due:
-            # Once for all that changes in one go: the table is as long as the saga.
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._show)
 
-    def _show(self) -> None:
-        self._is_due = False
-        workflow.set_current_details(markdown(self.report()))
+    @property
+    def details(self) -> str:
+        """What the Web UI shows under the workflow's current details."""
+        return markdown(self.report())

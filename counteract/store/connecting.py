@@ -15,10 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
+from counteract.store.naming import REMARK, StoreName
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
     """The driver's, and what it knows of the statement that it runs most."""
+
+    store: StoreName = StoreName()
+    """That of the tables that it finds."""
 
     @cached_property
     def again(self) -> psycopg.AsyncCursor[TupleRow]:
@@ -45,13 +49,34 @@ _CONNECT_OPTIONS: dict[str, Any] = {
 _IN_USE: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
 
 # An open transaction that has appended delays every subscriber, so none may linger.
-_SESSION_SETTINGS = """
+#
+# The tables of the store come first on the path, then those of its projections, and temporary ones at the very end: whatever else a
+# role has made, or somebody in its name, takes the place of none of them. Which schema on the path that is, only a table tells that
+# the role does not own, unless there is no other: the owner's own.
+_SESSION_SETTINGS = f"""
+    with home as (
+        select n.nspname as schema,
+               coalesce(substring(obj_description(c.oid, 'pg_class') from '^{REMARK}(\\w+)$'), '{StoreName().name}') as store
+        from unnest(current_schemas(false)) with ordinality as given (name, place)
+        join pg_namespace n on n.nspname = given.name
+        join pg_class c on c.relnamespace = n.oid and c.relname = 'counteract_version' and c.relkind = 'r'
+        order by pg_get_userbyid(c.relowner) = current_user, given.place
+        limit 1
+    ), path as (
+        select store, concat_ws(', ', quote_ident(schema), store || '_app', (
+            select string_agg(quote_ident(given.name), ', ' order by given.place)
+            from unnest(current_schemas(false)) with ordinality as given (name, place)
+            where given.name not in (schema, store || '_app')), 'pg_temp') as value
+        from home
+    )
     select set_config('timezone', 'UTC', false),
            set_config('default_transaction_isolation', 'read committed', false),
            set_config('idle_in_transaction_session_timeout', '30s', false),
            set_config('lock_timeout', '10s', false),
-           set_config('statement_timeout', '30s', false)
-"""
+           set_config('statement_timeout', '30s', false),
+           (select set_config('search_path', value, false) from path),
+           (select store from path)
+"""  # noqa: S608 - constants
 
 
 def connect_options(url: str) -> dict[str, Any]:
@@ -83,7 +108,8 @@ async def connect(url: str) -> Connection:
 
 
 async def configure(connection: Connection) -> None:
-    await connection.execute(_SESSION_SETTINGS)
+    *_, store = await (await connection.execute(_SESSION_SETTINGS)).fetchone() or (None,)
+    connection.store = StoreName(store) if store else StoreName()
 
 
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:

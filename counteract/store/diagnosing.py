@@ -13,7 +13,7 @@ from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.findings import Finding, advice, ok, problem, skipped
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inspecting import REVISIONS, look_at, refuse_encoding
-from counteract.store.rights import Rights, rights_of
+from counteract.store.rights import Rights, foreign_tables, rights_of
 from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from counteract.store.sequence import positions
 from counteract.store.translating import translated
@@ -60,6 +60,7 @@ class Examination:
             "encoding": self.encoding,
             "schema": self.schema,
             "role": self.role,
+            "projections": self.projections,
             "idle timeout": self.idle_timeout,
             "clock": self.clock,
             "appenders": self.appenders,
@@ -108,6 +109,15 @@ class Examination:
 
     async def role(self) -> Finding:
         return examined_role(await rights_of(self.connection))
+
+    async def projections(self) -> Finding:
+        name = "projections"
+        found = await foreign_tables(self.connection, self.connection.store)
+        if not found:
+            return ok(name, "this role may rebuild and drop every table of theirs")
+        what = f"they are not this role's: {', '.join(f'{table} ({owner})' for table, owner in found)}"
+        remedy = "run `counteract migrate` as the owner of the database, or as a superuser, which gives them back"
+        return problem(name, what, remedy, tables=[table for table, _ in found])
 
     async def idle_timeout(self) -> Finding:
         role, milliseconds = await (await self.connection.execute(_IDLE_TIMEOUT)).fetchone() or ("", 0)

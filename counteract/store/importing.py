@@ -20,7 +20,6 @@ from counteract.errors import EventIdReused, InvalidImport, StoreError
 from counteract.store.archives import raise_if_any_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.lines import Batch, Row, batches
-from counteract.store.notifying import CHANNEL
 from counteract.store.translating import EVENT_ID_KEY, translated
 
 BATCH_SIZE = 20_000
@@ -102,7 +101,7 @@ async def import_events(
             async with aclosing(_read_ahead(batches(lines, batch_size))) as upcoming:
                 async for batch in upcoming:
                     done = done.and_(batch, stored=await importer.store(batch))
-                    await connection.execute(f"notify {CHANNEL}")
+                    await connection.execute(f"notify {connection.store.channel}")
                     progress(done)
             return done
 

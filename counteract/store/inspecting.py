@@ -11,9 +11,12 @@ import psycopg
 from counteract.errors import ConfigurationError, SchemaOutdated
 from counteract.store import sequence
 from counteract.store.connecting import Connection, connect_options
+from counteract.store.schema import metadata
 
 VERSION_TABLE = "counteract_version"
 """Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema."""
+RESERVED = frozenset({*metadata.tables, VERSION_TABLE})
+"""Names of tables that no projection may have."""
 
 _HERE = Path(__file__).parent
 REVISIONS = tuple(sorted(path.stem for path in (_HERE / "migrations" / "versions").glob("[0-9]*.py")))

@@ -13,9 +13,6 @@ import psycopg
 
 from counteract.store.connecting import connect
 
-CHANNEL = "counteract_events"
-"""A notification says that there are events, not which."""
-
 _logger = logging.getLogger("counteract.store")
 
 _GATHER_SECONDS = 0.005
@@ -60,7 +57,7 @@ class Notifier:
                         await self._wanted.wait()
                         await asyncio.sleep(_GATHER_SECONDS)
                         self._wanted.clear()
-                        await connection.execute(f"notify {CHANNEL}")
+                        await connection.execute(f"notify {connection.store.channel}")
             except psycopg.Error as error:
                 self._complain(error)
                 await asyncio.sleep(random.uniform(_RECONNECT_SECONDS / 2, _RECONNECT_SECONDS))  # noqa: S311 - jitter, no secret

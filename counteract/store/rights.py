@@ -1,23 +1,75 @@
-"""What the role that is connected may do, against what the application needs and may not have (`rights.sql`)."""
+"""Who may do what with a store, and what the role that is connected may, against what the application needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from counteract.store.connecting import Connection
 from counteract.store.inspecting import VERSION_TABLE
+from counteract.store.naming import StoreName
+
+PARTS = ("append", "participate", "project", "administrate")
+"""The parts of an application's work that have a role each; `app` does all that an application usually does."""
+
+_WRITES = frozenset({"insert", "update"})
+_KEEPS = frozenset({"select", "insert", "update", "delete"})
+_SELECT = frozenset({"select"})
+_READ_BY_ALL = dict.fromkeys((*PARTS, "app"), _SELECT)
+_WORKERS = ("append", "participate", "app")
+
+TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
+    # No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
+    **dict.fromkeys(
+        ("events", "events_position_seq", VERSION_TABLE, "archived_streams", "inline_projections"), _READ_BY_ALL
+    ),
+    **{name: dict.fromkeys(("participate", "administrate", "app"), _SELECT) for name in ("commands", "sagas")},
+    "snapshots": _READ_BY_ALL | dict.fromkeys((*_WORKERS, "project"), _SELECT | _WRITES),
+    # A key is destroyed through its function, and never replaced.
+    "personal_keys": _READ_BY_ALL | {part: _SELECT | {"insert"} for part in _WORKERS},
+    **{
+        name: _READ_BY_ALL | dict.fromkeys(("project", "administrate", "app"), _KEEPS)
+        for name in ("subscriptions", "subscription_members", "parked_events")
+    },
+}
+"""Who may do what with each table of a store; everybody else, nothing."""
+
+_EXECUTE = frozenset({"execute"})
+_APPENDS = ("append_event", "append_events_to_stream", "append_events")
+_FENCES = (
+    "begin_command",
+    "record_command",
+    "fence_command",
+    "open_saga",
+    "take_up_saga",
+    "heed_ends",
+    "begin_step",
+    "record_step",
+    "fence_step",
+    "late_step",
+    "end_saga",
+    "claim_saga",
+    "close_saga",
+    "settle_child",
+    "skip_step",
+    "remember_saga",
+)
+
+CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
+    # Who archives is the owner; the application is only told where a stream has gone.
+    "archive_stream": {},
+    **{name: dict.fromkeys(_WORKERS, _EXECUTE) for name in _APPENDS},
+    **{name: dict.fromkeys(("participate", "app"), _EXECUTE) for name in _FENCES},
+    **{name: dict.fromkeys(("project", "app"), _EXECUTE) for name in ("keep_inline", "leave_inline")},
+    "forget_subject": dict.fromkeys(("administrate", "app"), _EXECUTE),
+}
+"""Who may call the functions that act with the owner's rights; everybody else, none."""
 
 _GUARDED = ("events", "commands", "sagas", VERSION_TABLE)
 _PAST_THE_FUNCTIONS = ("insert", "update", "delete", "truncate", "trigger")
 
-NEEDED = frozenset(
-    {
-        *((table, "select") for table in (*_GUARDED, "subscriptions", "snapshots", "personal_keys")),
-        *((table, right) for table in ("subscriptions", "snapshots") for right in ("insert", "update")),
-        ("personal_keys", "insert"),
-    }
-)
+NEEDED = frozenset((table, right) for table, parts in TABLES.items() for right in parts["app"])
 FORBIDDEN = frozenset(
     {
         *((table, right) for table in _GUARDED for right in _PAST_THE_FUNCTIONS),
@@ -43,6 +95,14 @@ _HELD = """
     where to_regclass(t.name) is not null and case
         when t.privilege in ('insert', 'update') then has_any_column_privilege(t.name, t.privilege)
         else has_table_privilege(t.name, t.privilege) end
+"""
+
+# By name alone: what is hidden from a role is of no other schema.
+_STRAYS = """
+    select format('%%I.%%I', n.nspname, c.relname), r.rolname
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
+    where n.nspname = any (%s) and c.relkind in ('r', 'p', 'm', 'v') and not pg_has_role(c.relowner, 'usage')
+    order by 1
 """
 
 
@@ -72,6 +132,12 @@ async def rights_of(connection: Connection) -> Rights:
     missing = [*_in_words(NEEDED - held), *(f"execute {name}" for name in uncallable)]
     forbidden = [*_in_words(FORBIDDEN & held), *(["a position of events_position_seq"] if may_draw else [])]
     return Rights(role, False, schema, missing, forbidden, may_create)
+
+
+async def foreign_tables(connection: Connection, store: StoreName) -> Sequence[tuple[str, str]]:
+    """Tables of projections that the role that is connected can neither rebuild nor drop, each with its owner."""
+    rows = await (await connection.execute(_STRAYS, ([store.app, store.rebuild],))).fetchall()
+    return [(table, owner) for table, owner in rows]
 
 
 def _in_words(rights: Iterable[tuple[str, str]]) -> list[str]:

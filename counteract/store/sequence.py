@@ -6,7 +6,11 @@ appends fail until it has caught up, or fill holes behind readers that will neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from sqlalchemy import Connection as Transaction
+from sqlalchemy import text
 
 from counteract.errors import SchemaOutdated
 from counteract.store.connecting import Connection
@@ -16,18 +20,16 @@ POSITIONS = """
     select case when is_called then last_value else 0 end, coalesce((select max(position) from events), 0)
     from events_position_seq
 """
-# Readers may have come further than what is left of the log. Others wait for the moment that it takes, for a position that is drawn
-# meanwhile would be drawn twice.
-BRING_FORWARD = """
-do $$
-declare
-    log constant bigint := greatest((select max(position) from events), (select max(position) from subscriptions), 0);
-begin
-    if log > (select case when is_called then last_value else 0 end from events_position_seq) then
-        lock table events in share row exclusive mode;
-        perform setval('events_position_seq', greatest(log, (select max(position) from events)));
-    end if;
-end $$;
+# Readers may have come further than what is left of the log.
+_IS_BEHIND = text("""
+    select greatest((select max(position) from events), (select max(position) from subscriptions))
+         > (select case when is_called then last_value else 0 end from events_position_seq)
+""")
+# Others wait for the moment that it takes, for a position that is drawn meanwhile would be drawn twice.
+_BRING_FORWARD = """
+lock table events in share row exclusive mode;
+select setval('events_position_seq', greatest(
+    (select max(position) from events), (select max(position) from subscriptions), (select last_value from events_position_seq)));
 """
 
 
@@ -43,6 +45,11 @@ class Positions(NamedTuple):
 
     def __str__(self) -> str:
         return f"the sequence of positions is at {self.drawn}, behind the log, which is at {self.stored}, as in a copy of its data alone"
+
+
+def changes(connection: Transaction) -> Sequence[str]:
+    """For `migrate`: what brings it forward, where it was left behind."""
+    return [_BRING_FORWARD] if connection.scalar(_IS_BEHIND) else []
 
 
 async def positions(connection: Connection) -> Positions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import starmap
@@ -11,7 +12,8 @@ from uuid import UUID
 import msgspec
 from pydantic_core import from_json, to_json
 
-from counteract.decoding import decode_event, readers_of
+from counteract.decider import aggregate_types_of
+from counteract.decoding import Readers, decode_event, readers_of
 from counteract.errors import ConfigurationError, UnknownEventType, UnreadableEvent
 from counteract.messages import Event, Recorded, StreamId
 
@@ -102,23 +104,39 @@ def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:
 class EventDecoder(Generic[E]):
     """Turns stored events into `Recorded` ones of the given classes.
 
-    Raises ConfigurationError where two classes claim one name and version, or none claims a version below another.
+    Two aggregates may each have events of one name. A class that deciders of this process declare is for the events of their
+    aggregates, any other for those that are left. Raises ConfigurationError where two classes claim one name and version, or
+    none claims a version below another.
     """
 
     def __init__(self, classes: Iterable[type[E]]) -> None:
-        self._readers, problems = readers_of(classes)
-        if problems:
-            raise ConfigurationError("the events", problems)
+        of_all: list[type[E]] = []
+        by_type = defaultdict[str, list[type[E]]](list)
+        for each in classes:
+            for aggregate_type in (types := aggregate_types_of(each)):
+                by_type[aggregate_type].append(each)
+            if not types:
+                of_all.append(each)
+        self._readers = _checked(of_all)
+        self._by_type = {name: _checked([*own, *of_all]) for name, own in by_type.items()}
+        self._any: Readers[E] = {}
+        for readers in (*self._by_type.values(), self._readers):
+            self._any = {**readers, **self._any}
+        self.event_types = _names(self._any)
+        """The stored names, whatever their version and aggregate."""
+        self._taken = {name: _names(readers) for name, readers in self._by_type.items()}
+        self._taken_of_all = _names(self._readers)
 
-    @property
-    def event_types(self) -> frozenset[str]:
-        """The stored names, whatever their version."""
-        return frozenset(name for name, _ in self._readers)
+    def takes(self, stored: StoredEvent) -> bool:
+        """Whether an event of this name and aggregate is for one of the classes, in whatever version."""
+        return stored.event_type in self._taken.get(stored.aggregate_type, self._taken_of_all)
 
     def decode(self, stored: StoredEvent) -> Recorded[E]:
         """Raises UnknownEventType for a type or version that no class declares, UnreadableEvent for data that does not fit."""
         try:
-            event = decode_event(self._readers, stored.event_type, stored.schema_version, stored.data)
+            # Asked for one that it does not take, it reads what it can: a name has one meaning as a rule.
+            readers = self._by_type.get(stored.aggregate_type, self._readers) if self.takes(stored) else self._any
+            event = decode_event(readers, stored.event_type, stored.schema_version, stored.data)
         except (UnknownEventType, UnreadableEvent) as error:
             raise error.at(stored.stream, stored.version, stored.position) from None
         return Recorded(
@@ -130,3 +148,14 @@ class EventDecoder(Generic[E]):
             stored.id_bytes,
             stored.metadata_json,
         )
+
+
+def _checked(classes: Iterable[type[E]]) -> Readers[E]:
+    readers, problems = readers_of(classes)
+    if problems:
+        raise ConfigurationError("the events", problems)
+    return readers
+
+
+def _names(readers: Readers[E]) -> frozenset[str]:
+    return frozenset(name for name, _ in readers)

@@ -26,6 +26,9 @@ from counteract.subscriptions.parking import Parking, parked_streams, streams_to
 from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber
 
+_REDRIVEN_AT_ONCE = 20
+"""However large each is, they are in memory together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Polling:
@@ -293,7 +296,7 @@ class Delivery:
         async with self._writer.begin():
             # It moves nothing, but as long as this goes on nobody else delivers the shard.
             moved = await self._move(self._lease.position)
-            positions = await self._parking.positions(stream, size := self._tries.pace.size)
+            positions = await self._parking.positions(stream, size := min(self._tries.pace.size, _REDRIVEN_AT_ONCE))
             handled = []
             with self._tries.pace.measured(len(positions)):
                 for event in await read_events_at(self._reader, positions):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 
+from sqlalchemy.exc import DBAPIError
+
 from counteract.errors import UndecodableEvent
 from counteract.observability import count_parked
 from counteract.subscriptions.backoff import Backoff
-from counteract.subscriptions.faults import is_outage, is_waited_for
+from counteract.subscriptions.faults import is_outage, is_waited_for, reason
 
 _logger = logging.getLogger("counteract.subscriptions")
+
+_WAITS = "waits"
+_WAITS_FOR_A_RELEASE = "waits for a release that can read it (readers first)"
+_WAITS_FOR_SOMEBODY = "waits for this to be put right"
+_FAILS = "fails"
 
 
 class Health:
@@ -17,30 +24,26 @@ class Health:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._is_well = True
+        self._told = ""
         self._pauses = Backoff(shortest=0.1, longest=5.0)
 
     def failed(self, error: Exception) -> float:
         """How many seconds to wait before it is tried again."""
-        if not self._is_well:
+        if (kind := _kind(error)) == self._told:
             _logger.debug("subscription %r still fails", self._name, exc_info=error)
-        elif is_outage(error):
-            _logger.warning("subscription %r waits: %s", self._name, error)
-        elif isinstance(error, UndecodableEvent):
-            _logger.error("subscription %r waits for a release that can read it (readers first): %s", self._name, error)
-        elif is_waited_for(error):
-            _logger.error(
-                "subscription %r waits for this to be put right: %s", self._name, error, exc_info=error.__cause__
-            )
-        else:
+        elif kind == _FAILS:
             _logger.error("subscription %r failed and tries again", self._name, exc_info=error)
-        self._is_well = False
+        else:
+            # Without the traceback: the driver's error quotes the row.
+            level = logging.WARNING if kind == _WAITS else logging.ERROR
+            _logger.log(level, "subscription %r %s: %s", self._name, kind, _in_a_line(error))
+        self._told = kind
         return self._pauses.next()
 
     def well(self) -> None:
-        if not self._is_well:
+        if self._told:
             _logger.info("subscription %r goes on", self._name)
-        self._is_well = True
+        self._told = ""
         self._pauses.reset()
 
     def parked(self, stream: object, position: int, error: Exception) -> None:
@@ -53,3 +56,15 @@ class Health:
             self._name,
             exc_info=error,
         )
+
+
+def _kind(error: Exception) -> str:
+    if is_outage(error):
+        return _WAITS
+    if isinstance(error, UndecodableEvent) and error.is_newer:
+        return _WAITS_FOR_A_RELEASE
+    return _WAITS_FOR_SOMEBODY if is_waited_for(error) else _FAILS
+
+
+def _in_a_line(error: Exception) -> str:
+    return reason(error) if isinstance(error, DBAPIError) else str(error)

@@ -15,9 +15,6 @@ from uuid_utils.compat import uuid7
 from counteract.store.connecting import Connection
 from counteract.subscriptions.lease import Lease
 
-CHANNEL = "counteract_leases"
-"""A notification says that a lease may be free, or wanted."""
-
 _JOIN = """
     with gone as (
         delete from subscription_members
@@ -69,7 +66,7 @@ class Membership:
         rows = await (await self._connection.execute(_JOIN, values)).fetchall()
         if self._is_new:
             # Those before it have shards to give it.
-            await self._connection.execute(f"notify {CHANNEL}")
+            await self._connection.execute(f"notify {self._connection.store.leases}")
             self._is_new = False
         return share(self._shards, self.me, [member for (member,) in rows])
 
@@ -85,13 +82,13 @@ class Membership:
     async def release(self, lease: Lease) -> None:
         """Somebody else may go on at once."""
         await self._connection.execute(_RELEASE_ONE, (self._name, self.me, lease.shard))
-        await self._connection.execute(f"notify {CHANNEL}")
+        await self._connection.execute(f"notify {self._connection.store.leases}")
 
     async def leave(self, connection: Connection) -> None:
         """Release everything, over a connection that need not be the member's."""
         await connection.execute(_RELEASE, (self._name, self.me))
         await connection.execute(_LEAVE, (self._name, self.me))
-        await connection.execute(f"notify {CHANNEL}")
+        await connection.execute(f"notify {connection.store.leases}")
 
 
 def share(shards: int, me: UUID, others: Sequence[UUID]) -> int:

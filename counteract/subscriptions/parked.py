@@ -9,7 +9,6 @@ from datetime import datetime
 from counteract.errors import CounteractError
 from counteract.messages import StreamId
 from counteract.store.connecting import Connection
-from counteract.store.notifying import CHANNEL
 
 _STREAMS = """
     select subscription, aggregate_type, aggregate_id, count(*), min(position), min(parked_at), bool_or(redrive),
@@ -89,7 +88,7 @@ async def redrive(connection: Connection, name: str, stream: StreamId | None = N
     asked = await connection.execute(_REDRIVE, {"name": name, "type": kind, "id": each})
     if not asked.rowcount:
         raise NothingParked(f"{name!r} has nothing parked" + (f" of {stream}" if stream else ""))
-    await connection.execute(f"notify {CHANNEL}")
+    await connection.execute(f"notify {connection.store.channel}")
     return asked.rowcount
 
 

@@ -16,12 +16,11 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
-from counteract.store.notifying import CHANNEL
 from counteract.store.reading import READS_IN_ORDER
 from counteract.store.sealing import MasterKey
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
-from counteract.subscriptions import membership, sharding
+from counteract.subscriptions import sharding
 from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
 from counteract.subscriptions.faults import is_outage, is_waited_for
@@ -33,8 +32,11 @@ from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that.
 _LIMITS = text("""
-    select set_config('idle_in_transaction_session_timeout', :idle, false), set_config('transaction_timeout', :whole, false)
+    select set_config(name, given.value, false)
+    from (values ('idle_in_transaction_session_timeout', :idle), ('transaction_timeout', :whole)) as given (name, value)
+    join pg_settings using (name)
 """)
 
 _logger = logging.getLogger("counteract.subscriptions")
@@ -96,7 +98,7 @@ class Subscription:
 
     async def _take_part(self) -> NoReturn:
         async with await connect(self._url) as connection:
-            await connection.execute(f"listen {membership.CHANNEL}")
+            await connection.execute(f"listen {connection.store.leases}")
             member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
             await self._set_up(connection, member)
             serving: dict[Lease, asyncio.Task[None]] = {}
@@ -166,7 +168,7 @@ class Subscription:
             try:
                 with translated():
                     async with self._writer() as writer, await connect(self._url) as reader:
-                        await reader.execute(f"listen {CHANNEL}")
+                        await reader.execute(f"listen {reader.store.channel}")
                         await reader.execute(READS_IN_ORDER)
                         delivery = Delivery(
                             self._subscriber,

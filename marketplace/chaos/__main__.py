@@ -49,7 +49,6 @@ def kinds(names: str) -> frozenset[Kind]:
 
 def plan(options: argparse.Namespace) -> Plan:
     seconds = options.seconds
-    # At the pace of its faults, or of its customers where those are many.
     storm = (options.faults * LONG_PACE) if options.faults else seconds * STORM
     return Plan(
         seed=random.randrange(10**6) if options.seed is None else options.seed,  # noqa: S311 - no secret

@@ -32,7 +32,7 @@ RECORDED = """
 """Who wrote what, lately: two servers that answer alike have lost nothing."""
 STATES = "select saga_id, concat_ws(' ', saga_id, run_id, state, epoch) from sagas where since > %(time)s"
 INDEX = "create index on commands (greatest(started_at, recorded_at, undone_since, late_since))"
-"""For the look at what was written lately: two for each copy, which would each read everything."""
+"""Serves the look at what was written lately, which comes twice for each copy and would read everything."""
 SINCE = """
     with since as (select clock_timestamp() - %(margin)s as time)
     select time, (select coalesce(max(position), 0) from (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -35,6 +36,12 @@ class GiftRequest(Value):
     reserved: bool = False
     """By an earlier run, the cart and these gifts."""
     gifts: tuple[str, ...] = ()
+
+
+def sold(checkout: CheckoutRequest, gifts: Sequence[str]) -> tuple[str, ...]:
+    """All products, in an order that does not depend on which gift was held first: in a run after a reset that may be another
+    one, and each step goes by its number."""
+    return (*(line.product_id for line in checkout.lines), *sorted(gifts))
 
 
 @workflow.defn
@@ -76,7 +83,7 @@ class GiftCheckout(SagaWorkflow):
         await saga.execute(ConfirmPayment(order_id=order_id, authorization=authorized.authorization, amount=amount))
         # One may have begun in the moment before, and is answered or refused by now.
         await workflow.wait_condition(workflow.all_handlers_finished)
-        products = (*(line.product_id for line in lines), *self._gifts)
+        products = sold(checkout, self._gifts)
         await saga.parallel(*(ConfirmStock(product_id=each, order_id=order_id) for each in products))
         shipment = await saga.execute(
             CreateShipment(order_id=order_id, customer_id=customer_id, address=checkout.address, lines=lines)

@@ -24,7 +24,7 @@ from marketplace.chaos.resets import Point, begin_anew, reset
 AT_ONCE = 40
 """Checkouts under way at the same time; who comes then waits at the door."""
 MOST_AT_ONCE = 100
-"""On a machine that has nothing to do meanwhile, because what is under way waits for something that is gone."""
+"""The same on a machine that has little to do, because what is under way waits for something that is gone."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
 TERMINATED_SHARE = 0.15
@@ -49,9 +49,9 @@ LOOKED_EVERY = 0.2
 
 
 def room() -> int:
-    """How many may be under way: at most those that keep the processors busy, half as many again waiting for them."""
-    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return max(AT_ONCE, min(MOST_AT_ONCE, round(1.5 * AT_ONCE / max(waiting, 0.1))))
+    """How many may be under way now: the more, the fewer processes wait for a processor."""
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return max(AT_ONCE, min(MOST_AT_ONCE, round(1.5 * AT_ONCE / max(busy, 0.1))))
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ class Plan:
     @property
     def pace(self) -> float:
         """Seconds from fault to fault: the deck is dealt at least once in a short run, and several times in a long one."""
-        return LONG_PACE if self.faults else min(3.0, self.storm / 20)
+        return self.storm / self.faults if self.faults else min(3.0, self.storm / 20)
 
     @property
     def freeze(self) -> tuple[float, float]:

@@ -93,13 +93,17 @@ async def run(console: Console, plan: Plan) -> bool:
     async with Supervisor() as supervisor:
         scene = await set_up(supervisor, plan)
         progress = Progress(console, plan, scene.load, scene.faults, began)
+        telling = asyncio.create_task(progress.told())
         try:
             with progress.part("storm"):
-                await storm(scene, progress)
+                await storm(scene)
+            progress.say(f"{progress.far()}; nothing breaks any more")
             deadline = time.monotonic() + CALM if plan.faults else began + plan.seconds - plan.pairs
             with progress.part("calm"):
-                waiting = await calm(scene, deadline, progress)
+                waiting = await calm(scene, deadline)
+            progress.say(f"{progress.far()}; now the books are read")
         finally:
+            telling.cancel()
             await scene.load.leave()
         with progress.part("verdict"):
             holds = await judged(console, scene, waiting)
@@ -150,7 +154,7 @@ async def stocked(postgres: MortalPostgres, scale: int) -> Catalogue:
     return goods
 
 
-async def storm(scene: Scene, progress: Progress) -> None:
+async def storm(scene: Scene) -> None:
     """Customers arrive, things break, and recovery looks for what is lost."""
     plan, load, faults = scene.plan, scene.load, scene.faults
     chosen = mix(scene.goods, plan, scene.caretaker.worlds, load.dice)
@@ -162,26 +166,24 @@ async def storm(scene: Scene, progress: Progress) -> None:
     arriving = asyncio.create_task(load.arrive(chosen, plan.storm))
     raging = asyncio.create_task(faults.rage(plan.pace, plan.faults, due))
     caring = asyncio.create_task(scene.caretaker.at_work() if Kind.RECOVERY in plan.kinds else asyncio.sleep(0))
-    telling = asyncio.create_task(progress.told())
     try:
         await asyncio.gather(arriving, *([raging] if plan.faults else []))
     finally:
-        for task in (arriving, raging, caring, telling):
+        for task in (arriving, raging, caring):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
     faults.raise_what_failed()
 
 
-async def calm(scene: Scene, deadline: float, progress: Progress) -> Mapping[Case, Waits]:
+async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
     """Until every saga has ended, those included that nobody carried on. Returns those that have not."""
-    progress.say(f"{progress.far()}; nothing breaks any more")
     await scene.faults.fleet.all_up()
-    await scene.load.ended(deadline - time.monotonic())
     async with PostgresEventStore.open(scene.postgres.app_url) as store:
         rest = Calm(scene.caretaker, store)
+        async with rest.tended():
+            await scene.load.ended(deadline - time.monotonic())
         await rest.all_ended(deadline)
-        progress.say(f"{scene.load.ended_so_far} sagas have ended; now the books are read")
         return await rest.held_up(scene.logs)
 
 
@@ -195,7 +197,7 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
         evidence = Evidence(load.cases, books, load.losses, waiting, scene.caretaker.closed)
         found = [*findings(evidence), await every_saga_is_on_record(store, load.losses)]
         found += [await each_saga_is_a_trace(evidence, traces_of(store, books))]
-        found += [await rebuilt_equals_live(url, store, each) for each in READ_MODELS]
+        found += [await rebuilt_equals_live(url, store, each, patience=CALM) for each in READ_MODELS]
         if load.losses:
             console.print(tables.left_out_table(left_out(evidence)))
         console.print(await tables.fence_table(store), finding_table(found))

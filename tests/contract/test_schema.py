@@ -117,15 +117,20 @@ async def test_a_database_ahead_of_this_code_is_accepted(database_url: str) -> N
     check_schema(database_url)
 
 
-async def test_a_failing_migration_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_was_interrupted_goes_on_where_it_was(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(migrate_module, "_execute_script", fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        migrate(empty_url)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(migrate_module, "_execute_script", fail)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            migrate(empty_url)
     with pytest.raises(SchemaOutdated):
         check_schema(empty_url)
+    migrate(empty_url)
+    check_schema(empty_url)
 
 
 @pytest.mark.parametrize("use", [migrate, check_schema])

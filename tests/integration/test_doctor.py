@@ -31,6 +31,7 @@ CHECKS = [
     "encoding",
     "schema",
     "role",
+    "projections",
     "idle timeout",
     "clock",
     "appenders",

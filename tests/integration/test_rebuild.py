@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Recorded
 from counteract.errors import StoreError
 from counteract.projections import Increment, Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import SCHEMA, Progress, rebuild
+from counteract.projections.rebuilding import Progress, rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
@@ -212,7 +212,9 @@ async def test_nothing_is_left_of_a_rebuild(store: PostgresEventStore, app_url: 
     async with store.connection() as connection:
         names = await connection.execute("select name from subscriptions")
         assert await names.fetchall() == [("totals",)]
-        tables = await connection.execute("select count(*) from pg_tables where schemaname = %s", (SCHEMA,))
+        tables = await connection.execute(
+            "select count(*) from pg_tables where schemaname = %s", ("counteract_rebuild",)
+        )
         assert await tables.fetchone() == (0,)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 
+from counteract.saga.interceptor import STANDING
 from tests.travel.agency import (
     Agency,
     fail,
@@ -88,6 +89,18 @@ async def test_the_current_details_are_a_table_of_the_steps(agency: Agency, trip
     ]
     await resolve(handle, "BookHotel", "retry")
     await compensated(agency, handle)
+
+
+async def test_a_step_says_of_its_saga_only_what_its_activity_does_not(agency: Agency, trip: str) -> None:
+    handle = await start(agency, trip)
+    await completed(agency, handle)
+
+    headers = [
+        event.activity_task_scheduled_event_attributes.header.fields[STANDING].data
+        for event in await history(handle)
+        if event.activity_task_scheduled_event_attributes.activity_id == "BookFlight"
+    ]
+    assert headers == [b'{"epoch":1}']
 
 
 async def test_activities_are_named_by_their_steps_and_carry_the_summaries_that_their_commands_give(

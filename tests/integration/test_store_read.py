@@ -14,7 +14,6 @@ from counteract.dev.fixtures import execute
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError, StoreUnavailable, UnknownEventType
 from counteract.store import ANY, EventDecoder, PostgresEventStore
-from counteract.store.notifying import CHANNEL
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, Renamed, counter
 
@@ -89,7 +88,7 @@ def test_two_classes_of_one_stored_name_are_an_error() -> None:
 
 async def test_appends_are_announced_once_for_many(store: PostgresEventStore, database_url: str) -> None:
     async with store.connection() as listener:
-        await listener.execute(f"listen {CHANNEL}")
+        await listener.execute(f"listen {listener.store.channel}")
         await asyncio.gather(*(store.append(counter(str(name)), [Counted()], expect=ANY) for name in range(9)))
         heard = [each async for each in listener.notifies(timeout=5, stop_after=1)]
         heard += [each async for each in listener.notifies(timeout=0.1)]

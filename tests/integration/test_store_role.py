@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import Column, Text
 
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import as_application, execute
-from counteract.errors import StoreError, WrongExpectedVersion
+from counteract.errors import ConfigurationError, StoreError, WrongExpectedVersion
+from counteract.projections import Projection, ProjectionRunner
 from counteract.store import ANY, NO_STREAM, Appended, PostgresEventStore
 from counteract.store.connecting import APP_ROLE
 from counteract.store.migrate import check_schema, migrate
@@ -162,8 +164,45 @@ async def test_a_table_of_the_callers_does_not_take_the_place_of_the_events(stor
             arguments = append_arguments([StreamChange(A, 1, 1, [Counted()])], {}, [uuid4()])
             appended = await connection.execute(f"select * from append_events({APPEND_PLACEHOLDERS})", arguments)
             assert await appended.fetchone() == (2, pytest.approx(2, abs=1))
-            assert (await connection.execute("select from events")).rowcount == 0
+            assert (await connection.execute("select from events")).rowcount == 2
             raise psycopg.Rollback(transaction)
+
+
+SHADOWS = {
+    "a view": "create view counteract_app.events as select * from public.events where false",
+    "a table": "create table counteract_app.events (like public.events)",
+    "snapshots": "create table counteract_app.snapshots (like public.snapshots)",
+    "a version": "create table counteract_app.counteract_version (version_num text)",
+}
+
+
+@pytest.mark.parametrize("shadow", SHADOWS.values(), ids=SHADOWS)
+async def test_what_the_role_makes_in_its_own_schema_is_not_taken_for_the_stores(app_url: str, shadow: str) -> None:
+    with psycopg.connect(app_url, autocommit=True) as application:
+        application.execute("select 'events'::regclass")
+        application.execute(shadow.encode())
+    async with PostgresEventStore.open(app_url) as store:
+        await store.append(A, [Counted(amount=2)], expect=NO_STREAM)
+        assert len(await store.read()) == 1
+    async with PostgresEventStore.open(app_url) as store, store.connection() as connection:
+        assert (await store.load(counters, "a")).state == 2
+        for table in metadata.tables:
+            found = await connection.execute(f"select '{table}'::regclass = 'public.{table}'::regclass")
+            assert await found.fetchone() == (True,)
+
+
+@pytest.mark.parametrize("name", ["events", "commands", "personal-keys", "counteract-version"])
+def test_a_projection_is_not_named_like_a_table_of_the_stores(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="which is the store's own"):
+        Projection(name, Column("id", Text, primary_key=True))
+
+
+async def test_a_projection_whose_table_would_be_hidden_by_another_is_refused(database_url: str, app_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("create table totals (id text)")
+    projection = Projection("totals", Column("id", Text, primary_key=True))
+    with pytest.raises(ConfigurationError, match=r"public\.totals stands before it"):
+        await ProjectionRunner(app_url, [projection]).run()
 
 
 async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> None:

@@ -34,6 +34,8 @@ class Mutant:
     """The faults to begin with; several patterns with ` | ` between them."""
     of: str = ""
     """The sagas to begin with, likewise; all of them where it names none."""
+    missed: str | None = None
+    """Why exploration does not notice it, though it makes a difference."""
     equivalent: str | None = None
     """Why no exploration can notice it, where that is so."""
 

@@ -48,6 +48,8 @@ class Outcome:
             return "[red]STALE[/]"
         if self.mutant.equivalent:
             return "[red]noticed, though explained[/]" if self.noticed else "equivalent"
+        if self.mutant.missed and not self.noticed:
+            return "missed"
         return "noticed" if self.noticed else "[red]MISSED[/]"
 
 
@@ -172,7 +174,10 @@ def _table(outcomes: list[Outcome]) -> Table:
         table.add_column(name, overflow="fold")
     for each in outcomes:
         table.add_row(
-            escape(each.mutant.id), escape(each.mutant.where), each.mark, escape(each.mutant.equivalent or each.by)
+            escape(each.mutant.id),
+            escape(each.mutant.where),
+            each.mark,
+            escape(each.mutant.equivalent or (not each.noticed and each.mutant.missed) or each.by),
         )
     return table
 
@@ -197,5 +202,7 @@ def _wrong(outcomes: list[Outcome], share: float) -> Iterator[str]:
     for each in outcomes:
         if each.stale:
             yield f"{each.mutant.id} is stale: {each.by}"
+        elif not (each.noticed or each.mutant.equivalent or each.mutant.missed):
+            yield f"{each.mutant.id} is missed, and its entry does not say why"
         elif each.mutant.equivalent and each.noticed:
             yield f"{each.mutant.id} is explained as equivalent, and was noticed: {each.by}"

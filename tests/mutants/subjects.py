@@ -15,8 +15,10 @@ from counteract.messages import Command
 from counteract.saga import SagaWorkflow
 from counteract.store import PostgresEventStore
 from counteract.testing import explore
+from tests.mutants.sagas import Careless, Hasty
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard
 from tests.travel.excursions import Excursion
+from tests.travel.legs import Journey, Leg
 from tests.travel.trips import Trip, TripRequest
 
 LIMIT = 40.0
@@ -64,4 +66,7 @@ SUBJECTS = [
         external=[BookHotel, ChargeCard],
     ),
     Subject(Excursion, lambda run: TripRequest(trip=run), external=[BookFlight]),
+    Subject(Hasty, lambda run: TripRequest(trip=run), external=[ChargeCard]),
+    Subject(Careless, lambda run: TripRequest(trip=run)),
+    Subject(Journey, lambda run: Leg(trip=TripRequest(trip=run), legs=2), external=[ChargeCard]),
 ]

@@ -129,6 +129,16 @@ async def test_a_reset_after_the_saga_was_undone_does_not_go_on(stage: Stage, na
     assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompensated"]
 
 
+async def test_a_reset_after_the_saga_completed_does_not_tell_that_it_is_stuck(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "authorize", "pay", otherwise=["hold", "refuse"])
+    await ending(saga)
+
+    again = await reset(stage, saga.id)
+
+    assert await ending(again) == "SagaIncomplete"
+    assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
+
+
 async def test_a_recovered_saga_is_undone(stage: Stage, name: str) -> None:
     saga = await stage.tour(name, "hold", "authorize", "wait")
     await stage.applied(name, "Authorize")

@@ -77,7 +77,8 @@ class SinkSubscriber(Subscriber):
     def _operations(self, events: Sequence[StoredEvent]) -> Iterator[Positioned]:
         decoder = self._projection.decoder
         for event in events:
-            for effect in self._projection.operations(decoder.decode(event)):
+            effects = self._projection.operations(decoder.decode(event)) if decoder.takes(event) else ()
+            for effect in effects:
                 if isinstance(effect, UpdateBase):
                     raise TypeError("operations() refuses statements where there is a sink")
                 yield Positioned(event.position, effect)

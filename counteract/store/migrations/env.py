@@ -1,4 +1,4 @@
-"""Run by Alembic for every command; the connection and its transaction are `counteract.store.migrate`'s."""
+"""Run by Alembic for every command, on a connection of `counteract.store.migrate`'s."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from alembic import context
 from counteract.store.migrate import VERSION_TABLE
 from counteract.store.schema import metadata
 
+# Each in a transaction of its own: no lock is kept for longer than its revision takes.
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, version_table=VERSION_TABLE
+    connection=context.config.attributes["connection"],
+    dialect_name="postgresql",
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    transaction_per_migration=True,
 )
-context.run_migrations()
+with context.begin_transaction():
+    context.run_migrations()

@@ -11,7 +11,7 @@ declare
     actual integer;
 begin
     if current_setting('transaction_isolation') = 'read committed' then
-        perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, 0)));
+        perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         actual := coalesce((
             select e.version from events e
             where e.aggregate_type = p_type and e.aggregate_id = p_id

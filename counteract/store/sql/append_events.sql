@@ -42,7 +42,7 @@ begin
     -- streams may share a key, and going from shared to exclusive can deadlock.
     perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
     from (
-        select hashtextextended(s.id, hashtextextended(s.type, 0)) as key,
+        select hashtextextended(s.id, hashtextextended(s.type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)) as key,
                bool_or(s.number = any (p_event_stream)) as exclusive
         from unnest(p_types, p_ids) with ordinality as s (type, id, number)
         group by 1

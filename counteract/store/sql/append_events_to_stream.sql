@@ -13,7 +13,7 @@ declare
     other uuid;
 begin
     if events > 0 and current_setting('transaction_isolation') = 'read committed' then
-        perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, 0)));
+        perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         actual := coalesce((
             select e.version from events e
             where e.aggregate_type = p_type and e.aggregate_id = p_id

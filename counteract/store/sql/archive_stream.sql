@@ -13,7 +13,7 @@ declare
     recorded bytea;
 begin
     -- In turn with appends. What follows sees what they committed.
-    perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, 0)));
+    perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
 
     select a.digest into recorded from archived_streams a where a.aggregate_type = p_type and a.aggregate_id = p_id;
     if found then

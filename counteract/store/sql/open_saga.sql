@@ -10,6 +10,18 @@ declare
     taken record;
     appended bigint;
 begin
+    if p_saga ->> 'parent' is null then
+        insert into sagas (saga_id, run_id, namespace, saga_type, state, epoch, last_run, who)
+        values (p_saga ->> 'saga_id', p_saga ->> 'run_id', p_saga ->> 'namespace', p_saga ->> 'saga_type', 'forward', 1,
+                p_saga ->> 'this_run', p_saga ->> 'this_run')
+        on conflict do nothing;
+        if found then
+            return query
+                select true, p_saga ->> 'run_id', 'forward', 1, coalesce(e.last_position, 0) from append_event(
+                    p_type, p_id, p_least, p_most, p_event_id, p_event_type, p_schema_version, p_data, p_metadata) e;
+            return;
+        end if;
+    end if;
     select * into taken from take_up_saga(p_saga);
     if taken.is_new and taken.state = 'forward' then
         select e.last_position into appended from append_event(

@@ -4,6 +4,10 @@
 create or replace function put_on_record() returns trigger
 language plpgsql set search_path from current as $$
 begin
+    if exists (select from sagas s
+               where s.saga_id = new.aggregate_id and s.run_id = new.event_data ->> 'run_id') then
+        return null;
+    end if;
     insert into sagas (saga_id, run_id, saga_type, state, epoch, last_run, who)
     values (new.aggregate_id, new.event_data ->> 'run_id', new.event_data ->> 'saga_type', 'forward', 0,
             new.event_data ->> 'run_id', 'the release before')

@@ -17,11 +17,23 @@ declare
     role constant text := p_step ->> 'role';
     is_pivot constant boolean := p_step ->> 'kind' = 'pivot' and role in ('forward', 'settle');
     external constant boolean := (p_step ->> 'external')::boolean;
+    entered boolean := false;
     stands boolean := false;
     decided text;
 begin
+    if role = 'forward' and not (p_status = 'rejected' and external) then
+        -- As a rule the record is where the saga believes it to be: enter_step would lock it and say no more, but for an answer
+        -- that stands, which is met below.
+        perform from sagas s
+        where s.saga_id = saga and s.run_id = run and s.epoch = (p_step ->> 'epoch')::integer
+          and s.state = case p_step ->> 'kind' when 'compensatable' then 'forward' when 'retriable' then 'past the pivot' end
+        for share;
+        entered := found;
+    end if;
     -- An undo was held against the record when it fenced its original.
-    if role = 'forward' or p_step ->> 'undoes' is null then
+    if entered then
+        null;
+    elsif role = 'forward' or p_step ->> 'undoes' is null then
         stands := not enter_step(p_step);
     elsif is_pivot then
         perform enter_step(p_step);
@@ -87,5 +99,6 @@ begin
         perform append_events(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
                               p_schema_versions, p_data, p_metadata);
     end if;
-    return query select true, p_status, p_result, p_step ->> 'activity_type', saga, p_command, false;
+    -- Without the command, which is what was given: there is nothing to be compared.
+    return query select true, p_status, p_result, p_step ->> 'activity_type', saga, null::jsonb, false;
 end $$;

@@ -15,14 +15,13 @@ from temporalio.service import RPCError
 
 from counteract.errors import CommandFenced, Rejected
 from counteract.messages import CommandKind
+from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
 from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
 
-CANCELLATION_PATIENCE = 12.0
-"""Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
 HANDLER_MARGIN = 0.9
 """Of an attempt's time: an external handler is to be stopped before."""
 
@@ -98,13 +97,22 @@ async def outlast_the_deadline(encounter: Encounter) -> None:
 async def fail_beside_another(encounter: Encounter) -> NoReturn:
     """Fail for good once another step of the same group is under way."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.run.sibling.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.run.sibling.wait(), encounter.run.pace.hearing)
     raise _error("explore: failed beside another", final=True)
 
 
 async def be_stopped_with_another(encounter: Encounter) -> None:
     encounter.run.sibling.set()
     await _until_cancelled(encounter)
+
+
+async def be_stopped_if_it_turns_back(encounter: Encounter) -> None:
+    """Its code has them in tasks of its own: whether the failure of one is to stop the other, the saga shows."""
+    encounter.run.sibling.set()
+    await asyncio.sleep(encounter.run.pace.hearing)
+    report = await encounter.run.report()
+    if report is not None and report.status is SagaStatus.COMPENSATING:
+        encounter.run.complain(f"{encounter.place} goes on, and the saga turns back")
 
 
 async def take_too_long(encounter: Encounter) -> None:
@@ -128,8 +136,17 @@ async def land_after_undo(encounter: Encounter, proceed: Proceed) -> NoReturn:
     raise _error("explore: its effect is still under way", final=True)
 
 
-async def refuse(_: Encounter) -> NoReturn:
+async def refuse(encounter: Encounter) -> NoReturn:
+    encounter.run.refused.append(encounter.dispatch.command_id)
     raise Rejected("explore: refused")
+
+
+async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """The first attempt takes effect and is not recorded; the next one is refused, which says nothing of the first."""
+    if encounter.run.once((encounter.place, "happened")):
+        await proceed()
+        raise _error("explore: failed")
+    raise Rejected("explore: refused, though it had happened")
 
 
 async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
@@ -147,8 +164,9 @@ async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
     raise Rejected("explore: refused")
 
 
-async def vanish(_: Encounter) -> NoReturn:
+async def vanish(encounter: Encounter) -> NoReturn:
     """As if the worker were killed here: no answer, no heartbeat, nothing but the server's own clock."""
+    encounter.run.vanished.append(encounter.dispatch.command_id)
     activity.raise_complete_async()
 
 
@@ -157,9 +175,25 @@ async def terminate(encounter: Encounter) -> None:
     await encounter.run.terminate()
 
 
+async def terminate_and_come_late(encounter: Encounter, proceed: Proceed) -> Any:
+    """Take effect once somebody has made sure of what became of it, or, if nobody does, once all is over."""
+    await encounter.run.terminate()
+    encounter.run.listening[encounter.place] += 1
+    try:
+        await hold(encounter)
+        return await proceed()
+    finally:
+        encounter.run.listening[encounter.place] -= 1
+
+
 async def reset_now(encounter: Encounter) -> None:
     """Begin the workflow anew from its last decision, while this attempt is under way."""
     await aftermath.reset(encounter.run, 0)
+
+
+async def reset_to_the_beginning(encounter: Encounter) -> None:
+    """Begin the workflow anew as if nothing had been decided but its first step."""
+    await aftermath.reset(encounter.run, 1)
 
 
 async def outlast_the_run(encounter: Encounter) -> None:
@@ -173,12 +207,12 @@ async def add_by_signal(encounter: Encounter) -> None:
     """A handler of a signal sends a step while this attempt is under way."""
     run, count = encounter.run, len(encounter.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
-    await aftermath.wait_for_addition(run, count + 1, CANCELLATION_PATIENCE)
+    await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
 
 
 async def add_by_update(encounter: Encounter) -> None:
     with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
-        async with asyncio.timeout(CANCELLATION_PATIENCE):
+        async with asyncio.timeout(encounter.run.pace.hearing):
             await encounter.run.handle.execute_update(ADD_BY_UPDATE)
 
 
@@ -261,7 +295,7 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     """The attempt is given up while its handler is held somewhere, and goes on after its undo (or settlement)."""
     encounter.run.spawn(_too_late(encounter, proceed))
     with suppress(TimeoutError):
-        await asyncio.wait_for(encounter.held.wait(), CANCELLATION_PATIENCE)
+        await asyncio.wait_for(encounter.held.wait(), encounter.run.pace.hearing)
     raise _error("explore: lost on the way", final=True)
 
 
@@ -280,13 +314,17 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
         encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
         return
     # A pivot that its settlement found to have happened may well be answered now.
-    if encounter.command.kind is CommandKind.COMPENSATABLE:
+    if encounter.command.kind is CommandKind.COMPENSATABLE and encounter.place.step in encounter.run.barred:
         encounter.run.complain(f"{encounter.place} came after its undo, and was carried out and answered")
 
 
 async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
-        await asyncio.sleep(CANCELLATION_PATIENCE)
+        encounter.run.listening[encounter.place] += 1
+        try:
+            await asyncio.sleep(encounter.run.pace.hearing)
+        finally:
+            encounter.run.listening[encounter.place] -= 1
         encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
 
 

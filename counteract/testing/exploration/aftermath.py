@@ -22,8 +22,10 @@ from counteract.testing.exploration.encounter import Run
 from counteract.testing.exploration.evidence import End, end_of
 from counteract.testing.exploration.faults import Ending
 
-LOOKS = 8
-"""At whether a run gets on, each after half of what it may take: then it goes in circles."""
+STILL = 4
+"""So many looks in a row at a run that does not get on say that it hangs."""
+LOOKS = 32
+"""So many altogether say that it goes in circles."""
 PATIENCE = 100
 """Looks, before another round of recovery."""
 LOOK = 0.05
@@ -37,14 +39,15 @@ async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -
 
     On a busy machine a run may take longer than that, and still get on.
     """
-    coming, known = asyncio.create_task(_end(run, store, queue)), None
+    coming, known, still = asyncio.create_task(_end(run, store, queue)), None, 0
     try:
         for _ in range(LOOKS):
-            await asyncio.wait([coming], timeout=seconds / 2)
+            await asyncio.wait([coming], timeout=seconds / STILL)
             if coming.done():
                 return coming.result()
             before, known = known, await _progress(run)
-            if known == before:
+            still = still + 1 if known == before else 0
+            if still == STILL:
                 break
         return End(Ending.HUNG)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -45,7 +46,11 @@ class Answered:
         async def comparing(*commands: Command[Any], **options: Any) -> Any:
             if not one and len(commands) > 1:
                 self._run.together.append(commands)
-            given = await call(*commands, **options)
+            try:
+                given = await call(*commands, **options)
+            except (Exception, asyncio.CancelledError):
+                self._run.unanswered += commands
+                raise
             for command, result in zip(commands, [given] if one else given, strict=False):
                 self._compare(command, result)
             return given

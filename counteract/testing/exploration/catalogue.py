@@ -42,7 +42,7 @@ TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
 GIVEN_UP = Timing(attempts=2)
 SLOW = Timing(attempt=timedelta(seconds=2))
 # Cancellation reaches an activity with the answer to a heartbeat.
-HEARS = Timing(attempt=timedelta(seconds=20), total=timedelta(seconds=40), heartbeat=timedelta(seconds=3))
+HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
 
 
 def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:
@@ -77,16 +77,28 @@ def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
 
 
 def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
-    """A step of a group fails, and the others are asked to stop."""
-    others = [each for each in steps if each.group == step.group and each is not step and each.parallel]
-    if step.parallel and others and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(Place(step.key), Layer.HANDLER, before(acts.be_stopped_with_another), timing=HEARS)
-        yield _always(
-            Place(others[0].key),
-            f"failed while {step.key} runs",
-            before(acts.fail_beside_another),
-            may_end=EITHER,
-            also=[fails],
+    """A step of a group fails, and the others are asked to stop; so are those that the saga's code has in tasks of its own."""
+    others = [
+        each for each in steps if each.group == step.group and each is not step and each.parallel is step.parallel
+    ]
+    if not others or step.kind is not CommandKind.COMPENSATABLE:
+        return
+    stopped = acts.be_stopped_with_another if step.parallel else acts.be_stopped_if_it_turns_back
+    yield _always(
+        Place(others[0].key),
+        f"failed while {step.key} runs",
+        before(acts.fail_beside_another),
+        may_end=EITHER,
+        also=[Injection(Place(step.key), Layer.HANDLER, before(stopped), timing=HEARS)],
+        ends=HERE,
+    )
+    if step.parallel:
+        yield _one(
+            Place(others[0].key, Role.COMPENSATES),
+            f"cancelled while it goes on without {step.key}",
+            before(acts.cancel),
+            may_end=EITHER | STOPPED,
+            also=[Injection(Place(step.key), Layer.HANDLER, REFUSED)],
             ends=HERE,
         )
 
@@ -131,6 +143,8 @@ def _final(step: Known) -> Iterator[Fault]:
     if step.external:
         name, layer = "happened, not recorded", Layer.HANDLER
         yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        name = "happened, not recorded, then refused"
+        yield _always(place, name, acts.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
 
 
 def _resolved(step: Known) -> Iterator[Fault]:
@@ -252,6 +266,7 @@ def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injecti
     yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "broken, then resolved", before(acts.break_down), may_end=may_end, also=also)
+    yield _one(place, "broken twice, then resolved", before(acts.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,16 +29,21 @@ def _happened(answer: Any) -> bool:
 def decisions(evidence: Evidence) -> Iterator[str]:
     """Who decided what, and why, is on record; a skipped undo is listed as skipped, and as nothing else."""
     resolved = [each for each in evidence.lifecycle if isinstance(each, SagaResolved)]
-    on_record = {(each.step, each.decision, each.who, each.why) for each in resolved}
+    on_record = Counter((each.step, each.decision, each.who, each.why) for each in resolved)
     for each in evidence.decisions:
-        if (each.step, each.decision, each.who, each.why) not in on_record:
+        decided = (each.step, each.decision, each.who, each.why)
+        if not on_record[decided]:
             yield f"somebody decided to {each.decision} {each.step}, which is not on record"
+        on_record[decided] -= 1
     compensatable = {step.place.step for step in evidence.steps() if step.command.kind is CommandKind.COMPENSATABLE}
     skipped = skipped_steps(evidence) & compensatable
     for told in evidence.lifecycle:
         if isinstance(told, SagaCompensated):
             yield from _listed(told, skipped)
+    left_out = skipped_steps(evidence) - compensatable
     for step in evidence.report.steps if evidence.report else ():
+        if step.skipped != (step.step in left_out):
+            yield f"{step.step} is reported as {'' if step.skipped else 'not '}skipped"
         if (step.undo is Undoing.SKIPPED) != (step.step in skipped):
             what = "was skipped" if step.step in skipped else "was never skipped"
             yield f"the undo of {step.step} {what}, and is reported as {step.undo or 'not begun'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
@@ -110,6 +111,14 @@ class Run:
     """The forward activities of each command, by its identity, in the order in which they were sent."""
     together: list[tuple[Command[Any], ...]] = field(default_factory=list)
     """What was sent with `parallel`."""
+    unanswered: list[Command[Any]] = field(default_factory=list)
+    """What the saga's code got an error for."""
+    refused: list[UUID] = field(default_factory=list)
+    """The ids of commands that a fault had refused."""
+    vanished: list[UUID] = field(default_factory=list)
+    """The ids of those whose worker was killed."""
+    listening: Counter[Place] = field(default_factory=Counter)
+    """Attempts that are to be stopped, and wait for it."""
     run_ids: dict[str, None] = field(default_factory=dict)
     """Of all its workflow's runs, in their order."""
     others: dict[str, None] = field(default_factory=dict)
@@ -133,6 +142,8 @@ class Run:
     """How often each has struck."""
     concluded: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     """By step: its undo, or its settlement, has passed; all of them once the workflow has ended."""
+    barred: set[str] = field(default_factory=set)
+    """The steps whose undo, or settlement, has passed."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     sibling: asyncio.Event = field(default_factory=asyncio.Event)
     """Another step of a group is under way."""
@@ -182,6 +193,9 @@ class Run:
         self.ended.set()
         for event in self.concluded.values():
             event.set()
+        over = time.monotonic() + within
+        while self.listening.total() and time.monotonic() < over:  # noqa: ASYNC110 - in another task, at an await of its own
+            await asyncio.sleep(_PAUSE)
         if not self._tasks:
             return
         done, late = await asyncio.wait(self._tasks, timeout=within)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
 from temporalio.client import WorkflowExecutionStatus, WorkflowHistory, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -39,6 +39,9 @@ _FAILURES = {
     "SagaIncomplete": Ending.INCOMPLETE,
     **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
 }
+QUERIES = 5
+TOO_SLOW = "TMPRL1101"
+"""The SDK's word for code that does not yield."""
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -104,6 +107,12 @@ class Sent:
     """What its header says of it; None: it has none."""
     ended: int | None = None
     succeeded: bool = False
+    failed: str = ""
+    """The type of the failure that it ended with, where a service gave one."""
+    is_final: bool = True
+    """Nobody was to ask again after that failure."""
+    is_lost: bool = False
+    """Its heartbeats stayed away."""
     answer: Any = None
     """As JSON."""
 
@@ -132,6 +141,12 @@ class Evidence:
     """As the server shows them in the end."""
     together: Collection[str] = ()
     """The steps that were sent with `parallel`, beside others."""
+    unanswered: Collection[str] = ()
+    """Those whose answer did not come to the saga's code: it went on with an error."""
+    refused: Collection[UUID] = ()
+    """The commands that a fault had refused."""
+    vanished: Collection[UUID] = ()
+    """Those whose worker a fault had killed."""
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
     """As the saga declares it."""
@@ -172,6 +187,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     )
     runs_again = run.fault.runs_again or run.resumed
     together = {id(command) for commands in run.together for command in commands}
+    unanswered = {id(command) for command in run.unanswered}
     sent = sent_in(histories, run)
     began = histories[0].events[0].workflow_execution_started_event_attributes
     return Evidence(
@@ -182,6 +198,9 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         rows=[Row(*row) for row in rows],
         sent=sent,
         together={each.place.step for each in sent if id(run.commands[each.command_id]) in together},
+        unanswered={each.place.step for each in sent if id(run.commands[each.command_id]) in unanswered},
+        refused=set(run.refused),
+        vanished=set(run.vanished),
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
         commands=dict(run.commands),
@@ -267,10 +286,22 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
             found.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
             for payload in getattr(event, closed).result.payloads if found.succeeded else ():
                 found.answer = data_converter.payload_converter.from_payload(payload)
+            found.failed, found.is_final = _failure(event)
+            timed_out = event.activity_task_timed_out_event_attributes.failure.timeout_failure_info
+            found.is_lost = timed_out.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
     for sent in by_event.values():
         # Whoever ended the workflow ended what it had in flight.
         sent.ended = sent.ended or before + len(history.events)
     return list(by_event.values())
+
+
+def _failure(event: Any) -> tuple[str, bool]:
+    """Of an attempt that timed out after others had failed: the last one's."""
+    failure = event.activity_task_failed_event_attributes.failure
+    if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
+        failure = event.activity_task_timed_out_event_attributes.failure.cause
+    said = failure.application_failure_info
+    return said.type, said.non_retryable or not said.type
 
 
 def _is_reset(event: Any) -> bool:
@@ -350,14 +381,17 @@ def _task_failure(history: WorkflowHistory) -> str:
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
     if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
-    try:
-        return await run.report()
-    except RPCError:
-        return None
-    except WorkflowQueryFailedError as error:
-        # The worker replays the history to answer.
-        run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
-        return None
+    for patience in range(QUERIES, 0, -1):
+        try:
+            return await run.report()
+        except RPCError:
+            return None
+        except WorkflowQueryFailedError as error:
+            # The worker replays the history to answer, which a busy machine may take too long for.
+            if patience > 1 and TOO_SLOW in str(error):
+                continue
+            run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
+    return None
 
 
 async def _fetch(store: PostgresEventStore, query: str, saga_id: str) -> Sequence[Any]:

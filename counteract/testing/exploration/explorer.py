@@ -52,7 +52,7 @@ class Limits:
     """Of one exploration."""
 
     seconds: float
-    """After which a run counts as hung."""
+    """For which nothing may become of a run before it counts as hung."""
     concurrency: int
     """How many runs go on side by side."""
 
@@ -224,7 +224,8 @@ class Explorer:
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
         held = 2 * run.fault.run_timeout.total_seconds() if run.fault.run_timeout else 0.0
-        end = await aftermath.end(run, self.desk.services.store, self.queue, self.limits.seconds + held)
+        limit = max(self.limits.seconds, self.pace.patience.total_seconds()) + held
+        end = await aftermath.end(run, self.desk.services.store, self.queue, limit)
         await run.finish(within=self.limits.seconds)
         evidence = await gather(run, self.desk.services.store, end)
         if end.ending is Ending.HUNG:

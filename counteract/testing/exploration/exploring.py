@@ -66,7 +66,7 @@ async def explore(
     `only` runs the faults of that name or pattern (`"BookHotel: *"`), or a pair of two. `pairs` adds `sample` pairs of
     faults (None: all), drawn with `seed`; so does `pytest --explore-pairs N` (see `counteract.testing.pytest_plugin`);
     without `singles` there are only those. After `seconds` no further run begins, and with `fail_fast` none goes on once
-    another has turned out to be broken. One that takes longer than `limit` seconds counts as hung.
+    another has turned out to be broken. One of which nothing becomes for `limit` seconds counts as hung.
 
     Prints a table. Raises ExplorationFailed, with a line for every failure that runs it again, and ConfigurationError
     where there is nothing to explore with: a handler or an answer is missing, or `only` names no fault.

@@ -200,6 +200,11 @@ class Pace:
         return timedelta(seconds=max(LEAST, RUNS * self.seconds))
 
     @property
+    def hearing(self) -> float:
+        """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
+        return max(5.0, RUNS / 2 * self.seconds)
+
+    @property
     def run_timeout(self) -> timedelta:
         """Of a run that a fault is to keep until then: all that comes before it takes place within."""
         return timedelta(seconds=max(4.0, RUNS / 2 * self.seconds))

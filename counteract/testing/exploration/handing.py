@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from counteract.errors import CommandFenced, CommandIdReused, RecordSaysOtherwise, Rejected
 from counteract.messages import Command, Outcome
+from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role, Undo
 from counteract.testing.exploration.encounter import Witnessed
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
@@ -24,9 +26,39 @@ def handed(evidence: Evidence) -> Iterator[str]:
         elif _command_in(told) != sent:
             yield f"the handler that {told.role} {sent.spec.name} was given {_command_in(told)!r}, and {sent!r} was sent"
     for each in evidence.sent:
+        yield from _addressed(each)
+        yield from _failed(each, evidence)
         if (row := rows.get(each.command_id)) is not None:
             yield from _recorded(row, each, evidence)
             yield from _answered(row, each)
+
+
+_SENT_AS = {
+    Role.HANDLES: (SentAs.FORWARD,),
+    Role.COMPENSATES: (SentAs.UNDO, SentAs.TURN),
+    Role.SETTLES: (SentAs.SETTLE,),
+}
+
+
+def _addressed(sent: Sent) -> Iterator[str]:
+    """Without it no service can hold a step against the saga's record."""
+    if sent.sent_as not in _SENT_AS[sent.place.role]:
+        yield f"{sent.place} was sent as {sent.sent_as or 'one of which nobody says where its saga stands'}"
+
+
+def _failed(sent: Sent, evidence: Evidence) -> Iterator[str]:
+    """Each id has one content here, and what is final is final at once."""
+    if sent.failed == CommandIdReused.__name__:
+        yield f"{sent.place} was taken for a command of another content, or another's"
+    if sent.failed in _FINAL and not sent.is_final:
+        yield f"{sent.place} ended as {sent.failed}, and was to be asked again"
+    if sent.failed == RecordSaysOtherwise.__name__ and not evidence.runs_again:
+        yield f"{sent.place} was refused by the saga's record, as if another run had taken over"
+    if sent.is_lost and sent.command_id not in evidence.vanished:
+        yield f"{sent.place} was given up, for its worker, which was there, did not heartbeat"
+
+
+_FINAL = (Rejected.__name__, CommandFenced.__name__, CommandIdReused.__name__)
 
 
 def _command_in(told: Witnessed) -> Any:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from counteract.errors import Rejected
 from counteract.messages import CommandKind, Outcome
+from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga.report import StepReport
 from counteract.testing.exploration.deciding import decisions, skipped_steps
@@ -46,6 +48,10 @@ class Effects:
     skipped: bool
     """Somebody decided to go on without it, or not to undo it."""
 
+    answered: bool
+    """Its service answered it."""
+    unanswered: bool
+    """The saga's code was given an error in the place of its answer."""
     barred: bool
     """The saga's record lets no step begin any more."""
 
@@ -74,7 +80,9 @@ def violations(
         found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending)
         found += [] if lost or evidence.runs_again else _misreported(each)
         found += _too_late(each)
+    found += [*_refused(evidence), *_forward_again(evidence)]
     if not evidence.runs_again:
+        found += _undone_as(evidence, effects)
         found += [*_out_of_order(evidence), *_while_in_flight(evidence)]
     found += [broken for trace in evidence.traces for broken in broken_rules(trace)]
     return [*found, *_past_the_pivot(evidence), *_open(evidence)]
@@ -105,6 +113,8 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         forward=forward,
         undoing=undoing,
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        answered=any(each.succeeded for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step),
+        unanswered=step.place.step in evidence.unanswered and not evidence.runs_again,
         barred=evidence.record in ("turning back", "compensated", "never"),
         skipped=step.place.step in skipped_steps(evidence),
     )
@@ -182,6 +192,8 @@ def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
         yield f"{each.step} took effect and was never undone"
     elif not keeps and each.may_still_happen:
         yield f"{each.step} may still take effect: it has no answer, and no undo is recorded"
+    if keeps and each.applied and each.unanswered:
+        yield f"{each.step} took effect, the saga's code was given an error for it, and it was not undone"
     if each.undone and keeps:
         yield f"{each.step} was undone although the saga completed with it"
     if each.undone and not each.applied and not each.external:
@@ -195,8 +207,43 @@ def _misreported(each: Effects) -> Iterator[str]:
         yield f"{each.step} is still reported in flight"
     elif each.applied and each.report.outcome is Outcome.NOT_APPLIED:
         yield f"{each.step} took effect and is reported as not applied"
+    elif each.report.outcome is Outcome.UNKNOWN and each.answered and not each.unanswered:
+        yield f"{each.step} was answered, and is reported as {each.report.outcome}"
     elif not each.applied and each.report.outcome is Outcome.APPLIED:
         yield f"{each.step} is reported as applied and never took effect"
+
+
+def _refused(evidence: Evidence) -> Iterator[str]:
+    """A refusal is an answer: nothing happened, nothing is undone, and nobody asks again."""
+    done = {row.command_id for row in evidence.rows if row.status == "done"}
+    undone = {each.undoes for each in evidence.of(Role.COMPENSATES)}
+    reports = {each.step: each.outcome for each in evidence.report.steps} if evidence.report else {}
+    for each in evidence.of(Role.HANDLES):
+        if each.command_id in evidence.refused and each.command_id in done:
+            yield f"{each.place} was refused, and carried out when it was asked again"
+        if each.failed == Rejected.__name__ and not evidence.runs_again:
+            if each.command_id in undone:
+                yield f"{each.place} was refused, and undone"
+            if reports.get(each.place.step) is Outcome.UNKNOWN:
+                yield f"{each.place} was refused, and is reported as {Outcome.UNKNOWN}"
+
+
+def _forward_again(evidence: Evidence) -> Iterator[str]:
+    """No run goes forward once one has turned back."""
+    turned = [each.ended for each in evidence.of(Role.COMPENSATES) if each.sent_as is SentAs.TURN and each.succeeded]
+    since = min((ended for ended in turned if ended is not None), default=None)
+    for each in evidence.of(Role.HANDLES):
+        if since is not None and each.begun > since:
+            yield f"{each.place} was sent after the saga had turned back"
+
+
+def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str]:
+    """What the saga counted on until it turned back is undone with the turn: its record has to know of it."""
+    sent = {each.place.step: each.sent_as for each in evidence.of(Role.COMPENSATES)}
+    for each in effects:
+        is_counted_on = each.report is not None and each.report.outcome is Outcome.APPLIED
+        if is_counted_on and each.step not in evidence.unanswered and sent.get(each.step) is SentAs.UNDO:
+            yield f"the saga turned back, and {each.step} was undone as one that it goes on without"
 
 
 def _too_late(each: Effects) -> Iterator[str]:

@@ -9,7 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import StartActivityInput
 from temporalio.workflow import ActivityCancellationType
 
-from counteract.messages import Command, Dispatch
+from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.handlers import Role
 from counteract.testing.exploration.faults import Place
 
@@ -26,6 +26,8 @@ def shortcomings(call: StartActivityInput, command: Command[Any], dispatch: Disp
     }
     if place.role is not Role.HANDLES:
         wanted["the time limit of an attempt"] = (call.start_to_close_timeout, spec.attempt_timeout)
+        wanted["the number of attempts"] = (policy.maximum_attempts, 0)
+    elif command.kind is CommandKind.RETRIABLE:
         wanted["the number of attempts"] = (policy.maximum_attempts, 0)
     for what, (actual, expected) in wanted.items():
         if actual != expected:

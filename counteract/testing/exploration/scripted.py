@@ -48,7 +48,10 @@ effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolv
 
 
 class Outside:
-    """A provider that keeps its word: twice is once, and what was taken back before it came is refused."""
+    """A provider that keeps half of its word: twice is once, and what it says never happened will not.
+
+    What it was asked to take back before it came, it does all the same: the engine has to notice, wherever it can.
+    """
 
     def __init__(self) -> None:
         self._held: set[UUID] = set()
@@ -56,12 +59,11 @@ class Outside:
 
     def do(self, key: UUID) -> None:
         if key in self._barred:
-            raise Rejected("taken back before")
+            raise Rejected("barred before")
         self._held.add(key)
 
     def undo(self, key: UUID) -> None:
         self._held.discard(key)
-        self._barred.add(key)
 
     def has_done(self, key: UUID) -> bool:
         """If not, it never will."""

@@ -14,12 +14,13 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch, Standing
+from counteract.messages import Command, Dispatch
 from counteract.participants import Participants
 from counteract.participants.activities import activities_of
 from counteract.participants.executing import Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.participants.handlers import Role
+from counteract.saga.interceptor import standing_in
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration.encounter import CURRENT, Encounter, Run
 from counteract.testing.exploration.faults import Layer, Place, Proceed
@@ -104,7 +105,7 @@ class Desk:
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
         if (standing := STANDING_OF_CALL.get()) is not None:
-            dispatch = dispatch.model_copy(update={"standing": convert(standing, Standing)})
+            dispatch = dispatch.model_copy(update={"standing": standing_in(standing)})
         sent = type(self.runs[dispatch.saga_id].commands[dispatch.command_id])
         try:
             command_type, answering = self._activity(sent, activity.info().activity_type)
@@ -168,6 +169,7 @@ class FaultyExecutor(Executor):
 def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
     async def concluding() -> Any:
         result = await proceed()
+        run.barred.add(step)
         run.concluded[step].set()
         return result
 

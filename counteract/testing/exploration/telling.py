@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -145,7 +146,10 @@ def _ended(evidence: Evidence) -> Iterator[str]:
         return
     if end.report != evidence.report:
         yield f"the workflow failed with the report {end.report!r}, and answers {evidence.report!r}"
-    if end.cause is None:
+    if end.cause is None or asyncio.CancelledError.__name__ in (
+        type(end.cause).__name__,
+        getattr(end.cause, "type", ""),
+    ):
         yield "the workflow failed without naming what made it turn back"
     if end.report is not None and (end.report.cause or "") not in evidence.why:
         yield f"the workflow failed with {evidence.why!r}, and the cause was {end.report.cause!r}"

@@ -72,6 +72,9 @@ def _lost(step: Known) -> Iterator[Fault]:
         Injection(place, Layer.DELIVERY, after(acts.terminate), timing=ROOMY),
         may_end,
     )
+    if step.kind is CommandKind.PIVOT and step.external:
+        late = Injection(place, Layer.HANDLER, acts.terminate_and_come_late, timing=HELD)
+        yield _fault(place, "terminated, and comes late", late, may_end)
 
 
 def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
@@ -115,6 +118,8 @@ def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
         yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
     reset = Injection(place, Layer.DELIVERY, before(acts.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
+    anew = Injection(place, Layer.DELIVERY, before(acts.reset_to_the_beginning), timing=ROOMY)
+    yield Fault(str(place), "reset to the beginning during", (anew, turn), STAYS_UNDONE)
 
 
 def _fault(place: Place, name: str, injection: Injection, may_end: frozenset[Ending], *also: Injection) -> Fault:

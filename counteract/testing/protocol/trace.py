@@ -17,7 +17,8 @@ from counteract.store import PostgresEventStore
 FORGOTTEN = "the store had no record of it"
 """Why a record was made that is not the first one: commits were lost."""
 
-# Each saga as one JSON document: a join would repeat its record for every combination of rows and events.
+# Each saga as one JSON document: a join would repeat its record for every combination of rows and events. Its commands are
+# found by index only where the ids are compared as that index has them.
 _TRACES = """
     select jsonb_build_object(
         'record', jsonb_build_object(
@@ -28,7 +29,7 @@ _TRACES = """
                 'command_id', c.command_id, 'key', c.step, 'status', c.status, 'kind', c.kind, 'undoes', c.undoes,
                 'epoch', c.epoch, 'begun', c.begun, 'started_at', c.started_at, 'recorded_at', c.recorded_at,
                 'undone_since', c.undone_since, 'late_since', c.late_since, 'lost', coalesce(c.lost, false)))
-            from commands c where c.saga_id = s.saga_id and c.run_id = s.run_id), '[]'),
+            from commands c where c.saga_id = s.saga_id collate "default" and c.run_id = s.run_id), '[]'),
         'children', coalesce((
             select jsonb_agg(jsonb_build_object('key', k.parent_step, 'state', k.state))
             from sagas k

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,31 @@ class Calm:
     def cases(self) -> list[Case]:
         return self.caretaker.load.cases
 
+    @asynccontextmanager
+    async def tended(self) -> AsyncIterator[None]:
+        """While sagas end by themselves, others are recovered, and what waits for a person gets its answer."""
+        tending = asyncio.create_task(self._tend())
+        try:
+            yield
+        finally:
+            tending.cancel()
+            await asyncio.gather(tending, return_exceptions=True)
+
+    async def _tend(self) -> None:
+        while True:
+            await self._carry_on()
+            await asyncio.sleep(PAUSE)
+
+    async def _carry_on(self) -> None:
+        for client in self.caretaker.worlds:
+            with suppress(RPCError, WorkflowFailureError):
+                await self.caretaker.recover(client)
+                await self.caretaker.answer(client)
+
     async def all_ended(self, deadline: float) -> None:
         """Return when every saga has its end, also on record, or the time is over."""
         while True:
-            for client in self.caretaker.worlds:
-                with suppress(RPCError, WorkflowFailureError):
-                    await self.caretaker.recover(client)
-                    await self.caretaker.answer(client)
+            await self._carry_on()
             await each(self._looked_at(case, deadline) for case in self.cases if case.how in (OPEN, LOST, INCOMPLETE))
             if not await self._left() or time.monotonic() > deadline:
                 return

@@ -1,4 +1,4 @@
-"""The role that the application connects as. Its rights stand in `rights.sql`, which every `migrate` applies."""
+"""The role that the application connects as. Its rights stand in `counteract.store.rights`, and every `migrate` puts them right."""
 
 from __future__ import annotations
 
