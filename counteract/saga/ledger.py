@@ -176,10 +176,6 @@ class Ledger:
         """Groups to undo, one after another; the members of a group concurrently. Empty past the pivot."""
         return [] if self.past_pivot else self._in_undo_order(self.steps)
 
-    def keys(self, undoing: Undoing) -> tuple[str, ...]:
-        """Of the steps whose undo has come that far."""
-        return tuple(step.key for step in self.steps if step.undoing is undoing)
-
     def _in_undo_order(self, steps: Any) -> list[list[Step]]:
         groups: dict[int, list[Step]] = {}
         for step in steps:

@@ -64,8 +64,8 @@ class Record:
     skips: Skips = field(init=False)
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
-    _order: tuple[str, ...] = ()
-    """In which the saga's steps were begun, by any of its runs."""
+    _seen: frozenset[str] = frozenset()
+    """The steps that were on record when this run read it."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
     """By the place where this run has asked whether to take it up."""
@@ -213,7 +213,7 @@ class Record:
         Raises UnreadableAnswer where it cannot be read.
         """
         key = step.dispatch_key
-        if key not in self._order or not workflow.patched(f"counteract: the child {key} as it was begun"):
+        if key not in self._seen or not workflow.patched(f"counteract: the child {key} as it was begun"):
             return step.command
         try:
             return await self._stored(key, self.dispatcher.id_of(key), type(step.command))
@@ -229,7 +229,7 @@ class Record:
         return tries_of(first.key), await self._stored(first.key, first.command_id, type(step.command))
 
     def concluded(self, *, given_up: bool) -> tuple[str, ...]:
-        """The steps that this run has undone, or found undone by others; or those that were given up. As they were begun."""
+        """The steps that this run has undone, or those that others have; or those that were given up. Its own come first."""
         own = [
             step.key for step in self.ledger.steps if (step.given_up if given_up else step.undoing is Undoing.UNDONE)
         ]
@@ -238,8 +238,7 @@ class Record:
             for step in self.foreign.values()
             if step.is_concluded and bool(step.given_up) is given_up and _kind_of(step) is CommandKind.COMPENSATABLE
         ]
-        order = {key: at for at, key in enumerate(self._order)}
-        return tuple(sorted(dict.fromkeys([*others, *own]), key=lambda key: order.get(key, len(order))))
+        return tuple(dict.fromkeys([*own, *others]))
 
     def ending(self, state: Literal["completed", "compensated"], why: str | None) -> Ending | None:
         """What the saga's end is held against; None where no record is kept."""
@@ -347,7 +346,7 @@ class Record:
         # The workflow id may have been used before.
         own = {step.key: step for step in found if step.command_id == self.dispatcher.id_of(step.key)}
         self.skips.learn(own)
-        self._order = tuple(own)
+        self._seen = frozenset(own)
         return own
 
     async def _adoptable(self, step: RecordedStep, *, pivot: bool) -> Command[Any] | None:
