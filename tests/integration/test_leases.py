@@ -43,7 +43,9 @@ class Diary(Subscriber):
     async def prepare(self, connection: AsyncConnection) -> None:
         await connection.execute(text("select pg_advisory_xact_lock(1)"))
         await connection.execute(
-            text("create table if not exists diary (line serial, position bigint, stream text, version int, who text)")
+            text(
+                "create table if not exists counteract_app.diary (line serial, position bigint, stream text, version int, who text)"
+            )
         )
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:

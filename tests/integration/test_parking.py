@@ -43,7 +43,9 @@ class Fussy(Subscriber):
     async def prepare(self, connection: AsyncConnection) -> None:
         await connection.execute(text("select pg_advisory_xact_lock(1)"))
         await connection.execute(
-            text("create table if not exists notes (line serial, position bigint unique, stream text, note text)")
+            text(
+                "create table if not exists counteract_app.notes (line serial, position bigint unique, stream text, note text)"
+            )
         )
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
