@@ -261,7 +261,8 @@ async def test_the_events_of_commands_count_once_however_often_they_are_sent(
     async def record() -> Found:
         return await fence.record("Touch", Touch(), sent, Role.FORWARD, status="done", result="1", changes=[change])
 
-    assert await asyncio.gather(*(record() for _ in range(4))) == [Found("done", 1, "Touch", "s", {}, undone=False)] * 4
+    recorded = await asyncio.gather(*(record() for _ in range(4)))
+    assert [(each.status, each.result) for each in recorded] == [("done", 1)] * 4
     assert await rows(engine) == {"a": 2, "*": 2}
 
 

@@ -22,6 +22,7 @@ from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.protocol import domain, films
 from tests.protocol.domain import Plan, Tour
+from tests.protocol.runs import Run, Town
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
 from tests.travel.world import Post, World
@@ -148,3 +149,16 @@ async def ending(handle: Handle) -> str:
     except WorkflowFailureError as error:
         return str(getattr(error.cause, "type", None) or type(error.cause).__name__)
     return "done"
+
+
+@pytest.fixture
+async def town(database_url: str) -> AsyncIterator[Town]:
+    async with PostgresEventStore.open(database_url) as store:
+        await store.append(accounts.stream("ann"), [Deposited(amount=100)], expect=ANY)
+        yield Town(store, CardCompany())
+
+
+@pytest.fixture
+async def first(town: Town) -> Run:
+    """A saga's first run."""
+    return await town.begin()

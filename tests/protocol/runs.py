@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
+from counteract.errors import RecordSaysOtherwise
 from counteract.lifecycle import (
     Ended,
     Ending,
@@ -24,7 +28,13 @@ from counteract.participants.fence import Fence
 from counteract.participants.sagas import SagaRecords
 from counteract.store import PostgresEventStore
 from tests.travel import bank
-from tests.travel.bank import Account, CardCompany, accounts
+from tests.travel.bank import Account, Authorize, Capture, CardCompany, HoldMoney, PayBack, PayHeldMoney, accounts
+
+HOLD = HoldMoney(account="ann", trip="rome", amount=60)
+AUTHORIZE = Authorize(trip="rome")
+PAY = PayHeldMoney(account="ann", trip="rome")
+CAPTURE = Capture(trip="rome")
+PAY_BACK = PayBack(account="ann", amount=5)
 
 
 class Town:
@@ -160,3 +170,10 @@ class Run:
         return LifecycleRecord(
             event_id=self.id_of(name), saga_id=self.saga_id, event_type=kind, data=data, ending=ending
         )
+
+
+async def refused(state: str, sending: asyncio.Future[object] | object) -> None:
+    """What is sent is refused, because the record says so."""
+    with pytest.raises(RecordSaysOtherwise) as error:
+        await sending  # type: ignore[misc]
+    assert error.value.state == state
