@@ -25,6 +25,7 @@ _IS_BEHIND = text("""
     select greatest((select max(position) from events), (select max(position) from subscriptions))
          > (select case when is_called then last_value else 0 end from events_position_seq)
 """)
+_IS_THERE = text("select to_regclass('events_position_seq') is not null")
 # Others wait for the moment that it takes, for a position that is drawn meanwhile would be drawn twice.
 _BRING_FORWARD = """
 lock table events in share row exclusive mode;
@@ -49,7 +50,8 @@ class Positions(NamedTuple):
 
 def changes(connection: Transaction) -> Sequence[str]:
     """For `migrate`: what brings it forward, where it was left behind."""
-    return [_BRING_FORWARD] if connection.scalar(_IS_BEHIND) else []
+    is_behind = connection.scalar(_IS_THERE) and connection.scalar(_IS_BEHIND)
+    return [_BRING_FORWARD] if is_behind else []
 
 
 async def positions(connection: Connection) -> Positions:

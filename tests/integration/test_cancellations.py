@@ -33,7 +33,7 @@ SEEDS = [1, 2, 3]
 Act = Callable[[], Awaitable[Any]]
 
 
-class Touch(Retriable[int], service="q"):
+class Stroke(Retriable[int], service="q"):
     """A command to be recorded."""
 
 
@@ -62,7 +62,7 @@ def acts(store: PostgresEventStore, chance: Random) -> list[Act]:
     async def command() -> None:
         sent = Dispatch(command_id=uuid4(), saga_id="s", saga_type="T", step="x", correlation_id="s", causation_id="r")
         await Streams(store, sent.command_id, ask=True).load(counters, name)
-        await Fence(store).record("Touch", Touch(), sent, Role.FORWARD, status="done", result="1", changes=[change])
+        await Fence(store).record("Stroke", Stroke(), sent, Role.FORWARD, status="done", result="1", changes=[change])
 
     return [
         lambda: store.append(counter(name), [Counted()], expect=ANY),
