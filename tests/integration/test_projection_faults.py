@@ -94,7 +94,7 @@ async def test_a_disk_that_is_full_is_waited_for(
         await asyncio.wait([running])
         async with store.connection() as connection:
             assert await parked_streams(connection) == []
-        events = await store.read()
+        events = await store.read(limit=1000)
     assert await fetch(owner_url, "select count(*) from counteract_app.notes") == str(len(events))
 
 

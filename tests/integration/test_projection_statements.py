@@ -19,6 +19,7 @@ from counteract.projections import Patch, Projection, ProjectionRunner, Put
 from counteract.projections.rebuilding import rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import async_engine
+from counteract.store.naming import StoreName
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +163,8 @@ async def test_a_rebuild_sends_statements_to_the_table_that_it_fills(
         stream, event = anything(chance)
         model.apply(stream, event)
         await event_store.append(stream, [event], expect=ANY)
-    async with engine.begin() as connection:
+    in_place = engine.execution_options(schema_translate_map={None: StoreName().app})
+    async with in_place.begin() as connection:
         await connection.run_sync(projection.table.create)
         await connection.execute(projection.table.insert().values(line="line-1", seller="a", amount=1))
 

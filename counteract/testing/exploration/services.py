@@ -140,15 +140,16 @@ class FaultyExecutor(Executor):
     runs: Mapping[str, Run]
 
     async def forward(self, command: Command[Any], dispatch: Dispatch, *, limit: float) -> Any:
-        # A person's own doing: the command that was refused keeps its recorded answer.
-        own = dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
-        by_hand = functools.partial(super().forward, command, own, limit=limit)
+        # The command that was refused keeps its recorded answer.
+        by_hand = functools.partial(super().forward, command, _by_hand(dispatch), limit=limit)
         proceed = functools.partial(super().forward, command, dispatch, limit=limit)
         return await self._meet(Role.HANDLES, command, dispatch, proceed, by_hand)
 
     async def undo(self, command: Command[Any], dispatch: Dispatch) -> None:
+        # What was skipped is on record as concluded.
+        by_hand = functools.partial(super().undo, command, _by_hand(dispatch))
         proceed = functools.partial(super().undo, command, dispatch)
-        await self._meet(Role.COMPENSATES, command, dispatch, proceed, proceed)
+        await self._meet(Role.COMPENSATES, command, dispatch, proceed, by_hand)
 
     async def settle(self, activity: str, command: Command[Any], dispatch: Dispatch) -> Any:
         proceed = functools.partial(super().settle, activity, command, dispatch)
@@ -164,6 +165,11 @@ class FaultyExecutor(Executor):
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         return await encounter.through(Layer.DELIVERY, concluding)
+
+
+def _by_hand(dispatch: Dispatch) -> Dispatch:
+    """A person's own doing."""
+    return dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
 
 
 def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
