@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-postgres explore mutants model check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check bench chaos marketplace record lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,10 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long and not program" $(ARGS)
+
+test-programs: setup ## Test the demo, the commands and the pages of the docs, as a person at the keyboard has them
+	@$(PYTEST) -m "program and not long" $(ARGS)
 
 test-postgres: setup ## Run the event store's tests on PostgreSQL 14 to 17 (ARGS="14" for some of them)
 	@$(BIN)/python -m scripts.old_postgres $(ARGS)

@@ -179,7 +179,7 @@ class Projection:
         """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
         decoder = self.decoder
         for stored in events:
-            if decoder.takes(stored):
+            if not decoder.passes_by(stored):
                 yield from self.operations(decoder.decode(stored))
 
     def _error(self, *problems: str) -> ConfigurationError:

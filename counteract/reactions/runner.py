@@ -90,7 +90,7 @@ class ReactionSubscriber(Subscriber):
         self._answered = {each: position for each, position in self._answered.items() if position >= events[0].position}
         streams = defaultdict(list)
         for event in events:
-            if event.id_bytes in self._answered or not self._decoder.takes(event):
+            if event.id_bytes in self._answered or self._decoder.passes_by(event):
                 continue
             streams[event.stream].append(event)
         turns = asyncio.Semaphore(_AT_ONCE)

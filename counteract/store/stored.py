@@ -131,6 +131,10 @@ class EventDecoder(Generic[E]):
         """Whether an event of this name and aggregate is for one of the classes, in whatever version."""
         return stored.event_type in self._taken.get(stored.aggregate_type, self._taken_of_all)
 
+    def passes_by(self, stored: StoredEvent) -> bool:
+        """Whether it only has the name of one that is taken, and is another aggregate's. One of an unknown name is not passed by."""
+        return stored.event_type in self.event_types and not self.takes(stored)
+
     def decode(self, stored: StoredEvent) -> Recorded[E]:
         """Raises UnknownEventType for a type or version that no class declares, UnreadableEvent for data that does not fit."""
         try:

@@ -30,7 +30,7 @@ from tests.travel.booking import BookFlight
 from tests.travel.changed import AnotherDeadlineAndResult, HotelFirstFromNowOn, Nap, NoDeadline
 from tests.travel.trips import Trip, TripRequest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 PAGE = (ROOT / "docs" / "how-to" / "change-a-saga.md").read_text(encoding="utf-8")
 SETTING = re.compile(r"[A-Z_]+=")

@@ -13,7 +13,7 @@ import pytest
 from tests.market import ROOT, Market, request
 from workflows.checkout import Checkout
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 SETTINGS = (
     "DATABASE_URL",

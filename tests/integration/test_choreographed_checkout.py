@@ -29,7 +29,7 @@ from tests.choreography.checkout import REACTIONS, CartSubmitted, carts
 from tests.market import ROOT, Market, line, request
 from workflows.checkout import Checkout
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 DECLINED = "tok_declined"
 

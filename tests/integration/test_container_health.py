@@ -13,7 +13,7 @@ import pytest
 from projections import READ_MODELS
 from tests.market import ROOT, Market
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 BEGIN = "insert into subscriptions (name) select unnest(%s::text[])"
 NAMES = sorted(each.name for each in READ_MODELS)

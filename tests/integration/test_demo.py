@@ -16,7 +16,7 @@ import pytest
 from tests.market import ROOT
 from tests.support import all_gone, family, is_running, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 KINDS = 12
 INVARIANTS = 14

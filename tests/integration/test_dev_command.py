@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import all_gone, family, is_running, wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 COUNTERACT = Path(sys.executable).with_name("counteract")
 WORKER = """

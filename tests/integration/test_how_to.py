@@ -15,7 +15,7 @@ from counteract.dev import EmbeddedTemporal
 from tests.page import Change, Command, File, Session, missing, parts
 from tests.servers import RedisServer, SearchServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 

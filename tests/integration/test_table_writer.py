@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DataError
@@ -38,6 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.projections import Delete, Increment, Operation, Patch, Put
 from counteract.projections.writing import TableWriter
 from counteract.store.connecting import async_engine
+from counteract.store.naming import StoreName
 from tests.coalescing import coalesce
 
 pytestmark = pytest.mark.integration
@@ -76,6 +78,7 @@ async def connection(app_url: str) -> AsyncIterator[AsyncConnection]:
 
 async def table_of(connection: AsyncConnection, *columns: Column[Any]) -> Table:
     table = Table("made", MetaData(), Column("name", Text, primary_key=True), *columns)
+    await connection.execute(text(f"set local search_path = {StoreName().app}"))
     await connection.run_sync(table.create)
     return table
 

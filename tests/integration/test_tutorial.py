@@ -25,7 +25,7 @@ from counteract.testing.exploration.faults import NO_FAULT, Known
 from tests.page import Change, Command, File, Interruption, Session, missing, parts
 from tests.support import all_gone, family
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"

@@ -18,7 +18,7 @@ import pytest
 from counteract.dev import EmbeddedTemporal
 from tests.page import Command, File, Session, missing, parts
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.program, pytest.mark.timeout(400)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "when-it-goes-wrong.md"
 LOOKS = re.compile(r"counteract (sagas (list|show|resume)|events)")

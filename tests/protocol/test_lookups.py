@@ -26,7 +26,7 @@ CONTRADICTIONS = """select contradictions('{"saga_id": "parent", "run_id": "firs
     ("query", "values"),
     [
         (CONTRADICTIONS, None),
-        (sagas._STEPS, {"saga": "parent", "run": "first", "offset": 0, "limit": 9}),
+        (sagas._STEPS, {"saga": "parent", "run": "first", "offset": 0, "limit": 9, "skip": sagas._SKIP}),
         (trace._TRACES, [["parent", "child"]]),
     ],
     ids=["at the end", "in a further run", "by the monitor"],

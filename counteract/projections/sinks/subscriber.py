@@ -77,7 +77,7 @@ class SinkSubscriber(Subscriber):
     def _operations(self, events: Sequence[StoredEvent]) -> Iterator[Positioned]:
         decoder = self._projection.decoder
         for event in events:
-            effects = self._projection.operations(decoder.decode(event)) if decoder.takes(event) else ()
+            effects = () if decoder.passes_by(event) else self._projection.operations(decoder.decode(event))
             for effect in effects:
                 if isinstance(effect, UpdateBase):
                     raise TypeError("operations() refuses statements where there is a sink")
