@@ -10,7 +10,10 @@ from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
 
 LONG = (
+    "test_it_finds_bugs",
     "test_explore",
+    "test_contracts",
+    "test_large_events",
     "test_upgrade",
     "test_when_it_goes_wrong",
     "test_chaos",
@@ -42,7 +45,6 @@ LONG = (
     "test_layout",
     "test_store_load",
     "test_subscription",
-    "test_contracts",
     "test_high_water_mark",
 )
 """Test files that take more than ten seconds on a busy machine, the longest first."""

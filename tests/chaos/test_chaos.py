@@ -21,7 +21,7 @@ from marketplace.chaos.plan import Kind
 from tests.market import ROOT
 from tests.support import all_gone, family, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.program, pytest.mark.timeout(400)]
 
 DECK = ("--faults", "10", "--storm", "9", "--sagas", "24", "--pairs", "0")
 """Each kind of fault once, at the least. A run ends with its last saga."""

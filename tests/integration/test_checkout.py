@@ -25,7 +25,7 @@ from projections import READ_MODELS, order_summary
 from tests.market import Market, line, request
 from workflows.checkout import Checkout
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def start(market: Market, what: CheckoutRequest) -> WorkflowHandle[Checkout, Receipt]:

@@ -20,7 +20,7 @@ from marketplace.demo import begun
 from tests.market import Market, line, request
 from workflows.checkout import Checkout
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def start(market: Market, what: CheckoutRequest, *, name: str = "") -> WorkflowHandle[Checkout, Receipt]:

@@ -29,7 +29,7 @@ from workflows.checkout import Checkout
 from workflows.delivery import Delivery
 from workflows.replacement import ProductReplacement
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 @pytest.fixture

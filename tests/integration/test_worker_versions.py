@@ -30,7 +30,7 @@ from tests.travel.changed import ForgetsTheHotel, HotelFirst, HotelFirstFromNowO
 from tests.travel.trips import Trip, TripRequest
 from worker import pinned_to
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 TEMPORAL = Path(sys.executable).with_name("temporal")
 FLIGHT_FIRST = ["BookFlight", "BookHotel", "ChargeCard", "SendTickets"]
