@@ -198,6 +198,7 @@ def test_a_second_run_on_a_state_folder_is_refused_in_one_line(dev: Callable[...
         f"counteract dev cannot use {tmp_path}/state: another run (process {first.process.pid}) is using it."
         " Choose another folder with --state.\n"
     )
+    assert first.interrupt() == (0, "")
 
 
 def test_a_port_that_is_taken_is_refused_in_one_line(dev: Callable[..., Dev]) -> None:
