@@ -10,8 +10,10 @@ from random import Random
 from uuid import UUID
 
 import psycopg
+import pytest
 from uuid_utils.compat import uuid7
 
+from counteract.dev import EmbeddedPostgres
 from counteract.store.connecting import Connection
 from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter
@@ -104,3 +106,9 @@ class Writer:
 
     async def _dawdle(self) -> None:
         await asyncio.sleep(self.chance.random() * _LONGEST_PAUSE)
+
+
+def skip_without_merge(server: EmbeddedPostgres, statement: str) -> None:
+    """PostgreSQL has had it since 15."""
+    if statement.startswith("merge") and int(server.version.split(".")[0]) < 15:
+        pytest.skip("a server without MERGE")

@@ -32,11 +32,15 @@ from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
-# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that.
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that; one that
+# waits for a statement has a limit for that statement.
 _LIMITS = text("""
     select set_config(name, given.value, false)
-    from (values ('idle_in_transaction_session_timeout', :idle), ('transaction_timeout', :whole)) as given (name, value)
-    join pg_settings using (name)
+    from (values
+        ('idle_in_transaction_session_timeout', :idle),
+        (case when exists (select from pg_settings where name = 'transaction_timeout') then 'transaction_timeout'
+              else 'statement_timeout' end, :whole)
+    ) as given (name, value)
 """)
 
 _logger = logging.getLogger("counteract.subscriptions")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
+from counteract.dev import EmbeddedPostgres
 from counteract.errors import (
     AppendTooLarge,
     StoreError,
@@ -17,6 +18,7 @@ from counteract.errors import (
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, PostgresEventStore
 from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter, counters
+from tests.writers import skip_without_merge
 
 pytestmark = pytest.mark.integration
 
@@ -96,7 +98,10 @@ async def test_an_old_snapshot_is_refused(store: PostgresEventStore, count: int)
         "merge into events e using events o on e.position = o.position when matched then delete",
     ],
 )
-async def test_stored_events_cannot_be_changed(store: PostgresEventStore, statement: str) -> None:
+async def test_stored_events_cannot_be_changed(
+    postgres: EmbeddedPostgres, store: PostgresEventStore, statement: str
+) -> None:
+    skip_without_merge(postgres, statement)
     await store.append(A, [Counted()], expect=ANY)
     with pytest.raises(StoreError, match="events are append-only"):
         async with store.connection() as connection:

@@ -23,6 +23,7 @@ from counteract.store.migrate import check_schema, migrate
 from counteract.store.schema import metadata
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, CounterReset, counter, counters
+from tests.writers import skip_without_merge
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +83,8 @@ CHEATS = {
 
 
 @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
-async def test_the_application_cannot_cheat(store: PostgresEventStore, cheat: str) -> None:
+async def test_the_application_cannot_cheat(postgres: EmbeddedPostgres, store: PostgresEventStore, cheat: str) -> None:
+    skip_without_merge(postgres, cheat)
     await store.append(A, [Counted()], expect=ANY)
     before = await store.read()
     with pytest.raises(StoreError, match="may not do this"):

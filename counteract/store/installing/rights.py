@@ -40,7 +40,7 @@ _ON_FUNCTIONS = text("""
 _ON_SCHEMAS = text("""
     select n.nspname, coalesce(r.rolname, 'public'), lower(a.privilege_type)
     from pg_namespace n cross join lateral aclexplode(n.nspacl) a left join pg_roles r on r.oid = a.grantee
-    where n.nspname = any (:names) and r.rolname = any (:roles)
+    where n.nspname = any (:names) and (r.rolname = any (:roles) or a.grantee = 0 and pg_has_role(n.nspowner, 'usage'))
 """)
 _SCHEMAS = text("select nspname from pg_namespace where nspname = any (:names)")
 
@@ -144,7 +144,10 @@ def _schema_changes(connection: Connection, store: StoreName, schema: str, roles
     }
     wanted |= {Held(name, role, "create") for name in own for role in builders}
     held = _held(connection, _ON_SCHEMAS, [schema, *own], roles)
-    yield from _differences("schema ", wanted, {each for each in held if each.thing in own or each in wanted})
+    # Before PostgreSQL 15 everybody could create in the schema that every database begins with.
+    by_everybody = Held(schema, PUBLIC, "create")
+    known = {each for each in held if each.role != PUBLIC and (each.thing in own or each in wanted)}
+    yield from _differences("schema ", wanted, known | {by_everybody} & held)
 
 
 def _wanted(
