@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -22,7 +23,7 @@ from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions import sharding
 from counteract.subscriptions.backoff import spread
-from counteract.subscriptions.delivery import Delivery, Polling, Terms, Tries
+from counteract.subscriptions.delivery import Delivery, Polling, Redriving, Terms, Tries
 from counteract.subscriptions.faults import is_outage, is_waited_for
 from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
@@ -86,6 +87,8 @@ class Subscription:
         self._vault = Vault(master_key)
         self._health = Health(subscriber.name)
         self._lag = Lag(subscriber.name, within)
+        # A shard that comes back to this process finds the same code.
+        self._redriving = defaultdict[int, Redriving](Redriving)
         self._within = within
 
     async def run(self) -> NoReturn:
@@ -161,7 +164,7 @@ class Subscription:
 
     async def _serve(self, lease: Lease, *, up_to: int | None = None) -> None:
         """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
-        tries = Tries(Pace(self._batch_size, seconds=self._longest / 4))
+        tries = Tries(Pace(self._batch_size, seconds=self._longest / 4), redriving=self._redriving[lease.shard])
         try:
             await self._deliver(lease, tries, up_to)
         finally:
