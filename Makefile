@@ -23,7 +23,7 @@ dev: setup ## Run everything for development, with the Temporal Web UI, until Ct
 	@$(BIN)/python -m marketplace.demo --stay
 
 test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(PYTEST) -n 4 -m "not long and not program" $(ARGS)
+	@$(PYTEST) -m "not long and not program" $(ARGS)
 
 test-programs: setup ## Test the demo, the commands and the pages of the docs, as a person at the keyboard has them
 	@$(PYTEST) -m "program and not long" $(ARGS)

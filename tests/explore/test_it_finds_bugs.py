@@ -37,7 +37,7 @@ from tests.explore import kiosk
 from tests.explore.kiosk import Sale, SaleRequest, Till
 from tests.travel.trips import Trip, TripRequest
 
-pytestmark = [pytest.mark.explore, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.explore, pytest.mark.long, pytest.mark.timeout(60)]
 
 Break = Callable[[pytest.MonkeyPatch], None]
 

@@ -11,7 +11,7 @@ from counteract.store import ANY, PostgresEventStore
 from tests.counters import Counted, counter
 from tests.integration.test_transfer_command import counteract
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 A, B = counter("a"), counter("b")
 

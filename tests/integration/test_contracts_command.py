@@ -13,7 +13,7 @@ from counteract.store import ANY, PostgresEventStore
 from tests import commands
 from tests.counters import Counted, CounterReset, Renamed, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 ROOT = Path(__file__).parents[2]
 COUNTERS = ("--modules", "tests.counters")

@@ -22,7 +22,7 @@ from tests.commands import counteract
 from tests.counters import Counted, counter
 from tests.integration.test_personal_data import register
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 CHECKS = [
     "database",

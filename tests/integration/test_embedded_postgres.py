@@ -14,7 +14,7 @@ from counteract.dev import EmbeddedPostgres, PartFailed, state
 from counteract.dev.fixtures import fresh_database
 from tests.support import all_gone, family
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def ask(url: str, statement: str) -> object:

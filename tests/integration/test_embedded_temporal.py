@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from counteract.dev import EmbeddedTemporal, PartFailed
 from counteract.dev.ports import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def test_it_knows_the_search_attributes_of_sagas(temporal: EmbeddedTemporal) -> None:

@@ -25,7 +25,7 @@ from tests.travel.holidays import Holiday, HolidayRequest, outing_of
 from tests.travel.outings import OutingRequest, Purchase
 from tests.travel.world import World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def events(*arguments: str, database_url: str | None) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from tests.travel.bank import Account
 from tests.travel.outings import Errand, Outing, OutingRequest, Purchase
 from tests.travel.world import World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = """

@@ -14,7 +14,7 @@ from counteract.subscriptions import reached
 from tests.commands import counteract
 from tests.integration.test_parking import BAD, GOOD, PATIENCE, Fussy, noted, running, write
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 async def parked(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from counteract.subscriptions import reached
 from tests.commands import counteract
 from tests.integration.test_rebuild import PATIENCE, running, totals, write
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 MODULE = """
 from tests.integration.test_rebuild import totals

@@ -21,7 +21,7 @@ from tests.travel.bank import Account
 from tests.travel.outings import Errand, OutingRequest, Purchase
 from tests.travel.world import World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 Handle = WorkflowHandle[Any, Any]
 

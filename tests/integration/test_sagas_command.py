@@ -21,7 +21,7 @@ from tests.travel.agency import Agency, fail, refuse, succeed
 from tests.travel.following import SAGAS
 from tests.travel.trips import Trip, TripRequest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from counteract.store.archiving import Named, archive_streams
 from tests import commands
 from tests.travel.bank import Deposited, accounts
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 
 @pytest.fixture
