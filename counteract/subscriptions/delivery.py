@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from time import monotonic
@@ -124,6 +125,9 @@ class Delivery:
         polling = self._terms.polling
         idle = Backoff(shortest=polling.shortest, longest=polling.longest)
         unsettled = Backoff(shortest=polling.unsettled, longest=polling.longest)
+        # Before the first batch: what this process parks itself has been tried by its code.
+        with suppress(LeaseLost):
+            await self._redrive_streams()
         while up_to is None or self._lease.position < up_to:
             try:
                 if await self._step():
