@@ -364,10 +364,10 @@ async def test_what_was_to_be_parked_is_not_passed_over_when_a_process_ends_befo
     projection = scores(name, sound)
     async with running(app_url, projection):
         await reached(event_store, name, last.position, timeout=PATIENCE)
-    assert await points(redis, projection) == {"1": 2, "2": 1, "3": 1, "all": 4}
+    # The event behind the discarded one had been parked: the last process tries it as it takes the shard up.
+    assert await points(redis, projection) == {"0": 1, "1": 2, "2": 1, "3": 1, "all": 5}
     async with await connect(app_url) as connection:
-        (parked,) = await parked_streams(connection)
-    assert (parked.stream, parked.events) == (player("0"), 1)
+        assert await parked_streams(connection) == []
 
 
 async def test_a_rebuild_is_refused_and_says_what_to_do_instead(redis: InRedis, name: str, app_url: str) -> None:
