@@ -19,8 +19,9 @@ from counteract.lifecycle import LifecycleEvent, SagaCompensated, SagaCompleted,
 from counteract.saga.recovery import RecoverSagas
 from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run
-from counteract.testing.exploration.evidence import End, end_of
+from counteract.testing.exploration.evidence import End
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.gathering import end_of
 
 STILL = 4
 """So many looks in a row at a run that does not get on say that it hangs."""

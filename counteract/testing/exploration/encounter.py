@@ -129,6 +129,7 @@ class Run:
     """What is yet to be done to its workflow once that has ended."""
     resumed: bool = False
     """It was lost past its pivot, and goes on in a run of its own."""
+    is_paused: bool = False
     deadline: timedelta | None = None
     """As the saga declares it."""
     journal: list[Witnessed] = field(default_factory=list)
@@ -235,6 +236,7 @@ class Run:
 
     async def pause(self) -> None:
         await self.handle.signal("pause")
+        self.is_paused = True
         await self.report()
 
     async def between_steps(self, interruption: Coroutine[Any, Any, None]) -> None:
@@ -244,6 +246,7 @@ class Run:
         await interruption
         with suppress(RPCError):
             await self.handle.signal("resume")
+            self.is_paused = False
 
     async def resolve(self, encounter: Encounter, decision: Literal["retry", "skip"], **more: Any) -> None:
         """Decide what becomes of a step as soon as it is stuck."""

@@ -29,8 +29,9 @@ from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
 from counteract.testing.exploration.deciding import skipped_steps
 from counteract.testing.exploration.encounter import People, Rounds, Run
-from counteract.testing.exploration.evidence import Evidence, Sent, gather, nothing_known
+from counteract.testing.exploration.evidence import Evidence, Sent
 from counteract.testing.exploration.faults import EITHER, UNHURRIED, Ending, Fault, Known, Pace
+from counteract.testing.exploration.gathering import gather, nothing_known
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
 from counteract.testing.exploration.scripted import BESIDE, ScriptedServices

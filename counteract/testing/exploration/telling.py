@@ -135,7 +135,7 @@ def _reported(report: SagaReport, evidence: Evidence) -> Iterator[str]:
     past = any(each.kind is CommandKind.PIVOT and each.outcome is Outcome.APPLIED for each in report.steps)
     if report.past_pivot != past:
         yield f"the report says that the saga is {'' if report.past_pivot else 'not '}past its pivot"
-    if report.paused:
+    if report.paused and not evidence.is_paused:
         yield "the report says that the saga is paused, and it was told to go on"
 
 
