@@ -130,6 +130,8 @@ class Run:
     resumed: bool = False
     """It was lost past its pivot, and goes on in a run of its own."""
     is_paused: bool = False
+    is_missed: bool = False
+    """It was over before an interruption came to it."""
     deadline: timedelta | None = None
     """As the saga declares it."""
     journal: list[Witnessed] = field(default_factory=list)
@@ -160,7 +162,7 @@ class Run:
     @property
     def unmet(self) -> bool:
         """Its fault never struck, so that the run proves nothing about it."""
-        return any(not self.met[each] for each in self.fault.injections)
+        return self.is_missed or any(not self.met[each] for each in self.fault.injections)
 
     def witnessed(self, told: Witnessed) -> None:
         self.journal.append(told)
@@ -225,13 +227,18 @@ class Run:
             await self.handle.terminate("explore: terminated")
 
     async def cancel(self) -> None:
-        with suppress(RPCError):
-            await self.handle.cancel()
-            await self.report()
+        await self._interrupt(self.handle.cancel())
 
     async def pass_deadline(self) -> None:
+        await self._interrupt(self.handle.signal(DEADLINE_SIGNAL))
+
+    async def _interrupt(self, sent: Coroutine[Any, Any, None]) -> None:
+        try:
+            await sent
+        except RPCError:
+            self.is_missed = True
+            return
         with suppress(RPCError):
-            await self.handle.signal(DEADLINE_SIGNAL)
             await self.report()
 
     async def pause(self) -> None:
