@@ -94,6 +94,12 @@ class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
+class SagaHasCompleted(SagaFailure):
+    """The saga was on record as completed when its own code failed or was stopped: everything stands, and only the code's
+    result is missing. Its events and its record tell the end.
+    """
+
+
 class SagaReset(SagaFailure):
     """The saga was reset to a point behind its own undo: start a new one instead. What is left of it is undone."""
 

@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
+    FETCH_STATE,
     FIND_LATE,
     FIND_LOST,
     FIND_STEPS,
@@ -110,6 +111,10 @@ class Agency:
     async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
         return []
 
+    @activity.defn(name=FETCH_STATE)
+    async def fetch_state(self, saga_id: str, run_id: str) -> str:
+        return "forward"
+
     @activity.defn(name=SKIP_STEP)
     async def skip_step(self, skip: Skip) -> None: ...
 
@@ -130,7 +135,7 @@ class Agency:
     async def end_open_run(self, lost: Lost) -> None: ...
 
     def activities(self) -> Sequence[Any]:
-        own = [self.record, self.take_up, self.find_steps, self.skip_step]
+        own = [self.record, self.take_up, self.find_steps, self.fetch_state, self.skip_step]
         return [*own, self.find_lost, self.find_late, self.claim, self.end_open_run]
 
     def activity_of(self, name: str, command: type[Command[Any]]) -> Any:
