@@ -45,7 +45,9 @@ class Forks:
             try:
                 yield cls(process, folder)
             finally:
-                process.kill()
+                # It ends with its input, and its forks with it.
+                assert process.stdin is not None
+                process.stdin.close()
                 await process.wait()
 
     async def said(self, number: int, job: Mapping[str, object], errors: Path, seconds: float) -> str | None:
