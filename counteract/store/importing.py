@@ -18,7 +18,7 @@ from psycopg.errors import UniqueViolation
 
 from counteract.errors import EventIdReused, InvalidImport, StoreError
 from counteract.store.archives import raise_if_any_archived
-from counteract.store.connecting import APP_ROLE, Connection, connect
+from counteract.store.connecting import APP_ROLE, Connection, connect_directly
 from counteract.store.lines import Batch, Row, batches
 from counteract.store.translating import EVENT_ID_KEY, translated
 
@@ -94,7 +94,7 @@ async def import_events(
     stored, and all before it are: correct the cause and run the import again.
     """
     with translated():
-        async with await connect(url) as connection:
+        async with await connect_directly(url, "an import") as connection:
             await _raise_unless_owner(connection)
             importer = _Importer(connection, _Continued(connection) if continue_streams else _Alone())
             done = Imported()

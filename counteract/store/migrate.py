@@ -65,7 +65,7 @@ def migrate(url: str, *, name: str | None = None, patience: float = PATIENCE) ->
     Connect as the owner of the tables, and not through a pooler: raises StoreError for the role of the application,
     ConfigurationError for a database whose encoding is not UTF-8, and StoreUnavailable.
     """
-    with translated(), sync_engine(url).connect() as connection:
+    with translated(), sync_engine(url, directly_for="a migration").connect() as connection:
         settle_session(connection)
         with in_turn(connection, patience):
             revision = _revision(connection)
@@ -81,7 +81,7 @@ def script(url: str, *, name: str | None = None) -> str:
 
     It stops nobody for longer than `migrate` does, but where a lock is not to be had it fails: run it again, or make it anew.
     """
-    with translated(), sync_engine(url).connect() as connection:
+    with translated(), sync_engine(url, directly_for="a migration").connect() as connection:
         settle_session(connection)
         revision = _revision(connection)
         if revision is not None and revision not in REVISIONS:
