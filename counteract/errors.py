@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from counteract.printable import printable
+
 
 class CounteractError(Exception):
     """Base of every error that Counteract raises on purpose."""
@@ -144,7 +146,7 @@ class WrongExpectedVersion(StoreError):
     """Another writer got there first: load, decide and append again."""
 
     def __init__(self, stream: object, *, expected: str, actual: int) -> None:
-        super().__init__(f"{stream} is at version {actual}, expected {expected}")
+        super().__init__(f"{printable(stream)} is at version {actual}, expected {expected}")
         self.stream = stream
         self.expected = expected
         self.actual = actual
@@ -170,7 +172,7 @@ class UndecodableEvent(StoreError):
 
     def at(self, stream: object, version: int, position: int | None = None) -> Self:
         """The same error, saying where the event is stored."""
-        self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
+        self.place = f"{printable(stream)}, version {version}" + (f", position {position}" if position else "")
         return self
 
     def __str__(self) -> str:
@@ -230,7 +232,7 @@ class StreamArchived(StoreError):
 
     def __init__(self, stream: object, *, version: int, file: str) -> None:
         super().__init__(
-            f"{stream} is archived up to version {version}: `counteract store restore {file}` puts it back"
+            f"{printable(stream)} is archived up to version {version}: `counteract store restore {file}` puts it back"
         )
         self.stream = stream
         self.version = version

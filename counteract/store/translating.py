@@ -41,7 +41,10 @@ _VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "08": (StoreUnavailable, "the connection was lost"),
     "25P03": (StoreUnavailable, "a transaction was idle for too long"),
-    "25P04": (StoreUnavailable, "a transaction took too long"),
+    "25P04": (
+        StoreUnavailable,
+        "a transaction took longer than transaction_timeout lets it, which the server, the database or the role sets",
+    ),
     "40": (StoreUnavailable, "the transaction stood in another's way"),
     "53": (StoreUnavailable, "the server is short of resources"),
     "53100": (
