@@ -82,7 +82,8 @@ class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
-    type and not its text, which may hold anything: that is in the worker's log and in the workflow's history.
+    type and not its text, which may hold anything: the workflow's history and the worker's log have the place that raised it, and
+    the log at the level DEBUG all that it says.
     """
 
     def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:

@@ -24,6 +24,7 @@ from counteract.projections.table import own_schema
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.connecting import Connection, connect
 from counteract.store.inspecting import RESERVED
+from counteract.store.objections import objection
 from counteract.subscriptions import Subscriber
 from counteract.subscriptions.backoff import Backoff
 
@@ -211,10 +212,8 @@ class ViewSubscriber(Subscriber):
         try:
             yield
         except psycopg.Error as error:
-            # No event is to blame. The details may quote a row.
-            raise ViewStale(
-                f"the view {self.name!r} cannot be {done}: {error.diag.message_primary or error}"
-            ) from error
+            # No event is to blame.
+            raise ViewStale(f"the view {self.name!r} cannot be {done}: {objection(error)}") from error
 
 
 async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None:
