@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from counteract.printable import printable
+
 
 class CounteractError(Exception):
     """Base of every error that Counteract raises on purpose."""
@@ -80,7 +82,8 @@ class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
-    type and not its text, which may hold anything: that is in the worker's log and in the workflow's history.
+    type and not its text, which may hold anything: the workflow's history and the worker's log have the place that raised it, and
+    the log at the level DEBUG all that it says.
     """
 
     def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:
@@ -150,7 +153,7 @@ class WrongExpectedVersion(StoreError):
     """Another writer got there first: load, decide and append again."""
 
     def __init__(self, stream: object, *, expected: str, actual: int) -> None:
-        super().__init__(f"{stream} is at version {actual}, expected {expected}")
+        super().__init__(f"{printable(stream)} is at version {actual}, expected {expected}")
         self.stream = stream
         self.expected = expected
         self.actual = actual
@@ -176,7 +179,7 @@ class UndecodableEvent(StoreError):
 
     def at(self, stream: object, version: int, position: int | None = None) -> Self:
         """The same error, saying where the event is stored."""
-        self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
+        self.place = f"{printable(stream)}, version {version}" + (f", position {position}" if position else "")
         return self
 
     def __str__(self) -> str:
@@ -236,7 +239,7 @@ class StreamArchived(StoreError):
 
     def __init__(self, stream: object, *, version: int, file: str) -> None:
         super().__init__(
-            f"{stream} is archived up to version {version}: `counteract store restore {file}` puts it back"
+            f"{printable(stream)} is archived up to version {version}: `counteract store restore {file}` puts it back"
         )
         self.stream = stream
         self.version = version

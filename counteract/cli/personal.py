@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from counteract.cli.showing import say
+
 app = typer.Typer(no_args_is_help=True, help="The key of personal data.")
 
 
@@ -20,7 +22,7 @@ def new_key() -> None:
     """Print a fresh COUNTERACT_MASTER_KEY. Keep it where the database's backups are not: who has both reads everything."""
     from counteract.store import MasterKey
 
-    print(MasterKey.new())
+    say(MasterKey.new())
 
 
 def forget(
@@ -30,7 +32,7 @@ def forget(
     ],
 ) -> None:
     """Destroy a person's key: their personal data is shown as forgotten from now on, and nothing brings it back."""
-    print(asyncio.run(_forget(database_url, subject)))
+    say(asyncio.run(_forget(database_url, subject)))
 
 
 async def _forget(url: str, subject: str) -> str:

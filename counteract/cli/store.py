@@ -13,7 +13,7 @@ import typer
 from counteract.cli.application import Modules, deciders, event_classes
 from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
-from counteract.cli.showing import say
+from counteract.cli.showing import name_of, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -164,7 +164,7 @@ def _vault() -> Vault | None:
 def _row(problem: Problem) -> dict[str, Any]:
     return {
         "trouble": problem.trouble.value,
-        "stream": str(problem.stream),
+        "stream": name_of(problem.stream),
         "version": problem.version,
         "position": problem.position,
         "what": problem.what,

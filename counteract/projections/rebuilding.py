@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, CounteractError
+from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.renamed import refuse_renamed
@@ -214,16 +215,12 @@ async def _refuse_parked(connection: AsyncConnection, live: Projection, shadow: 
 
 async def _exchange(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
     def exchange(connection: SyncConnection) -> None:
-        quote = connection.dialect.identifier_preparer.quote
         schema = own_schema(connection)
-        name = f"{quote(schema)}.{quote(live.table.name)}"
+        name = quoted(schema, live.table.name)
+        filled = quoted(shadow.table.schema or "", shadow.table.name)
         with views_made_anew(connection, name):
-            connection.execute(text(f"drop table if exists {name}"))
-            connection.execute(
-                text(
-                    f"alter table {quote(shadow.table.schema or '')}.{quote(shadow.table.name)} set schema {quote(schema)}"
-                )
-            )
+            connection.exec_driver_sql(plain(f"drop table if exists {name}"))
+            connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))
 
     await connection.run_sync(exchange)
 

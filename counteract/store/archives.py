@@ -7,6 +7,7 @@ from typing import Never
 
 from counteract.errors import StreamArchived, StreamIncomplete
 from counteract.messages import StreamId
+from counteract.printable import printable
 from counteract.store.connecting import Connection
 
 _RECORD = "select last_version, file from archived_streams where aggregate_type = %s and aggregate_id = %s"
@@ -55,7 +56,7 @@ async def raise_missing(connection: Connection, stream: StreamId, after_version:
     """For events after a version that were wanted and are not there. Raises StreamArchived, else StreamIncomplete."""
     await raise_if_archived_after(connection, stream, after_version)
     raise StreamIncomplete(
-        f"{stream} lacks events after version {after_version}, and they are not on record as archived: read again, and "
+        f"{printable(stream)} lacks events after version {after_version}, and they are not on record as archived: read again, and "
         "if they stay away, see with `counteract store verify` what else does, and restore a backup"
     )
 

@@ -26,6 +26,7 @@ from counteract.errors import (
 )
 from counteract.messages import StreamId
 from counteract.store.expect import Expect
+from counteract.store.objections import objection
 
 EVENT_ID_KEY = "events_event_id_key"
 VERSION_KEY = "events_aggregate_type_aggregate_id_version_key"
@@ -41,7 +42,10 @@ _VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "08": (StoreUnavailable, "the connection was lost"),
     "25P03": (StoreUnavailable, "a transaction was idle for too long"),
-    "25P04": (StoreUnavailable, "a transaction took too long"),
+    "25P04": (
+        StoreUnavailable,
+        "a transaction took longer than transaction_timeout lets it, which the server, the database or the role sets",
+    ),
     "40": (StoreUnavailable, "the transaction stood in another's way"),
     "53": (StoreUnavailable, "the server is short of resources"),
     "53100": (
@@ -109,7 +113,7 @@ def translate(error: psycopg.Error) -> StoreError | None:
     if state in ("CA013", "CA020"):
         return _detailed(state, error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
-    return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
+    return kind(f"{advice}: {objection(error)}" + _retry(kind)) if kind else None
 
 
 def _duplicate(error: psycopg.Error) -> StoreError | None:

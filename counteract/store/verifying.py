@@ -20,6 +20,7 @@ from counteract.decider import Decider
 from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
 from counteract.personal import FORGOTTEN
+from counteract.printable import printable
 from counteract.store.connecting import Connection, connect_directly
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
@@ -84,7 +85,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f", position {self.position}" if self.position else ""
-        return f"{self.trouble}: {self.stream}, version {self.version}{place}: {self.what}"
+        return f"{self.trouble}: {printable(self.stream)}, version {self.version}{place}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
