@@ -159,6 +159,28 @@ class WrongExpectedVersion(StoreError):
         self.actual = actual
 
 
+class BoundaryChanged(StoreError):
+    """Events that the decision depends on were appended meanwhile: read, decide and append again. Nothing was appended.
+
+    `position` is that of the first which the query finds.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"an event that the decision depends on was appended at position {position}")
+        self.position = position
+
+
+class CheckpointPassed(StoreError):
+    """A consumer's checkpoint is beyond the position, or not where it was expected: it has been there already, or another process
+    has. Nothing was appended: read on from `position`, where it is.
+    """
+
+    def __init__(self, name: str, position: int) -> None:
+        super().__init__(f"the checkpoint {name!r} is at {position}: read on from there")
+        self.name = name
+        self.position = position
+
+
 class EventIdReused(StoreError):
     """An event id is stored already with other content: give the new event an id of its own."""
 
