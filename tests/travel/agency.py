@@ -88,7 +88,7 @@ class Agency:
         return result
 
     @activity.defn(name=RECORD_LIFECYCLE)
-    async def record(self, record: LifecycleRecord) -> Opened | Ended | None:
+    async def record(self, record: LifecycleRecord) -> Opened | Ended | int:
         for behaviour in self._scripts.get((record.saga_id, record.event_type), ()):
             await behaviour(record, None)
         self.lifecycle[record.saga_id].append(record)
@@ -96,7 +96,7 @@ class Agency:
             return self._opened(record.opening, is_new=True)
         if record.ending is not None:
             return Ended(position=0, state=record.ending.state)
-        return None
+        return len(self.lifecycle[record.saga_id])
 
     @activity.defn(name=TAKE_UP_SAGA)
     async def take_up(self, saga_id: str, opening: Opening) -> Opened:
