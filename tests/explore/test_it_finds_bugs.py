@@ -52,6 +52,7 @@ from tests.explore.broken_engines import (
     undone_not_listed,
 )
 from tests.explore.kiosk import Sale, SaleRequest, Till
+from tests.travel.holidays import Holiday, HolidayRequest
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = [pytest.mark.explore, pytest.mark.long, pytest.mark.timeout(60)]
@@ -203,6 +204,13 @@ async def test_a_saga_whose_own_code_fails_past_its_pivot_is_found_out(
         await explore(Trip, lambda run: TripRequest(trip=run, fail_after_pivot=True), store=store, client=client)
 
     assert "the saga ended incomplete, not completed" in str(failed.value)
+
+
+async def test_a_saga_with_a_child_is_told_that_it_cannot_be_explored(
+    client: Client, store: PostgresEventStore
+) -> None:
+    with pytest.raises(ExplorationFailed, match=r"it starts Outing as a child, .* explore Outing by itself"):
+        await explore(Holiday, lambda run: HolidayRequest(account=run, trip=run), store=store, client=client)
 
 
 async def test_a_command_without_a_handler_is_named_at_once(client: Client, store: PostgresEventStore) -> None:
