@@ -229,6 +229,12 @@ class Run:
     async def cancel(self) -> None:
         await self._interrupt(self.handle.cancel())
 
+    async def cancel_at_the_end(self) -> None:
+        """In the midst of a workflow task, so that nothing is asked of the workflow."""
+        if self.once("cancelled at its end"):
+            with suppress(RPCError):
+                await self.handle.cancel()
+
     async def pass_deadline(self) -> None:
         await self._interrupt(self.handle.signal(DEADLINE_SIGNAL))
 

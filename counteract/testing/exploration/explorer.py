@@ -20,7 +20,6 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from counteract.errors import ConfigurationError
-from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
 from counteract.testing.exploration import aftermath
@@ -37,6 +36,7 @@ from counteract.testing.exploration.report import Explored
 from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
 from counteract.testing.exploration.services import Desk, Services
 from counteract.testing.exploration.timing import ExploringInterceptor
+from counteract.testing.exploration.watching import WatchedLifecycle
 
 Invariant = Callable[[Explored], object | Awaitable[object]]
 Request = Any | Callable[[str], Any]
@@ -100,7 +100,7 @@ class Explorer:
             client.service_client,
             namespace=client.namespace,
             data_converter=client.data_converter,
-            plugins=[CounteractPlugin(Lifecycle(services.store))],
+            plugins=[CounteractPlugin(WatchedLifecycle(services.store, runs))],
         )
         worker = Worker(
             own,
