@@ -21,6 +21,7 @@ from counteract.saga.sending import SendCommand, SentCommand
 from counteract.store import EventDecoder, MasterKey, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription
 from counteract.subscriptions.faults import is_outage
+from counteract.subscriptions.lookout import Lookout
 
 _AT_ONCE = 16
 _PATIENCE = 5.0
@@ -52,8 +53,11 @@ class ReactionRunner:
         counts = Counter(each.name for each in reactions)
         if twice := [f"{name!r} is there twice: give one of them name=" for name, count in counts.items() if count > 1]:
             raise ConfigurationError("the reactions", twice)
+        lookout = Lookout(url)
         self._subscriptions = [
-            Subscription(url, ReactionSubscriber(each, client), batch_size=batch_size, master_key=master_key)
+            Subscription(
+                url, ReactionSubscriber(each, client), batch_size=batch_size, master_key=master_key, lookout=lookout
+            )
             for each in reactions
         ]
 
