@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.reading import READS_IN_ORDER
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions import sharding
@@ -71,7 +71,7 @@ class Subscription:
         polling: Polling = _POLLING,
         within: timedelta | None = None,
         longest_batch: float | None = None,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
     ) -> None:
         if shards < 1:
             raise ConfigurationError(
