@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.close import close_
+from counteract.cli.prune import prune
 from counteract.cli.recover import recover
 from counteract.cli.resume import resume
 from counteract.cli.showing import say, say_document, say_table
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
 
 app.command("close")(close_)
+app.command()(prune)
 app.command()(recover)
 app.command()(resume)
 

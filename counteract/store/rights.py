@@ -78,6 +78,7 @@ CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
     **{name: dict.fromkeys(_WORKERS, _EXECUTE) for name in _APPENDS},
     **{name: dict.fromkeys(("participate", "app"), _EXECUTE) for name in _FENCES},
     **{name: dict.fromkeys(("project", "app"), _EXECUTE) for name in ("keep_inline", "leave_inline")},
+    "prune_sagas": dict.fromkeys(("administrate", "app"), _EXECUTE),
     "forget_subject": dict.fromkeys(("administrate", "app"), _EXECUTE),
 }
 """Who may call the functions that act with the owner's rights; everybody else, none."""

@@ -77,6 +77,7 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
         "if there is no such subscription any more",
     ),
     "CA012": (StoreError, "the store does not hold what the archive does: archive to another file"),
+    "CA021": (StoreError, "prune later"),
     "CA": (StoreError, "refused"),
 }
 

@@ -327,6 +327,7 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "record_command",
         "fence_command",
         "forget_subject",
+        "prune_sagas",
         "keep_inline",
         "leave_inline",
         "open_saga",
