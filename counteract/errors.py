@@ -97,6 +97,12 @@ class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
 
+class SagaHasCompleted(SagaFailure):
+    """The saga was on record as completed when its own code failed or was stopped: everything stands, and only the code's
+    result is missing. Its events and its record tell the end.
+    """
+
+
 class SagaReset(SagaFailure):
     """The saga was reset to a point behind its own undo: start a new one instead. What is left of it is undone."""
 
@@ -151,6 +157,28 @@ class WrongExpectedVersion(StoreError):
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+class BoundaryChanged(StoreError):
+    """Events that the decision depends on were appended meanwhile: read, decide and append again. Nothing was appended.
+
+    `position` is that of the first which the query finds.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"an event that the decision depends on was appended at position {position}")
+        self.position = position
+
+
+class CheckpointPassed(StoreError):
+    """A consumer's checkpoint is beyond the position, or not where it was expected: it has been there already, or another process
+    has. Nothing was appended: read on from `position`, where it is.
+    """
+
+    def __init__(self, name: str, position: int) -> None:
+        super().__init__(f"the checkpoint {name!r} is at {position}: read on from there")
+        self.name = name
+        self.position = position
 
 
 class EventIdReused(StoreError):

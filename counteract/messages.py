@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -41,12 +41,24 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """An event's data, as one version has it, to what the next version has. Pure, and never edited once it is in use."""
 
 
+Tagger = Callable[[Any], Iterable[str]]
+"""An event to its tags. Pure."""
+
+
+def _no_tags(_: Any) -> Iterable[str]:
+    return ()
+
+
 class Event(Message):
     """Something that happened. `name` and `version` are the stored contract and default to the class name and 1.
 
     A changed event has a new version, and an upcaster for what is stored of the old ones, each one step::
 
         class StockReserved(Event, version=2, upcasters={1: lambda data: data | {"unit": "piece"}}): ...
+
+    Its `tags`, by which queries find it whatever its stream, are stored beside it, as they are: keep personal data out::
+
+        class SeatTaken(Event, tags=lambda event: [f"flight:{event.flight}", f"seat:{event.seat}"]): ...
     """
 
     event_type: ClassVar[str]
@@ -55,6 +67,8 @@ class Event(Message):
     """By the version that each of them reads."""
     personal: ClassVar[Mapping[str, str]]
     """The fields that are stored encrypted, each with the field that names its subject."""
+    # With an underscore, as no field has one.
+    _tagger: ClassVar[Tagger] = _no_tags
 
     def __init_subclass__(
         cls,
@@ -62,6 +76,7 @@ class Event(Message):
         name: str | None = None,
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Tagger | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -73,14 +88,22 @@ class Event(Message):
         name: str | None = None,
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Tagger | None = None,
         **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if tags is not None:
+            cls._tagger = staticmethod(tags)
         cls.event_type = name or cls.__name__
         cls.schema_version = version
         cls.upcasters = dict(upcasters or {})
         cls._declare([*name_problems("name", cls.event_type), *version_problems(version, sorted(cls.upcasters))])
         cls.personal = personal_fields(cls)
+
+
+def tags_of(event: Event) -> list[str]:
+    """As its class says, or the class that this one derives from; each once."""
+    return list(dict.fromkeys(type(event)._tagger(event)))
 
 
 class StreamId(NamedTuple):

@@ -154,14 +154,15 @@ async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
 
 
 async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect
+    from counteract.store.connecting import connect, connect_directly
     from counteract.store.high_water_mark import HighWaterMark
     from counteract.store.reading import read_selected, read_selected_page
     from counteract.store.translating import translated
 
     with translated():
-        async with await connect(url) as connection:
-            await connection.execute(f"listen {connection.store.channel}")
+        async with await (connect_directly(url, "--follow") if follow else connect(url)) as connection:
+            if follow:
+                await connection.execute(f"listen {connection.store.channel}")
             mark = HighWaterMark(connection)
             seen = await mark.settled(timeout=30)
             last = await read_selected(

@@ -154,7 +154,7 @@ async def _nearly_there(
 
 async def _prepare(url: str, projection: Projection, subscriber: ProjectionSubscriber) -> None:
     with translated():
-        async with async_engine(url, poolclass=NullPool).begin() as connection:
+        async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
             await refuse_renamed(connection, projection)
             await subscriber.prepare(connection)
 
@@ -173,7 +173,7 @@ async def _running(subscription: Subscription) -> AsyncIterator[asyncio.Task[Non
 async def _switch(
     url: str, store: PostgresEventStore, live: Projection, shadow: Projection, lock_timeout: float
 ) -> None:
-    engine = async_engine(url, poolclass=NullPool)
+    engine = async_engine(url, directly_for="a rebuild", poolclass=NullPool)
     with translated():
         async with engine.begin() as connection:
             position = await _held_up(connection, store, live)

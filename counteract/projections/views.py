@@ -22,7 +22,7 @@ from counteract.projections.identifiers import identifier_problems, plain, quote
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
 from counteract.store import EventDecoder, StoredEvent
-from counteract.store.connecting import Connection, connect
+from counteract.store.connecting import Connection, connect_directly
 from counteract.store.inspecting import RESERVED
 from counteract.store.objections import objection
 from counteract.subscriptions import Subscriber
@@ -143,7 +143,7 @@ class ViewSubscriber(Subscriber):
         position = events[-1].position
         if position <= self._shown:
             return
-        async with await connect(self._url) as own:
+        async with await connect_directly(self._url, "a view") as own:
             shown = await self._sources(own, position)
             self._begun = monotonic()
             self._parked = await self._parked_now(own)
@@ -157,7 +157,7 @@ class ViewSubscriber(Subscriber):
         """Parked events may have been redriven, which changes what it reads without an event."""
         if not self._is_made or self.is_resting:
             return
-        async with await connect(self._url) as own:
+        async with await connect_directly(self._url, "a view") as own:
             if (parked := await self._parked_now(own)) != self._parked:
                 self._begun = monotonic()
                 await self._refresh(own)

@@ -20,6 +20,10 @@ _ANY_OF = """
 """
 _COUNT_AFTER = "select count(*) from archived_streams where last_position > %s"
 _AT_ANY = 2**63 - 1
+_AT = """
+    select aggregate_type, aggregate_id, last_version, file from archived_streams
+    where %s between first_position and last_position order by last_position - first_position limit 1
+"""
 
 
 async def raise_if_archived(connection: Connection, stream: StreamId, *, position: int = _AT_ANY) -> None:
@@ -59,6 +63,15 @@ async def raise_missing(connection: Connection, stream: StreamId, after_version:
         f"{printable(stream)} lacks events after version {after_version}, and they are not on record as archived: read again, and "
         "if they stay away, see with `counteract store verify` what else does, and restore a backup"
     )
+
+
+async def raise_missing_at(connection: Connection, position: int) -> Never:
+    """For an event at a position that was wanted and is not there. Raises StreamArchived, which may first name another stream whose
+    archived events lie about there, else StreamIncomplete."""
+    row = await (await connection.execute(_AT, (position,))).fetchone()
+    if row:
+        raise StreamArchived(StreamId(*row[:2]), version=row[2], file=row[3])
+    raise StreamIncomplete(f"the event at position {position} has tags and is not there: restore a backup")
 
 
 async def count_archived(connection: Connection, *, after: int = 0) -> int:

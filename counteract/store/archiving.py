@@ -18,7 +18,7 @@ from counteract.messages import StreamId
 from counteract.printable import printable
 from counteract.store.archive_file import Digest, NewArchive, archived_streams, check_archive, new_archive
 from counteract.store.archives import raise_if_archived
-from counteract.store.connecting import APP_ROLE, Connection, connect
+from counteract.store.connecting import APP_ROLE, Connection, connect_directly
 from counteract.store.stored import PAGE_BYTES, WEIGHT
 from counteract.store.translating import translated
 
@@ -169,7 +169,7 @@ async def restore_streams(url: str, file: Path) -> Restored:
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[Connection]:
     with translated():
-        async with await connect(url) as connection:
+        async with await connect_directly(url, "archiving") as connection:
             row = await (await connection.execute(_MAY_DELETE)).fetchone()
             if row != (True,):
                 raise StoreError(

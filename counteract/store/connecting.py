@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg import IsolationLevel
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection as EngineConnection
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from counteract.errors import ConfigurationError
+from counteract.store.connection import REFUSED_OPTIONS, SET_LOCALLY, Connection, settings_of
 from counteract.store.naming import REMARK, StoreName
 from counteract.store.urls import read_url
 
-
-class Connection(psycopg.AsyncConnection[TupleRow]):
-    """The driver's, and what it knows of the statement that it runs most."""
-
-    store: StoreName = StoreName()
-    """That of the tables that it finds."""
-
-    @cached_property
-    def again(self) -> psycopg.AsyncCursor[TupleRow]:
-        """For one statement after another, as a rule the same: what a new cursor has to find out first, this one has kept."""
-        return self.cursor()
-
+__all__ = [
+    "APP_ROLE",
+    "Connection",
+    "async_engine",
+    "configure",
+    "connect",
+    "connect_directly",
+    "connect_options",
+    "connected_once",
+    "connection_pool",
+    "sync_engine",
+]
 
 APP_ROLE = "counteract_app"
 """What the application should connect as: `migrate` creates it, without a password (docs/decisions/0060)."""
@@ -47,11 +51,16 @@ _CONNECT_OPTIONS: dict[str, Any] = {
 _IN_USE: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0}
 
 # An open transaction that has appended delays every subscriber, so none may linger.
-#
+_SETTINGS = {
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "30s",
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+}
 # The tables of the store come first on the path, then those of its projections, and temporary ones at the very end: whatever else a
 # role has made, or somebody in its name, takes the place of none of them. Which schema on the path that is, only a table tells that
 # the role does not own, unless there is no other: the owner's own.
-_SESSION_SETTINGS = f"""
+_HOME = f"""
     with home as (
         select n.nspname as schema,
                coalesce(substring(obj_description(c.oid, 'pg_class') from '^{REMARK}(\\w+)$'), '{StoreName().name}') as store
@@ -67,16 +76,19 @@ _SESSION_SETTINGS = f"""
             where given.name not in (schema, store || '_app')), 'pg_temp') as value
         from home
     )
-    select set_config('timezone', 'UTC', false),
-           set_config('default_transaction_isolation', 'read committed', false),
-           set_config('idle_in_transaction_session_timeout', '30s', false),
-           set_config('lock_timeout', '10s', false),
-           set_config('statement_timeout', '30s', false),
-           -- Came with PostgreSQL 17. A role that has one of its own would have every long read cut.
-           (select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'),
-           (select set_config('search_path', value, false) from path),
-           (select store from path)
 """  # noqa: S608 - constants
+# A pooler gives its clients a process id of its own making. Nothing is set in a session that belongs to others next: `case` sees to it.
+_SETTLE_SESSION = f"""{_HOME}, session as (select pg_backend_pid() = %(pid)s as is_ours)
+    select is_ours, (select store from path), case when is_ours then (
+               select count(set_config(name, given.value, false))
+               from unnest(%(names)s::text[], %(values)s::text[]) as given (name, value)) end,
+           case when is_ours then (select set_config('search_path', value, false) from path) end,
+           -- Came with PostgreSQL 17. A role that has one of its own would have every long read cut.
+           case when is_ours then (
+               select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout') end
+    from session
+"""  # noqa: S608 - constants
+_FIND_HOME = f"{_HOME} select value, store from path"  # noqa: S608 - constants
 
 
 def connect_options(url: str) -> dict[str, Any]:
@@ -99,9 +111,40 @@ async def connect(url: str) -> Connection:
     return connection
 
 
+async def connect_directly(url: str, purpose: str) -> Connection:
+    """One connection whose session is its own. Raises ConfigurationError, with the purpose, where a pooler stands in between."""
+    connection = await connect(url)
+    if connection.is_pooled:
+        await connection.close()
+        raise needs_a_session(purpose)
+    return connection
+
+
+def needs_a_session(purpose: str) -> ConfigurationError:
+    problem = f"it leads to a pooler, such as PgBouncer: {purpose}, which needs sessions of its own, takes one that leads to PostgreSQL itself"
+    return ConfigurationError("the database's URL", [problem])
+
+
 async def configure(connection: Connection) -> None:
-    *_, store = await (await connection.execute(_SESSION_SETTINGS)).fetchone() or (None,)
+    settings = _SETTINGS | {"default_transaction_isolation": "read committed"}
+    asked = {"pid": connection.info.backend_pid, "names": list(settings), "values": list(settings.values())}
+    # Not prepared: behind a pooler the name would stay in a session of others.
+    row = await (await connection.execute(_SETTLE_SESSION, asked, prepare=False)).fetchone()
+    is_ours, store = row[:2] if row else (True, None)
+    if not is_ours:
+        store = await _settle_transactions(connection)
     connection.store = StoreName(store) if store else StoreName()
+
+
+async def _settle_transactions(connection: Connection) -> str | None:
+    """Each by itself, from now on. The name of the store."""
+    connection.prepare_threshold = None
+    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+    connection.settings = settings = {**settings_of(connection.options), **_SETTINGS}
+    if row := await (await connection.execute(_FIND_HOME)).fetchone():
+        connection.settings = settings | {"search_path": row[0]}
+        return str(row[1])
+    return None
 
 
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
@@ -118,19 +161,63 @@ def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[
     )
 
 
-def async_engine(url: str, **options: Any) -> AsyncEngine:
-    """SQLAlchemy over the same connections."""
+def async_engine(url: str, *, directly_for: str = "", **options: Any) -> AsyncEngine:
+    """SQLAlchemy over the same connections. With a purpose they must not lead to a pooler: ConfigurationError is raised."""
 
     async def creator() -> psycopg.AsyncConnection[Any]:
-        connection = await connect(url)
+        connection = await (connect_directly(url, directly_for) if directly_for else connect(url))
         await connection.set_autocommit(False)
         return connection
 
     # An error must not quote the row that it is about.
-    return create_async_engine("postgresql+psycopg://", async_creator=creator, hide_parameters=True, **options)
+    engine = create_async_engine("postgresql+psycopg://", async_creator=creator, hide_parameters=True, **options)
+    event.listen(engine.sync_engine, "begin", _settle)
+    return engine
 
 
-def sync_engine(url: str) -> Engine:
-    """For one-off work such as migrations: no pool, and none of the timeouts that a long migration would run into."""
+def _settle(connection: EngineConnection) -> None:
+    own = cast(Connection, connection.connection.driver_connection)
+    if settings := own.settings:
+        connection.exec_driver_sql(SET_LOCALLY, (list(settings), list(settings.values())))
+
+
+@contextmanager
+def connected_once(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """One transaction without an event loop, to look at something."""
+    options = connect_options(url) | {"prepare_threshold": None}
+    asked = options.get("options") or ""
+    try:
+        connection = psycopg.connect(**options)
+    except psycopg.OperationalError as error:
+        if not asked or REFUSED_OPTIONS not in str(error):
+            raise
+        connection = psycopg.connect(**{**options, "options": None})
+    with connection:
+        if connection.execute("select pg_backend_pid()").fetchone() != (connection.info.backend_pid,):
+            settings = settings_of(asked)
+            connection.execute(SET_LOCALLY, (list(settings), list(settings.values())))
+        yield connection
+
+
+def sync_engine(url: str, *, directly_for: str = "this") -> Engine:
+    """For one-off work such as migrations: no pool, and none of the timeouts that a long migration would run into.
+
+    Raises ConfigurationError, with the purpose, where a pooler stands in between.
+    """
     options = connect_options(url)
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(**options), poolclass=NullPool)
+
+    def creator() -> psycopg.Connection[Any]:
+        try:
+            connection = psycopg.connect(**options)
+        except psycopg.OperationalError as error:
+            if REFUSED_OPTIONS in str(error):
+                raise needs_a_session(directly_for) from None
+            raise
+        row = connection.execute("select pg_backend_pid()").fetchone()
+        connection.rollback()
+        if row != (connection.info.backend_pid,):
+            connection.close()
+            raise needs_a_session(directly_for)
+        return connection
+
+    return create_engine("postgresql+psycopg://", creator=creator, poolclass=NullPool)

@@ -51,6 +51,7 @@ class Examination:
     def checks(self) -> Mapping[str, Check]:
         """In an order in which each may build on those before."""
         return {
+            "connection": self.way,
             "version": self.version,
             "writes": self.writes,
             "encoding": self.encoding,
@@ -64,6 +65,13 @@ class Examination:
             "high water mark": self.high_water_mark,
             "master key": self.master_key,
         }
+
+    async def way(self) -> Finding:
+        if not self.connection.is_pooled:
+            return ok("connection", "straight to PostgreSQL")
+        what = "through a pooler: right for whoever appends, loads, reads or carries out commands, and for nobody else"
+        remedy = "give projections, reactions, migrations, archives and imports a URL that leads to PostgreSQL itself"
+        return advice("connection", what, remedy)
 
     async def version(self) -> Finding:
         number = self.connection.info.server_version

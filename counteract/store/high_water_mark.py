@@ -92,7 +92,7 @@ def _seen_since(before: Mapping[Holder, float], holders: AbstractSet[Holder], no
 class HighWaterMark:
     """The high water mark as seen through one connection, which must be in autocommit mode.
 
-    Make a new one for a new connection. A server that crashed ends every connection and may have lost positions that
+    Make a new one for a new connection, which is why it is only `settled` that may go through a pooler. A server that crashed ends every connection and may have lost positions that
     it had drawn but not written down: what this object knew is void then.
     """
 
@@ -144,7 +144,7 @@ class HighWaterMark:
     async def settled(self, *, timeout: float) -> int:  # noqa: ASYNC109 - the error says what was waited for
         """The mark, at or beyond the sequence's value of now. Raises StoreUnavailable after `timeout` seconds."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), self._connection.session():
                 return await self._wait()
         except TimeoutError:
             raise StoreUnavailable(f"an append has been under way for more than {timeout} seconds; retry") from None

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg
-
 from counteract.errors import ConfigurationError, SchemaOutdated
 from counteract.store import sequence
-from counteract.store.connecting import Connection, connect_options
+from counteract.store.connecting import Connection, connected_once
 from counteract.store.schema import metadata
 
 VERSION_TABLE = "counteract_version"
@@ -62,7 +60,7 @@ async def look_at(connection: Connection) -> Seen:
 
 def check_schema(url: str) -> None:
     """The same, for one-off work without an event loop."""
-    with psycopg.connect(**connect_options(url), autocommit=True) as connection:
+    with connected_once(url) as connection:
         seen = Seen(*connection.execute(_LOOK, (list(FUNCTIONS),)).fetchone() or ())
         row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
         _refuse(seen._replace(revision=row[0] if row else None))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from counteract.errors import StoreError
-from counteract.store.connecting import APP_ROLE, connect
+from counteract.store.connecting import APP_ROLE, connect_directly
 from counteract.store.translating import translated
 
 LEAP = 1_000_000_000
@@ -56,7 +56,7 @@ async def restored(url: str, *, beyond: int = 0) -> Leapt:
     Connect as the owner of the tables. Raises StoreError, StoreUnavailable. Running it again leaps again, and harms nothing.
     """
     with translated():
-        async with await connect(url) as connection:
+        async with await connect_directly(url, "this") as connection:
             if await (await connection.execute(_IS_OWNER)).fetchone() != (True,):
                 raise StoreError(f"who restores also says so: connect as the owner of the tables, not as {APP_ROLE}")
             async with connection.transaction():

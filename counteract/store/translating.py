@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as EngineTimeout
 
 from counteract.errors import (
     AppendTooLarge,
+    BoundaryChanged,
+    CheckpointPassed,
     EventIdReused,
     InlineProjectionMissing,
     InvalidEvent,
@@ -110,7 +112,7 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return _reused(error)
     if state == "23505":
         return _duplicate(error)
-    if state in ("CA013", "CA020"):
+    if state in ("CA013", "CA014", "CA015", "CA020"):
         return _detailed(state, error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
     return kind(f"{advice}: {objection(error)}" + _retry(kind)) if kind else None
@@ -133,6 +135,10 @@ def _detailed(state: str, error: psycopg.Error) -> StoreError:
     detail = json.loads(error.diag.message_detail or "{}")
     if state == "CA020":
         return RecordSaysOtherwise(_primary(error), detail["state"])
+    if state == "CA014":
+        return BoundaryChanged(detail["position"])
+    if state == "CA015":
+        return CheckpointPassed(detail["name"], detail["position"])
     return InlineProjectionMissing(detail["name"])
 
 

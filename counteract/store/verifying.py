@@ -22,7 +22,7 @@ from counteract.messages import Event, StreamId
 from counteract.personal import FORGOTTEN
 from counteract.printable import printable
 from counteract.store.boxes import boxes, holds_boxes
-from counteract.store.connecting import Connection, connect
+from counteract.store.connecting import Connection, connect_directly
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.reading import read_page
@@ -134,7 +134,7 @@ class Verification:
     async def open(cls, url: str, expected: Expected, vault: Vault | None = None) -> AsyncIterator[Self]:
         """On a connection of its own. Raises ConfigurationError, StoreUnavailable."""
         with translated():
-            connection = await connect(url)
+            connection = await connect_directly(url, "verifying a store")
             async with connection:
                 # A whole store takes longer than any statement of an application may.
                 await connection.execute("select set_config('statement_timeout', '0', false)")

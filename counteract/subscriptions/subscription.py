@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
-from counteract.store.connecting import Connection, async_engine, connect
+from counteract.store.connecting import Connection, async_engine, connect, connect_directly
 from counteract.store.reading import READS_IN_ORDER
 from counteract.store.sealing import KeyWrapper
 from counteract.store.translating import translated
@@ -79,6 +79,7 @@ class Subscription:
             )
         self._url = url
         self._subscriber = subscriber
+        self._purpose = f"the subscription {subscriber.name!r}"
         self._shards = shards
         self._seconds = lease
         self._longest = longest_batch or lease
@@ -104,7 +105,7 @@ class Subscription:
                 await asyncio.sleep(self._health.failed(error))
 
     async def _take_part(self) -> NoReturn:
-        async with await connect(self._url) as connection:
+        async with await connect_directly(self._url, self._purpose) as connection:
             await connection.execute(f"listen {connection.store.leases}")
             member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
             await self._set_up(connection, member)
@@ -174,7 +175,7 @@ class Subscription:
         while True:
             try:
                 with translated():
-                    async with self._writer() as writer, await connect(self._url) as reader:
+                    async with self._writer() as writer, await connect_directly(self._url, self._purpose) as reader:
                         await reader.execute(f"listen {reader.store.channel}")
                         await reader.execute(READS_IN_ORDER)
                         delivery = Delivery(
@@ -198,7 +199,7 @@ class Subscription:
     @asynccontextmanager
     async def _writer(self) -> AsyncIterator[AsyncConnection]:
         """A connection of its own, the subscriber prepared."""
-        engine = async_engine(self._url, poolclass=NullPool)
+        engine = async_engine(self._url, directly_for=self._purpose, poolclass=NullPool)
         async with engine.connect() as writer:
             async with writer.begin():
                 # A process that stands still in the middle of a batch must not keep the shard for longer than its lease.

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 CHECKS = [
     "database",
+    "connection",
     "version",
     "writes",
     "encoding",
@@ -170,7 +171,7 @@ async def test_a_program_reads_one_document(database_url: str) -> None:
     document = json.loads(told.stdout)
     assert (told.returncode, document["ok"]) == (0, True)
     assert [each["check"] for each in document["checks"]] == CHECKS
-    assert document["checks"][5]["verdict"] == "advice"
+    assert document["checks"][6]["verdict"] == "advice"
 
 
 async def test_the_temporal_server_is_looked_at_with_its_search_attributes_and_workers(

@@ -132,7 +132,7 @@ async def test_a_database_that_takes_no_writes_has_its_own_advice_and_is_written
         # Sessions keep what they began with, as those to an old primary do, unless the error has them replaced.
         with pytest.raises(StoreReadOnly, match=r"takes no writes.*primary server.*target_session_attrs.*; retry"):
             await store.append(A, [Counted()], expect=ANY)
-        assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1)
+        assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1, (1,))
 
 
 async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(tmp_path: Path) -> None:
