@@ -26,6 +26,8 @@ class Decider(Generic[S, E]):
     evolve: Callable[[S, E], S] = field(kw_only=True)
     events: Any = field(kw_only=True)
     """The event class, or the union of event classes, that these streams hold."""
+    version: str = field(default="", kw_only=True)
+    """Of what `evolve` goes by that is no code, such as a table that it reads from a file: snapshots of another version are none."""
     readers: Readers[E] = field(init=False, repr=False)
     """What reads each stored event, by name and schema version."""
 

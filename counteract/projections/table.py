@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Inspector, MetaData, Table, inspect, text
@@ -13,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError
 from counteract.projections.coalescing import coalesced
+from counteract.projections.identifiers import quoted
 from counteract.projections.writing import TableWriter
 from counteract.store import StoredEvent
 
@@ -30,6 +32,8 @@ _OWN_SCHEMA = text("""
     where has_schema_privilege(n.oid, 'create')
     order by given.place limit 1
 """)
+_PATH = text("select current_setting('search_path')")
+_SET_PATH = text("select set_config('search_path', :path, true)")
 _FOUND_IN = text("""
     select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(quote_ident(:name))
 """)
@@ -74,7 +78,8 @@ class ProjectionTable:
                 return False
             _in(schema, table).drop(connection)
         table = _in(schema, table)
-        table.create(connection)
+        with _types_in(connection, own_schema(connection)):
+            table.create(connection)
         # What made its rows is written on the table itself, and so goes where it goes.
         table.comment = fingerprint
         connection.execute(SetTableComment(table))
@@ -111,6 +116,17 @@ def drop_table(connection: Connection, table: Table) -> None:
 
 def _in(schema: str, table: Table) -> Table:
     return table if table.schema == schema else table.to_metadata(MetaData(), schema=schema)
+
+
+@contextmanager
+def _types_in(connection: Connection, schema: str) -> Iterator[None]:
+    """Types of a table's columns may have no schema of their own, such as that of an array of an Enum's: they are made in the first of
+    the path, and found on it later.
+    """
+    before = connection.scalar(_PATH)
+    connection.execute(_SET_PATH, {"path": f"{quoted(schema)}, {before}"})
+    yield
+    connection.execute(_SET_PATH, {"path": before})
 
 
 def _refuse_hidden(connection: Connection, name: str, schema: str) -> None:

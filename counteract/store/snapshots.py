@@ -13,7 +13,7 @@ from counteract.decider import Decider
 from counteract.errors import StoreError
 from counteract.messages import StreamId
 from counteract.store.connecting import Connection
-from counteract.store.fingerprint import fingerprint
+from counteract.store.fingerprint import UnknownCode, fingerprint
 from counteract.store.translating import translated
 
 S = TypeVar("S")
@@ -66,11 +66,21 @@ def _form(decider: Decider[S, Any]) -> SnapshotForm[S] | None:
     if holds_personal_data(decider):
         return None
     try:
-        state_type = get_type_hints(decider.evolve).get("return", type(decider.initial))
-        return SnapshotForm(fingerprint(decider, state_type), TypeAdapter(state_type))
+        return _form_of_code(decider)
+    except UnknownCode as error:
+        _logger.warning(
+            "states of %r are not kept as snapshots: %s; give the decider a version=, another one whenever that changes",
+            decider.aggregate_type,
+            error,
+        )
     except (NameError, TypeError, PydanticSchemaGenerationError, PydanticUserError) as error:
         _logger.info("states of %r are not kept as snapshots: %s", decider.aggregate_type, error)
-        return None
+    return None
+
+
+def _form_of_code(decider: Decider[S, Any]) -> SnapshotForm[S]:
+    state_type = get_type_hints(decider.evolve).get("return", type(decider.initial))
+    return SnapshotForm(fingerprint(decider, state_type), TypeAdapter(state_type))
 
 
 def holds_personal_data(decider: Decider[Any, Any]) -> bool:

@@ -8,18 +8,20 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import BigInteger, Column, Text, func, select
+from sqlalchemy import ARRAY, BigInteger, Column, Text, func, select
+from sqlalchemy import Enum as SqlEnum
 from sqlalchemy.pool import NullPool
 
 from counteract import Recorded, StreamId
 from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError
-from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
+from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuilding import drop, rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
 from counteract.store.connecting import async_engine
@@ -83,6 +85,39 @@ async def test_a_projection_and_its_view_are_filled_rebuilt_and_dropped(
     await asyncio.wait([running])
     await drop(app_url, view)
     await drop(app_url, projection)
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+async def test_columns_of_types_that_are_made_with_the_table_are_filled_and_rebuilt(
+    app_url: str, event_store: PostgresEventStore
+) -> None:
+    def painted() -> Projection:
+        projection = Projection(
+            "painted",
+            Column("counter", Text, primary_key=True),
+            Column("colour", SqlEnum(Colour, name="colour")),
+            Column("colours", ARRAY(SqlEnum(Colour, name="colours"))),
+        )
+
+        @projection.on(Counted)
+        def counted(recorded: Recorded[Counted]) -> Put:
+            return Put(recorded.stream.aggregate_id, {"colour": Colour.RED, "colours": [Colour.BLUE, Colour.RED]})
+
+        projection.ignores(CounterReset)
+        return projection
+
+    running = asyncio.create_task(ProjectionRunner(app_url, [painted()]).run())
+    await reached(
+        event_store, "painted", (await event_store.append(counter("a"), [Counted()], expect=ANY)).position, timeout=30
+    )
+    await rebuild(app_url, painted())
+    assert await rows(app_url, painted().table) == [("a", Colour.RED, [Colour.BLUE, Colour.RED])]
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize(

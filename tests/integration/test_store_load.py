@@ -31,7 +31,7 @@ class Folded:
     def __init__(self, initial: Any = 0) -> None:
         self.events = 0
         self.decider: Decider[Any, Counted | CounterReset] = Decider(
-            "counter", initial=initial, evolve=self.evolve, events=Counted | CounterReset
+            "counter", initial=initial, evolve=self.evolve, events=Counted | CounterReset, version="counting"
         )
 
     def evolve(self, total: int, event: Counted | CounterReset) -> int:
@@ -138,6 +138,20 @@ async def test_a_snapshot_of_other_code_is_no_snapshot(app_url: str) -> None:
         assert (await store.load(changed.decider, "a")).state == 120
     assert changed.events == 20
     assert snapshots(app_url) == [("a", 20, "120")]
+
+
+async def test_where_the_code_cannot_be_told_there_is_no_snapshot_but_the_advice_to_give_a_version(
+    app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Folded()
+    untold: Decider[Any, Counted | CounterReset] = Decider(
+        "counter", initial=0, evolve=told.evolve, events=Counted | CounterReset
+    )
+    async with opened(app_url, snapshot_every=10) as store:
+        await add(store, 20)
+        assert (await store.load(untold, "a")).state == 20
+    assert snapshots(app_url) == []
+    assert "it holds Folded, whose value cannot be told; give the decider a version=" in caplog.text
 
 
 async def test_an_older_snapshot_of_the_same_code_never_replaces_a_newer_one(app_url: str) -> None:
