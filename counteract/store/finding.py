@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from counteract.store.archives import raise_missing_at
 from counteract.store.connecting import Connection
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.loading import PAGE
 from counteract.store.reading import read_events_at
-from counteract.store.stored import PAGE_BYTES, WEIGHT, StoredEvent
+from counteract.store.stored import PAGE_BYTES, STORED_COLUMNS, WEIGHT, StoredEvent, stored_events
 from counteract.store.terms import Query, QueryItem
 
 # Each item finds a page's worth by itself, so that what they have in common is one page too. Where nothing is found of an event, it is
@@ -17,6 +21,12 @@ _POSITIONS = f"""
     select found.position, {WEIGHT} from ({{branches}}) as found left join events on events.position = found.position
     order by found.position {{order}} limit %(limit)s
 """  # noqa: S608 - a constant
+_SETTLE = "select settle_query(%s::jsonb)"
+_EVENTS = f"""
+    select {STORED_COLUMNS} from ({{branches}}) as found left join events using (position)
+    order by position {{order}} limit %(limit)s
+"""  # noqa: S608 - a constant
+_NO_END = 2**63 - 1
 _BRANCH = """(
     select f.position from {table} f where f.position > %(after)s and f.position <= %(up_to)s and {condition}
     order by f.position {order} limit %(limit)s)
@@ -26,6 +36,47 @@ _ALL_TAGS = """
         select from unnest(%(others_{number})s::text[]) as other (tag)
         where not exists (select from event_tags o where o.tag = other.tag and o.position = f.position))
 """
+
+
+async def found_all(
+    connection: Connection,
+    query: Query,
+    *,
+    after: int,
+    timeout: float,  # noqa: ASYNC109 - as in settled()
+) -> tuple[Sequence[StoredEvent], int]:
+    """The events after a position, and that up to which they are all. Raises StreamArchived, StoreUnavailable."""
+    events: list[StoredEvent] = []
+    if query.is_by_tags:
+        page, mark, is_all = await _found_by_tags(connection, query, after=after, limit=PAGE)
+        if is_all:
+            return page, mark
+    else:
+        mark = await HighWaterMark(connection).settled(timeout=timeout)
+    while page := await found_page(connection, query, after=after, up_to=mark, limit=PAGE):
+        events += page
+        after = page[-1].position
+    return events, mark
+
+
+async def _found_by_tags(
+    connection: Connection, query: Query, *, after: int, limit: int
+) -> tuple[Sequence[StoredEvent], int, bool]:
+    """At most `limit` events after a position, that up to which they are settled, and whether they are all. In one round trip.
+    Raises StreamArchived.
+    """
+    statement, parameters = _statement(_EVENTS, query, backwards=False)
+    async with connection.pipeline():
+        settled = await connection.execute(_SETTLE, (to_json(query.terms()).decode(),))
+        cursor = await connection.execute(
+            statement, parameters | {"after": after, "up_to": _NO_END, "limit": limit}, binary=True
+        )
+    (position,) = await settled.fetchone() or (0,)
+    rows = await cursor.fetchall()
+    if missing := [row[0] for row in rows if row[1] is None]:
+        await raise_missing_at(connection, missing[0])
+    # What came while it was read is found the next time.
+    return [each for each in stored_events(rows) if each.position <= position], position, len(rows) < limit
 
 
 async def found_page(
@@ -41,9 +92,9 @@ async def found_page(
     """Events that the query finds after one position and up to another, a confirmed high water mark: at most `limit`, and, if
     `bounded`, about PAGE_BYTES, but always one. The end is where there are none. Raises StreamArchived.
     """
-    statement, parameters = _statement(query, backwards=backwards)
+    statement, parameters = _statement(_POSITIONS, query, backwards=backwards)
     # Along the log it is planned for these values: which way is the short one depends on how much of it they select.
-    prepare = None if all(item.tags for item in query.items) else False
+    prepare = None if query.is_by_tags else False
     cursor = await connection.execute(
         statement, parameters | {"after": after, "up_to": up_to, "limit": limit}, prepare=prepare
     )
@@ -55,7 +106,7 @@ async def found_page(
     return events[::-1] if backwards else events
 
 
-def _statement(query: Query, *, backwards: bool) -> tuple[str, dict[str, Any]]:
+def _statement(template: str, query: Query, *, backwards: bool) -> tuple[str, dict[str, Any]]:
     order = "desc" if backwards else "asc"
     parameters: dict[str, Any] = {}
     branches = []
@@ -63,7 +114,7 @@ def _statement(query: Query, *, backwards: bool) -> tuple[str, dict[str, Any]]:
         parameters |= _parameters(item, number)
         table, condition = "event_tags" if item.tags else "events", " and ".join(["true", *_conditions(item, number)])
         branches.append(_BRANCH.format(table=table, condition=condition, order=order))
-    return _POSITIONS.format(branches=" union ".join(branches), order=order), parameters
+    return template.format(branches=" union ".join(branches), order=order), parameters
 
 
 def _parameters(item: QueryItem, number: int) -> dict[str, Any]:
