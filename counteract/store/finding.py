@@ -12,7 +12,7 @@ from counteract.store.connecting import Connection
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.loading import PAGE
 from counteract.store.reading import read_events_at
-from counteract.store.stored import PAGE_BYTES, STORED_COLUMNS, WEIGHT, StoredEvent, stored_events
+from counteract.store.stored import PAGE_BYTES, WEIGHT, StoredEvent, stored_events
 from counteract.store.terms import Query, QueryItem
 
 # Each item finds a page's worth by itself, so that what they have in common is one page too. Where nothing is found of an event, it is
@@ -21,12 +21,7 @@ _POSITIONS = f"""
     select found.position, {WEIGHT} from ({{branches}}) as found left join events on events.position = found.position
     order by found.position {{order}} limit %(limit)s
 """  # noqa: S608 - a constant
-_SETTLE = "select settle_query(%s::jsonb)"
-_EVENTS = f"""
-    select {STORED_COLUMNS} from ({{branches}}) as found left join events using (position)
-    order by position {{order}} limit %(limit)s
-"""  # noqa: S608 - a constant
-_NO_END = 2**63 - 1
+_FIND = "select * from find_events(%s::jsonb, %s::bigint, %s::integer)"
 _BRANCH = """(
     select f.position from {table} f where f.position > %(after)s and f.position <= %(up_to)s and {condition}
     order by f.position {order} limit %(limit)s)
@@ -65,18 +60,12 @@ async def _found_by_tags(
     """At most `limit` events after a position, that up to which they are settled, and whether they are all. In one round trip.
     Raises StreamArchived.
     """
-    statement, parameters = _statement(_EVENTS, query, backwards=False)
-    async with connection.pipeline():
-        settled = await connection.execute(_SETTLE, (to_json(query.terms()).decode(),))
-        cursor = await connection.execute(
-            statement, parameters | {"after": after, "up_to": _NO_END, "limit": limit}, binary=True
-        )
-    (position,) = await settled.fetchone() or (0,)
-    rows = await cursor.fetchall()
-    if missing := [row[0] for row in rows if row[1] is None]:
+    parameters = (to_json(query.terms()).decode(), after, limit)
+    rows = await (await connection.execute(_FIND, parameters, binary=True)).fetchall()
+    mark, found = rows[0][0], [row[1:] for row in rows if row[1] is not None]
+    if missing := [position for position, event_id, *_ in found if event_id is None]:
         await raise_missing_at(connection, missing[0])
-    # What came while it was read is found the next time.
-    return [each for each in stored_events(rows) if each.position <= position], position, len(rows) < limit
+    return stored_events(found), mark, len(found) < limit
 
 
 async def found_page(
@@ -92,7 +81,7 @@ async def found_page(
     """Events that the query finds after one position and up to another, a confirmed high water mark: at most `limit`, and, if
     `bounded`, about PAGE_BYTES, but always one. The end is where there are none. Raises StreamArchived.
     """
-    statement, parameters = _statement(_POSITIONS, query, backwards=backwards)
+    statement, parameters = _statement(query, backwards=backwards)
     # Along the log it is planned for these values: which way is the short one depends on how much of it they select.
     prepare = None if query.is_by_tags else False
     cursor = await connection.execute(
@@ -106,7 +95,7 @@ async def found_page(
     return events[::-1] if backwards else events
 
 
-def _statement(template: str, query: Query, *, backwards: bool) -> tuple[str, dict[str, Any]]:
+def _statement(query: Query, *, backwards: bool) -> tuple[str, dict[str, Any]]:
     order = "desc" if backwards else "asc"
     parameters: dict[str, Any] = {}
     branches = []
@@ -114,7 +103,7 @@ def _statement(template: str, query: Query, *, backwards: bool) -> tuple[str, di
         parameters |= _parameters(item, number)
         table, condition = "event_tags" if item.tags else "events", " and ".join(["true", *_conditions(item, number)])
         branches.append(_BRANCH.format(table=table, condition=condition, order=order))
-    return template.format(branches=" union ".join(branches), order=order), parameters
+    return _POSITIONS.format(branches=" union ".join(branches), order=order), parameters
 
 
 def _parameters(item: QueryItem, number: int) -> dict[str, Any]:
