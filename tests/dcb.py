@@ -71,8 +71,9 @@ class Recorder(DCBRecorder):  # type: ignore[misc, unused-ignore]
     async def _found(self, query: Query, after: int, limit: int | None) -> tuple[Sequence[StoredEvent], int | None]:
         if limit is not None:
             return await self._store.read(query=query, after=after, limit=limit), None
-        found = await self._store.find(query, after=after)
-        return found.events, found.position or None
+        # Of everything, since whoever is told this end may go on from it with another query.
+        end = await self._store.high_water_mark()
+        return await self._store.read(query=query, after=after, up_to=end, limit=1_000_000), end or None
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)

@@ -30,7 +30,7 @@ async def decide(url: str, *, what: str, writers: int, decisions: int) -> Answer
                         [Taken(what=subject, note=NOTE)],
                         expect=NO_STREAM,
                         metadata=METADATA,
-                        unless=query.since(found.position),
+                        unless=found.since,
                     )
                 except BoundaryChanged:
                     continue

@@ -89,7 +89,7 @@ async def decide_where(
         events = decision(state)
         if not events:
             return Decided(state, 0, 0)
-        appended = await _sent(store, stream, events, expect, metadata, unless=query.since(found.position))
+        appended = await _sent(store, stream, events, expect, metadata, unless=found.since)
         return Decided(decider.fold(events, state), appended.version, appended.position)
 
     return await until_no_conflict(attempt, attempts)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from counteract.store.archives import raise_missing_at
 from counteract.store.connecting import Connection
+from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.loading import PAGE
 from counteract.store.reading import read_events_at
-from counteract.store.stored import PAGE_BYTES, WEIGHT, StoredEvent
+from counteract.store.stored import PAGE_BYTES, WEIGHT, StoredEvent, stored_events
 from counteract.store.terms import Query, QueryItem
 
 # Each item finds a page's worth by itself, so that what they have in common is one page too. Where nothing is found of an event, it is
@@ -17,6 +21,7 @@ _POSITIONS = f"""
     select found.position, {WEIGHT} from ({{branches}}) as found left join events on events.position = found.position
     order by found.position {{order}} limit %(limit)s
 """  # noqa: S608 - a constant
+_FIND = "select * from find_events(%s::jsonb, %s::bigint, %s::integer)"
 _BRANCH = """(
     select f.position from {table} f where f.position > %(after)s and f.position <= %(up_to)s and {condition}
     order by f.position {order} limit %(limit)s)
@@ -26,6 +31,41 @@ _ALL_TAGS = """
         select from unnest(%(others_{number})s::text[]) as other (tag)
         where not exists (select from event_tags o where o.tag = other.tag and o.position = f.position))
 """
+
+
+async def found_all(
+    connection: Connection,
+    query: Query,
+    *,
+    after: int,
+    timeout: float,  # noqa: ASYNC109 - as in settled()
+) -> tuple[Sequence[StoredEvent], int]:
+    """The events after a position, and that up to which they are all. Raises StreamArchived, StoreUnavailable."""
+    events: list[StoredEvent] = []
+    if query.is_by_tags:
+        page, mark, is_all = await _found_by_tags(connection, query, after=after, limit=PAGE)
+        if is_all:
+            return page, mark
+    else:
+        mark = await HighWaterMark(connection).settled(timeout=timeout)
+    while page := await found_page(connection, query, after=after, up_to=mark, limit=PAGE):
+        events += page
+        after = page[-1].position
+    return events, mark
+
+
+async def _found_by_tags(
+    connection: Connection, query: Query, *, after: int, limit: int
+) -> tuple[Sequence[StoredEvent], int, bool]:
+    """At most `limit` events after a position, that up to which they are settled, and whether they are all. In one round trip.
+    Raises StreamArchived.
+    """
+    parameters = (to_json(query.terms()).decode(), after, limit)
+    rows = await (await connection.execute(_FIND, parameters, binary=True)).fetchall()
+    mark, found = rows[0][0], [row[1:] for row in rows if row[1] is not None]
+    if missing := [position for position, event_id, *_ in found if event_id is None]:
+        await raise_missing_at(connection, missing[0])
+    return stored_events(found), mark, len(found) < limit
 
 
 async def found_page(
@@ -43,7 +83,7 @@ async def found_page(
     """
     statement, parameters = _statement(query, backwards=backwards)
     # Along the log it is planned for these values: which way is the short one depends on how much of it they select.
-    prepare = None if all(item.tags for item in query.items) else False
+    prepare = None if query.is_by_tags else False
     cursor = await connection.execute(
         statement, parameters | {"after": after, "up_to": up_to, "limit": limit}, prepare=prepare
     )

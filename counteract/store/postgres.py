@@ -19,7 +19,7 @@ from counteract.store.checking import check_stream
 from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
-from counteract.store.finding import found_page
+from counteract.store.finding import found_all, found_page
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inline import Inlinable, InlineAppends
 from counteract.store.loading import PAGE, Fold, Loading, Memory
@@ -273,16 +273,12 @@ class PostgresEventStore:
     async def find(self, query: Query, *, after: int = 0) -> Found:
         """All events that the query finds after a position, which are in memory, and up to where that is all: to decide by.
 
-        The append that depends on it goes `unless=query.since(found.position)`. It waits for appends that were under way.
-        Raises StreamArchived, StoreUnavailable.
+        The append that depends on it goes `unless=found.since`. It waits for appends that were under way: those with a tag of the
+        query, or all of them, where it has items without tags. Raises StreamArchived, StoreUnavailable.
         """
         async with self.connection() as connection:
-            mark = await HighWaterMark(connection).settled(timeout=self._pool.timeout)
-            events: list[StoredEvent] = []
-            while page := await found_page(connection, query, after=after, up_to=mark, limit=PAGE):
-                events += page
-                after = page[-1].position
-            return Found(await opened_events(self._loading.vault, connection, events), mark)
+            events, mark = await found_all(connection, query, after=after, timeout=self._pool.timeout)
+            return Found(await opened_events(self._loading.vault, connection, events), query.since(mark))
 
     async def checkpoint(self, name: str) -> int:
         """Where a consumer's checkpoint is, which its appends move on; 0 if it has none."""

@@ -62,10 +62,16 @@ class Query:
         """As the SQL function append_on_terms takes it."""
         return [{"types": sorted(item.types), "tags": list(item.tags)} for item in self.items]
 
+    @property
+    def is_by_tags(self) -> bool:
+        """Each of its items has some."""
+        return all(item.tags for item in self.items)
+
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What a query finds after a position, which must be one that a read has returned, or a high water mark."""
+    """What a query finds after a position: up to there, all that it finds must be settled, as with one that `find` returned for this
+    query, that `read` returned, or a high water mark."""
 
     query: Query
     position: int
@@ -77,8 +83,8 @@ class Found:
 
     events: Sequence[StoredEvent]
     """In the global order."""
-    position: int
-    """Up to where that is all: an append that depends on it goes `unless=query.since(found.position)`."""
+    since: Since
+    """Anything more that the query finds: an append that depends on this goes `unless=found.since`."""
 
 
 @dataclass(frozen=True, slots=True)

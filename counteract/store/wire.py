@@ -58,8 +58,8 @@ class AppendArguments(NamedTuple):
 
     @property
     def of_one_event(self) -> tuple[str, ...] | None:
-        """For `APPEND_ONE`, where a single event of a single stream, without tags, is all there is."""
-        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1 or self.has_tags:
+        """For `APPEND_ONE`, where a single event of a single stream is all there is."""
+        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
             return None
         event = str(self.event_ids[0]), self.event_types[0], str(self.schema_versions[0]), self.data[0]
         return *self._first_stream, *event, self.metadata[0]

@@ -153,7 +153,7 @@ class InMemoryEventStore:
     async def find(self, query: Query, *, after: int = 0) -> Found:
         """As `EventStore.find`."""
         end = await self.high_water_mark()
-        return Found([each for each in self._log[after:end] if query.finds(each)], end)
+        return Found([each for each in self._log[after:end] if query.finds(each)], query.since(end))
 
     async def checkpoint(self, name: str) -> int:
         """As `EventStore.checkpoint`."""

@@ -14,16 +14,15 @@ create or replace function append_on_terms(
     p_event_stream integer[], p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[],
     p_data jsonb[], p_metadata jsonb[]
 ) returns table (stream_version integer, positions bigint[])
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     query constant jsonb := p_terms -> 'query';
     since constant bigint := (p_terms ->> 'after')::bigint;
     checkpoint constant jsonb := p_terms -> 'checkpoint';
     -- What its items without tags find is locked by nobody.
-    untagged constant jsonb := (
-        select jsonb_agg(item) from jsonb_array_elements(query) as item where item -> 'tags' ->> 0 is null);
-    is_new boolean;
+    untagged constant boolean := jsonb_path_exists(query, 'strict $[*].tags ? (@.size() == 0)');
+    is_new boolean := true;
     kept bigint;
     met bigint;
 begin
@@ -36,23 +35,34 @@ begin
             checkpoint ->> 'name', (checkpoint ->> 'position')::bigint, (checkpoint ->> 'after')::bigint);
     end if;
     perform take_turns(p_types, p_ids, p_event_stream, p_metadata, query);
-    is_new := not exists (
-        select from unnest(p_event_ids) as given (id)
-        where (select e.position from events e where e.event_id = given.id) is not null);
-    if is_new then
-        if kept is not null then
-            raise exception 'the checkpoint % is at %', checkpoint ->> 'name', kept
-                using errcode = 'CA015', detail = jsonb_build_object('name', checkpoint ->> 'name', 'position', kept);
-        end if;
+    met := tagged_since(query, since);
+    if untagged and met is null then
         met := found_since(query, since, 9223372036854775807, '{}');
     end if;
-    if met is null then
-        return query select * from append_to_streams(
-            p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata);
+    if untagged or kept is not null or met is not null then
+        is_new := not exists (
+            select from unnest(p_event_ids) as given (id)
+            where (select e.position from events e where e.event_id = given.id) is not null);
+    end if;
+    if is_new and kept is not null then
+        raise exception 'the checkpoint % is at %', checkpoint ->> 'name', kept
+            using errcode = 'CA015', detail = jsonb_build_object('name', checkpoint ->> 'name', 'position', kept);
+    end if;
+    if met is null or not is_new then
+        met := null;
+        if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
+            return query select * from append_to_stream(
+                p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata[1],
+                true);
+        else
+            return query select * from append_to_streams(
+                p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data,
+                p_metadata, true);
+        end if;
         -- Whoever appends such events is not kept out, so it is looked again once all have ended that could have come before.
-        if is_new and untagged is not null and cardinality(p_event_ids) > 0 then
+        if untagged and is_new and cardinality(p_event_ids) > 0 then
             perform outlive_appends();
-            met := found_since(untagged, since, currval('events_position_seq'), p_event_ids);
+            met := found_since(query, since, currval('events_position_seq'), p_event_ids);
         end if;
     end if;
     if met is not null then

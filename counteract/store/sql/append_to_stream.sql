@@ -1,13 +1,16 @@
 -- Appends several events to one stream, as append_event does a single one: what is not settled here goes to append_to_streams.
 -- They share their metadata, and so their tags, if there are any. Returns the position of each, in their order.
+-- p_has_turn: the caller has taken the locks (take_turns).
 create or replace function append_to_stream(
     p_type text, p_id text, p_least integer, p_most integer,
-    p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[], p_data jsonb[], p_metadata jsonb
+    p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[], p_data jsonb[], p_metadata jsonb,
+    p_has_turn boolean default false
 ) returns table (stream_version integer, positions bigint[])
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     events constant integer := cardinality(p_event_ids);
+    tagged constant boolean := p_metadata ? '$tags';
     actual integer;
     appended bigint[];
     other uuid;
@@ -15,8 +18,14 @@ begin
     if p_type = 'saga' then
         perform refuse_saga_stream();
     end if;
-    if events > 0 and current_setting('transaction_isolation') = 'read committed' and not p_metadata ? '$tags' then
-        perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
+    if events > 0 and current_setting('transaction_isolation') = 'read committed' then
+        if p_has_turn then
+            null;
+        elsif tagged then
+            perform take_turns(array[p_type], array[p_id], array[1], array[p_metadata], null);
+        else
+            perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
+        end if;
         actual := coalesce((
             select e.version from events e
             where e.aggregate_type = p_type and e.aggregate_id = p_id
@@ -35,6 +44,12 @@ begin
             )
             select array_agg(i.position) into appended from inserted i;
             if cardinality(appended) = events then
+                if tagged then
+                    insert into event_tags (tag, position, event_type)
+                    select distinct tag, g.position, g.event_type
+                    from unnest(appended, p_event_types) as g (position, event_type),
+                         jsonb_array_elements_text(p_metadata -> '$tags') as tag;
+                end if;
                 return query select actual + events, appended;
                 return;
             elsif cardinality(appended) > 0 then
@@ -48,5 +63,5 @@ begin
     end if;
     return query select * from append_to_streams(
         array[p_type], array[p_id], array[p_least], array[p_most], array_fill(1, array[events]),
-        p_event_ids, p_event_types, p_schema_versions, p_data, array_fill(p_metadata, array[events]));
+        p_event_ids, p_event_types, p_schema_versions, p_data, array_fill(p_metadata, array[events]), p_has_turn);
 end $$;

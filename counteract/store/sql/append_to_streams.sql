@@ -8,6 +8,8 @@
 --
 -- Events may have tags, as an array under $tags of their metadata, which all of them have then, be it empty: queries find them by these.
 --
+-- p_has_turn: the caller has taken the locks (take_turns).
+--
 -- Event ids that are stored already, all of them and with the same content, make the call a repeat: it appends nothing,
 -- checks no version, and returns what the first call returned.
 --
@@ -18,9 +20,9 @@
 create or replace function append_to_streams(
     p_types text[], p_ids text[], p_least integer[], p_most integer[],
     p_event_stream integer[], p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[],
-    p_data jsonb[], p_metadata jsonb[]
+    p_data jsonb[], p_metadata jsonb[], p_has_turn boolean default false
 ) returns table (stream_version integer, positions bigint[])
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     max_streams constant integer := 256;
@@ -47,7 +49,9 @@ begin
     -- Writers take turns per stream before anything is checked, and those that only read share theirs. In the order of
     -- the keys, so that two calls never wait for each other; each key once and in the stronger mode, because two
     -- streams may share a key, and going from shared to exclusive can deadlock.
-    if tagged then
+    if p_has_turn then
+        null;
+    elsif tagged then
         perform take_turns(p_types, p_ids, p_event_stream, p_metadata, null);
     else
         perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
@@ -110,14 +114,21 @@ begin
         returning e.position
     )
     select array_agg(i.position) into drawn from inserted i;
-    return query
-    select actual[s.number] + count(g.number)::integer,
-           case when count(g.number) > 0 then array_agg(drawn[g.number] order by g.number) else '{}' end
-    from generate_subscripts(p_types, 1) as s (number)
-    left join unnest(p_event_stream) with ordinality as g (stream, number) on g.stream = s.number
-    group by s.number
-    order by s.number;
+    if streams = 1 then
+        return query select actual[1] + coalesce(cardinality(drawn), 0), coalesce(drawn, '{}');
+    else
+        return query
+        select actual[s.number] + count(g.number)::integer,
+               case when count(g.number) > 0 then array_agg(drawn[g.number] order by g.number) else '{}' end
+        from generate_subscripts(p_types, 1) as s (number)
+        left join unnest(p_event_stream) with ordinality as g (stream, number) on g.stream = s.number
+        group by s.number
+        order by s.number;
+    end if;
     if tagged then
-        perform index_tags(p_event_ids);
+        -- It stays when an event is archived: a name that is taken stays so. Not by a trigger, which would ask each row of who has none.
+        insert into event_tags (tag, position, event_type)
+        select distinct tag, drawn[g.number], p_event_types[g.number]
+        from unnest(p_metadata) with ordinality as g (about, number), jsonb_array_elements_text(g.about -> '$tags') as tag;
     end if;
 end $$;

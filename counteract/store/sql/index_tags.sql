@@ -1,5 +1,4 @@
--- Lets queries find these events by their tags. That stays when an event is archived: a name that is taken stays so.
--- Called by whoever stores events with tags: a trigger that asked each row would cost an append without tags a tenth.
+-- Lets queries find events by their tags that came by another way than an append: an import.
 create or replace function index_tags(p_event_ids uuid[]) returns void
 language plpgsql as $$
 begin

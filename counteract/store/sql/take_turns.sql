@@ -9,13 +9,23 @@ create or replace function take_turns(
 ) returns void
 language plpgsql as $$
 declare
+    -- Each takes an entry of the lock table, as each stream does.
     max_tags constant integer := 256;
     seed constant bigint := case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end;
     tagged constant bigint := hashtextextended('$tags', seed);
-    tags constant text[] := array(
-        select distinct tag from unnest(p_metadata) as about, jsonb_array_elements_text(about -> '$tags') as tag);
+    shared bigint[];
+    alone bigint[];
 begin
-    if cardinality(tags) + coalesce(jsonb_array_length(p_query), 0) > max_tags then
+    shared := array(
+        select distinct hashtextextended(tag, tagged)
+        from unnest(p_metadata) as about, jsonb_array_elements_text(about -> '$tags') as tag);
+    if p_query is not null then
+        alone := array(
+            select hashtextextended(coalesce(item -> 'tags' ->> 0, '$query'), case when item -> 'tags' ->> 0 is null then seed else tagged end)
+            from jsonb_array_elements(p_query) as item);
+        shared := shared || hashtextextended('$import', seed);
+    end if;
+    if cardinality(shared) + coalesce(cardinality(alone), 0) > max_tags + 1 then
         raise exception 'an append takes at most % tags and items of a query', max_tags using errcode = 'CA003';
     end if;
     perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
@@ -25,15 +35,9 @@ begin
             select hashtextextended(s.id, hashtextextended(s.type, seed)), s.number = any (p_event_stream)
             from unnest(p_types, p_ids) with ordinality as s (type, id, number)
             union all
-            select hashtextextended(tag, tagged), false from unnest(tags) as tag
+            select unnest(shared), false
             union all
-            select hashtextextended(item -> 'tags' ->> 0, tagged), true
-            from jsonb_array_elements(p_query) as item where item -> 'tags' ->> 0 is not null
-            union all
-            select hashtextextended('$import', seed), false where p_query is not null
-            union all
-            select hashtextextended('$query', seed), true
-            from jsonb_array_elements(p_query) as item where item -> 'tags' ->> 0 is null
+            select unnest(alone), true
         ) as wanted (key, exclusive)
         group by key
         order by key

@@ -80,8 +80,8 @@ class Bounding:
         await store.append(A, [Taken()], expect=ANY)
         appended = await store.append(B, [Counted()], expect=ANY)
         found = await store.find(X)
-        assert found.position >= appended.position
-        assert (await store.find(X, after=found.position)).events == []
+        assert found.since.position >= appended.position
+        assert (await store.find(X, after=found.since.position)).events == []
 
     @pytest.mark.parametrize(
         "query", [ANYTHING, Query.of(Taken), X, Query.of(Taken, tags=["x"]), Query.of(tags=["x", "y"]), Y | X]
@@ -92,7 +92,7 @@ class Bounding:
         found = await store.find(query)
         taken = await store.append(B, [Taken(marks=("x", "y"))], expect=ANY)
         with pytest.raises(BoundaryChanged, match=f"at position {taken.position}") as caught:
-            await store.append(A, [Counted()], expect=ANY, unless=query.since(found.position))
+            await store.append(A, [Counted()], expect=ANY, unless=found.since)
         assert caught.value.position == taken.position
         assert (await store.read_stream(A)) == []
 
@@ -107,7 +107,7 @@ class Bounding:
         found = await store.find(query)
         if query.items[-1].types or query.items[-1].tags:
             await store.append(B, [Taken(marks=("x", "y"))], expect=ANY)
-        appended = await store.append(A, [Counted(), Taken()], expect=ANY, unless=query.since(found.position))
+        appended = await store.append(A, [Counted(), Taken()], expect=ANY, unless=found.since)
         assert appended.version == 2
 
     async def test_the_streams_of_such_an_append_are_checked_as_well(self, store: EventStore) -> None:
