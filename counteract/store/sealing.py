@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from counteract.errors import ConfigurationError, PersonalDataLocked
+from counteract.store.signing import Signature
 
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
 
@@ -48,6 +49,7 @@ class MasterKey:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(secret) for secret in secrets]
+        self.signature = Signature([digest(secret, b"snapshots", sha256) for secret in secrets])
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -235,7 +235,7 @@ def upgraded_url(database_url: str) -> str:
 
 
 async def test_open_sagas_get_their_records_and_commands(upgraded_url: str) -> None:
-    assert "0010_open_sagas_on_record" in migrate(upgraded_url).changed
+    assert "0010_open_sagas_on_record" in ", ".join(migrate(upgraded_url).changed)
     with psycopg.connect(upgraded_url) as owner:
         assert owner.execute("select saga_id, run_id, state, epoch from sagas").fetchall() == [
             ("sale", "r2", "forward", 0)
