@@ -38,11 +38,11 @@ _NEWEST = 2**31 - 1
 # along, without its data: its id tells whether what is known is of this log. Nor does a large event have its data.
 _PAGE_QUERY = f"""
     with snapshot as (
-        select version, state from snapshots
+        select version, state, encode(signature, 'hex') as signature from snapshots
         where aggregate_type = %(type)s and aggregate_id = %(id)s and fingerprint = %(fingerprint)s
           and version > %(after)s and version <= %(up_to)s
     )
-    (select version, null as event_type, null as schema_version, state as data, null as event_id from snapshot)
+    (select version, null as event_type, null as schema_version, state as data, signature as event_id from snapshot)
     union all
     (select version, event_type, schema_version,
             case when version > greatest(%(after)s, (select version from snapshot)) and {weight_of("event_data")} <= {PAGE_BYTES // PAGE}
@@ -153,7 +153,7 @@ class Fold(Generic[S, E]):
         self._known = start
         self._up_to = up_to
         self._form = loading.form_of(decider)
-        self._is_large = self._is_last = False
+        self._is_large = self._is_last = self._distrusts = False
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Fold(Generic[S, E]):
         return {
             "type": self._stream.aggregate_type,
             "id": self._stream.aggregate_id,
-            "fingerprint": self._form.fingerprint if self._form else "",
+            "fingerprint": self._form.fingerprint if self._form and not self._distrusts else "",
             "after": self._known.version,
             "up_to": self._up_to,
             "limit": PAGE,
@@ -211,15 +211,27 @@ class Fold(Generic[S, E]):
         return rows[: data.index(None)]
 
     def _go_on_from(self, snapshot: Row) -> bool:
-        """Whether it could be read."""
+        """Whether it could be read, and is one of ours."""
         version, text = snapshot[_VERSION], snapshot[_DATA]
         try:
+            if not self._is_ours(version, text, snapshot[_ID]):
+                raise ValueError
             self._known = Known(self._form and self._form.load(text), version, version, bytes=len(text))
         except ValueError:
-            _logger.warning("a snapshot of %r cannot be read and is left aside", self._stream.aggregate_type)
-            self._form = None
+            _logger.warning(
+                "a snapshot of %r cannot be read, or has no signature of ours, and is left aside",
+                self._stream.aggregate_type,
+            )
+            self._distrusts = True
             return False
         return True
+
+    def _is_ours(self, version: int, text: str, signed: str | None) -> bool:
+        """Without the master key nothing tells, and the role that may append is believed."""
+        signature = self._loading.vault.signature
+        if signature is None or self._form is None:
+            return True
+        return signature.is_ours(bytes.fromhex(signed or ""), *self._stream, self._form.fingerprint, version, text)
 
     async def _anew(self, connection: Connection) -> Sequence[Row]:
         """From the initial state, or a snapshot that can be read: what was known is more than this log has."""
@@ -255,7 +267,15 @@ class Fold(Generic[S, E]):
             return
         state, version, snapshot_version, *_ = self._known
         if self._form and version - snapshot_version >= self._loading.snapshot_every:
-            size = await keep_snapshot(connection, self._form, self._stream, version, state)
+            size = await keep_snapshot(
+                connection,
+                self._form,
+                self._stream,
+                version,
+                state,
+                signature=self._loading.vault.signature,
+                instead=self._distrusts,
+            )
             self._known = self._known._replace(snapshot_version=version, bytes=size or self._known.bytes)
         if version:
             self._loading.memory.keep(self._decider, self._stream.aggregate_id, self._known)

@@ -34,7 +34,7 @@ TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
         _READ_BY_ALL,
     ),
     **{name: dict.fromkeys(("participate", "administrate", "app"), _SELECT) for name in ("commands", "sagas")},
-    "snapshots": _READ_BY_ALL | dict.fromkeys((*_WORKERS, "project"), _SELECT | _WRITES),
+    "snapshots": _READ_BY_ALL | dict.fromkeys(_WORKERS, _SELECT | _WRITES),
     # A key is destroyed through its function, and never replaced.
     "personal_keys": _READ_BY_ALL | {part: _SELECT | {"insert"} for part in _WORKERS},
     **{

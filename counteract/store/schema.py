@@ -215,6 +215,8 @@ snapshots = Table(
     # JSON, but never looked into here: text comes back as it went in.
     Column("state", Text, nullable=False),
     Column("taken_at", DateTime(timezone=True), nullable=False, server_default=_now),
+    # Of whoever has the master key. Null: whoever wrote it has none.
+    Column("signature", LargeBinary),
 )
 
 personal_keys = Table(

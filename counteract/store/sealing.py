@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from counteract.errors import ConfigurationError, PersonalDataLocked
+from counteract.store.signing import Signature
 
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
 MASTER_KEY_FILE_VARIABLE = "COUNTERACT_MASTER_KEY_FILE"
@@ -77,6 +78,7 @@ class MasterKey:
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(secret) for secret in secrets]
         self._name = f"master-{digest(secrets[0], b'name', sha256).hex()[:12]}"
+        self.signature = Signature([digest(secret, b"snapshots", sha256) for secret in secrets])
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -14,6 +14,7 @@ from counteract.errors import StoreError
 from counteract.messages import StreamId
 from counteract.store.connecting import Connection
 from counteract.store.fingerprint import UnknownCode, fingerprint
+from counteract.store.signing import Signature
 from counteract.store.translating import translated
 
 S = TypeVar("S")
@@ -23,12 +24,12 @@ _logger = logging.getLogger("counteract.store")
 # An older one never replaces a newer one of the same code; of other code it does, or a return to earlier code would
 # never have one again.
 _KEEP = """
-    insert into snapshots as s (aggregate_type, aggregate_id, fingerprint, version, state)
-    values (%s, %s, %s, %s, %s)
+    insert into snapshots as s (aggregate_type, aggregate_id, fingerprint, version, state, signature)
+    values (%s, %s, %s, %s, %s, %s)
     on conflict (aggregate_type, aggregate_id) do update
         set fingerprint = excluded.fingerprint, version = excluded.version, state = excluded.state,
-            taken_at = clock_timestamp()
-        where s.fingerprint <> excluded.fingerprint or s.version < excluded.version
+            signature = excluded.signature, taken_at = clock_timestamp()
+        where s.fingerprint <> excluded.fingerprint or s.version < excluded.version or %s
 """
 
 
@@ -88,16 +89,27 @@ def holds_personal_data(decider: Decider[Any, Any]) -> bool:
 
 
 async def keep_snapshot(
-    connection: Connection, form: SnapshotForm[S], stream: StreamId, version: int, state: S
+    connection: Connection,
+    form: SnapshotForm[S],
+    stream: StreamId,
+    version: int,
+    state: S,
+    *,
+    signature: Signature | None,
+    instead: bool,
 ) -> int | None:
-    """The size of its text, if it can be kept. Whatever goes wrong, the load that it follows has succeeded: only the log tells."""
+    """The size of its text, if it can be kept. Whatever goes wrong, the load that it follows has succeeded: only the log tells.
+
+    `instead` of whatever is there, which cannot be gone on from.
+    """
     text = form.dump(state)
     if text is None:
         _logger.warning("a state of %r is not kept: it does not come back from JSON as it is", stream.aggregate_type)
         return None
     try:
         with translated():
-            await connection.execute(_KEEP, (*stream, form.fingerprint, version, text))
+            signed = signature.of(*stream, form.fingerprint, version, text) if signature else None
+            await connection.execute(_KEEP, (*stream, form.fingerprint, version, text, signed, instead))
     except StoreError as error:
         _logger.warning("a snapshot of %r could not be kept: %s", stream.aggregate_type, error)
     return len(text)

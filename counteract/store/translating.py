@@ -78,6 +78,7 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     ),
     "CA012": (StoreError, "the store does not hold what the archive does: archive to another file"),
     "CA021": (StoreError, "prune later"),
+    "CA022": (StoreError, "nothing was undone"),
     "CA": (StoreError, "refused"),
 }
 

@@ -22,6 +22,7 @@ from counteract.personal import FORGOTTEN, Forgotten
 from counteract.store.boxes import Box, Living, Place, boxes, may_hold_boxes, opened, sealed
 from counteract.store.connecting import Connection
 from counteract.store.sealing import MASTER_KEY_VARIABLE, KeyWrapper, MasterKey, SubjectKey
+from counteract.store.signing import Signature
 from counteract.store.stored import StoredEvent
 
 _AT_ONCE = 32
@@ -49,6 +50,11 @@ class Vault:
 
     def __init__(self, master: KeyWrapper | None) -> None:
         self._master = master or MasterKey.from_environment()
+
+    @property
+    def signature(self) -> Signature | None:
+        """For what only a process with the master key may have written."""
+        return self._master.signature if isinstance(self._master, MasterKey) else None
 
     async def sealed(
         self, connection: Connection, events: Sequence[Event], places: Sequence[Place], data: Sequence[str]

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from counteract import Outcome, Rejected
-from counteract.errors import CommandFenced, CommandIdReused
+from counteract.errors import CommandFenced, CommandIdReused, StoreError
 from counteract.messages import Command, Dispatch, Role
 from counteract.participants import Participants
 from counteract.participants.answers import WrongResult
@@ -47,6 +47,9 @@ class Desk:
         name = str(command.spec.settlement)
         return await self._executors[type(command)].settle(name, command, undo_of(command_id))
 
+    def executor(self, kind: type[Command[Any]]) -> Executor:
+        return self._executors[kind]
+
     async def account(self, name: str = "ann") -> Account:
         return (await self.store.load(accounts, name)).state
 
@@ -77,6 +80,16 @@ def dispatch(command_id: UUID) -> Dispatch:
 def undo_of(command_id: UUID) -> Dispatch:
     undo_id = UUID(int=command_id.int ^ 1)
     return dispatch(undo_id).model_copy(update={"undoes": command_id})
+
+
+async def test_a_saga_does_not_undo_what_another_one_has_done(desk: Desk, command_id: UUID) -> None:
+    await desk.send(HOLD, command_id)
+    undo = undo_of(command_id).model_copy(update={"saga_id": "another"})
+    for attempt in (desk.executor(HoldMoney).undo(HOLD, undo), desk.executor(HoldMoney).undo(HOLD, undo)):
+        with pytest.raises(StoreError, match="belongs to the saga s, not to another"):
+            await attempt
+    assert (await desk.account()).held == {"rome": 60}
+    assert await desk.statuses() == [("HoldMoney", "done")]
 
 
 async def test_a_command_takes_effect_and_its_answer_is_kept(desk: Desk, command_id: UUID) -> None:

@@ -39,8 +39,12 @@ begin
     is_new := found;
 
     -- A statement of its own, with a snapshot of its own: it sees what the original just committed, and locks it.
-    select c.status, c.result, c.started_at, c.command, c.activity_type, c.late_since, c.lost into original
+    select c.status, c.result, c.started_at, c.command, c.activity_type, c.late_since, c.lost, c.saga_id into original
     from commands c where c.command_id = original_id for update;
+    if original.saga_id <> p_step ->> 'saga_id' then
+        raise exception 'the command to undo belongs to the saga %, not to %', original.saga_id, p_step ->> 'saga_id'
+            using errcode = 'CA022';
+    end if;
     if original.status = 'done' then
         if role in ('undo', 'turn') then
             update commands c set undone_since = clock_timestamp() where c.command_id = original_id and c.undone_since is null;
