@@ -252,6 +252,10 @@ class MasterKeyMissing(PersonalDataLocked):
     """Personal data needs a master key, and this process has none: set COUNTERACT_MASTER_KEY."""
 
 
+class SealedByNewerRelease(PersonalDataLocked):
+    """Personal data was sealed in a way that this release does not know: update this process."""
+
+
 class NoSuchVersion(StoreError):
     """A stream was asked for at a version that it has not reached."""
 

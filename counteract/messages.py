@@ -22,7 +22,7 @@ from counteract.dispatch import command_id_of as command_id_of  # noqa: PLC0414
 from counteract.message import Message as Message  # noqa: PLC0414
 from counteract.options import Retry as Retry  # noqa: PLC0414 - part of what a command declares
 from counteract.options import limit_problems, limits, name_problems, service_problems, version_problems
-from counteract.personal import personal_fields
+from counteract.personal import personal_fields, unsealed_fields
 from counteract.schemas import unreadable
 
 R = TypeVar("R")
@@ -198,6 +198,16 @@ def _result_problems(cls: type[BaseModel]) -> list[str]:
     return [f"its result: {each}" for each in unreadable(result.core_schema)] if result.pydantic_complete else []
 
 
+def _personal_problems(cls: type[BaseModel]) -> Iterator[str]:
+    """Only events are sealed."""
+    marked = [*unsealed_fields(cls), *(f"its result: {each}" for each in unsealed_fields(_result_type(cls)))]
+    for each in marked:
+        yield (
+            f"{each} is marked Personal, and neither commands nor results are sealed: send an id, and let the handler look the rest "
+            "up; or take the mark away, and give the client a codec that encrypts"
+        )
+
+
 def _is_template(cls: type[BaseModel]) -> bool:
     """A generic class, or one that pydantic derived by filling in its parameters: not yet a command of anybody's."""
     declared = any(get_origin(base) is Generic for base in cls.__dict__.get("__orig_bases__", ()))
@@ -256,6 +266,7 @@ class Command(Message, Generic[R]):
                 *service_problems(cls.__name__, cls.kind, service, compensation),
                 *limit_problems(attempt_timeout, timeout, undo_attempt_timeout),
                 *_result_problems(cls),
+                *_personal_problems(cls),
             ]
         )
         one, all_ = limits(attempt_timeout, timeout)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.application import declared, setting
+from counteract.cli.keys import own_keys
 from counteract.cli.showing import say_document, say_parts
 from counteract.cli.temporal import Address, Namespace
 
@@ -69,7 +70,7 @@ async def _examined(
     from counteract.store.findings import problem
 
     if url:
-        async for each in database.diagnose(url, patience=patience):
+        async for each in database.diagnose(url, patience=patience, master=own_keys()):
             yield each
     else:
         yield problem("database", "which database?", "give --database-url or set DATABASE_URL")

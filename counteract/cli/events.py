@@ -11,6 +11,7 @@ from uuid import UUID
 import typer
 
 from counteract.cli.application import Modules, deciders
+from counteract.cli.keys import own_keys
 from counteract.cli.showing import AsJson, name_of, named_stream, say, say_lines, show_event, show_events
 from counteract.cli.tracing import trace
 from counteract.cli.transfer import export, import_
@@ -203,7 +204,7 @@ async def _state(url: str, stream: StreamId, at: Moment | None, modules: list[st
     known: dict[str, Any] = {each.aggregate_type: each for each in (sagas, *deciders(modules))}
     if stream.aggregate_type not in known:
         raise CounteractError(f"no decider is for {stream.aggregate_type!r}; there are {', '.join(sorted(known))}")
-    async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0) as store:
+    async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0, master_key=own_keys()) as store:
         loaded = await store.load(known[stream.aggregate_type], stream.aggregate_id, at=at)
     say(f"{name_of(stream)}, version {loaded.version}")
     say_lines(_readable(loaded.state))

@@ -16,6 +16,7 @@ import typer
 
 from counteract.cli.application import Modules, objects
 from counteract.cli.events import DatabaseUrl
+from counteract.cli.keys import own_keys
 from counteract.cli.showing import AsJson, is_for_programs, say, say_document, say_table
 from counteract.errors import CounteractError
 from counteract.printable import printable
@@ -65,7 +66,7 @@ def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modul
     """In a rebuild among several processes: the command that begins it starts the others so."""
     from counteract.projections.rebuilding import take_part
 
-    asyncio.run(take_part(database_url, _rebuildable(name, modules), processes))
+    asyncio.run(take_part(database_url, _rebuildable(name, modules), processes, master_key=own_keys()))
 
 
 @app.command()
@@ -125,7 +126,7 @@ async def _rebuild(url: str, projection: Projection, modules: Sequence[str], pro
             bar.update(task, completed=done.position, total=done.end, rate=f"{speed:,.0f} events/s" if speed else "")
 
         helpers = _helpers(url, projection.name, modules, processes)
-        await rebuild(url, projection, shards=processes, helpers=helpers, progress=show)
+        await rebuild(url, projection, shards=processes, helpers=helpers, master_key=own_keys(), progress=show)
     say(f"{projection.name} is rebuilt and live")
 
 

@@ -13,6 +13,7 @@ import typer
 from counteract.cli.application import Modules, deciders, event_classes
 from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
+from counteract.cli.keys import own_keys
 from counteract.cli.showing import name_of, say
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _vault() -> Vault | None:
     from counteract.store.sealing import MasterKey
     from counteract.store.vault import Vault
 
-    key = MasterKey.from_environment()
+    key = own_keys() or MasterKey.from_environment()
     return Vault(key) if key else None
 
 

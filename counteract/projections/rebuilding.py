@@ -29,7 +29,7 @@ from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
 from counteract.projections.table import drop_table, own_schema
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
-from counteract.store import MasterKey, PostgresEventStore
+from counteract.store import KeyWrapper, PostgresEventStore
 from counteract.store.connecting import async_engine, connect
 from counteract.store.naming import StoreName
 from counteract.store.translating import translated
@@ -80,7 +80,7 @@ async def rebuild(
     shards: int = 1,
     helpers: AbstractAsyncContextManager[object] | None = None,
     batch_size: int = BATCH_SIZE,
-    master_key: MasterKey | None = None,
+    master_key: KeyWrapper | None = None,
     lock_timeout: float = 10.0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
@@ -114,7 +114,7 @@ async def rebuild(
 
 
 async def take_part(
-    url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: MasterKey | None = None
+    url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: KeyWrapper | None = None
 ) -> NoReturn:
     """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
     _check_shards(projection, shards)

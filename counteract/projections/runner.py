@@ -15,9 +15,10 @@ from counteract.projections.projection import Projection
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
 from counteract.projections.views import LONGEST_REFRESH, MaterializedView, ViewSubscriber
-from counteract.store import MasterKey, PostgresEventStore, StoredEvent
+from counteract.store import KeyWrapper, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
+from counteract.subscriptions.lookout import Lookout
 
 BATCH_SIZE = 5000
 """Events, at the most. Who is behind writes a row once per batch, however many events change it."""
@@ -36,7 +37,7 @@ class ProjectionRunner:
         projections: Sequence[Projection | MaterializedView],
         *,
         batch_size: int = BATCH_SIZE,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
     ) -> None:
         self._url = url
         self._names = [projection.name for projection in projections]
@@ -52,6 +53,7 @@ class ProjectionRunner:
         for projection in tables:
             projection.check()
         self._sinks = [projection.sink for projection in tables if projection.sink]
+        lookout = Lookout(url)
         self._subscriptions = [
             Subscription(
                 url,
@@ -60,6 +62,7 @@ class ProjectionRunner:
                 batch_size=batch_size,
                 master_key=master_key,
                 within=projection.within,
+                lookout=lookout,
             )
             for projection in tables
         ]
@@ -71,6 +74,7 @@ class ProjectionRunner:
                 batch_size=batch_size,
                 master_key=master_key,
                 within=view.within,
+                lookout=lookout,
             )
             for view in views
         ]

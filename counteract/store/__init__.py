@@ -12,7 +12,7 @@ from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion,
 from counteract.store.moments import AtPosition, AtVersion
 from counteract.store.port import Appended, EventStore, Loaded
 from counteract.store.postgres import PostgresEventStore
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper, MasterKey
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.terms import Checkpoint, Found, Query, QueryItem, Since
 from counteract.store.wire import StreamChange
@@ -31,6 +31,7 @@ __all__ = [
     "ExactVersion",
     "Expect",
     "Found",
+    "KeyWrapper",
     "Loaded",
     "MasterKey",
     "PostgresEventStore",

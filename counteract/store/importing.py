@@ -57,6 +57,7 @@ _KEEP_QUERIES_OUT = """
     select pg_advisory_xact_lock(hashtextextended(
         '$import', case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end))
 """
+_INDEX_TAGS = "select index_tags(%s::uuid[])"
 # Rows that are sent at once.
 _BLOCK = 100
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -215,13 +216,14 @@ class _Importer:
     async def _copy(self, rows: Sequence[Row], versions: dict[_Key, int]) -> None:
         """Counts the versions on. In a transaction of its own."""
         async with self._connection.transaction(), self._connection.cursor() as cursor:
-            if any(_TAGS in row.metadata for row in rows):
+            if tagged := [row.event_id for row in rows if _TAGS in row.metadata]:
                 await cursor.execute(_KEEP_QUERIES_OUT)
             async with cursor.copy(_COPY) as copy:
                 for first in range(0, len(rows), _BLOCK):
-                    await copy.write(
-                        _text([(row, _next(versions, row.stream)) for row in rows[first : first + _BLOCK]])
-                    )
+                    block = rows[first : first + _BLOCK]
+                    await copy.write(_text([(row, _next(versions, row.stream)) for row in block]))
+            if tagged:
+                await cursor.execute(_INDEX_TAGS, (tagged,))
 
 
 def _next(versions: dict[_Key, int], key: _Key) -> int:

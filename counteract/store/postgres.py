@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.observability import appending
+from counteract.store.boxes import Place
 from counteract.store.checking import check_stream
 from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
@@ -27,7 +28,7 @@ from counteract.store.notifying import Notifier
 from counteract.store.port import Appended, Loaded
 from counteract.store.reading import Selection, read_one_stream, read_selected, read_selected_page
 from counteract.store.recovering import Recovery
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper
 from counteract.store.stored import StoredEvent
 from counteract.store.terms import Checkpoint, Found, Query, Since, terms_of
 from counteract.store.vault import Vault, opened_events
@@ -88,13 +89,14 @@ class PostgresEventStore:
         max_event_bytes: int = MAX_EVENT_BYTES,
         cached_states: int = 1000,
         snapshot_every: int = 100,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
         inline: Sequence[Inlinable] = (),
     ) -> AsyncIterator[Self]:
         """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
-        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY.
+        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY, or the file that
+        COUNTERACT_MASTER_KEY_FILE names.
         `inline` are projections to keep up to date in the transaction of each append; they take as many connections again.
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
         migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
@@ -166,7 +168,10 @@ class PostgresEventStore:
             arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
             async with self.connection() as connection:
                 if any(event.personal for event in events):
-                    data = await self._loading.vault.sealed(connection, events, arguments.event_ids, arguments.data)
+                    streams = [change.stream for change in changes for _ in change.events]
+                    named = zip(streams, arguments.event_ids, arguments.event_types, strict=True)
+                    places = [Place(*each) for each in named]
+                    data = await self._loading.vault.sealed(connection, events, places, arguments.data)
                     arguments = arguments._replace(data=data)
                 query, parameters = statement(arguments)
                 if not self._inline.concern(events):

@@ -224,6 +224,8 @@ personal_keys = Table(
     Column("subject", Text(collation="C"), nullable=False),
     # Encrypted by the master key; destroyed when the subject is forgotten.
     Column("wrapped_key", LargeBinary),
+    # The name of the master key; null for what an earlier release wrapped.
+    Column("wrapped_by", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("forgotten_at", DateTime(timezone=True)),
     CheckConstraint("(wrapped_key is null) = (forgotten_at is not null)", name="forgotten"),

@@ -21,6 +21,7 @@ from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
 from counteract.personal import FORGOTTEN
 from counteract.printable import printable
+from counteract.store.boxes import boxes, holds_boxes
 from counteract.store.connecting import Connection, connect_directly
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
@@ -28,7 +29,7 @@ from counteract.store.reading import read_page
 from counteract.store.replaying import replayed_snapshots
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.translating import translated
-from counteract.store.vault import Vault, boxes, holds_boxes, opened_events
+from counteract.store.vault import Vault, opened_events
 
 PAGE = 1000
 """How many events are in memory at once."""

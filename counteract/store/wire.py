@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
 from counteract.storable import NOT_FINITE, NUL, Unstorable, check_equal, not_json
+from counteract.store.boxes import holds_boxes
 from counteract.store.checking import (
     check_counts,
     check_metadata,
@@ -25,7 +26,6 @@ from counteract.store.checking import (
     size_of,
 )
 from counteract.store.tagging import TAGS, tagged, tags_of
-from counteract.store.vault import holds_boxes
 
 MAX_EVENT_BYTES = 1024 * 1024
 """The default limit of one event as JSON."""

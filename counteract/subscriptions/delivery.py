@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.messages import StreamId
 from counteract.store import StoredEvent
-from counteract.store.connecting import Connection
 from counteract.store.reading import read_events_at
 from counteract.store.vault import Vault, opened_events
 from counteract.subscriptions.backoff import Backoff, spread
@@ -23,6 +22,7 @@ from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.pace import Pace
+from counteract.subscriptions.pairs import Pair
 from counteract.subscriptions.parking import Parking, parked_streams, streams_to_redrive
 from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber
@@ -33,9 +33,8 @@ _REDRIVEN_AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How long a subscription with nothing to do waits before it looks again, in seconds. A notification ends the wait."""
+    """How long subscriptions with nothing to do wait before they look again, in seconds. A notification ends the wait."""
 
-    shortest: float = 0.05
     longest: float = 0.25
     unsettled: float = 0.005
     """The shortest while an append is under way that the next events have to wait for."""
@@ -58,8 +57,13 @@ class Redriving:
         self._pauses = Backoff(shortest=60.0, longest=3600.0)
         self._next = 0.0
 
+    @property
+    def is_near(self) -> bool:
+        return monotonic() >= self._next
+
     def is_due(self) -> bool:
-        if monotonic() < self._next:
+        """Whether it is time; from then on it is not, for longer than before."""
+        if not self.is_near:
             return False
         self._next = monotonic() + self._pauses.next()
         return True
@@ -90,8 +94,7 @@ class Delivery:
         subscriber: Subscriber,
         terms: Terms,
         lease: Lease,
-        reader: Connection,
-        writer: AsyncConnection,
+        pair: Pair,
         vault: Vault,
         health: Health,
         lag: Lag,
@@ -100,51 +103,54 @@ class Delivery:
         self._subscriber = subscriber
         self._terms = terms
         self._lease = lease
-        self._reader = reader
-        self._writer = writer
+        self._reader = pair.reader
+        self._writer = pair.writer
         self._vault = vault
         self._health = health
         self._lag = lag
         self._log = ReadingAhead(
-            reader,
+            pair.reader,
             pace=tries.pace,
             event_types=subscriber.event_types,
             vocabulary=subscriber.vocabulary,
             condition=lease.condition,
         )
-        self._parking = Parking(lease.name, writer)
+        self._parking = Parking(lease.name, pair.writer)
         self._tries = tries
         self._renew_at = monotonic() + spread(lease.seconds / 3)
 
-    async def run(self, *, up_to: int | None = None) -> None:
-        """Until the lease is somebody else's, or a position is reached. Raises whatever goes wrong."""
-        async with self._log.until_done():
-            await self._run(up_to)
+    async def run(self, *, up_to: int | None = None, redrive: bool = True) -> Lease | None:
+        """Until there is nothing to do: the lease as it is then; None where it is somebody else's, or the position is reached.
 
-    async def _run(self, up_to: int | None) -> None:
+        With `redrive` also what is parked. Raises whatever goes wrong.
+        """
+        async with self._log.until_done():
+            if redrive:
+                # Before the first batch: what this process parks itself has been tried by its code.
+                with suppress(LeaseLost):
+                    await self._redrive_streams()
+            return await self._run(up_to)
+
+    async def _run(self, up_to: int | None) -> Lease | None:
         polling = self._terms.polling
-        idle = Backoff(shortest=polling.shortest, longest=polling.longest)
         unsettled = Backoff(shortest=polling.unsettled, longest=polling.longest)
-        # Before the first batch: what this process parks itself has been tried by its code.
-        with suppress(LeaseLost):
-            await self._redrive_streams()
         while up_to is None or self._lease.position < up_to:
             try:
                 if await self._step():
-                    idle.reset()
+                    unsettled.reset()
                 elif not self._log.mark.is_settled:
                     await asyncio.sleep(unsettled.next())
                     continue
                 else:
-                    await self._notified(timeout=idle.next())
-                unsettled.reset()
+                    return self._lease
                 if monotonic() > self._renew_at:
                     await self._renew()
             except LeaseLost:
                 try:
                     await self._renew()
                 except LeaseLost:
-                    return
+                    return None
+        return None
 
     async def _step(self) -> bool:
         """Deliver a batch; whether there was anything to do."""
@@ -313,11 +319,6 @@ class Delivery:
             await self._parking.unpark(handled)
         self._lease = moved
         return len(handled) == len(positions) == size
-
-    async def _notified(self, *, timeout: float) -> None:  # noqa: ASYNC109 - running out is the usual case, no error
-        """Returns when something was appended, or after `timeout` seconds."""
-        async for _ in self._reader.notifies(timeout=timeout, stop_after=1):
-            pass
 
 
 async def _apart(work: Coroutine[Any, Any, None]) -> None:

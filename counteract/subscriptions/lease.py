@@ -10,12 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.store.connecting import Connection
 
-_MOVE = text("""
+_MOVE = """
     update subscriptions
     set position = :to, leased_until = clock_timestamp() + :seconds * interval '1 second', updated_at = clock_timestamp()
     where name = :name and shard = :shard and position = :position and epoch = :epoch and not paused
-    returning exists (select from parked_events where subscription = :name and discarded_at is null)
-""")
+    returning exists (select from parked_events where subscription = :name and discarded_at is null), ctid::text
+"""
+_MOVE_BY_NAME = text(_MOVE)
+# Each move leaves an old version of the row, which stays for as long as anybody's snapshot is older. By its name a row is
+# found past all of them, and in a day's work there are thousands: so it is fetched from where the last move has put it.
+_MOVE_IN_PLACE = text(_MOVE.replace("where name", "where ctid = cast(:place as tid) and name"))
 _RENEW = """
     update subscriptions set leased_until = clock_timestamp() + %s * interval '1 second'
     where name = %s and shard = %s and owner = %s and not paused
@@ -44,6 +48,8 @@ class Lease:
     """For how long it holds from each move on, and from each renewal."""
     has_parked: bool = False
     """Whether streams of the subscription are parked, as of the last move."""
+    place: str | None = None
+    """Where the last move has put its row, which may be elsewhere by now."""
 
     @property
     def condition(self) -> str:
@@ -56,9 +62,13 @@ class Lease:
         Locks it until the transaction ends: nobody takes it over as long as that goes on.
         """
         values = {"to": position, "seconds": self.seconds, "name": self.name, "shard": self.shard}
-        moved = await connection.execute(_MOVE, values | {"position": self.position, "epoch": self.epoch})
-        row = moved.first()
-        return replace(self, position=position, has_parked=row[0]) if row else None
+        values |= {"position": self.position, "epoch": self.epoch}
+        row = None
+        if self.place:
+            row = (await connection.execute(_MOVE_IN_PLACE, values | {"place": self.place})).first()
+        if row is None:
+            row = (await connection.execute(_MOVE_BY_NAME, values)).first()
+        return replace(self, position=position, has_parked=row[0], place=row[1]) if row else None
 
     async def renewed(self, connection: Connection) -> Lease | None:
         """The lease as it is now, which may have started over; None if it is somebody else's, or paused."""

@@ -37,7 +37,8 @@ class Subscriber(ABC):
         return False
 
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
-        """Called before the first event, and again after each reconnection. Runs in a transaction."""
+        """Called before the first event, and again after whatever went wrong. Runs in a transaction; the next one may have another
+        session, whose time limits are the subscription's."""
 
     async def watch(self) -> None:  # noqa: B027 - most have nothing to watch
         """Called every few seconds, whether there are events or not. What it raises is taken like a failure of `handle`."""

@@ -5,44 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
 import psycopg
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError
-from counteract.store.connecting import Connection, async_engine, connect, connect_directly
-from counteract.store.reading import READS_IN_ORDER
-from counteract.store.sealing import MasterKey
+from counteract.store.connecting import connect, connect_directly
+from counteract.store.sealing import KeyWrapper
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions import sharding
 from counteract.subscriptions.backoff import spread
-from counteract.subscriptions.delivery import Delivery, Polling, Redriving, Terms, Tries
-from counteract.subscriptions.faults import is_outage, is_waited_for
+from counteract.subscriptions.delivery import Polling, Redriving, Terms, Tries
 from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.lookout import Lookout, Watch
 from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.pace import Pace
+from counteract.subscriptions.pairs import Limits
+from counteract.subscriptions.shard import Shard, prepare, stop_if_cancelled
 from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
-# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that; one that
-# waits for a statement has a limit for that statement.
-_LIMITS = text("""
-    select set_config(name, given.value, false)
-    from (values
-        ('idle_in_transaction_session_timeout', :idle),
-        (case when exists (select from pg_settings where name = 'transaction_timeout') then 'transaction_timeout'
-              else 'statement_timeout' end, :whole)
-    ) as given (name, value)
-""")
 
 _logger = logging.getLogger("counteract.subscriptions")
 
@@ -71,18 +58,21 @@ class Subscription:
         polling: Polling = _POLLING,
         within: timedelta | None = None,
         longest_batch: float | None = None,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
+        lookout: Lookout | None = None,
     ) -> None:
         if shards < 1:
             raise ConfigurationError(
                 f"subscription {subscriber.name!r}", [f"it has {shards} shards: give it one or more"]
             )
         self._url = url
+        # Those of one process may share it.
+        self._lookout = lookout or Lookout(url)
         self._subscriber = subscriber
-        self._purpose = f"the subscription {subscriber.name!r}"
         self._shards = shards
         self._seconds = lease
         self._longest = longest_batch or lease
+        self._limits = Limits(self._longest, 3 * self._longest)
         self._batch_size = batch_size
         self._terms = Terms(attempts, polling)
         self._vault = Vault(master_key)
@@ -101,121 +91,94 @@ class Subscription:
             except ConfigurationError:
                 raise
             except Exception as error:
-                _stop_if_cancelled(error)
+                stop_if_cancelled(error)
                 await asyncio.sleep(self._health.failed(error))
 
     async def _take_part(self) -> NoReturn:
-        async with await connect_directly(self._url, self._purpose) as connection:
-            await connection.execute(f"listen {connection.store.leases}")
-            member = Membership(connection, self._subscriber.name, self._shards, self._seconds)
-            await self._set_up(connection, member)
+        async with self._lookout.joined() as watch:
+            member = Membership(watch.connection, self._subscriber.name, self._shards, self._seconds)
+            await self._set_up(watch, member)
+            await member.join()
+            watch.enter(member, self._terms.polling.longest)
             serving: dict[Lease, asyncio.Task[None]] = {}
             try:
                 while True:
-                    await self._take_share(member, serving)
-                    await self._news(connection, serving)
+                    beats = watch.beats
+                    await self._take_share(watch, member, serving)
+                    await self._next_beat(watch, beats, serving)
             finally:
+                watch.exit(member)
                 await _stopped(*serving.values())
-                # The connection may have been interrupted at anything; and if the database is gone, so are the leases.
+                # The watch's own may have failed; and if the database is gone, so are the leases.
                 with suppress(psycopg.Error):
                     async with await connect(self._url) as last:
                         await member.leave(last)
 
-    async def _set_up(self, connection: Connection, member: Membership) -> None:
+    async def _set_up(self, watch: Watch, member: Membership) -> None:
         name = self._subscriber.name
-        await sharding.set_up(connection, name, self._shards)
-        async with self._writer():
-            pass
-        waits = False
-        while await sharding.number_of_shards(connection, name) != self._shards:
-            uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
-            for lease in uneven or ():
-                await self._serve(lease, up_to=max(each.position for each in uneven or ()))
-            if uneven is None:
-                if not waits:
-                    _logger.warning("subscription %r waits until no process has it in another number of shards", name)
-                waits = True
-                await asyncio.sleep(spread(self._seconds / 10))
-        await sharding.declare(connection, name, self._within)
+        async with await connect_directly(self._url, "a subscription") as connection:
+            await sharding.set_up(connection, name, self._shards)
+            async with watch.pairs.one(self._limits) as pair:
+                await prepare(self._subscriber, pair)
+            waits = False
+            while await sharding.number_of_shards(connection, name) != self._shards:
+                uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
+                for lease in uneven or ():
+                    await self._serve(watch, member, lease, up_to=max(each.position for each in uneven or ()))
+                if uneven is None:
+                    if not waits:
+                        _logger.warning(
+                            "subscription %r waits until no process has it in another number of shards", name
+                        )
+                    waits = True
+                    await asyncio.sleep(spread(self._seconds / 10))
+            await sharding.declare(connection, name, self._within)
 
-    async def _take_share(self, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
+    async def _take_share(self, watch: Watch, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
         for lease, task in [(lease, task) for lease, task in serving.items() if task.done()]:
             del serving[lease]
             task.result()
-        mine = await member.join()
-        for lease in list(serving)[mine:]:
+        for lease in list(serving)[member.due :]:
             await _stopped(serving.pop(lease))
             await member.release(lease)
-        if len(serving) < mine:
-            for lease in await member.take(mine - len(serving)):
-                serving[lease] = asyncio.create_task(self._serve(lease))
+        if len(serving) < member.due:
+            for lease in await member.take(member.due - len(serving)):
+                serving[lease] = asyncio.create_task(self._serve(watch, member, lease))
 
-    async def _news(self, connection: Connection, serving: dict[Lease, asyncio.Task[None]]) -> None:
-        """Until a lease may be free, one of ours is not any more, or it is time to show that we are here."""
-
-        async def notified() -> None:
-            async for _ in connection.notifies(timeout=spread(self._seconds / 3), stop_after=1):
-                pass
-
-        waiting = asyncio.create_task(notified())
+    async def _next_beat(self, watch: Watch, beats: int, serving: dict[Lease, asyncio.Task[None]]) -> None:
+        """Until a lease may be free, one of ours is not any more, or it is time to look."""
+        waiting = asyncio.create_task(watch.beaten(beats))
         try:
             await asyncio.wait([waiting, *serving.values()], return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
         finally:
             await _stopped(waiting)
 
-    async def _serve(self, lease: Lease, *, up_to: int | None = None) -> None:
+    async def _serve(self, watch: Watch, member: Membership, lease: Lease, *, up_to: int | None = None) -> None:
         """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
         tries = Tries(Pace(self._batch_size, seconds=self._longest / 4), redriving=self._redriving[lease.shard])
+        shard = Shard(
+            self._subscriber,
+            self._terms,
+            lease,
+            watch,
+            member,
+            tries,
+            self._limits,
+            self._vault,
+            self._health,
+            self._lag,
+        )
+        member.served.add(lease.shard)
         try:
-            await self._deliver(lease, tries, up_to)
+            await shard.serve(up_to=up_to)
         finally:
+            member.served.discard(lease.shard)
             self._lag.is_done(lease.shard)
-
-    async def _deliver(self, lease: Lease, tries: Tries, up_to: int | None) -> None:
-        while True:
-            try:
-                with translated():
-                    async with self._writer() as writer, await connect_directly(self._url, self._purpose) as reader:
-                        await reader.execute(f"listen {reader.store.channel}")
-                        await reader.execute(READS_IN_ORDER)
-                        delivery = Delivery(
-                            self._subscriber,
-                            self._terms,
-                            lease,
-                            reader,
-                            writer,
-                            self._vault,
-                            self._health,
-                            self._lag,
-                            tries,
-                        )
-                        return await delivery.run(up_to=up_to)
-            except Exception as error:
-                _stop_if_cancelled(error)
-                tries.failed += not is_waited_for(error)
-                tries.waits = is_waited_for(error) and not is_outage(error)
-                await asyncio.sleep(self._health.failed(error))
-
-    @asynccontextmanager
-    async def _writer(self) -> AsyncIterator[AsyncConnection]:
-        """A connection of its own, the subscriber prepared."""
-        engine = async_engine(self._url, directly_for=self._purpose, poolclass=NullPool)
-        async with engine.connect() as writer:
-            async with writer.begin():
-                # A process that stands still in the middle of a batch must not keep the shard for longer than its lease.
-                await writer.execute(_LIMITS, {"idle": f"{self._longest:.3f}s", "whole": f"{3 * self._longest:.3f}s"})
-                await self._subscriber.prepare(writer)
-            yield writer
 
 
 async def _stopped(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _stop_if_cancelled(error: Exception) -> None:
-    """A cancelled transaction whose connection is lost fails to roll back, and that error takes the cancellation's place."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError from error

@@ -160,7 +160,7 @@ async def test_while_one_process_applies_a_batch_the_other_does_not_even_begin(
 
 
 async def test_a_notification_ends_the_wait(store: PostgresEventStore, database_url: str) -> None:
-    asleep = Polling(shortest=600, longest=600)
+    asleep = Polling(longest=600)
     async with running(Subscription(database_url, Notebook(), polling=asleep)):
         await reached(store, "notebook", await write(store, 1), timeout=PATIENCE)
         for _ in range(5):

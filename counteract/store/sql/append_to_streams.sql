@@ -6,7 +6,7 @@
 -- A stream without events is only checked. Returns a row for each stream, in order: its version after the call, and
 -- the positions of the events that the call appended to it, in their order (none for a stream that was only checked).
 --
--- An event may have tags, as an array under $tags of its metadata: from then on queries by tag find it (index_tags).
+-- Events may have tags, as an array under $tags of their metadata, which all of them have then, be it empty: queries find them by these.
 --
 -- Event ids that are stored already, all of them and with the same content, make the call a repeat: it appends nothing,
 -- checks no version, and returns what the first call returned.
@@ -25,9 +25,11 @@ language plpgsql security definer set search_path from current as $$
 declare
     max_streams constant integer := 256;
     streams constant integer := cardinality(p_types);
+    tagged constant boolean := coalesce(p_metadata[1] ? '$tags', false);
     actual integer[];
     stored bigint[];
     stream integer;
+    drawn bigint[];
 begin
     if 'saga' = any (p_types) then
         perform refuse_saga_stream();
@@ -45,7 +47,7 @@ begin
     -- Writers take turns per stream before anything is checked, and those that only read share theirs. In the order of
     -- the keys, so that two calls never wait for each other; each key once and in the stronger mode, because two
     -- streams may share a key, and going from shared to exclusive can deadlock.
-    if exists (select from unnest(p_metadata) as about where about ? '$tags') then
+    if tagged then
         perform take_turns(p_types, p_ids, p_event_stream, p_metadata, null);
     else
         perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
@@ -94,8 +96,8 @@ begin
         end if;
     end loop;
 
-    -- INSERT has its lock on the table before it draws the first position, which is what the high water mark relies on.
-    return query
+    -- INSERT has its lock on the table before it draws the first position, which is what the high water mark relies on. Positions
+    -- are drawn in the order of the events.
     with inserted as (
         insert into events as e (
             event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)
@@ -105,12 +107,17 @@ begin
         from unnest(p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata)
              with ordinality as g (stream, event_id, event_type, schema_version, data, metadata, number)
         order by g.number
-        returning e.aggregate_type, e.aggregate_id, e.version, e.position
+        returning e.position
     )
-    select coalesce(max(i.version), actual[s.number]),
-           coalesce(array_agg(i.position order by i.position) filter (where i.position is not null), '{}')
-    from unnest(p_types, p_ids) with ordinality as s (type, id, number)
-    left join inserted i on i.aggregate_type = s.type and i.aggregate_id = s.id
+    select array_agg(i.position) into drawn from inserted i;
+    return query
+    select actual[s.number] + count(g.number)::integer,
+           case when count(g.number) > 0 then array_agg(drawn[g.number] order by g.number) else '{}' end
+    from generate_subscripts(p_types, 1) as s (number)
+    left join unnest(p_event_stream) with ordinality as g (stream, number) on g.stream = s.number
     group by s.number
     order by s.number;
+    if tagged then
+        perform index_tags(p_event_ids);
+    end if;
 end $$;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0013_tags_and_checkpoints"
-down_revision = "0010_open_sagas_on_record"
+down_revision = "0012_wrapped_by"
 
 
 def upgrade() -> None:

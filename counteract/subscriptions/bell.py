@@ -1,0 +1,26 @@
+"""A signal for all who wait for it, which nobody misses who was not waiting just then."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Bell:
+    """Whoever waits says how often it had rung when they last looked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = asyncio.Event()
+
+    def ring(self) -> None:
+        self.count += 1
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def heard(self, since: int, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - running out is no error
+        """Return once it has rung more than `since` times, or after `timeout` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.count == since:
+                    await self._next.wait()

@@ -1,0 +1,139 @@
+"""Pairs of connections, one to read by and one to write by, for whichever shards have something to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import NullPool
+
+from counteract.store.connecting import Connection, async_engine, connect_directly
+from counteract.store.errands import Errands
+from counteract.store.reading import READS_IN_ORDER
+from counteract.subscriptions.bell import Bell
+
+KEPT = 2
+"""Pairs that stay open while nobody has anything to do: what comes then is short, and they take turns."""
+# In seconds.
+_TURN = 0.05
+_UNUSED = 10.0
+
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that; one that
+# waits for a statement has a limit for that statement.
+_LIMITS = text("""
+    select set_config(name, given.value, false)
+    from (values
+        ('idle_in_transaction_session_timeout', :idle),
+        (case when exists (select from pg_settings where name = 'transaction_timeout') then 'transaction_timeout'
+              else 'statement_timeout' end, :whole)
+    ) as given (name, value)
+""")
+STAYS = "select set_config('idle_session_timeout', '0', false)"
+"""For a session that is to be there when it is wanted again."""
+
+
+class Limits(NamedTuple):
+    """For how many seconds a process that stands still may keep a shard: in the middle of a transaction, and by one in all."""
+
+    idle: float
+    whole: float
+
+
+@dataclass(eq=False)
+class Pair:
+    """What is known by one of them, such as a high water mark, holds for as long as somebody has it without a break."""
+
+    reader: Connection
+    writer: AsyncConnection
+    limits: Limits | None = None
+    free_since: float = 0.0
+
+    async def limit(self, limits: Limits) -> None:
+        if self.limits != limits:
+            async with self.writer.begin():
+                await self.writer.execute(_LIMITS, {name: f"{each:.3f}s" for name, each in limits._asdict().items()})
+            self.limits = limits
+
+    async def close(self) -> None:
+        try:
+            await self.writer.close()
+        finally:
+            await self.reader.close()
+
+
+class Pairs:
+    """As many as are wanted at once, of which few stay open."""
+
+    def __init__(self, url: str, purpose: str) -> None:
+        self._url = url
+        self._purpose = purpose
+        self._engine = async_engine(url, directly_for=purpose, poolclass=NullPool)
+        self._free: list[Pair] = []
+        self._open = 0
+        self._returned = Bell()
+        self._errands = Errands()
+
+    @asynccontextmanager
+    async def one(self, limits: Limits) -> AsyncIterator[Pair]:
+        """For as long as nothing goes wrong: a pair with which something did is closed, and with it those that wait."""
+        pair = await self._free_or_new()
+        try:
+            await pair.limit(limits)
+            yield pair
+        except BaseException:
+            await self._errands.run(self._close(pair, *self._taken(len(self._free))))
+            raise
+        pair.free_since = monotonic()
+        self._free.append(pair)
+        self._returned.ring()
+
+    async def trim(self) -> None:
+        """Close those that nobody has wanted for a while."""
+        unused = sum(pair.free_since < monotonic() - _UNUSED for pair in self._free)
+        await self._errands.run(self._close(*self._taken(max(min(unused, self._open - KEPT), 0))))
+
+    async def close(self) -> None:
+        """Once all are back."""
+        await self._errands.all_done()
+        await self._errands.run(self._close(*self._taken(len(self._free))))
+
+    async def _free_or_new(self) -> Pair:
+        deadline = monotonic() + _TURN
+        while not self._free:
+            if self._open < KEPT or monotonic() >= deadline:
+                # Whoever waits for it may be cancelled: then it is there for the next.
+                await self._errands.run(self._make())
+            else:
+                await self._returned.heard(self._returned.count, timeout=deadline - monotonic())
+        # The last one back is the next to go: the others show by their age that they are too many.
+        return self._free.pop()
+
+    def _taken(self, count: int) -> list[Pair]:
+        taken, self._free = self._free[:count], self._free[count:]
+        return taken
+
+    async def _make(self) -> None:
+        self._open += 1
+        try:
+            async with AsyncExitStack() as making:
+                reader = await making.enter_async_context(await connect_directly(self._url, self._purpose))
+                await reader.execute(READS_IN_ORDER)
+                await reader.execute(STAYS)
+                writer = await making.enter_async_context(self._engine.connect())
+                async with writer.begin():
+                    await writer.execute(text(STAYS))
+                making.pop_all()
+        except BaseException:
+            self._open -= 1
+            raise
+        self._free.append(Pair(reader, writer, free_since=monotonic()))
+
+    async def _close(self, *pairs: Pair) -> None:
+        for pair in pairs:
+            self._open -= 1
+            await pair.close()

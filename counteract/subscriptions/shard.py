@@ -1,0 +1,113 @@
+"""One shard of a subscription, for as long as it is this process's: delivered while there is something to do, and at rest in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+from counteract.store.translating import translated
+from counteract.store.vault import Vault
+from counteract.subscriptions.delivery import Delivery, Terms, Tries
+from counteract.subscriptions.faults import is_outage, is_waited_for
+from counteract.subscriptions.health import Health
+from counteract.subscriptions.lag import Lag
+from counteract.subscriptions.lease import Lease
+from counteract.subscriptions.lookout import Watch
+from counteract.subscriptions.membership import Membership
+from counteract.subscriptions.pairs import Limits, Pair
+from counteract.subscriptions.subscriber import Subscriber
+
+_NEVER_LOOKED = -1
+
+
+async def prepare(subscriber: Subscriber, pair: Pair) -> None:
+    async with pair.writer.begin():
+        await subscriber.prepare(pair.writer)
+
+
+class Shard:
+    """Has connections only while it works. At rest it is woken by whoever looks at the log for all."""
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        terms: Terms,
+        lease: Lease,
+        watch: Watch,
+        member: Membership,
+        tries: Tries,
+        limits: Limits,
+        vault: Vault,
+        health: Health,
+        lag: Lag,
+    ) -> None:
+        self._subscriber = subscriber
+        self._terms = terms
+        self._lease = lease
+        self._watch = watch
+        self._member = member
+        self._tries = tries
+        self._limits = limits
+        self._vault = vault
+        self._health = health
+        self._lag = lag
+        self._is_prepared = False
+        # By this process's code, whatever is parked: once at the start, and after whatever went wrong.
+        self._redrives = True
+
+    async def serve(self, *, up_to: int | None = None) -> None:
+        """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
+        goes_on = True
+        while goes_on:
+            # Before it looks: what comes meanwhile may be seen twice, and is not missed.
+            news = self._watch.news
+            try:
+                with translated():
+                    goes_on = await self._work(up_to) and await self._rest(news)
+            except Exception as error:
+                stop_if_cancelled(error)
+                self._is_prepared, self._redrives = False, True
+                self._tries.failed += not is_waited_for(error)
+                self._tries.waits = is_waited_for(error) and not is_outage(error)
+                await asyncio.sleep(self._health.failed(error))
+
+    async def _work(self, up_to: int | None) -> bool:
+        """Until there is nothing to do. Whether it is still this process's, and short of the position."""
+        async with self._watch.pairs.one(self._limits) as pair:
+            if not self._is_prepared:
+                await prepare(self._subscriber, pair)
+                self._is_prepared = True
+            delivery = Delivery(
+                self._subscriber, self._terms, self._lease, pair, self._vault, self._health, self._lag, self._tries
+            )
+            lease = await delivery.run(up_to=up_to, redrive=self._redrives)
+        self._redrives = False
+        self._lease = lease or self._lease
+        return lease is not None
+
+    async def _rest(self, news: int) -> bool:
+        """Until there may be something to do. Whether it is still this process's."""
+        begun = self._watch.begun
+        if self._subscriber.is_resting:
+            news = _NEVER_LOOKED
+        while (takes_nothing := self._subscriber.is_resting) or self._watch.news == news:
+            seen, beats = self._watch.news, self._watch.beats
+            pause = self._terms.polling.longest if takes_nothing else None
+            await self._watch.heard(news=seen, beats=beats, timeout=pause)
+            if self._watch.beats == beats:
+                continue
+            before, lease = self._lease, self._member.standing(self._lease, begun)
+            if lease is None:
+                return False
+            self._lease = lease
+            await self._subscriber.watch()
+            self._redrives = self._member.has_to_redrive(self._tries.redriving.is_near, begun)
+            if self._redrives or lease is not before:
+                break
+        return True
+
+
+def stop_if_cancelled(error: Exception) -> None:
+    """A cancelled transaction whose connection is lost fails to roll back, and that error takes the cancellation's place."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError from error
