@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from temporalio import activity
 
@@ -82,9 +83,10 @@ class Lifecycle:
         records = SagaRecords(self.store)
         if record.opening is not None:
             return await records.open(record, record.opening, event, namespace)
-        if isinstance(event, SagaStuck) and await records.has_ended(record.saga_id, event.run_id):
+        state = await records.state(record.saga_id, event.run_id) if isinstance(event, SagaStuck) else None
+        if state in ("completed", "compensated"):
             # A run that a reset began afterwards: what its code does is told to whoever asks for its result.
-            return None
+            return Ended(position=0, state=state)
         try:
             if record.event_type not in ("SagaCompleted", "SagaCompensated"):
                 return await self._append(record, event)
@@ -95,11 +97,19 @@ class Lifecycle:
         return ended if record.ending is not None else ended.position
 
     async def _append(self, record: LifecycleRecord, event: Event) -> int:
+        try:
+            return await self._append_as(record.event_id, record, event)
+        except EventIdReused:
+            # The run forgot with its workflow task what it had said, and says something else now: both are on record.
+            said = uuid5(record.event_id, json.dumps(record.data, sort_keys=True))
+            return await self._append_as(said, record, event)
+
+    async def _append_as(self, event_id: UUID, record: LifecycleRecord, event: Event) -> int:
         appended = await self.store.append(
             sagas.stream(record.saga_id),
             [event],
             expect=ANY,
-            event_ids=[record.event_id],
+            event_ids=[event_id],
             metadata={"correlation_id": record.saga_id, "saga": record.saga_id},
         )
         return appended.position

@@ -55,7 +55,9 @@ _STEPS = """
 _SKIP = "counteract skip"
 """The key in the result of an undo, or of what stands for one, by which it was given up: `step` or `undo`."""
 _SKIPPED = "select skip_step(%s::jsonb, %s::jsonb)"
-_HAS_ENDED = "select coalesce(bool_or(state in ('completed', 'compensated')), false) from sagas where saga_id = %s and run_id = %s"
+_LAST_POSITION = """
+    select position from events where aggregate_type = 'saga' and aggregate_id = %s order by version desc limit 1
+"""
 _COMMAND = """
     select command from commands where command_id = %s
     union all select child from sagas where parent_command = %s
@@ -83,10 +85,6 @@ class SagaRecords:
         run_id, state, epoch = await self._fetch(_TAKE_UP, (_json(about),))
         return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
 
-    async def has_ended(self, saga_id: str, run_id: str) -> bool:
-        (ended,) = await self._fetch(_HAS_ENDED, (saga_id, run_id))
-        return bool(ended)
-
     async def state(self, saga_id: str, run_id: str) -> str | None:
         """Which state the record is in; None where there is none."""
         row = await self._fetch("select state from sagas where saga_id = %s and run_id = %s", (saga_id, run_id))
@@ -98,6 +96,9 @@ class SagaRecords:
         about = ending.model_dump(mode="json") if ending else _trusted(record)
         about |= {"saga_id": record.saga_id, "namespace": namespace}
         state, position, contradicted = await self._append(_END, about, record, event)
+        if not position and (last := await self._fetch(_LAST_POSITION, (record.saga_id,))):
+            # It had ended before, and whoever asks has forgotten that: its events are where they were.
+            (position,) = last
         return Ended(position=position, state=state, contradicted=tuple(contradicted))
 
     async def remember(self, lost: Lost, namespace: str) -> None:

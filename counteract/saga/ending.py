@@ -50,16 +50,17 @@ class Endings:
             self.course.phase = SagaStatus.RUNNING
         return refusal
 
-    async def incomplete(self, failure: BaseException) -> BaseException:
-        """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo."""
-        self.course.phase, self.course.cause = SagaStatus.STUCK, describe(failure)
+    async def incomplete(self, failure: BaseException, otherwise: BaseException | None = None) -> BaseException:
+        """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo, and
+        says otherwise.
+        """
+        why = otherwise or failure
+        self.course.phase, self.course.cause = SagaStatus.STUCK, describe(why)
         last = self.ledger.steps[-1].key if self.ledger.steps else ""
-        is_past_pivot = self.ledger.past_pivot or self.record.is_past_pivot
-        is_told = await self.chronicle.record(SagaStuck, step=last, why=self.course.cause)
-        if is_past_pivot and not is_told:
+        if await self.chronicle.record(SagaStuck, step=last, why=self.course.cause) == "completed":
             return self._completed_before(failure)
         self.display.update(last)
-        return incomplete(failure, is_past_pivot=is_past_pivot)
+        return incomplete(why, is_past_pivot=self.ledger.past_pivot or self.record.is_past_pivot)
 
     def _completed_before(self, failure: BaseException) -> BaseException:
         """The run had come to its end, and forgot it with the workflow task in which it did: the code has been run again, and
@@ -78,9 +79,7 @@ class Endings:
             try:
                 await self._undo_all()
             except RecordSaysOtherwise as otherwise:
-                if otherwise.state == "completed":
-                    return self._completed_before(failure)
-                return await self.incomplete(otherwise)
+                return await self.incomplete(failure, otherwise)
             self.course.phase = SagaStatus.COMPENSATED
             ended = await self.chronicle.end(
                 SagaCompensated,
@@ -94,13 +93,11 @@ class Endings:
                 self.display.update()
                 return undone(self.course.interruption, failure, self.report())
             if not isinstance(refusal, SagaContradicted):
-                if self.record.state == "completed":
-                    return self._completed_before(failure)
                 break
             self.course.phase = SagaStatus.COMPENSATING
             await self.record.look_again()
             await self.record.adopt(pivot=False)
-        return await self.incomplete(refusal or failure)
+        return await self.incomplete(failure, refusal)
 
     async def _undo_all(self) -> None:
         for group in self.ledger.undo_plan():

@@ -50,6 +50,7 @@ class Flights:
         await self._may_go_on()
         if not await self.record.refresh(f"step {len(self.ledger.steps) + 1}"):
             await check_after_reset(self.ledger, self.record.dispatcher)
+        await self.decided()
         if any(command.kind is CommandKind.PIVOT for command in commands):
             await self._clear_the_way()
         self._raise_if_stopped()
@@ -93,13 +94,21 @@ class Flights:
 
     async def _take_off(self, step: Step, options: Options, gate: asyncio.Semaphore) -> Any:
         try:
-            await gate.acquire()
+            await self._come_to_its_turn(gate)
         except asyncio.CancelledError:
             # It was never sent.
             self.ledger.settle(step, Outcome.NOT_APPLIED)
             raise
         with afterwards(gate.release):
             return await self._fly(step, options)
+
+    async def _come_to_its_turn(self, gate: asyncio.Semaphore) -> None:
+        await gate.acquire()
+        try:
+            await self.decided()
+        except asyncio.CancelledError:
+            gate.release()
+            raise
 
     async def _fly(self, step: Step, options: Options) -> Any:
         if (given_up := await self.stepper.given_up(step)) is not None:
@@ -165,7 +174,7 @@ class Flights:
             raise SagaMisuse("this saga is over: a step can only begin inside its `async with`")
         await self._opened()
         self._raise_if_stopped()
-        if self.course.is_held:
+        while self.course.is_held:
             await workflow.wait_condition(lambda: not self.course.is_held)
         self._raise_if_stopped()
 
@@ -182,6 +191,11 @@ class Flights:
         if IN_HANDLER.get():
             raise SagaClosed("the saga turns back, or is over: no further step can begin")
         raise asyncio.CancelledError
+
+    async def decided(self) -> None:
+        """Return once it is known of each interruption whether it stops the saga: until then no step is to begin."""
+        while self.course.pending:
+            await workflow.wait_condition(lambda: not self.course.pending)
 
     def is_stopped(self) -> bool:
         return self.course.is_closing or (self.course.interruption is not None and self.ledger.pivot is None)

@@ -50,12 +50,17 @@ class Interruptions:
         """The record is known now: what came before is too late where the saga has completed."""
         if self.course.interruption and self.record.state == "completed" and workflow.patched(_ASKED):
             self._too_late(self.course.interruption)
-            self.course.interruption = self.course.cause = None
+            self.course.interruption = self.course.cause = self.course.handler_failure = None
 
-    async def decided(self) -> None:
-        """Return once it is known of each whether it stops the saga."""
+    async def none_left(self) -> None:
+        """Return once nothing is in flight any more, and no interruption has yet to be decided. Raises CancelledError where one
+        stops the saga.
+        """
+        await self.flights.landed()
         while self.course.pending:
-            await workflow.wait_condition(lambda: not self.course.pending)
+            await self.flights.decided()
+            await self.flights.landed()
+        self.flights.raise_if_interrupted()
 
     def take_effect(self) -> None:
         """Those that are not decided yet stop it, for there is a next run to come."""

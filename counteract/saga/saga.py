@@ -339,14 +339,13 @@ class Saga:
         """Wait for steps that nobody awaited, and undo those that nobody knows about."""
         try:
             # Tasks of the saga's own code may send out further ones meanwhile.
-            await self._flights.landed()
-            while self._course.pending:
-                await self._interruptions.decided()
-                await self._flights.landed()
-            self._flights.raise_if_interrupted()
+            await self._interruptions.none_left()
             if not await self._record.refresh("its end"):
                 await check_after_reset(self._ledger, self._record.dispatcher)
             await self._flights.leave_nothing_behind()
+            if self._course.pending:
+                # That took its time, and the saga has not ended yet.
+                await self._interruptions.none_left()
         except BaseException as failure:
             if is_saga_failure(failure):
                 return failure

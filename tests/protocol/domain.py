@@ -109,6 +109,8 @@ class Tour(SagaWorkflow):
         match step:
             case "tolerant authorize":
                 await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
+            case "one by one":
+                await self._saga.parallel(self._command("hold"), self._command("authorize"), at_once=1)
             case "patient render":
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
             case "forget":

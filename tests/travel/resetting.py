@@ -15,9 +15,9 @@ from tests.travel.world import World
 Handle = WorkflowHandle[Any, Any]
 
 
-async def reset(world: World, trip: str, *, behind: str = "", run_id: str | None = None) -> Handle:
-    """Back to its first decision, or to the one after this step was answered."""
-    decided = await decision(world, trip, behind, run_id)
+async def reset(world: World, trip: str, *, behind: str = "", run_id: str | None = None, last: bool = False) -> Handle:
+    """Back to its first decision, or to the one after this step was answered, or to its last."""
+    decided = await (last_decision(world, trip) if last else decision(world, trip, behind, run_id))
     await world.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=world.client.namespace,
@@ -42,3 +42,9 @@ async def decision(world: World, trip: str, behind: str, run_id: str | None = No
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED and (answered or not behind):
             return event.event_id
     raise AssertionError(f"{behind} was never answered")
+
+
+async def last_decision(world: World, trip: str) -> int:
+    history = await world.client.get_workflow_handle(trip).fetch_history()
+    decided = [e.event_id for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+    return decided[-1]
