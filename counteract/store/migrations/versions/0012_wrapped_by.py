@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0012_wrapped_by"
-down_revision = "0010_open_sagas_on_record"
+down_revision = "0011_signed_snapshots"
 
 
 def upgrade() -> None:
