@@ -252,8 +252,8 @@ async def pass_deadline_between(encounter: Encounter) -> None:
 
 async def twice(encounter: Encounter, proceed: Proceed) -> Any:
     """Delivered again as soon as it was answered."""
-    first, second = await proceed(), await proceed()
-    _compare(encounter, first, second)
+    first = await proceed()
+    _compare(encounter, first, await _again(encounter, proceed))
     return first
 
 
@@ -274,7 +274,7 @@ async def again_after_the_end(encounter: Encounter, proceed: Proceed) -> Any:
     async def again() -> None:
         await encounter.run.ended.wait()
         with suppress(CommandFenced, Rejected):
-            _compare(encounter, answer, await proceed())
+            _compare(encounter, answer, await _again(encounter, proceed))
 
     encounter.run.spawn(again())
     return answer
@@ -331,6 +331,15 @@ async def _until_cancelled(encounter: Encounter) -> None:
 async def _stay_deaf(encounter: Encounter) -> None:
     with suppress(asyncio.CancelledError):
         await _until_cancelled(encounter)
+
+
+async def _again(encounter: Encounter, proceed: Proceed) -> Any:
+    """The answer is on record: nobody decides anew."""
+    before = encounter.loads
+    answer = await proceed()
+    if encounter.loads > before:
+        encounter.run.complain(f"{encounter.place} was on record, and was decided anew when it was delivered again")
+    return answer
 
 
 def _compare(encounter: Encounter, first: Any, second: Any) -> None:

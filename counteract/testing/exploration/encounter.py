@@ -339,6 +339,8 @@ class Encounter:
     """Its handler has come to where a fault holds it."""
     unnoticed: bool = False
     """Its attempt is over, and what it does now nobody can know."""
+    loads: int = 0
+    """How many streams it was given to decide on."""
     _chosen: list[Injection] | None = None
 
     async def through(self, layer: Layer, proceed: Proceed) -> Any:

@@ -112,7 +112,9 @@ class _Proxy:
 class _WatchedStreams(_Proxy):
     async def load(self, decider: Decider[Any, Any], aggregate_id: str) -> Any:
         stream = await self._inner.load(decider, aggregate_id)
-        CURRENT.get().run.loaded(decider, stream.id, stream.version)
+        encounter = CURRENT.get()
+        encounter.loads += 1
+        encounter.run.loaded(decider, stream.id, stream.version)
         return _WatchedStream(stream, self._watch)
 
 
