@@ -154,3 +154,8 @@ async def test_what_cannot_be_part_of_other_names_is_no_name(database_url: str, 
 async def test_the_applications_role_of_a_tenant_cannot_migrate(tenants: Tenants) -> None:
     with pytest.raises(StoreError, match="acme_app is the application's role"):
         migrate(tenants["acme"][1])
+
+
+async def test_a_path_that_leads_nowhere_is_said_to(database_url: str) -> None:
+    with pytest.raises(ConfigurationError, match="the search_path leads nowhere:\n  - no schema of it is there"):
+        await asyncio.to_thread(migrate, in_schema(database_url, "nosuch"))
