@@ -23,6 +23,7 @@ from benchmarks.event_store_report import (
     METHOD,
     Grown,
     append_section,
+    boundary_section,
     delay_section,
     growth_section,
     import_section,
@@ -96,6 +97,18 @@ async def appends(bench: Bench) -> Section:
                 order = {"order": "append", "writers": writers, "events": events, "appends": bench.options.appends}
                 rows.append((writers, events, [await bench.race(ours, each, **order) for each in others]))
     return append_section(rows)
+
+
+async def boundaries(bench: Bench) -> Section:
+    rows = []
+    async with bench.all_stores() as (ours, others):
+        # By hand there is nothing that does the same.
+        peers = [each for each in others if each.name == PEER]
+        for what in ("name", "course"):
+            for writers in _WRITERS:
+                order = {"order": "decide", "what": what, "writers": writers, "decisions": bench.options.appends // 3}
+                rows.append((what, writers, [await bench.race(ours, each, **order) for each in peers]))
+    return boundary_section(rows)
 
 
 async def loads(bench: Bench) -> Section:
@@ -186,6 +199,7 @@ async def growth(bench: Bench) -> Section:
 
 PARTS: Mapping[str, Callable[[Bench], Awaitable[Section]]] = {
     "append": appends,
+    "boundaries": boundaries,
     "load": loads,
     "log": log,
     "import": imports,

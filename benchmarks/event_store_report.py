@@ -52,6 +52,22 @@ def append_section(rows: Sequence[tuple[int, int, Sequence[Race]]]) -> Section:
     return section
 
 
+_DECIDED = {"name": "a name that nobody has", "course": "a place in a course of 25 that all want"}
+
+
+def boundary_section(rows: Sequence[tuple[str, int, Sequence[Race]]]) -> Section:
+    section = Section("Decisions by query per second", ("decided", "writers", "ours", *_columns(rows[0][2])))
+    section.rows = [
+        (_DECIDED[what], str(writers), f"{races[0].ours:.0f}" if races else "", *_figures(races))
+        for what, writers, races in rows
+    ]
+    section.note = (
+        "Each reads what its query finds, by one tag, and appends an event on the condition that this is all; if it is not, again. "
+        "Those of eventsourcing lock the whole table for each such append (its `PostgresDCBRecorderTT`); ours lock the tag."
+    )
+    return section
+
+
 def load_section(rows: Sequence[tuple[int, Sequence[Race], Mapping[str, float]]]) -> Section:
     _, races, better = rows[0]
     section = Section("Loads per second", ("events in the stream", "ours, cold", *_columns(races), *better))

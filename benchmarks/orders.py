@@ -11,6 +11,8 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.stores.workload import METADATA
 from counteract import Event
+from counteract.messages import StreamId
+from counteract.store.boxes import Place
 from counteract.store.connecting import connect
 from counteract.store.importing import import_events
 from counteract.store.vault import Vault
@@ -40,7 +42,7 @@ async def fill(owner_url: str, events: int) -> None:
             texts = await vault.sealed(
                 connection,
                 [event for *_, event, _ in made],
-                [event_id for *_, event_id in made],
+                [Place(StreamId(kind, key), event_id, type(event).event_type) for kind, key, event, event_id in made],
                 [event.model_dump_json() for *_, event, _ in made],
             )
             lines = [_line(*each, text) for each, text in zip(made, texts, strict=True)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from counteract.printable import printable
+
 
 class CounteractError(Exception):
     """Base of every error that Counteract raises on purpose."""
@@ -80,7 +82,8 @@ class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
     Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
-    type and not its text, which may hold anything: that is in the worker's log and in the workflow's history.
+    type and not its text, which may hold anything: the workflow's history and the worker's log have the place that raised it, and
+    the log at the level DEBUG all that it says.
     """
 
     def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:
@@ -92,6 +95,12 @@ class StepFailed(SagaFailure):
 
 class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
+
+
+class SagaHasCompleted(SagaFailure):
+    """The saga was on record as completed when its own code failed or was stopped: everything stands, and only the code's
+    result is missing. Its events and its record tell the end.
+    """
 
 
 class SagaReset(SagaFailure):
@@ -144,10 +153,32 @@ class WrongExpectedVersion(StoreError):
     """Another writer got there first: load, decide and append again."""
 
     def __init__(self, stream: object, *, expected: str, actual: int) -> None:
-        super().__init__(f"{stream} is at version {actual}, expected {expected}")
+        super().__init__(f"{printable(stream)} is at version {actual}, expected {expected}")
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+class BoundaryChanged(StoreError):
+    """Events that the decision depends on were appended meanwhile: read, decide and append again. Nothing was appended.
+
+    `position` is that of the first which the query finds.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"an event that the decision depends on was appended at position {position}")
+        self.position = position
+
+
+class CheckpointPassed(StoreError):
+    """A consumer's checkpoint is beyond the position, or not where it was expected: it has been there already, or another process
+    has. Nothing was appended: read on from `position`, where it is.
+    """
+
+    def __init__(self, name: str, position: int) -> None:
+        super().__init__(f"the checkpoint {name!r} is at {position}: read on from there")
+        self.name = name
+        self.position = position
 
 
 class EventIdReused(StoreError):
@@ -170,7 +201,7 @@ class UndecodableEvent(StoreError):
 
     def at(self, stream: object, version: int, position: int | None = None) -> Self:
         """The same error, saying where the event is stored."""
-        self.place = f"{stream}, version {version}" + (f", position {position}" if position else "")
+        self.place = f"{printable(stream)}, version {version}" + (f", position {position}" if position else "")
         return self
 
     def __str__(self) -> str:
@@ -221,6 +252,10 @@ class MasterKeyMissing(PersonalDataLocked):
     """Personal data needs a master key, and this process has none: set COUNTERACT_MASTER_KEY."""
 
 
+class SealedByNewerRelease(PersonalDataLocked):
+    """Personal data was sealed in a way that this release does not know: update this process."""
+
+
 class NoSuchVersion(StoreError):
     """A stream was asked for at a version that it has not reached."""
 
@@ -230,7 +265,7 @@ class StreamArchived(StoreError):
 
     def __init__(self, stream: object, *, version: int, file: str) -> None:
         super().__init__(
-            f"{stream} is archived up to version {version}: `counteract store restore {file}` puts it back"
+            f"{printable(stream)} is archived up to version {version}: `counteract store restore {file}` puts it back"
         )
         self.stream = stream
         self.version = version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,7 +22,7 @@ from counteract.dispatch import command_id_of as command_id_of  # noqa: PLC0414
 from counteract.message import Message as Message  # noqa: PLC0414
 from counteract.options import Retry as Retry  # noqa: PLC0414 - part of what a command declares
 from counteract.options import limit_problems, limits, name_problems, service_problems, version_problems
-from counteract.personal import personal_fields
+from counteract.personal import personal_fields, unsealed_fields
 from counteract.schemas import unreadable
 
 R = TypeVar("R")
@@ -41,12 +41,24 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """An event's data, as one version has it, to what the next version has. Pure, and never edited once it is in use."""
 
 
+Tagger = Callable[[Any], Iterable[str]]
+"""An event to its tags. Pure."""
+
+
+def _no_tags(_: Any) -> Iterable[str]:
+    return ()
+
+
 class Event(Message):
     """Something that happened. `name` and `version` are the stored contract and default to the class name and 1.
 
     A changed event has a new version, and an upcaster for what is stored of the old ones, each one step::
 
         class StockReserved(Event, version=2, upcasters={1: lambda data: data | {"unit": "piece"}}): ...
+
+    Its `tags`, by which queries find it whatever its stream, are stored beside it, as they are: keep personal data out::
+
+        class SeatTaken(Event, tags=lambda event: [f"flight:{event.flight}", f"seat:{event.seat}"]): ...
     """
 
     event_type: ClassVar[str]
@@ -55,6 +67,8 @@ class Event(Message):
     """By the version that each of them reads."""
     personal: ClassVar[Mapping[str, str]]
     """The fields that are stored encrypted, each with the field that names its subject."""
+    # With an underscore, as no field has one.
+    _tagger: ClassVar[Tagger] = _no_tags
 
     def __init_subclass__(
         cls,
@@ -62,6 +76,7 @@ class Event(Message):
         name: str | None = None,
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Tagger | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -73,14 +88,22 @@ class Event(Message):
         name: str | None = None,
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Tagger | None = None,
         **kwargs: Any,
     ) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if tags is not None:
+            cls._tagger = staticmethod(tags)
         cls.event_type = name or cls.__name__
         cls.schema_version = version
         cls.upcasters = dict(upcasters or {})
         cls._declare([*name_problems("name", cls.event_type), *version_problems(version, sorted(cls.upcasters))])
         cls.personal = personal_fields(cls)
+
+
+def tags_of(event: Event) -> list[str]:
+    """As its class says, or the class that this one derives from; each once."""
+    return list(dict.fromkeys(type(event)._tagger(event)))
 
 
 class StreamId(NamedTuple):
@@ -175,6 +198,16 @@ def _result_problems(cls: type[BaseModel]) -> list[str]:
     return [f"its result: {each}" for each in unreadable(result.core_schema)] if result.pydantic_complete else []
 
 
+def _personal_problems(cls: type[BaseModel]) -> Iterator[str]:
+    """Only events are sealed."""
+    marked = [*unsealed_fields(cls), *(f"its result: {each}" for each in unsealed_fields(_result_type(cls)))]
+    for each in marked:
+        yield (
+            f"{each} is marked Personal, and neither commands nor results are sealed: send an id, and let the handler look the rest "
+            "up; or take the mark away, and give the client a codec that encrypts"
+        )
+
+
 def _is_template(cls: type[BaseModel]) -> bool:
     """A generic class, or one that pydantic derived by filling in its parameters: not yet a command of anybody's."""
     declared = any(get_origin(base) is Generic for base in cls.__dict__.get("__orig_bases__", ()))
@@ -233,6 +266,7 @@ class Command(Message, Generic[R]):
                 *service_problems(cls.__name__, cls.kind, service, compensation),
                 *limit_problems(attempt_timeout, timeout, undo_attempt_timeout),
                 *_result_problems(cls),
+                *_personal_problems(cls),
             ]
         )
         one, all_ = limits(attempt_timeout, timeout)

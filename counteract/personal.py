@@ -58,6 +58,11 @@ def personal_fields(model: type[BaseModel]) -> Mapping[str, str]:
     return {name: mark.subject for name, mark in marked.items()}
 
 
+def unsealed_fields(annotation: Any) -> Iterator[str]:
+    """The marked fields of what is not sealed: of a class that is no event, or of whatever type, at any depth."""
+    return _marked_inside(annotation, set())
+
+
 def _marks(metadata: list[Any]) -> Iterator[Personal]:
     return (each for each in metadata if isinstance(each, Personal))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 from pydantic_core import SchemaSerializer, core_schema, to_json
@@ -42,10 +43,8 @@ def unreadable(schema: Any) -> list[str]:
 
 def write_sets_in_order(model: type[BaseModel]) -> None:
     """Let its instances write sets always in the same order, so that a repeat is a repeat in every process."""
-    ordered = _with_ordered_sets(model.__pydantic_core_schema__)
-    if ordered != model.__pydantic_core_schema__:
-        # The serializers that nested models have already would write them as before.
-        model.__pydantic_serializer__ = SchemaSerializer(ordered, None, _use_prebuilt=False)
+    if (serializer := _ordered_serializer(model)) is not None:
+        model.__pydantic_serializer__ = serializer
 
 
 class _Search:
@@ -170,15 +169,59 @@ def _schemas(value: Any) -> Iterator[Schema]:
             yield from _schemas(each[0] if isinstance(each, tuple) else each)
 
 
-def _with_ordered_sets(node: Any) -> Any:
+_serializers: WeakKeyDictionary[type[BaseModel], SchemaSerializer | None] = WeakKeyDictionary()
+
+
+def _ordered_serializer(model: type[BaseModel]) -> SchemaSerializer | None:
+    """None where there is nothing to order."""
+    if model not in _serializers:
+        _serializers[model] = _made_serializer(model)
+    return _serializers[model]
+
+
+def _made_serializer(model: type[BaseModel]) -> SchemaSerializer | None:
+    ordered = _with_ordered_sets(_of_itself(model.__pydantic_core_schema__), model)
+    if ordered == model.__pydantic_core_schema__:
+        return None
+    # The serializers that nested models have already would write them as before.
+    return SchemaSerializer(ordered, None, _use_prebuilt=False)
+
+
+def _with_ordered_sets(node: Any, model: type[BaseModel]) -> Any:
     if isinstance(node, list | tuple):
-        return type(node)(map(_with_ordered_sets, node))
+        return type(node)(_with_ordered_sets(each, model) for each in node)
     if not isinstance(node, dict):
         return node
-    ordered = {key: value if key in _NO_SCHEMA else _with_ordered_sets(value) for key, value in node.items()}
+    ordered = {key: value if key in _NO_SCHEMA else _with_ordered_sets(value, model) for key, value in node.items()}
     if node.get("type") in _SETS and "serialization" not in node:
         ordered["serialization"] = core_schema.wrap_serializer_function_ser_schema(_in_order, when_used="json")
+    if _is_any(node):
+        return _plain(ordered) if node.get("cls") is model else ordered | {"serialization": _ANY}
     return ordered
+
+
+def _of_itself(schema: Any) -> Any:
+    """Without `SerializeAsAny`, which pydantic writes into the schema of the class that it is used for: it would ask for itself."""
+    if schema["type"] == "definitions":
+        return schema | {"schema": _of_itself(schema["schema"])}
+    return _plain(schema) if _is_any(schema) else schema
+
+
+def _is_any(node: Any) -> bool:
+    return bool((node.get("serialization") or {}).get("type") == "any")
+
+
+def _plain(node: Any) -> Any:
+    return {key: value for key, value in node.items() if key != "serialization"}
+
+
+def _as_what_it_is(value: Any, info: Any) -> Any:
+    """For `SerializeAsAny`, by which a value is written by its own class: that one's serializer may be pydantic's."""
+    serializer = _ordered_serializer(type(value)) if isinstance(value, BaseModel) else None
+    return serializer.to_python(value, mode=info.mode, by_alias=info.by_alias) if serializer else value
+
+
+_ANY = core_schema.plain_serializer_function_ser_schema(_as_what_it_is, info_arg=True, when_used="json")
 
 
 def _in_order(value: Any, write: Any) -> Any:

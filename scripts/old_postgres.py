@@ -39,6 +39,7 @@ KEPT = ROOT / ".venv" / "postgres"
 
 SUITES = (
     "tests/contract/test_schema.py",
+    "tests/integration/test_boundaries.py",
     "tests/integration/test_high_water_mark.py",
     "tests/integration/test_inline_projection.py",
     "tests/integration/test_leases.py",

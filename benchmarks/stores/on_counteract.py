@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
+from benchmarks.stores.boundaries_on_counteract import decide
 from benchmarks.stores.projection_on_counteract import project
 from benchmarks.stores.workload import (
     EVENT,
@@ -80,6 +81,9 @@ class OnCounteract:
 
             await written(write, writers=writers, events=events, appends=20 * writers)
             return await written(write, writers=writers, events=events, appends=appends)
+
+    async def decide(self, *, what: str, writers: int, decisions: int) -> Answer:
+        return await decide(self._url, what=what, writers=writers, decisions=decisions)
 
     async def stamped(self, *, writers: int, appends: int) -> list[tuple[int, float]]:
         """The position of each event, and when its writer knew that it was there, by a clock that all processes share."""

@@ -19,6 +19,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import StoredEvent
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.stores.boundaries_on_eventsourcing import decide
 from benchmarks.stores.projection_on_eventsourcing import project
 from benchmarks.stores.workload import EVENT, METADATA, PAGE, POOL_SIZE, Answer, repeated, written_by_threads
 
@@ -82,6 +83,9 @@ class OnEventsourcing:
 
         await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=20 * writers)
         return await asyncio.to_thread(written_by_threads, write, writers=writers, events=events, appends=appends)
+
+    async def decide(self, *, what: str, writers: int, decisions: int) -> Answer:
+        return await decide(self._env, what=what, writers=writers, decisions=decisions)
 
     async def spread(self, *, number: int, events: int) -> None:
         accounts = [Account() for _ in range(number)]

@@ -16,7 +16,7 @@ from counteract.cli.migrate import migrate
 from counteract.cli.personal import forget
 from counteract.cli.record import record
 from counteract.cli.replay import replay
-from counteract.cli.showing import safe_lines
+from counteract.cli.showing import say, say_lines
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -37,7 +37,7 @@ app.add_typer(store.app, name="store")
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        print(f"counteract {version('counteract')}")
+        say(f"counteract {version('counteract')}")
         raise typer.Exit
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except CounteractError as error:
-        print(safe_lines(str(error)), file=sys.stderr)
+        say_lines(str(error), aside=True)
         code = 1
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.contracts import counted
-from counteract.cli.events import named_stream
-from counteract.cli.showing import say
+from counteract.cli.showing import named_stream, say
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def restore(
     with _named(file):
         done = asyncio.run(_restore(database_url, file))
     present = f", {counted(done.present, 'stream')} had never left or {'was' if done.present == 1 else 'were'} back"
-    print(f"{_amount(done)} restored from {file.name}" + (present if done.present else ""))
+    say(f"{_amount(done)} restored from {file.name}" + (present if done.present else ""))
 
 
 @contextmanager

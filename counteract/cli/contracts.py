@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.application import Modules, event_classes
+from counteract.cli.showing import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,8 @@ def publish(modules: Modules = None, folder: Folder = FOLDER) -> None:
     written, problems = run(event_classes(modules), folder)
     _stop_for(problems)
     for key in written:
-        print(f"{folder / key.file_name}")
-    print(f"{counted(len(written), 'contract')} published" if written else "All contracts are published.")
+        say(f"{folder / key.file_name}")
+    say(f"{counted(len(written), 'contract')} published" if written else "All contracts are published.")
 
 
 @app.command()
@@ -40,7 +41,7 @@ def check(modules: Modules = None, folder: Folder = FOLDER) -> None:
 
     published = published_in(folder)
     _stop_for(run(event_classes(modules), published))
-    print(f"{counted(len(published), 'contract')} kept")
+    say(f"{counted(len(published), 'contract')} kept")
 
 
 @app.command()
@@ -51,9 +52,9 @@ def diff(modules: Modules = None, folder: Folder = FOLDER) -> None:
     published, classes = published_in(folder), event_classes(modules)
     for each in classes:
         if key_of(each) not in published:
-            print(f"{key_of(each)}  new")
+            say(f"{key_of(each)}  new")
     for found in differences(classes, published):
-        print(f"{found.key}  {found.effect}  {found.place.path}: {found.place.was} → {found.place.now}")
+        say(f"{found.key}  {found.effect}  {found.place.path}: {found.place.was} → {found.place.now}")
 
 
 def counted(number: int, noun: str) -> str:
@@ -62,9 +63,9 @@ def counted(number: int, noun: str) -> str:
 
 def _stop_for(problems: Sequence[Problem]) -> None:
     for each in problems:
-        print(f"{each.key}: {each.what}")
+        say(f"{each.key}: {each.what}")
         for place in each.narrowings:
-            print(f"  {place.path}: was {place.was}; is {place.now}")
-        print(f"  → {each.remedy}")
+            say(f"  {place.path}: was {place.was}; is {place.now}")
+        say(f"  → {each.remedy}")
     if problems:
         raise typer.Exit(1)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.application import declared, setting
-from counteract.cli.showing import safe, say_document
+from counteract.cli.keys import own_keys
+from counteract.cli.showing import say_document, say_parts
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-    from rich.console import Console
 
     from counteract.store.findings import Finding
 
@@ -71,7 +70,7 @@ async def _examined(
     from counteract.store.findings import problem
 
     if url:
-        async for each in database.diagnose(url, patience=patience):
+        async for each in database.diagnose(url, patience=patience, master=own_keys()):
             yield each
     else:
         yield problem("database", "which database?", "give --database-url or set DATABASE_URL")
@@ -84,23 +83,16 @@ async def _examined(
 
 async def _told(findings: AsyncIterator[Finding], *, shown: bool) -> Sequence[Finding]:
     """All of them, each shown as soon as it is there: some take seconds."""
-    from rich.console import Console
-
-    console, found = Console(highlight=False), []
+    found = []
     async for each in findings:
         found.append(each)
         if shown:
-            _show(console, each)
+            _show(each)
     return found
 
 
-def _show(console: Console, finding: Finding) -> None:
-    from rich.text import Text
-
-    line = Text.assemble(
-        (finding.verdict.ljust(_VERDICT_WIDTH), _STYLES[finding.verdict]),
-        f"  {finding.check.ljust(_CHECK_WIDTH)}  {safe(finding.what)}",
-    )
-    console.print(line, soft_wrap=True)
+def _show(finding: Finding) -> None:
+    verdict = finding.verdict.ljust(_VERDICT_WIDTH)
+    say_parts((verdict, _STYLES[finding.verdict]), (f"  {finding.check.ljust(_CHECK_WIDTH)}  {finding.what}", ""))
     if finding.remedy:
-        console.print(Text(f"{' ' * _VERDICT_WIDTH}  → {safe(finding.remedy)}"), soft_wrap=True)
+        say_parts((f"{' ' * _VERDICT_WIDTH}  → {finding.remedy}", ""))

@@ -11,15 +11,16 @@ from uuid import UUID
 import typer
 
 from counteract.cli.application import Modules, deciders
-from counteract.cli.showing import AsJson, one_event, safe_lines, say, show_events
+from counteract.cli.keys import own_keys
+from counteract.cli.showing import AsJson, name_of, named_stream, say, say_lines, show_event, show_events
 from counteract.cli.tracing import trace
 from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
-from counteract.messages import StreamId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from counteract.messages import StreamId
     from counteract.store import StoredEvent
     from counteract.store.moments import Moment
 
@@ -32,7 +33,10 @@ DatabaseUrl = Annotated[
     str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
 ]
 Stream = Annotated[
-    str | None, typer.Argument(metavar="[TYPE/ID]", help="One stream, such as saga/order-1; by default all.")
+    str | None,
+    typer.Argument(
+        metavar="[TYPE/ID]", help="One stream, such as saga/order-1; by default all. A / of the type is written %2F."
+    ),
 ]
 Category = Annotated[str | None, typer.Option(metavar="TYPE", help="Only streams of this aggregate type.")]
 Types = Annotated[list[str] | None, typer.Option("--type", metavar="EVENT_TYPE", help="Only these events.")]
@@ -190,7 +194,7 @@ async def _show(url: str, which: str) -> None:
                 found = await read_event_of(connection, _event_id(which))
     if not found:
         raise CounteractError(f"there is no event {which}: `counteract events read` shows positions, and ids as JSON")
-    print(one_event(found[0]))
+    show_event(found[0])
 
 
 async def _state(url: str, stream: StreamId, at: Moment | None, modules: list[str] | None) -> None:
@@ -200,10 +204,10 @@ async def _state(url: str, stream: StreamId, at: Moment | None, modules: list[st
     known: dict[str, Any] = {each.aggregate_type: each for each in (sagas, *deciders(modules))}
     if stream.aggregate_type not in known:
         raise CounteractError(f"no decider is for {stream.aggregate_type!r}; there are {', '.join(sorted(known))}")
-    async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0) as store:
+    async with PostgresEventStore.open(url, pool_size=1, snapshot_every=0, master_key=own_keys()) as store:
         loaded = await store.load(known[stream.aggregate_type], stream.aggregate_id, at=at)
-    say(f"{stream}, version {loaded.version}")
-    print(safe_lines(_readable(loaded.state)))
+    say(f"{name_of(stream)}, version {loaded.version}")
+    say_lines(_readable(loaded.state))
 
 
 def _readable(state: Any) -> str:
@@ -213,14 +217,6 @@ def _readable(state: Any) -> str:
         return to_json(state, indent=2).decode()
     except PydanticSerializationError:
         return repr(state)
-
-
-def named_stream(name: str) -> StreamId:
-    """Raises CounteractError for what is no stream's name."""
-    aggregate_type, slash, aggregate_id = name.partition("/")
-    if not slash:
-        raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
-    return StreamId(aggregate_type, aggregate_id)
 
 
 def _event_id(text: str) -> UUID:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli.showing import say
+from counteract.cli.showing import say, say_script
 
 
 def migrate(
@@ -27,10 +27,10 @@ def migrate(
     from counteract.store.migrate import script
 
     if as_sql:
-        print(script(database_url, name=store), end="", flush=True)
+        say_script(script(database_url, name=store))
         return
     done = run(database_url, name=store)
     if done.newer:
         say(f"The database is at {done.newer}, which is newer than this release: nothing was changed.")
     else:
-        print("The schema is up to date.")
+        say("The schema is up to date.")

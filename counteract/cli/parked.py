@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counteract.cli.events import DatabaseUrl, named_stream
-from counteract.cli.showing import AsJson, is_for_programs, say, say_document, say_table
+from counteract.cli.events import DatabaseUrl
+from counteract.cli.showing import AsJson, is_for_programs, name_of, named_stream, say, say_document, say_table
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def redrive(
 ) -> None:
     """Try again, in order: once the code is corrected, or what it needs is there."""
     count = asyncio.run(_redrive(database_url, subscription, named_stream(stream) if stream else None))
-    print(
+    say(
         f"{count} events are tried again by the process that has {subscription}; `counteract parked list` shows what is left"
     )
 
@@ -99,7 +99,7 @@ async def _show(url: str, subscription: str, stream: StreamId | None, as_json: b
         if is_for_programs(as_json):
             say_document(
                 {
-                    "stream": str(each),
+                    "stream": name_of(each),
                     "position": event.position,
                     "version": event.version,
                     "event_type": event.event_type,
@@ -113,7 +113,7 @@ async def _show(url: str, subscription: str, stream: StreamId | None, as_json: b
         fate = event.error or (
             f"discarded: {event.discarded_why}" if event.discarded_why else "waits for those before it"
         )
-        say(f"{event.position}  {each}  {event.version}  {event.event_type}  {event.data}")
+        say(f"{event.position}  {name_of(each)}  {event.version}  {event.event_type}  {event.data}")
         say(f"   {fate}")
 
 
@@ -140,13 +140,13 @@ async def _discard(url: str, subscription: str, position: int, why: str) -> None
 def _row(parked: ParkedStream) -> tuple[str, ...]:
     since = "being tried again" if parked.is_redriven else f"{parked.since:%Y-%m-%d %H:%M:%S}"
     counted = str(parked.events), str(parked.position)
-    return parked.subscription, str(parked.stream), *counted, since, parked.error or ""
+    return parked.subscription, name_of(parked.stream), *counted, since, parked.error or ""
 
 
 def _document(parked: ParkedStream) -> dict[str, object]:
     return {
         "subscription": parked.subscription,
-        "stream": str(parked.stream),
+        "stream": name_of(parked.stream),
         "events": parked.events,
         "position": parked.position,
         "since": parked.since.isoformat(),

@@ -1,18 +1,27 @@
-"""`counteract personal` and `counteract forget`: the master key of personal data, and the end of a person's."""
+"""`counteract personal …` and `counteract forget`: the master key of personal data, and the end of a person's."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The key of personal data.")
+from counteract.cli.contracts import counted
+from counteract.cli.keys import own_keys
+from counteract.cli.showing import say
+from counteract.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from counteract.store import KeyWrapper
+    from counteract.store.rewrapping import Rewrapped
+
+app = typer.Typer(no_args_is_help=True, help="The master key of personal data.")
 
 
 @app.callback()
 def personal() -> None:
-    """The key of personal data."""
+    """The master key of personal data."""
 
 
 @app.command("new-key")
@@ -20,7 +29,32 @@ def new_key() -> None:
     """Print a fresh COUNTERACT_MASTER_KEY. Keep it where the database's backups are not: who has both reads everything."""
     from counteract.store import MasterKey
 
-    print(MasterKey.new())
+    say(MasterKey.new())
+
+
+@app.command()
+def rewrap(
+    database_url: Annotated[
+        str,
+        typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is; as its owner."),
+    ],
+) -> None:
+    """Put the keys of all persons under the new master key, so that the earlier one can go. Events stay as they are.
+
+    First put the new key before the earlier one, everywhere. Interrupted, run it again. 1 if keys are left.
+    """
+    done = asyncio.run(_rewrap(database_url))
+    say(f"{counted(done.done, 'key')} rewrapped, {done.left} left")
+    if done.locked:
+        say(
+            f"no master key at hand unwraps {', '.join(map(str, done.locked))}: put the one behind it that does, and run this again"
+        )
+    elif done.left:
+        say("some were added meanwhile by processes that have the earlier key first: change those, and run this again")
+    else:
+        say("the earlier master key can go, once no process has it first any more")
+    if done.left:
+        raise typer.Exit(1)
 
 
 def forget(
@@ -30,7 +64,30 @@ def forget(
     ],
 ) -> None:
     """Destroy a person's key: their personal data is shown as forgotten from now on, and nothing brings it back."""
-    print(asyncio.run(_forget(database_url, subject)))
+    say(asyncio.run(_forget(database_url, subject)))
+
+
+async def _rewrap(url: str) -> Rewrapped:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from counteract.store.rewrapping import rewrap as run
+
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("keys", total=None)
+        return await run(url, _master(), lambda now: bar.update(task, completed=now.done, total=now.done + now.left))
+
+
+def _master() -> KeyWrapper:
+    from counteract.store import MasterKey
+
+    master = own_keys() or MasterKey.from_environment()
+    if master is None:
+        problem = "set COUNTERACT_MASTER_KEY to the new key and the earlier one, with a comma between"
+        raise ConfigurationError("there is no master key", [problem])
+    return master
 
 
 async def _forget(url: str, subject: str) -> str:

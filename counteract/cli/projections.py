@@ -16,8 +16,10 @@ import typer
 
 from counteract.cli.application import Modules, objects
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import AsJson, is_for_programs, safe, say, say_document, say_table
+from counteract.cli.keys import own_keys
+from counteract.cli.showing import AsJson, is_for_programs, say, say_document, say_table
 from counteract.errors import CounteractError
+from counteract.printable import printable
 
 if TYPE_CHECKING:
     from counteract.dev.process import GuardedProcess
@@ -64,7 +66,7 @@ def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modul
     """In a rebuild among several processes: the command that begins it starts the others so."""
     from counteract.projections.rebuilding import take_part
 
-    asyncio.run(take_part(database_url, _rebuildable(name, modules), processes))
+    asyncio.run(take_part(database_url, _rebuildable(name, modules), processes, master_key=own_keys()))
 
 
 @app.command()
@@ -110,22 +112,22 @@ async def _rebuild(url: str, projection: Projection, modules: Sequence[str], pro
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(projection.name, total=None, rate="")
+        task = bar.add_task(printable(projection.name), total=None, rate="")
 
         def show(done: Done) -> None:
             speed = bar.tasks[0].speed
             bar.update(task, completed=done.position, total=done.end, rate=f"{speed:,.0f} events/s" if speed else "")
 
         helpers = _helpers(url, projection.name, modules, processes)
-        await rebuild(url, projection, shards=processes, helpers=helpers, progress=show)
-    print(f"{projection.name} is rebuilt and live")
+        await rebuild(url, projection, shards=processes, helpers=helpers, master_key=own_keys(), progress=show)
+    say(f"{projection.name} is rebuilt and live")
 
 
 @asynccontextmanager
@@ -146,7 +148,7 @@ async def _helpers(url: str, name: str, modules: Sequence[str], processes: int) 
 
 async def _stop(helper: GuardedProcess) -> None:
     if helper.has_ended:
-        print(f"a process ended early, and the others did its work: {safe(helper.reason())}", file=sys.stderr)
+        say(f"a process ended early, and the others did its work: {helper.reason()}", aside=True)
     await helper.stop()
 
 

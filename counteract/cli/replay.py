@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.client import own_client
-from counteract.cli.showing import safe_lines, say
+from counteract.cli.showing import say, say_lines
 from counteract.cli.temporal import Address, Namespace, Query, Sagas, connected, sagas_in
 from counteract.errors import CounteractError
 
@@ -53,10 +53,10 @@ async def _replay(
             say(f"✓ {history.workflow_id}")
         except ReplayFailed as failure:
             failed += 1
-            print(f"✗ {safe_lines(str(failure))}")
+            say_lines(f"✗ {failure}")
     if not count:
         raise CounteractError(f"no histories in {folder}: record some with `counteract record`")
-    print(f"{count - failed} of {count} replay")
+    say(f"{count - failed} of {count} replay")
     return failed
 
 

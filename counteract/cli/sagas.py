@@ -14,7 +14,7 @@ from counteract.cli.close import close_
 from counteract.cli.prune import prune
 from counteract.cli.recover import recover
 from counteract.cli.resume import resume
-from counteract.cli.showing import safe, say, say_document, say_table
+from counteract.cli.showing import say, say_document, say_table
 from counteract.cli.temporal import ANSWER_LIMIT, Address, Namespace, Query, WorkflowId, connected, report_of, told
 from counteract.cli.troubles import failing_steps, raise_if_code_fails
 from counteract.errors import CounteractError
@@ -141,7 +141,7 @@ async def _show(workflow_id: str, as_json: bool, address: str | None, namespace:
         await raise_if_code_fails(handle, description)
     report = await report_of(handle, description.task_queue)
     if as_json:
-        print(safe(report.model_dump_json()))
+        say(report.model_dump_json())
         return
     say(f"{workflow_id}: {report.status}{' (paused)' if report.paused else ''}")
     rows = [(*_words(step), "stuck" if step.stuck else "") for step in report.steps]

@@ -1,12 +1,18 @@
-"""What the commands print, for people and for programs. What comes from data cannot steer the terminal it is shown on."""
+"""What the commands print, for people and for programs, all of it through here: what comes from data cannot steer the terminal that it
+is shown on."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from counteract.errors import CounteractError
+from counteract.messages import StreamId
+from counteract.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,30 +25,45 @@ AsJson = Annotated[
     bool | None,
     typer.Option("--json/--table", help="A JSON document a line, or a table; by default a table on a terminal only."),
 ]
-
-
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f"  # control characters: escape sequences, line ends, what erases
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of what is around them
-    r"\u2028\u2029\ud800-\udfff]"  # further line ends, and what no encoding can write
-)
 _ENDLESS = 100_000
 """Columns: more than any table has."""
 
 
-def safe(text: str) -> str:
-    """The text in one line that reads as it is written. In JSON, what is replaced means the same as before."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
 def safe_lines(text: str) -> str:
-    """The same for text whose lines are meant, such as an error's."""
-    return "\n".join(map(safe, text.split("\n")))
+    """For text whose lines are meant, such as an error's."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
-def say(text: str) -> None:
-    """One line."""
-    print(safe(text), flush=True)
+def say(text: str, *, aside: bool = False) -> None:
+    """One line; `aside` from what a program would read."""
+    print(printable(text), file=sys.stderr if aside else sys.stdout, flush=True)
+
+
+def say_lines(text: str, *, aside: bool = False) -> None:
+    """Lines that are meant as such."""
+    print(safe_lines(text), file=sys.stderr if aside else sys.stdout, flush=True)
+
+
+def say_script(text: str) -> None:
+    """SQL for psql, as it stands; on a terminal as it reads."""
+    if sys.stdout.isatty():
+        say_lines(text.expandtabs())
+    else:
+        print(text, end="", flush=True)
+
+
+def name_of(stream: StreamId) -> str:
+    """As commands take it, `TYPE/ID`: a / of the type is written %2F, and so its % is %25."""
+    aggregate_type = stream.aggregate_type.replace("%", "%25").replace("/", "%2F")
+    return f"{aggregate_type}/{stream.aggregate_id}"
+
+
+def named_stream(name: str) -> StreamId:
+    """The stream of a name. Raises CounteractError for what is none."""
+    aggregate_type, slash, aggregate_id = name.partition("/")
+    if not slash:
+        raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
+    return StreamId(re.sub("%2f", "/", aggregate_type, flags=re.IGNORECASE).replace("%25", "%"), aggregate_id)
 
 
 def say_document(fields: object) -> None:
@@ -57,7 +78,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     say_whole(table)
 
 
@@ -71,6 +92,15 @@ def say_whole(drawing: RenderableType) -> None:
     Console(width=width, soft_wrap=True, highlight=False).print(drawing)
 
 
+def say_parts(*parts: tuple[str, str]) -> None:
+    """One line, each part in a style of rich's, or in none."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(*((printable(text), style) for text, style in parts))
+    Console(highlight=False, soft_wrap=True).print(line)
+
+
 def is_for_programs(as_json: bool | None) -> bool:
     from rich.console import Console
 
@@ -82,18 +112,20 @@ def show_events(events: Sequence[StoredEvent], as_json: bool | None) -> None:
     if not events:
         return
     if is_for_programs(as_json):
-        print("\n".join(safe(json.dumps(document(each), ensure_ascii=False)) for each in events), flush=True)
+        say_lines("\n".join(json.dumps(document(each), ensure_ascii=False) for each in events))
         return
-    rows = [(str(each.position), str(each.stream), str(each.version), each.event_type, each.data) for each in events]
+    rows = [
+        (str(each.position), name_of(each.stream), str(each.version), each.event_type, each.data) for each in events
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for *cells, data in rows:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         say("  ".join([*padded, data]))
 
 
-def one_event(event: StoredEvent) -> str:
+def show_event(event: StoredEvent) -> None:
     """All of it, over several lines."""
-    return safe_lines(json.dumps(document(event), indent=2, ensure_ascii=False))
+    say_lines(json.dumps(document(event), indent=2, ensure_ascii=False))
 
 
 def document(event: StoredEvent) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import typer
 from counteract.cli.application import Modules, deciders, event_classes
 from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
-from counteract.cli.showing import say
+from counteract.cli.keys import own_keys
+from counteract.cli.showing import name_of, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,14 +158,14 @@ def _vault() -> Vault | None:
     from counteract.store.sealing import MasterKey
     from counteract.store.vault import Vault
 
-    key = MasterKey.from_environment()
+    key = own_keys() or MasterKey.from_environment()
     return Vault(key) if key else None
 
 
 def _row(problem: Problem) -> dict[str, Any]:
     return {
         "trouble": problem.trouble.value,
-        "stream": str(problem.stream),
+        "stream": name_of(problem.stream),
         "version": problem.version,
         "position": problem.position,
         "what": problem.what,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counteract.cli.showing import AsJson, document, is_for_programs, safe, say_document, say_whole
+from counteract.cli.showing import AsJson, document, is_for_programs, name_of, say_document, say_whole
 from counteract.errors import CounteractError
+from counteract.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +71,7 @@ def trace(
     from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(Text(safe(correlation_id)), highlight=False)
+    tree = Tree(Text(printable(correlation_id)), highlight=False)
     for root in roots:
         _grow(tree, root)
     say_whole(tree)
@@ -127,7 +128,7 @@ def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | N
 
 def _event(event: StoredEvent) -> Node:
     cause = event.metadata.get("causation_id")
-    title = f"{event.position}  {event.stream}  {event.version}  {event.event_type}  {event.data}"
+    title = f"{event.position}  {name_of(event.stream)}  {event.version}  {event.event_type}  {event.data}"
     return Node(
         str(event.event_id), cause and str(cause), event.recorded_at, title, {"kind": "event"} | document(event)
     )
@@ -136,6 +137,6 @@ def _event(event: StoredEvent) -> Node:
 def _grow(tree: Tree, node: Node) -> None:
     from rich.text import Text
 
-    branch = tree.add(Text(safe(node.title)))
+    branch = tree.add(Text(printable(node.title)))
     for child in node.children:
         _grow(branch, child)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from counteract.cli.contracts import counted
+from counteract.cli.showing import say
 from counteract.errors import CounteractError, WrongExpectedVersion
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def export(
     Personal data stays sealed: to read it elsewhere, the table personal_keys and the master key must be there too.
     """
     count, archived = asyncio.run(_export(_required(database_url), file, after))
-    print(f"{count} events exported", file=sys.stderr)
+    say(f"{count} events exported", aside=True)
     if archived:
         lacking = f"{counted(archived, 'archived stream')}: to have them whole, restore and export again"
-        print(f"without the events of {lacking}", file=sys.stderr)
+        say(f"without the events of {lacking}", aside=True)
 
 
 def import_(
@@ -59,7 +59,7 @@ def import_(
         except WrongExpectedVersion as error:
             remedy = "or let the import append after them: --continue" if not go_on else "run the import again"
             raise CounteractError(f"{error}: the stream has events that are not the file's; {remedy}") from error
-    print(f"{done.stored} events imported, {done.present} were in already")
+    say(f"{done.stored} events imported, {done.present} were in already")
 
 
 async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
-from counteract.errors import StoreError, StoreUnavailable, WrongExpectedVersion
+from counteract.errors import BoundaryChanged, StoreError, StoreUnavailable, WrongExpectedVersion
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -60,7 +60,7 @@ def _outcome(error: BaseException | None) -> str:
     match error:
         case None:
             return "appended"
-        case WrongExpectedVersion():
+        case WrongExpectedVersion() | BoundaryChanged():
             return "conflict"
         case StoreUnavailable():
             return "unavailable"

@@ -23,6 +23,7 @@ from counteract.errors import (
 from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.answers import WrongResult, facts_of
 from counteract.participants.executing import Executor
+from counteract.participants.failures import tellable
 
 HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
@@ -60,9 +61,9 @@ def _activity(
 ) -> Callable[..., Awaitable[Any]]:
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
+            attempt = activity.info().attempt
+            told = dispatch if attempt == dispatch.attempt else dispatch.model_copy(update={"attempt": attempt})
             try:
-                attempt = activity.info().attempt
-                told = dispatch if attempt == dispatch.attempt else dispatch.model_copy(update={"attempt": attempt})
                 return await run(command, told)
             except Rejected as refusal:
                 raise _refusal(Rejected.__name__, refusal) from None
@@ -71,9 +72,14 @@ def _activity(
             except RecordSaysOtherwise as error:
                 raise ApplicationError(
                     str(error), error.state, type=RecordSaysOtherwise.__name__, non_retryable=True
-                ) from error
+                ) from tellable(error, name)
             except final as error:
-                raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+                raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from tellable(
+                    error, name
+                )
+            except Exception as error:
+                failure = tellable(error, name)
+                raise failure from failure.__cause__
 
     # The data converter reads the argument types off the function.
     execute.__annotations__ = {"command": executor.participant.command, "dispatch": Dispatch, "return": Any}

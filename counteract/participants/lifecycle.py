@@ -15,6 +15,7 @@ from counteract.lifecycle import (
     END_OPEN_RUN,
     FETCH_COMMAND,
     FETCH_SKIP,
+    FETCH_STATE,
     FIND_LATE,
     FIND_LOST,
     FIND_LOST_SAGAS,
@@ -62,12 +63,13 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
-        of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.settle_child_record]
+        of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.fetch_state]
+        of_children = [self.settle_child_record]
         of_people = [self.skip_step, self.fetch_skip]
         of_recovery = [self.find_lost, self.claim, self.end_open_run, self.find_unrecorded]
         of_recovery += [self.find_without_record, self.find_late]
         of_the_release_before = [self.find_lost_sagas, self.find_undone, self.find_sent, self.settle_child]
-        return [*of_sagas, *of_people, *of_recovery, *of_the_release_before]
+        return [*of_sagas, *of_children, *of_people, *of_recovery, *of_the_release_before]
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
@@ -115,6 +117,11 @@ class Lifecycle:
     @activity.defn(name=FETCH_COMMAND)
     async def fetch_command(self, command_id: UUID) -> Mapping[str, Any]:
         return await SagaRecords(self.store).command(command_id)
+
+    @activity.defn(name=FETCH_STATE)
+    async def fetch_state(self, saga_id: str, run_id: str) -> str | None:
+        """What the saga has come to. None where there is no record of it."""
+        return await SagaRecords(self.store).state(saga_id, run_id)
 
     @activity.defn(name=SKIP_STEP)
     async def skip_step(self, skip: Skip) -> None:

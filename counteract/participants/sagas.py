@@ -87,6 +87,11 @@ class SagaRecords:
         (ended,) = await self._fetch(_HAS_ENDED, (saga_id, run_id))
         return bool(ended)
 
+    async def state(self, saga_id: str, run_id: str) -> str | None:
+        """Which state the record is in; None where there is none."""
+        row = await self._fetch("select state from sagas where saga_id = %s and run_id = %s", (saga_id, run_id))
+        return row[0] if row else None
+
     async def end(self, record: LifecycleRecord, event: Event, namespace: str) -> Ended:
         """End the record, together with the saga's last event, unless the store says otherwise."""
         ending = record.ending

@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract.decider import event_classes_beside, vocabulary_of
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
+from counteract.projections.identifiers import identifier_problems
 from counteract.projections.inline import InlineProjection
 from counteract.projections.operations import Delete, Effect, Increment, Patch, Put
 from counteract.projections.sinks.layout import Layout
@@ -62,7 +63,8 @@ class Projection:
         self._handlers: dict[type[Event], Handler[Any]] = {}
         self._ignored: set[type[Event] | str] = set()
         self._fitting: set[Hashable] = set()
-        problems = [problem for column in self.table.columns for problem in _problems(column)]
+        problems = [*identifier_problems(self.table.name)]
+        problems += [problem for column in self.table.columns for problem in _problems(column)]
         if self.table.name in RESERVED:
             problems.append(
                 f"its table would be named like {self.table.name}, which is the store's own: give it another name"

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, CounteractError
+from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.renamed import refuse_renamed
@@ -28,7 +29,7 @@ from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
 from counteract.projections.table import drop_table, own_schema
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
-from counteract.store import MasterKey, PostgresEventStore
+from counteract.store import KeyWrapper, PostgresEventStore
 from counteract.store.connecting import async_engine, connect
 from counteract.store.naming import StoreName
 from counteract.store.translating import translated
@@ -79,7 +80,7 @@ async def rebuild(
     shards: int = 1,
     helpers: AbstractAsyncContextManager[object] | None = None,
     batch_size: int = BATCH_SIZE,
-    master_key: MasterKey | None = None,
+    master_key: KeyWrapper | None = None,
     lock_timeout: float = 10.0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
@@ -113,7 +114,7 @@ async def rebuild(
 
 
 async def take_part(
-    url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: MasterKey | None = None
+    url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: KeyWrapper | None = None
 ) -> NoReturn:
     """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
     _check_shards(projection, shards)
@@ -214,16 +215,12 @@ async def _refuse_parked(connection: AsyncConnection, live: Projection, shadow: 
 
 async def _exchange(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
     def exchange(connection: SyncConnection) -> None:
-        quote = connection.dialect.identifier_preparer.quote
         schema = own_schema(connection)
-        name = f"{quote(schema)}.{quote(live.table.name)}"
+        name = quoted(schema, live.table.name)
+        filled = quoted(shadow.table.schema or "", shadow.table.name)
         with views_made_anew(connection, name):
-            connection.execute(text(f"drop table if exists {name}"))
-            connection.execute(
-                text(
-                    f"alter table {quote(shadow.table.schema or '')}.{quote(shadow.table.name)} set schema {quote(schema)}"
-                )
-            )
+            connection.exec_driver_sql(plain(f"drop table if exists {name}"))
+            connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))
 
     await connection.run_sync(exchange)
 

@@ -15,7 +15,7 @@ from counteract.projections.projection import Projection
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.projections.table import ProjectionTable
 from counteract.projections.views import LONGEST_REFRESH, MaterializedView, ViewSubscriber
-from counteract.store import MasterKey, PostgresEventStore, StoredEvent
+from counteract.store import KeyWrapper, PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
 from counteract.subscriptions.lookout import Lookout
@@ -37,7 +37,7 @@ class ProjectionRunner:
         projections: Sequence[Projection | MaterializedView],
         *,
         batch_size: int = BATCH_SIZE,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
     ) -> None:
         self._url = url
         self._names = [projection.name for projection in projections]

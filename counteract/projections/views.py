@@ -18,11 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import ConfigurationError, StoreUnavailable
 from counteract.messages import Event
+from counteract.projections.identifiers import identifier_problems, plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
 from counteract.store import EventDecoder, StoredEvent
 from counteract.store.connecting import Connection, connect_directly
 from counteract.store.inspecting import RESERVED
+from counteract.store.objections import objection
 from counteract.subscriptions import Subscriber
 from counteract.subscriptions.backoff import Backoff
 
@@ -82,7 +84,8 @@ class MaterializedView:
         )
         self.projections = [each for each in of if isinstance(each, Projection)]
         self._decoder = EventDecoder([each for each in of if not isinstance(each, Projection)])
-        problems = [f"{each.name!r} has its rows in {each.sink}" for each in self.projections if each.sink]
+        problems = [*identifier_problems(self.table.name)]
+        problems += [f"{each.name!r} has its rows in {each.sink}" for each in self.projections if each.sink]
         if self.table.name in RESERVED:
             problems.append(f"it would be named like {self.table.name}, which is the store's own: give it another name")
         if not unique:
@@ -189,17 +192,16 @@ class ViewSubscriber(Subscriber):
         known = (await connection.execute(_DEFINED_AS, {"view": self._view.table.name})).first()
         if known and known[0] == self._view.fingerprint:
             return
-        quote = connection.dialect.identifier_preparer.quote
-        name = f"{quote(await connection.run_sync(own_schema))}.{quote(self._view.table.name)}"
+        name = quoted(await connection.run_sync(own_schema), self._view.table.name)
         if known:
-            await connection.execute(text(f"drop materialized view {name}"))
-        columns = ", ".join(map(quote, self._view.unique))
+            await connection.exec_driver_sql(plain(f"drop materialized view {name}"))
+        columns = ", ".join(map(quoted, self._view.unique))
         # Past SQLAlchemy and without parameters: a query may have any characters.
         driver = cast(Connection, (await connection.get_raw_connection()).driver_connection)
         for statement in (
             "set local statement_timeout = 0",
             f"create materialized view {name} as {self._view.definition}",
-            f"create unique index {quote(f'{self._view.table.name}_key')} on {name} ({columns})",
+            f"create unique index {quoted(f'{self._view.table.name}_key')} on {name} ({columns})",
             f"comment on materialized view {name} is '{self._view.fingerprint}'",
         ):
             with self._translated("made"):
@@ -210,15 +212,12 @@ class ViewSubscriber(Subscriber):
         try:
             yield
         except psycopg.Error as error:
-            # No event is to blame. The details may quote a row.
-            raise ViewStale(
-                f"the view {self.name!r} cannot be {done}: {error.diag.message_primary or error}"
-            ) from error
+            # No event is to blame.
+            raise ViewStale(f"the view {self.name!r} cannot be {done}: {objection(error)}") from error
 
 
 async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None:
-    quote = connection.dialect.identifier_preparer.quote
-    await connection.execute(text(f"drop materialized view if exists {quote(view.table.name)}"))
+    await connection.exec_driver_sql(plain(f"drop materialized view if exists {quoted(view.table.name)}"))
 
 
 _DEPENDENTS = text("""
@@ -237,10 +236,10 @@ def views_made_anew(connection: SyncConnection, table: str) -> Iterator[None]:
     """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction."""
     views = connection.execute(_DEPENDENTS, {"table": table, "mark": f"{_MARK}%"}).all()
     for view in views:
-        connection.execute(text(f"drop materialized view {view.name}"))
+        connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
     yield
     for view in views:
         query = view.query.rstrip().removesuffix(";")
         comment = f"comment on materialized view {view.name} is '{view.mark}'"
         for statement in (f"create materialized view {view.name} as {query}", *view.indexes, comment):
-            connection.exec_driver_sql(statement.replace("%", "%%"))
+            connection.exec_driver_sql(plain(statement))

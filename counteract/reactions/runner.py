@@ -18,7 +18,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
 from counteract.reactions.reaction import Action, Reaction, Send, StartSaga
 from counteract.saga.sending import SendCommand, SentCommand
-from counteract.store import EventDecoder, MasterKey, StoredEvent
+from counteract.store import EventDecoder, KeyWrapper, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription
 from counteract.subscriptions.faults import is_outage
 from counteract.subscriptions.lookout import Lookout
@@ -48,7 +48,7 @@ class ReactionRunner:
         reactions: Sequence[Reaction],
         *,
         batch_size: int = 100,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
     ) -> None:
         counts = Counter(each.name for each in reactions)
         if twice := [f"{name!r} is there twice: give one of them name=" for name, count in counts.items() if count > 1]:

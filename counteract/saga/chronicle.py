@@ -57,8 +57,11 @@ class Chronicle:
         answer = await self._write(asked, name, kind, fields, ending=ending)
         return answer if isinstance(answer, Ended | int) else 0
 
-    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> None:
-        """Append one event. A replayed or repeated write has the same event id, and so does nothing."""
+    async def record(self, kind: type[LifecycleEvent], **fields: Any) -> bool:
+        """Append one event. A replayed or repeated write has the same event id, and so does nothing.
+
+        False where it is not on record, because the saga has ended.
+        """
         if issubclass(kind, SagaStarted | SagaCompleted | SagaCompensated):
             raise TypeError(f"{kind.__name__} goes with the saga's record")
         self.written[kind.event_type] += 1
@@ -67,7 +70,7 @@ class Chronicle:
         info = workflow.info()
         name = f"{kind.event_type} {self.written[kind.event_type]} of {info.workflow_id}"
         event = name if info.run_id == info.first_execution_run_id else f"{name} in {info.run_id}"
-        await self._write(name, event, kind, fields)
+        return await self._write(name, event, kind, fields) is not None
 
     async def _write(
         self, name: str, event_name: str, kind: type[LifecycleEvent], fields: dict[str, Any], **about: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from counteract.saga.failing import Interruption
 from counteract.saga.report import SagaStatus
@@ -20,11 +20,18 @@ class Course:
     interruption: Interruption | None = None
     handler_failure: BaseException | None = None
     """What the handler of a signal failed with once there was no way back: reported when the saga has gone forward."""
+    pending: list[tuple[Interruption, BaseException | None]] = field(default_factory=list)
+    """Of which the record has yet to say whether they come in time."""
     paused: bool = False
     is_open: bool = False
     """This run has taken up the saga's record: what is sent is held against it."""
     is_closing: bool = False
     is_over: bool = False
+
+    @property
+    def is_held(self) -> bool:
+        """No further step is to begin for now."""
+        return self.paused or bool(self.pending)
 
     @property
     def is_completed(self) -> bool:

@@ -11,7 +11,7 @@ from counteract.lifecycle import Ended, SagaCompensated, SagaCompleted, SagaStuc
 from counteract.messages import Outcome, Role
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.course import Course
-from counteract.saga.failing import describe, incomplete, undone
+from counteract.saga.failing import completed_before, describe, incomplete, undone
 from counteract.saga.ledger import Ledger, Undoing
 from counteract.saga.record import Record
 from counteract.saga.report import SagaReport, SagaStatus
@@ -54,9 +54,19 @@ class Endings:
         """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo."""
         self.course.phase, self.course.cause = SagaStatus.STUCK, describe(failure)
         last = self.ledger.steps[-1].key if self.ledger.steps else ""
-        await self.chronicle.record(SagaStuck, step=last, why=self.course.cause)
+        is_past_pivot = self.ledger.past_pivot or self.record.is_past_pivot
+        is_told = await self.chronicle.record(SagaStuck, step=last, why=self.course.cause)
+        if is_past_pivot and not is_told:
+            return self._completed_before(failure)
         self.display.update(last)
-        return incomplete(failure, is_past_pivot=self.ledger.past_pivot or self.record.is_past_pivot)
+        return incomplete(failure, is_past_pivot=is_past_pivot)
+
+    def _completed_before(self, failure: BaseException) -> BaseException:
+        """The run had come to its end, and forgot it with the workflow task in which it did: the code has been run again, and
+        what came in meanwhile leads it another way."""
+        self.course.phase, self.course.cause = SagaStatus.COMPLETED, None
+        self.display.update()
+        return completed_before(failure)
 
     async def compensate(self, failure: BaseException, settle_flights: Callable[[], Awaitable[None]]) -> BaseException:
         """Undo everything, until the store agrees that nothing is left."""
@@ -68,6 +78,8 @@ class Endings:
             try:
                 await self._undo_all()
             except RecordSaysOtherwise as otherwise:
+                if otherwise.state == "completed":
+                    return self._completed_before(failure)
                 return await self.incomplete(otherwise)
             self.course.phase = SagaStatus.COMPENSATED
             ended = await self.chronicle.end(
@@ -82,6 +94,8 @@ class Endings:
                 self.display.update()
                 return undone(self.course.interruption, failure, self.report())
             if not isinstance(refusal, SagaContradicted):
+                if self.record.state == "completed":
+                    return self._completed_before(failure)
                 break
             self.course.phase = SagaStatus.COMPENSATING
             await self.record.look_again()

@@ -8,7 +8,7 @@ from enum import StrEnum
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from counteract.errors import SagaIncomplete
+from counteract.errors import SagaHasCompleted, SagaIncomplete
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.report import SagaReport
 from counteract.saga.wording import describe as describe  # noqa: PLC0414 - part of what a failure means
@@ -40,6 +40,13 @@ def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete
     """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
     how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
     ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
+    ending.__cause__ = failure
+    return ending
+
+
+def completed_before(failure: BaseException) -> SagaHasCompleted:
+    """What the workflow of a saga ends with whose end was on record before its code went another way."""
+    ending = SagaHasCompleted(f"the saga had completed when its code was to end otherwise: {describe(failure)}")
     ending.__cause__ = failure
     return ending
 

@@ -165,8 +165,8 @@ class Flights:
             raise SagaMisuse("this saga is over: a step can only begin inside its `async with`")
         await self._opened()
         self._raise_if_stopped()
-        if self.course.paused:
-            await workflow.wait_condition(lambda: not self.course.paused)
+        if self.course.is_held:
+            await workflow.wait_condition(lambda: not self.course.is_held)
         self._raise_if_stopped()
 
     async def _opened(self) -> None:

@@ -23,6 +23,7 @@ from counteract.commands import command_type, of_content
 from counteract.errors import CommandIdReused, ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
     FETCH_COMMAND,
+    FETCH_STATE,
     FIND_STEPS,
     TAKE_UP_SAGA,
     Ending,
@@ -171,6 +172,17 @@ class Record:
             return await self.refresh(where)
         except (SagaTurnedBack, SagaReset):
             return True
+
+    async def standing(self, when: str) -> str | None:
+        """What the store says that the saga has come to; None where it has no record of it."""
+        state: str | None = await workflow.execute_local_activity(
+            FETCH_STATE,
+            args=[self.dispatcher.saga_id, self.dispatcher.run_id],
+            activity_id=f"state {when}",
+            result_type=str,
+            **_LOOK,
+        )
+        return state
 
     async def take_over(self, epoch: int | None, state: str) -> None:
         """For recovery, whose saga this is now: everything that it sent out was another run's."""

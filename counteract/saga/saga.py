@@ -28,8 +28,9 @@ from counteract.saga.chronicle import Chronicle
 from counteract.saga.course import Course
 from counteract.saga.dispatching import Dispatcher, Options, Park
 from counteract.saga.ending import Endings
-from counteract.saga.failing import Interruption, describe, first, is_saga_failure
+from counteract.saga.failing import Interruption, first, is_saga_failure
 from counteract.saga.flights import Flights
+from counteract.saga.interruptions import Interruptions
 from counteract.saga.ledger import Step
 from counteract.saga.parking import Parking, Resolution
 from counteract.saga.record import Record
@@ -79,6 +80,7 @@ class Saga:
         self._flights = Flights(
             self._course, self._ledger, self._record, self._stepper, self._parking, self._display, on_failure
         )
+        self._interruptions = Interruptions(self._course, self._ledger, self._record, self._flights)
         self._asked: list[Coroutine[Any, Any, Any]] = []
         """What the saga's code has asked for, awaited or not."""
         self._timer: asyncio.TimerHandle | None = None
@@ -250,6 +252,7 @@ class Saga:
         """What the workflow's next run is to know. Raises SagaMisuse while a step is in flight."""
         if not self.under_way:
             return Carried(over=self._course.is_over), None
+        self._interruptions.take_effect()
         self._flights.raise_if_interrupted()
         carried = Carried(
             begun=True,
@@ -269,12 +272,7 @@ class Saga:
         self._parking.resolve(resolution)
 
     def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
-        """Stop going forward. Past the pivot there is only forward, and an undo that runs is never stopped."""
-        if self._course.is_closing:
-            return
-        self._course.handler_failure = self._course.handler_failure or failure
-        self._course.stop(why, describe(failure) if failure else why)
-        self._flights.stop_if_interrupted()
+        self._interruptions.interrupt(why, failure)
 
     # What the stepper calls.
 
@@ -300,6 +298,7 @@ class Saga:
         try:
             await to_the_end(self._open())
             self._course.is_open = True
+            self._interruptions.opened()
         except (SagaTurnedBack, SagaReset) as failure:
             # It was decided before this run began: there is nothing that its code could do.
             await self._close(failure)
@@ -341,6 +340,9 @@ class Saga:
         try:
             # Tasks of the saga's own code may send out further ones meanwhile.
             await self._flights.landed()
+            while self._course.pending:
+                await self._interruptions.decided()
+                await self._flights.landed()
             self._flights.raise_if_interrupted()
             if not await self._record.refresh("its end"):
                 await check_after_reset(self._ledger, self._record.dispatcher)

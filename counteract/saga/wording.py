@@ -43,7 +43,7 @@ def describe(failure: BaseException) -> str:
 def in_own_words(failure: BaseException) -> str:
     """What became of an activity or a child: the type of what it raised, and the text only if it is the engine's.
 
-    The text of any other exception can hold anything. It is in the worker's log and in the workflow's history.
+    The text of any other exception can hold anything. It is in the worker's log, at the level DEBUG.
     """
     if isinstance(failure, ValidationError):
         return storable_text(invalid(failure))

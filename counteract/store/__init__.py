@@ -7,13 +7,14 @@
 `counteract.store.migrate` prepares a database, `counteract.store.wire` has the statements for round trips of one's own.
 """
 
-from counteract.store.deciding import Decided, decide
+from counteract.store.deciding import Decided, decide, decide_where
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
 from counteract.store.moments import AtPosition, AtVersion
 from counteract.store.port import Appended, EventStore, Loaded
 from counteract.store.postgres import PostgresEventStore
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper, MasterKey
 from counteract.store.stored import EventDecoder, StoredEvent
+from counteract.store.terms import Checkpoint, Found, Query, QueryItem, Since
 from counteract.store.wire import StreamChange
 
 __all__ = [
@@ -23,15 +24,22 @@ __all__ = [
     "Appended",
     "AtPosition",
     "AtVersion",
+    "Checkpoint",
     "Decided",
     "EventDecoder",
     "EventStore",
     "ExactVersion",
     "Expect",
+    "Found",
+    "KeyWrapper",
     "Loaded",
     "MasterKey",
     "PostgresEventStore",
+    "Query",
+    "QueryItem",
+    "Since",
     "StoredEvent",
     "StreamChange",
     "decide",
+    "decide_where",
 ]

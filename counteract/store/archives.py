@@ -7,6 +7,7 @@ from typing import Never
 
 from counteract.errors import StreamArchived, StreamIncomplete
 from counteract.messages import StreamId
+from counteract.printable import printable
 from counteract.store.connecting import Connection
 
 _RECORD = "select last_version, file from archived_streams where aggregate_type = %s and aggregate_id = %s"
@@ -19,6 +20,10 @@ _ANY_OF = """
 """
 _COUNT_AFTER = "select count(*) from archived_streams where last_position > %s"
 _AT_ANY = 2**63 - 1
+_AT = """
+    select aggregate_type, aggregate_id, last_version, file from archived_streams
+    where %s between first_position and last_position order by last_position - first_position limit 1
+"""
 
 
 async def raise_if_archived(connection: Connection, stream: StreamId, *, position: int = _AT_ANY) -> None:
@@ -55,9 +60,18 @@ async def raise_missing(connection: Connection, stream: StreamId, after_version:
     """For events after a version that were wanted and are not there. Raises StreamArchived, else StreamIncomplete."""
     await raise_if_archived_after(connection, stream, after_version)
     raise StreamIncomplete(
-        f"{stream} lacks events after version {after_version}, and they are not on record as archived: read again, and "
+        f"{printable(stream)} lacks events after version {after_version}, and they are not on record as archived: read again, and "
         "if they stay away, see with `counteract store verify` what else does, and restore a backup"
     )
+
+
+async def raise_missing_at(connection: Connection, position: int) -> Never:
+    """For an event at a position that was wanted and is not there. Raises StreamArchived, which may first name another stream whose
+    archived events lie about there, else StreamIncomplete."""
+    row = await (await connection.execute(_AT, (position,))).fetchone()
+    if row:
+        raise StreamArchived(StreamId(*row[:2]), version=row[2], file=row[3])
+    raise StreamIncomplete(f"the event at position {position} has tags and is not there: restore a backup")
 
 
 async def count_archived(connection: Connection, *, after: int = 0) -> int:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from counteract.errors import InvalidArchive, StoreError
 from counteract.messages import StreamId
+from counteract.printable import printable
 from counteract.store.archive_file import Digest, NewArchive, archived_streams, check_archive, new_archive
 from counteract.store.archives import raise_if_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect_directly
@@ -101,9 +102,9 @@ class Named:
         await raise_if_archived(connection, stream)
         row = await (await connection.execute(_VERSION, stream)).fetchone()
         if not row:
-            raise StoreError(f"there is no stream {stream}")
+            raise StoreError(f"there is no stream {printable(stream)}")
         if row[0] == 1:
-            raise StoreError(f"{stream} has one event only, and the last one of a stream is not archived")
+            raise StoreError(f"{printable(stream)} has one event only, and the last one of a stream is not archived")
         return int(row[0])
 
 
@@ -233,8 +234,10 @@ async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[by
             if record:
                 await connection.execute(_PUT_BACK, ([line.decode() for line in page],))
         if record and record[0] != digest.value:
-            raise InvalidArchive(f"{stream} is archived in {record[1]} with other events than here: restore that file")
+            raise InvalidArchive(
+                f"{printable(stream)} is archived in {record[1]} with other events than here: restore that file"
+            )
         stored = await (await connection.execute(_DIGEST, (*stream, digest.events))).fetchone()
         if stored != (digest.value,):
-            raise InvalidArchive(f"{stream} has other events than its archive, and is not archived itself")
+            raise InvalidArchive(f"{printable(stream)} has other events than its archive, and is not archived itself")
     return digest.events, bool(record)

@@ -11,10 +11,13 @@ from typing import Any, Generic, TypeVar
 from uuid_utils.compat import uuid7
 
 from counteract.decider import Decider
-from counteract.errors import StoreUnavailable, WrongExpectedVersion
-from counteract.messages import Event
-from counteract.store.expect import ExactVersion
+from counteract.decoding import decode_event
+from counteract.errors import BoundaryChanged, StoreUnavailable, UndecodableEvent, WrongExpectedVersion
+from counteract.messages import Event, StreamId
+from counteract.store.expect import ANY, ExactVersion, Expect
 from counteract.store.port import Appended, EventStore
+from counteract.store.stored import StoredEvent
+from counteract.store.terms import Query, Since
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -56,25 +59,76 @@ async def decide(
         events = decision(loaded.state)
         if not events:
             return Decided(loaded.state, loaded.version, 0)
-        ids = [uuid7() for _ in events]
-        expect = ExactVersion(loaded.version)
-
-        async def send() -> Appended:
-            return await store.append(loaded.stream, events, expect=expect, metadata=metadata, event_ids=ids)
-
-        appended = await _again_while(StoreUnavailable, send, _SENDS, first=0.05)
+        appended = await _sent(store, loaded.stream, events, ExactVersion(loaded.version), metadata)
         return Decided(decider.fold(events, loaded.state), appended.version, appended.position)
 
     return await until_no_conflict(attempt, attempts)
 
 
+async def decide_where(
+    store: EventStore,
+    query: Query,
+    decider: Decider[S, E],
+    stream: StreamId,
+    decision: Callable[[S], Sequence[E]],
+    *,
+    expect: Expect = ANY,
+    metadata: Mapping[str, Any] | None = None,
+    attempts: int = ATTEMPTS,
+) -> Decided[S]:
+    """Append to `stream` what `decision` makes of all that the query finds, in whatever streams, and nothing if that has changed in
+    between: it is made anew.
+
+    The state is what the decider makes of the events that are found, whatever else `stream` holds. Otherwise as `decide`. `version`
+    is the stream's after the append, 0 if nothing happened. Raises BoundaryChanged or WrongExpectedVersion after `attempts` decisions.
+    """
+
+    async def attempt() -> Decided[S]:
+        found = await store.find(query)
+        state = decider.fold(_decoded(decider, each) for each in found.events)
+        events = decision(state)
+        if not events:
+            return Decided(state, 0, 0)
+        appended = await _sent(store, stream, events, expect, metadata, unless=query.since(found.position))
+        return Decided(decider.fold(events, state), appended.version, appended.position)
+
+    return await until_no_conflict(attempt, attempts)
+
+
+async def _sent(
+    store: EventStore,
+    stream: StreamId,
+    events: Sequence[Event],
+    expect: Expect,
+    metadata: Mapping[str, Any] | None,
+    unless: Since | None = None,
+) -> Appended:
+    ids = [uuid7() for _ in events]
+
+    async def send() -> Appended:
+        return await store.append(stream, events, expect=expect, metadata=metadata, event_ids=ids, unless=unless)
+
+    return await _again_while(StoreUnavailable, send, _SENDS, first=0.05)
+
+
+def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
+    try:
+        return decode_event(decider.readers, stored.event_type, stored.schema_version, stored.data)
+    except UndecodableEvent as error:
+        raise error.at(stored.stream, stored.version, stored.position) from None
+
+
 async def until_no_conflict(attempt: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
-    """Raises the last WrongExpectedVersion after `attempts`, with short random pauses between them."""
-    return await _again_while(WrongExpectedVersion, attempt, attempts, first=0.002)
+    """Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`, with short random pauses between them."""
+    return await _again_while((WrongExpectedVersion, BoundaryChanged), attempt, attempts, first=0.002)
 
 
 async def _again_while(
-    error: type[Exception], attempt: Callable[[], Awaitable[T]], attempts: int, *, first: float
+    error: type[Exception] | tuple[type[Exception], ...],
+    attempt: Callable[[], Awaitable[T]],
+    attempts: int,
+    *,
+    first: float,
 ) -> T:
     for failures in range(1, attempts):
         try:

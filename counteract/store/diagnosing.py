@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from counteract.errors import ConfigurationError, CounteractError, PersonalDataLocked, SchemaOutdated, StoreUnavailable
+from counteract.errors import ConfigurationError, CounteractError, SchemaOutdated, StoreUnavailable
 from counteract.store.appenders import OpenAppend, stuck_appends
 from counteract.store.connecting import APP_ROLE, Connection, connect
 from counteract.store.findings import Finding, advice, ok, problem, skipped
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inspecting import REVISIONS, look_at, refuse_encoding
+from counteract.store.key_findings import examined_keys
 from counteract.store.rights import Rights, foreign_tables, rights_of
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.sealing import KeyWrapper
 from counteract.store.sequence import positions
 from counteract.store.translating import translated
 
@@ -33,13 +34,6 @@ _UNSEEN = """
     from events_position_seq
 """
 _FURTHEST = "select name, position from subscriptions order by position desc limit 1"
-# The oldest and the newest: if the master key was changed, one of them tells. Ids rise with time.
-_KEYS = """
-    (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id limit 1)
-    union
-    (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id desc limit 1)
-"""
-
 Check = Callable[[], Awaitable[Finding | Sequence[Finding]]]
 
 
@@ -50,6 +44,8 @@ class Examination:
     connection: Connection
     patience: float
     now: Callable[[], datetime]
+    master: KeyWrapper | None = None
+    """By default that of the environment."""
     _stuck: Sequence[OpenAppend] = field(default=())
 
     def checks(self) -> Mapping[str, Check]:
@@ -177,23 +173,7 @@ class Examination:
         return ok(name, f"at position {position}, {seconds * 1000:.0f} ms behind", position=position, seconds=seconds)
 
     async def master_key(self) -> Finding:
-        name = "master key"
-        try:
-            master = MasterKey.from_environment()
-        except ConfigurationError as error:
-            return problem(name, f"{MASTER_KEY_VARIABLE} cannot be read", "; ".join(error.problems))
-        keys = await (await self.connection.execute(_KEYS)).fetchall()
-        if not keys:
-            return ok(name, "no personal data is stored")
-        if master is None:
-            what = f"personal data is stored, and {MASTER_KEY_VARIABLE} is not set here"
-            return advice(name, what, "set it for whatever appends or reads personal data, and for this to be checked")
-        try:
-            for key_id, wrapped in keys:
-                master.unwrap(key_id, wrapped)
-        except PersonalDataLocked as error:
-            return problem(name, f"{MASTER_KEY_VARIABLE} does not open what is stored", str(error))
-        return ok(name, "it opens the oldest and the newest key of personal data")
+        return await examined_keys(self.connection, self.master)
 
 
 def examined_role(rights: Rights) -> Finding:
@@ -247,7 +227,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def diagnose(url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now) -> AsyncIterator[Finding]:
+async def diagnose(
+    url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now, master: KeyWrapper | None = None
+) -> AsyncIterator[Finding]:
     """Looks at one thing after the other, and goes on whatever it finds. Changes nothing. Raises nothing of ours."""
     try:
         with translated():
@@ -257,7 +239,7 @@ async def diagnose(url: str, *, patience: float = 3.0, now: Callable[[], datetim
         return
     async with connection:
         yield ok("database", f"{connection.info.dbname} answers")
-        examination = Examination(connection, patience, now)
+        examination = Examination(connection, patience, now, master)
         for name, check in examination.checks().items():
             for finding in await _findings(name, check):
                 yield finding

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
-from counteract.errors import StoreError, StoreUnavailable
+from counteract.errors import StoreReadOnly, StoreUnavailable
 from counteract.observability import observe_delay
 from counteract.store.connecting import Connection
 
@@ -29,6 +29,11 @@ _HOLDERS = """
       and relation = 'events'::regclass
       and database = (select oid from pg_database where datname = current_database())
 """
+
+_STANDBY = (
+    "this server is a standby, which does not know what is being appended: read the log from the primary server (several hosts "
+    "and target_session_attrs=read-write in the URL find it), or wait until this one is promoted; retry"
+)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
@@ -162,5 +167,5 @@ class HighWaterMark:
             holders = await self._connection.execute(_HOLDERS)
         position, is_standby = await sequence.fetchone() or (0, False)
         if is_standby:
-            raise StoreError("subscriptions read from the primary server, and this one is a standby")
+            raise StoreReadOnly(_STANDBY)
         return position, {Holder(*row) for row in await holders.fetchall()}

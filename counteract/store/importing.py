@@ -20,6 +20,7 @@ from counteract.errors import EventIdReused, InvalidImport, StoreError
 from counteract.store.archives import raise_if_any_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect_directly
 from counteract.store.lines import Batch, Row, batches
+from counteract.store.tagging import TAGS
 from counteract.store.translating import EVENT_ID_KEY, translated
 
 BATCH_SIZE = 20_000
@@ -51,10 +52,17 @@ _COPY = (
     "copy events (event_id, aggregate_type, aggregate_id, event_type, schema_version, event_data, metadata, version) "
     "from stdin"
 )
+# Held by whoever appends on the terms of a query by tags: all of them, for a batch may have more tags than there is room for locks.
+_KEEP_QUERIES_OUT = """
+    select pg_advisory_xact_lock(hashtextextended(
+        '$import', case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end))
+"""
+_INDEX_TAGS = "select index_tags(%s::uuid[])"
 # Rows that are sent at once.
 _BLOCK = 100
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _Key = tuple[str, str]
+_TAGS = f'"{TAGS}"'
 # The server's words about a value may quote it; which line it was in is all that is taken from them.
 _PLACE = re.compile(r"COPY events, line (\d+)")
 
@@ -206,10 +214,16 @@ class _Importer:
         self._streams.reached(versions)
 
     async def _copy(self, rows: Sequence[Row], versions: dict[_Key, int]) -> None:
-        """Counts the versions on. A transaction of its own, as the connection commits by itself."""
-        async with self._connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for first in range(0, len(rows), _BLOCK):
-                await copy.write(_text([(row, _next(versions, row.stream)) for row in rows[first : first + _BLOCK]]))
+        """Counts the versions on. In a transaction of its own."""
+        async with self._connection.transaction(), self._connection.cursor() as cursor:
+            if tagged := [row.event_id for row in rows if _TAGS in row.metadata]:
+                await cursor.execute(_KEEP_QUERIES_OUT)
+            async with cursor.copy(_COPY) as copy:
+                for first in range(0, len(rows), _BLOCK):
+                    block = rows[first : first + _BLOCK]
+                    await copy.write(_text([(row, _next(versions, row.stream)) for row in block]))
+            if tagged:
+                await cursor.execute(_INDEX_TAGS, (tagged,))
 
 
 def _next(versions: dict[_Key, int], key: _Key) -> int:

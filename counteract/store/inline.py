@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-import psycopg
 from psycopg.errors import DeadlockDetected
 from psycopg.rows import TupleRow
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +18,7 @@ from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
 from counteract.messages import Event
 from counteract.store.connecting import Connection, async_engine
 from counteract.store.errands import Errands
+from counteract.store.objections import objection
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
@@ -140,8 +140,7 @@ class InlineAppends:
 
 
 def _refusal(name: str, error: DBAPIError) -> StoreError:
-    # Without the server's detail, which quotes the row.
-    why = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else type(error.orig).__name__
+    why = objection(error) or type(error.orig).__name__
     return StoreError(f"the inline projection {name!r} cannot write its rows: {why}. Nothing was appended")
 
 

@@ -41,16 +41,14 @@ _EXPORT = f"""
     ) as weighed join events e using (position) where bytes - weight < {PAGE_BYTES} order by position
 """  # noqa: S608 - constants
 
-_Name = Annotated[str, msgspec.Meta(min_length=1)]
-
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One event. Its data and metadata stay the text that they are: a number keeps its digits."""
 
     event_id: str
-    aggregate_type: _Name
+    aggregate_type: str
     aggregate_id: str
-    event_type: _Name
+    event_type: Annotated[str, msgspec.Meta(min_length=1)]
     event_data: msgspec.Raw
     schema_version: Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)] = 1
     metadata: msgspec.Raw = msgspec.Raw(b"{}")

@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
 
 from counteract.decider import Decider
 from counteract.decoding import decode_event
 from counteract.errors import UndecodableEvent
 from counteract.messages import Event, StreamId
 from counteract.store.archives import is_archived_up_to, raise_missing
+from counteract.store.boxes import Place
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
 from counteract.store.port import Loaded
@@ -245,7 +247,11 @@ class Fold(Generic[S, E]):
         state, version, snapshot_version, _, size = self._known
         if rows[-1][_VERSION] != version + len(rows):
             await raise_missing(connection, self._stream, version)
-        data = await self._loading.vault.opened(connection, [row[_TYPE] for row in rows], [row[_DATA] for row in rows])
+
+        def place_of(number: int) -> Place:
+            return Place(self._stream, UUID(rows[number][_ID]), rows[number][_TYPE])
+
+        data = await self._loading.vault.opened(connection, [row[_DATA] for row in rows], place_of)
         for (version, event_type, schema_version, *_), text in zip(rows, data, strict=True):
             try:
                 event = decode_event(self._decider.readers, event_type, schema_version, text)

@@ -86,8 +86,11 @@ def script(url: str, *, name: str | None = None) -> str:
         revision = _revision(connection)
         if revision is not None and revision not in REVISIONS:
             raise StoreError(f"the database is at {revision}, which is newer than this release")
-        # By name: the rights are looked at twice, and differ once.
-        found = {step.name: step.script(connection) for step in _steps(revision, store_of(connection, name))}
+        found = dict[str, str]()
+        for step in _steps(revision, store_of(connection, name)):
+            # The rights are looked at twice, and differ once: when all tables are there.
+            found.pop(step.name, None)
+            found[step.name] = step.script(connection)
         parts = [f"-- {name}\n{part}" for name, part in found.items() if part]
         return "\n".join([header(connection), *parts]) if parts else ""
 
@@ -122,11 +125,11 @@ def _steps(revision: str | None, store: StoreName) -> Iterator[_Step]:
     yield _step("roles", partial(role_changes, store=store))
     yield _step("functions", function_changes)
     yield _step("triggers", trigger_changes)
-    yield _step("rights", partial(right_changes, store=store))
+    late = pending[len(early) :]
+    yield _step("rights", partial(right_changes, store=store, all_there=not late))
     yield _step("path", partial(path_changes, store=store))
     yield _step("tables of projections", partial(table_changes, store=store))
     yield _step("sequence", sequence.changes)
-    late = pending[len(early) :]
     if late:
         yield _revisions_step(late)
         yield _step("rights", partial(right_changes, store=store))

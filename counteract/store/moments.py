@@ -7,6 +7,7 @@ from datetime import datetime
 
 from counteract.errors import NoSuchVersion
 from counteract.messages import StreamId
+from counteract.printable import printable
 from counteract.store.archives import raise_if_archived
 from counteract.store.checking import check_stream
 from counteract.store.connecting import Connection
@@ -64,7 +65,7 @@ async def version_at(connection: Connection, stream: StreamId, moment: AtVersion
     if version != moment.version:
         if not version:
             await raise_if_archived(connection, stream)
-        raise NoSuchVersion(f"{stream} is at version {version}, and was never at {moment.version}")
+        raise NoSuchVersion(f"{printable(stream)} is at version {version}, and was never at {moment.version}")
     return version
 
 

@@ -12,6 +12,7 @@ from counteract.messages import Event, StreamId
 from counteract.store.expect import Expect
 from counteract.store.moments import Moment
 from counteract.store.stored import StoredEvent
+from counteract.store.terms import Checkpoint, Found, Query, Since
 from counteract.store.wire import StreamChange
 
 S = TypeVar("S")
@@ -26,6 +27,12 @@ class Appended:
     """The stream's version."""
     position: int
     """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
+    positions: Sequence[int] = ()
+    """Those of all events appended, in their order."""
+
+    @classmethod
+    def at(cls, version: int, positions: Sequence[int]) -> Appended:
+        return cls(version, positions[-1] if positions else 0, tuple(positions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class EventStore(Protocol):
         expect: Expect,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Appended:
         """All or none, in the order given, at versions without holes, where the stream is as expected.
 
@@ -61,8 +70,11 @@ class EventStore(Protocol):
           stream has become. Metadata is not compared.
         - Integers of up to 4300 digits, floats and text come back exactly; a negative zero as zero.
         - Without events the stream is only checked.
+        - `unless` the query finds something after its position, in whatever stream: of writers that each decided by what their query
+          had found, and of which one's events are found by the other's query, one succeeds.
+        - A `checkpoint` moves on in the same transaction, or nothing is appended.
 
-        Raises WrongExpectedVersion; EventIdReused for an id that is stored with other content, stored beside new ones
+        Raises WrongExpectedVersion; BoundaryChanged; CheckpointPassed; EventIdReused for an id that is stored with other content, stored beside new ones
         in one call, or given twice; InvalidEvent for what cannot be stored and read again: U+0000, text that is not
         UTF-8, NaN, infinities, nesting beyond 199 levels, over-long ids and events, in events, metadata and stream ids
         alike; AppendTooLarge for more than 10 000 events, or more than 16 MiB.
@@ -75,8 +87,11 @@ class EventStore(Protocol):
         *,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
-        """Several streams, all or none: as `append`, with an answer for each change, and `event_ids` over all of them.
+        """Several streams, all or none: as `append`, with an answer for each change, and `event_ids` over all of them. Without any
+        change, only a checkpoint moves on.
 
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge for more than 256 streams as well, ValueError where a stream is named twice.
@@ -115,6 +130,7 @@ class EventStore(Protocol):
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
+        query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
@@ -125,8 +141,19 @@ class EventStore(Protocol):
         was read misses nothing. `up_to` must be a high water mark that was confirmed, or below one.
 
         With a `category` (aggregate type), `event_types` or a `correlation_id` (of the metadata) only those for which all
-        of that holds; `backwards` the last of them, the newest first.
+        of that holds, with a `query` alone those that it finds; `backwards` the last of them, the newest first.
         """
+        ...
+
+    async def find(self, query: Query, *, after: int = 0) -> Found:
+        """All events that the query finds after a position, and up to where that is all of them: to decide by.
+
+        Raises StreamArchived where one of them has tags and is archived; what is found by types alone does not include those.
+        """
+        ...
+
+    async def checkpoint(self, name: str) -> int:
+        """Where a consumer's checkpoint is; 0 if it has none."""
         ...
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - the error says what was waited for

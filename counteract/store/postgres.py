@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -14,10 +14,12 @@ from psycopg.rows import TupleRow
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.observability import appending
+from counteract.store.boxes import Place
 from counteract.store.checking import check_stream
 from counteract.store.checkout import Checkout
 from counteract.store.connecting import Connection, connection_pool
 from counteract.store.expect import Expect
+from counteract.store.finding import found_page
 from counteract.store.high_water_mark import HighWaterMark
 from counteract.store.inline import Inlinable, InlineAppends
 from counteract.store.loading import PAGE, Fold, Loading, Memory
@@ -26,8 +28,9 @@ from counteract.store.notifying import Notifier
 from counteract.store.port import Appended, Loaded
 from counteract.store.reading import Selection, read_one_stream, read_selected, read_selected_page
 from counteract.store.recovering import Recovery
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper
 from counteract.store.stored import StoredEvent
+from counteract.store.terms import Checkpoint, Found, Query, Since, terms_of
 from counteract.store.vault import Vault, opened_events
 from counteract.store.wire import (
     APPEND_ONE,
@@ -42,12 +45,16 @@ from counteract.store.wire import (
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
 
-_APPEND_ONE = f"select stream_version, coalesce(last_position, 0) from {APPEND_ONE}"  # noqa: S608 - a constant
-_APPEND_TO_STREAM = f"select stream_version, coalesce(last_position, 0) from {APPEND_TO_STREAM}"  # noqa: S608 - a constant
-_APPEND = f"select stream_version, coalesce(last_position, 0) from append_events({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+_APPEND_ONE = f"select stream_version, array[last_position] from {APPEND_ONE}"  # noqa: S608 - a constant
+_APPEND_TO_STREAM = f"select stream_version, positions from {APPEND_TO_STREAM}"  # noqa: S608 - a constant
+_APPEND = f"select stream_version, positions from append_to_streams({APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+_APPEND_ON_TERMS = f"select stream_version, positions from append_on_terms(%s::jsonb, {APPEND_PLACEHOLDERS})"  # noqa: S608 - a constant
+_CHECKPOINT = "select position from checkpoints where name = %s"
 
 
-def _statement(arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
+def _statement(terms: str | None, arguments: AppendArguments) -> tuple[str, Sequence[Any]]:
+    if terms is not None:
+        return _APPEND_ON_TERMS, (terms, *arguments.literals)
     if one := arguments.of_one_event:
         return _APPEND_ONE, one
     if some := arguments.of_one_stream:
@@ -82,13 +89,14 @@ class PostgresEventStore:
         max_event_bytes: int = MAX_EVENT_BYTES,
         cached_states: int = 1000,
         snapshot_every: int = 100,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
         inline: Sequence[Inlinable] = (),
     ) -> AsyncIterator[Self]:
         """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
 
         The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
-        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY.
+        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY, or the file that
+        COUNTERACT_MASTER_KEY_FILE names.
         `inline` are projections to keep up to date in the transaction of each append; they take as many connections again.
         Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
         migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
@@ -114,13 +122,19 @@ class PostgresEventStore:
         expect: Expect,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Appended:
         """All or none. The same event ids again: a no-op that returns what the first append did.
 
-        Raises WrongExpectedVersion, EventIdReused, InvalidEvent.
+        Not `unless` a query finds something since a position (`find`); a consumer's `checkpoint` moves on in the same transaction.
+        Raises WrongExpectedVersion, BoundaryChanged, CheckpointPassed, EventIdReused, InvalidEvent.
         """
-        change = StreamChange(stream, expect.least, expect.most, events)
-        return (await self.append_many([change], metadata=metadata, event_ids=event_ids))[0]
+        changes = [StreamChange(stream, expect.least, expect.most, events)]
+        answers = await self.append_many(
+            changes, metadata=metadata, event_ids=event_ids, unless=unless, checkpoint=checkpoint
+        )
+        return answers[0]
 
     async def append_many(
         self,
@@ -128,14 +142,17 @@ class PostgresEventStore:
         *,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
         """Several streams, all or none: as `append`, with an answer for each change. At most 256 streams.
 
         A change without events only checks its stream: nobody can append to it until the others are in.
         Raises AppendTooLarge as well.
         """
-        rows = await self.append_by(_statement, changes, metadata=metadata, event_ids=event_ids)
-        return [Appended(*row) for row in rows]
+        terms = None if unless is None and checkpoint is None else terms_of(unless, checkpoint)
+        rows = await self.append_by(partial(_statement, terms), changes, metadata=metadata, event_ids=event_ids)
+        return [Appended.at(*row) for row in rows]
 
     async def append_by(
         self,
@@ -151,7 +168,10 @@ class PostgresEventStore:
             arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)
             async with self.connection() as connection:
                 if any(event.personal for event in events):
-                    data = await self._loading.vault.sealed(connection, events, arguments.event_ids, arguments.data)
+                    streams = [change.stream for change in changes for _ in change.events]
+                    named = zip(streams, arguments.event_ids, arguments.event_types, strict=True)
+                    places = [Place(*each) for each in named]
+                    data = await self._loading.vault.sealed(connection, events, places, arguments.data)
                     arguments = arguments._replace(data=data)
                 query, parameters = statement(arguments)
                 if not self._inline.concern(events):
@@ -219,13 +239,14 @@ class PostgresEventStore:
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
+        query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
         """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
         at most 1000, and fewer where they are large; the end is where there are none.
 
         With a `category` (aggregate type), `event_types` or a `correlation_id` only those: `Selection` tells what that
-        costs. `backwards` the last of them, the newest first. The next page is `after=events[-1].position`, backwards
+        costs. With a `query` alone those that it finds, through an index where they have tags. `backwards` the last of them, the newest first. The next page is `after=events[-1].position`, backwards
         `up_to=events[-1].position - 1`.
 
         `up_to` must be a high water mark that was confirmed, or below one. By default it is the one of now: everything
@@ -234,10 +255,40 @@ class PostgresEventStore:
         """
         end = await self.high_water_mark() if up_to is None else up_to
         selection = Selection(category=category, event_types=event_types, correlation_id=correlation_id)
+        if query is not None and selection != Selection():
+            raise ValueError(
+                "a query selects by itself: give it the types, and neither a category nor a correlation_id"
+            )
+        read: Callable[..., Awaitable[Sequence[StoredEvent]]]
+        if query is not None:
+            read = partial(found_page, query=query, limit=PAGE if limit is None else limit, bounded=limit is None)
+        elif limit is None:
+            read = partial(read_selected_page, selection=selection, limit=PAGE)
+        else:
+            read = partial(read_selected, selection=selection, limit=limit)
         async with self.connection() as connection:
-            read = partial(read_selected_page, limit=PAGE) if limit is None else partial(read_selected, limit=limit)
-            events = await read(connection, selection, after=after, up_to=end, backwards=backwards)
+            events = await read(connection, after=after, up_to=end, backwards=backwards)
             return await opened_events(self._loading.vault, connection, events)
+
+    async def find(self, query: Query, *, after: int = 0) -> Found:
+        """All events that the query finds after a position, which are in memory, and up to where that is all: to decide by.
+
+        The append that depends on it goes `unless=query.since(found.position)`. It waits for appends that were under way.
+        Raises StreamArchived, StoreUnavailable.
+        """
+        async with self.connection() as connection:
+            mark = await HighWaterMark(connection).settled(timeout=self._pool.timeout)
+            events: list[StoredEvent] = []
+            while page := await found_page(connection, query, after=after, up_to=mark, limit=PAGE):
+                events += page
+                after = page[-1].position
+            return Found(await opened_events(self._loading.vault, connection, events), mark)
+
+    async def checkpoint(self, name: str) -> int:
+        """Where a consumer's checkpoint is, which its appends move on; 0 if it has none."""
+        async with self.connection() as connection:
+            row = await (await connection.execute(_CHECKPOINT, (name,))).fetchone()
+        return int(row[0]) if row else 0
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
         """The last position drawn so far, once everything up to it is committed or will never be.

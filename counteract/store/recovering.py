@@ -46,12 +46,25 @@ class Recovery:
             case StoreReadOnly():
                 # After a failover the pool's connections still lead to the server that is a standby now.
                 await self.errands.run(self.pool.drain())
+                return await self._why_read_only(error)
             case StoreUnavailable() if isinstance(error.__cause__, PoolTimeout):
                 return await self._why_unreachable() or self._exhausted()
             case StoreUnavailable():
                 # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
                 await self.errands.run(self.pool.check())
         return error
+
+    async def _why_read_only(self, error: StoreReadOnly) -> StoreError:
+        if error.__cause__ is None:
+            # Not the server's words, but ours: they say it.
+            return error
+        try:
+            with translated():
+                async with await connect(self.url) as connection:
+                    row = await (await connection.execute("select pg_is_in_recovery()")).fetchone()
+        except StoreError:
+            return error
+        return StoreReadOnly(f"this server is a standby: {error}") if row and row[0] else error
 
     async def _what_is_missing(self, error: SchemaOutdated) -> StoreError:
         try:

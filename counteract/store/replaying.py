@@ -19,8 +19,8 @@ _PAGE = 100
 # In pages by the primary key: no transaction stays open while streams are replayed.
 _SNAPSHOTS = """
     select aggregate_id, version, state from snapshots
-    where aggregate_type = %s and fingerprint = %s and aggregate_id > %s
-    order by aggregate_id limit %s
+    where aggregate_type = %(type)s and fingerprint = %(fingerprint)s and (%(after)s::text is null or aggregate_id > %(after)s)
+    order by aggregate_id limit %(limit)s
 """
 
 
@@ -34,16 +34,18 @@ async def replayed_snapshots(
     for decider in deciders:
         if not (form := snapshot_form(decider)):
             continue
-        last = ""
+        # Before every id, the empty one included.
+        last: str | None = None
         while rows := await _page(connection, decider, form, last):
             for last, version, state in rows:
-                yield decider.stream(last), version, await _objection(connection, decider, form, last, version, state)
+                found = await _objection(connection, decider, form, last, version, state)
+                yield decider.stream(last), version, found
 
 
 async def _page(
-    connection: Connection, decider: Decider[Any, Any], form: SnapshotForm[Any], after: str
+    connection: Connection, decider: Decider[Any, Any], form: SnapshotForm[Any], after: str | None
 ) -> Sequence[tuple[str, int, str]]:
-    parameters = (decider.aggregate_type, form.fingerprint, after, _PAGE)
+    parameters = {"type": decider.aggregate_type, "fingerprint": form.fingerprint, "after": after, "limit": _PAGE}
     return await (await connection.execute(_SNAPSHOTS, parameters)).fetchall()
 
 

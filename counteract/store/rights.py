@@ -22,7 +22,16 @@ _WORKERS = ("append", "participate", "app")
 TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
     # No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
     **dict.fromkeys(
-        ("events", "events_position_seq", VERSION_TABLE, "archived_streams", "inline_projections"), _READ_BY_ALL
+        (
+            "events",
+            "events_position_seq",
+            "event_tags",
+            "checkpoints",
+            VERSION_TABLE,
+            "archived_streams",
+            "inline_projections",
+        ),
+        _READ_BY_ALL,
     ),
     **{name: dict.fromkeys(("participate", "administrate", "app"), _SELECT) for name in ("commands", "sagas")},
     "snapshots": _READ_BY_ALL | dict.fromkeys(_WORKERS, _SELECT | _WRITES),
@@ -36,7 +45,14 @@ TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
 """Who may do what with each table of a store; everybody else, nothing."""
 
 _EXECUTE = frozenset({"execute"})
-_APPENDS = ("append_event", "append_events_to_stream", "append_events")
+_APPENDS = (
+    "append_event",
+    "append_to_stream",
+    "append_to_streams",
+    "append_on_terms",
+    "append_events_to_stream",
+    "append_events",
+)
 _FENCES = (
     "begin_command",
     "record_command",
@@ -67,7 +83,7 @@ CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
 }
 """Who may call the functions that act with the owner's rights; everybody else, none."""
 
-_GUARDED = ("events", "commands", "sagas", VERSION_TABLE)
+_GUARDED = ("events", "event_tags", "checkpoints", "commands", "sagas", VERSION_TABLE)
 _PAST_THE_FUNCTIONS = ("insert", "update", "delete", "truncate", "trigger")
 
 FORBIDDEN = frozenset(

@@ -54,6 +54,24 @@ events = Table(
     Index("events_correlation_id_idx", text("(metadata ->> 'correlation_id')")),
 )
 
+# Beside the events, and not one of their columns: who appends without tags pays nothing, and what was archived is still found.
+event_tags = Table(
+    "event_tags",
+    metadata,
+    Column("tag", Text(collation="C"), primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("event_type", Text, nullable=False),
+)
+
+# Of consumers that keep their place in the transactions of their appends.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("name", Text(collation="C"), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("moved_at", DateTime(timezone=True), nullable=False, server_default=_now),
+)
+
 commands = Table(
     "commands",
     metadata,
@@ -208,6 +226,8 @@ personal_keys = Table(
     Column("subject", Text(collation="C"), nullable=False),
     # Encrypted by the master key; destroyed when the subject is forgotten.
     Column("wrapped_key", LargeBinary),
+    # The name of the master key; null for what an earlier release wrapped.
+    Column("wrapped_by", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("forgotten_at", DateTime(timezone=True)),
     CheckConstraint("(wrapped_key is null) = (forgotten_at is not null)", name="forgotten"),

@@ -7,7 +7,8 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import digest
-from typing import Self
+from pathlib import Path
+from typing import Protocol, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -17,10 +18,32 @@ from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.store.signing import Signature
 
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
+MASTER_KEY_FILE_VARIABLE = "COUNTERACT_MASTER_KEY_FILE"
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 # Base64 has two alphabets, and programs that make keys print either.
 _USUAL = str.maketrans("-_", "+/")
+
+
+class KeyWrapper(Protocol):
+    """Wraps the keys of persons, so that the database never sees one: `MasterKey`, or a key management service.
+
+    What was wrapped is unwrapped for ever, or until its master key is destroyed on purpose. `context` is no secret; under another
+    one nothing is unwrapped. A service that does not answer raises OSError or StoreUnavailable: it is asked again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the master key that wraps from now on: stored beside what it wraps, so no secret. Another key has another name."""
+        ...
+
+    async def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """Under the key of that name."""
+        ...
+
+    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Whichever key wrapped it. Raises PersonalDataLocked where none at hand did."""
+        ...
 
 
 class SubjectKey:
@@ -29,6 +52,11 @@ class SubjectKey:
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(secret)
         self._nonces = digest(secret, b"nonces", sha256)
+
+    @staticmethod
+    def new() -> bytes:
+        """A fresh random secret for one."""
+        return os.urandom(_KEY_BYTES)
 
     def seal(self, content: bytes, context: bytes, event_id: UUID) -> bytes:
         """Nonce and ciphertext, bound to `context`.
@@ -45,17 +73,19 @@ class SubjectKey:
 
 
 class MasterKey:
-    """Seals the keys of persons. The first secret seals; all of them open, so that a new one can be put before."""
+    """A `KeyWrapper` of secrets in memory. The first one wraps; all of them unwrap, so that a new one can be put before."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(secret) for secret in secrets]
         self.signature = Signature([digest(secret, b"snapshots", sha256) for secret in secrets])
+        self._name = f"master-{digest(secrets[0], b'name', sha256).hex()[:12]}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `MasterKey.new()`, or several of them with commas between, the newest first. Raises ConfigurationError."""
+        """From `MasterKey.new()`, or several of them with commas or line ends between, the newest first. Raises ConfigurationError."""
         try:
-            secrets = [b64decode(each.strip().translate(_USUAL), validate=True) for each in text.split(",")]
+            parts = ",".join(text.strip().splitlines()).split(",")
+            secrets = [b64decode(each.strip().translate(_USUAL), validate=True) for each in parts]
             if any(len(secret) != _KEY_BYTES for secret in secrets):
                 raise ValueError
         except ValueError:
@@ -67,8 +97,16 @@ class MasterKey:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """COUNTERACT_MASTER_KEY, if it is set. Raises ConfigurationError."""
-        text = os.environ.get(MASTER_KEY_VARIABLE)
+        """COUNTERACT_MASTER_KEY, or what is in the file that COUNTERACT_MASTER_KEY_FILE names. None where neither is set.
+
+        Raises ConfigurationError.
+        """
+        text, file = os.environ.get(MASTER_KEY_VARIABLE), os.environ.get(MASTER_KEY_FILE_VARIABLE)
+        if text and file:
+            problem = f"{MASTER_KEY_FILE_VARIABLE} is set as well: unset one of them"
+            raise ConfigurationError(f"{MASTER_KEY_VARIABLE} is set", [problem])
+        if file:
+            text = _content_of(Path(file))
         return cls.parse(text) if text else None
 
     @staticmethod
@@ -76,18 +114,29 @@ class MasterKey:
         """A fresh random one, as text."""
         return urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
-    def new_key(self, key_id: UUID) -> bytes:
-        """A fresh key for a person, wrapped."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._ciphers[0].encrypt(nonce, os.urandom(_KEY_BYTES), key_id.bytes)
+    @property
+    def name(self) -> str:
+        return self._name
 
-    def unwrap(self, key_id: UUID, wrapped: bytes) -> SubjectKey:
+    async def wrap(self, secret: bytes, context: bytes) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._ciphers[0].encrypt(nonce, secret, context)
+
+    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Raises PersonalDataLocked."""
         for cipher in self._ciphers:
             try:
-                return SubjectKey(cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], key_id.bytes))
+                return cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context)
             except InvalidTag:
                 continue
         raise PersonalDataLocked(
             f"personal data was sealed under another {MASTER_KEY_VARIABLE}: put that one behind this"
         )
+
+
+def _content_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(f"{MASTER_KEY_FILE_VARIABLE} cannot be read", [f"{file}: {why}"]) from None

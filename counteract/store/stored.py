@@ -69,6 +69,11 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
         metadata: Mapping[str, Any] = from_json(self.metadata_json)
         return metadata
 
+    @property
+    def tags(self) -> Sequence[str]:
+        """By which queries find it."""
+        return tuple(self.metadata.get("$tags", ()))
+
 
 # In the order of the fields. JSON travels as text and an id as bytes: what the driver makes of them takes longer than all the rest.
 STORED_COLUMNS = (

@@ -14,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as EngineTimeout
 
 from counteract.errors import (
     AppendTooLarge,
+    BoundaryChanged,
+    CheckpointPassed,
     EventIdReused,
     InlineProjectionMissing,
     InvalidEvent,
@@ -26,6 +28,7 @@ from counteract.errors import (
 )
 from counteract.messages import StreamId
 from counteract.store.expect import Expect
+from counteract.store.objections import objection
 
 EVENT_ID_KEY = "events_event_id_key"
 VERSION_KEY = "events_aggregate_type_aggregate_id_version_key"
@@ -41,7 +44,10 @@ _VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "08": (StoreUnavailable, "the connection was lost"),
     "25P03": (StoreUnavailable, "a transaction was idle for too long"),
-    "25P04": (StoreUnavailable, "a transaction took too long"),
+    "25P04": (
+        StoreUnavailable,
+        "a transaction took longer than transaction_timeout lets it, which the server, the database or the role sets",
+    ),
     "40": (StoreUnavailable, "the transaction stood in another's way"),
     "53": (StoreUnavailable, "the server is short of resources"),
     "53100": (
@@ -108,10 +114,10 @@ def translate(error: psycopg.Error) -> StoreError | None:
         return _reused(error)
     if state == "23505":
         return _duplicate(error)
-    if state in ("CA013", "CA020"):
+    if state in ("CA013", "CA014", "CA015", "CA020"):
         return _detailed(state, error)
     kind, advice = _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or (None, "")
-    return kind(f"{advice}: {_primary(error)}" + _retry(kind)) if kind else None
+    return kind(f"{advice}: {objection(error)}" + _retry(kind)) if kind else None
 
 
 def _duplicate(error: psycopg.Error) -> StoreError | None:
@@ -131,6 +137,10 @@ def _detailed(state: str, error: psycopg.Error) -> StoreError:
     detail = json.loads(error.diag.message_detail or "{}")
     if state == "CA020":
         return RecordSaysOtherwise(_primary(error), detail["state"])
+    if state == "CA014":
+        return BoundaryChanged(detail["position"])
+    if state == "CA015":
+        return CheckpointPassed(detail["name"], detail["position"])
     return InlineProjectionMissing(detail["name"])
 
 

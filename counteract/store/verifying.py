@@ -20,6 +20,8 @@ from counteract.decider import Decider
 from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
 from counteract.personal import FORGOTTEN
+from counteract.printable import printable
+from counteract.store.boxes import boxes, holds_boxes
 from counteract.store.connecting import Connection, connect_directly
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
@@ -27,7 +29,7 @@ from counteract.store.reading import read_page
 from counteract.store.replaying import replayed_snapshots
 from counteract.store.stored import EventDecoder, StoredEvent
 from counteract.store.translating import translated
-from counteract.store.vault import Vault, boxes, holds_boxes, opened_events
+from counteract.store.vault import Vault, opened_events
 
 PAGE = 1000
 """How many events are in memory at once."""
@@ -84,7 +86,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f", position {self.position}" if self.position else ""
-        return f"{self.trouble}: {self.stream}, version {self.version}{place}: {self.what}"
+        return f"{self.trouble}: {printable(self.stream)}, version {self.version}{place}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

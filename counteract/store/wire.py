@@ -15,15 +15,17 @@ from uuid_utils.compat import uuid7
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
 from counteract.storable import NOT_FINITE, NUL, Unstorable, check_equal, not_json
+from counteract.store.boxes import holds_boxes
 from counteract.store.checking import (
     check_counts,
     check_metadata,
     check_readable,
     check_size,
     check_stream,
+    check_tags,
     size_of,
 )
-from counteract.store.vault import holds_boxes
+from counteract.store.tagging import TAGS, tagged, tags_of
 
 MAX_EVENT_BYTES = 1024 * 1024
 """The default limit of one event as JSON."""
@@ -56,19 +58,24 @@ class AppendArguments(NamedTuple):
 
     @property
     def of_one_event(self) -> tuple[str, ...] | None:
-        """For `APPEND_ONE`, where a single event of a single stream is all there is."""
-        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
+        """For `APPEND_ONE`, where a single event of a single stream, without tags, is all there is."""
+        if len(self.event_ids) != 1 or len(self.aggregate_types) != 1 or self.has_tags:
             return None
         event = str(self.event_ids[0]), self.event_types[0], str(self.schema_versions[0]), self.data[0]
         return *self._first_stream, *event, self.metadata[0]
 
     @property
     def of_one_stream(self) -> tuple[str, ...] | None:
-        """For `APPEND_TO_STREAM`, where some events of a single stream are all there is."""
-        if not self.event_ids or len(self.aggregate_types) != 1:
+        """For `APPEND_TO_STREAM`, where some events of a single stream, without tags, are all there is."""
+        if not self.event_ids or len(self.aggregate_types) != 1 or self.has_tags:
             return None
         events = _plain(self.event_ids), _quoted(self.event_types), _plain(self.schema_versions), _quoted(self.data)
         return *self._first_stream, *events, self.metadata[0]
+
+    @property
+    def has_tags(self) -> bool:
+        """Where one event has some, the metadata of each names its own."""
+        return f'"{TAGS}":' in self.metadata[0] if self.metadata else False
 
     @property
     def _first_stream(self) -> tuple[str, str, str, str]:
@@ -88,7 +95,7 @@ APPEND_ONE = (
 """For `AppendArguments.of_one_event`."""
 
 APPEND_TO_STREAM = (
-    "append_events_to_stream(%s::text, %s::text, %s::integer, %s::integer, "
+    "append_to_stream(%s::text, %s::text, %s::integer, %s::integer, "
     "%s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb)"
 )
 """For `AppendArguments.of_one_stream`."""
@@ -109,7 +116,7 @@ def append_arguments(
 ) -> AppendArguments:
     """For `APPEND_PLACEHOLDERS`.
 
-    `metadata` goes to every event. `event_ids` are those of all events in order, new ones by default.
+    `metadata` goes to every event, and its tags to each. `event_ids` are those of all events in order, new ones by default.
     Raises InvalidEvent and AppendTooLarge, and ValueError where a stream occurs twice or the ids do not match the events
     in number.
     """
@@ -124,7 +131,7 @@ def append_arguments(
     if len(ids) != len(events):
         raise ValueError(f"{len(ids)} event ids for {len(events)} events")
     data = [encode_event(event, max_event_bytes) for _, event in events]
-    about = encode_metadata(metadata, max_event_bytes)
+    about = _about([event for _, event in events], encode_metadata(metadata, max_event_bytes))
     check_size(data, about, max_event_bytes)
     return AppendArguments(
         [stream.aggregate_type for stream in streams],
@@ -136,8 +143,17 @@ def append_arguments(
         [event.event_type for _, event in events],
         [event.schema_version for _, event in events],
         data,
-        [about] * len(events),
+        about,
     )
+
+
+def _about(events: Sequence[Event], metadata: str) -> list[str]:
+    """Each one's metadata: with its tags, where any of them has some."""
+    tags = [tags_of(event) for event in events]
+    if not any(tags):
+        return [metadata] * len(events)
+    check_tags(len({tag for some in tags for tag in some}), 0)
+    return [tagged(metadata, each) for each in tags]
 
 
 def _plain(values: Sequence[object]) -> str:

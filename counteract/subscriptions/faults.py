@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-from counteract.errors import LogCutShort, MasterKeyMissing, StoreUnavailable, UndecodableEvent
+from counteract import reasons
+from counteract.errors import LogCutShort, MasterKeyMissing, SealedByNewerRelease, StoreUnavailable, UndecodableEvent
 from counteract.store import StoredEvent
+from counteract.store.objections import kind_of, objection
 from counteract.store.translating import in_our_terms
 
 # Classes of SQLSTATE. What is missing or may not be done has nothing to do with what an event holds.
@@ -35,7 +37,7 @@ def is_waited_for(error: Exception) -> bool:
     """Whether no event is to blame: something is down, the set-up is at fault, or a newer release has to read it."""
     if isinstance(error, UndecodableEvent):
         return error.is_newer
-    known = isinstance(error, EverythingFails | LogCutShort | MasterKeyMissing)
+    known = isinstance(error, EverythingFails | LogCutShort | MasterKeyMissing | SealedByNewerRelease)
     return known or is_outage(error) or (_state(error) or "").startswith(_OF_THE_SETUP)
 
 
@@ -52,10 +54,8 @@ def fail_alike(failed: Sequence[tuple[StoredEvent, Exception]]) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """An error in a line, without the row that the database may quote."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    words = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    return f"{type(cause).__name__}: {words or cause}"[:500]
+    """An error in a line, without what is in an event or in a row."""
+    return reasons.reason(kind_of(error), objection)
 
 
 def _state(error: BaseException | None) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy.exc import DBAPIError
-
-from counteract.errors import UndecodableEvent
+from counteract.errors import CounteractError, UndecodableEvent
 from counteract.observability import count_parked
+from counteract.printable import printable
+from counteract.reasons import untold
+from counteract.store.objections import objection
 from counteract.subscriptions.backoff import Backoff
-from counteract.subscriptions.faults import is_outage, is_waited_for, reason
+from counteract.subscriptions.faults import EverythingFails, is_outage, is_waited_for, reason
 
 _logger = logging.getLogger("counteract.subscriptions")
 
@@ -32,9 +33,9 @@ class Health:
         if (kind := _kind(error)) == self._told:
             _logger.debug("subscription %r still fails", self._name, exc_info=error)
         elif kind == _FAILS:
-            _logger.error("subscription %r failed and tries again", self._name, exc_info=error)
+            _logger.error("subscription %r failed and tries again", self._name, exc_info=untold(error, objection))
+            _tell(error)
         else:
-            # Without the traceback: the driver's error quotes the row.
             level = logging.WARNING if kind == _WAITS else logging.ERROR
             _logger.log(level, "subscription %r %s: %s", self._name, kind, _in_a_line(error))
         self._told = kind
@@ -52,10 +53,11 @@ class Health:
             "subscription %r cannot handle position %d: %s is parked; `counteract parked show %s` has more",
             self._name,
             position,
-            stream,
+            printable(stream),
             self._name,
-            exc_info=error,
+            exc_info=untold(error, objection),
         )
+        _tell(error)
 
 
 def _kind(error: Exception) -> str:
@@ -67,4 +69,9 @@ def _kind(error: Exception) -> str:
 
 
 def _in_a_line(error: Exception) -> str:
-    return reason(error) if isinstance(error, DBAPIError) else str(error)
+    return str(error) if isinstance(error, CounteractError | EverythingFails | OSError) else reason(error)
+
+
+def _tell(error: Exception) -> None:
+    """All that it says, to whoever asks for it: it may quote an event, or a row."""
+    _logger.debug("what was raised", exc_info=error)

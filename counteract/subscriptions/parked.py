@@ -8,6 +8,7 @@ from datetime import datetime
 
 from counteract.errors import CounteractError
 from counteract.messages import StreamId
+from counteract.printable import printable
 from counteract.store.connecting import Connection
 
 _STREAMS = """
@@ -87,7 +88,7 @@ async def redrive(connection: Connection, name: str, stream: StreamId | None = N
     kind, each = stream or (None, None)
     asked = await connection.execute(_REDRIVE, {"name": name, "type": kind, "id": each})
     if not asked.rowcount:
-        raise NothingParked(f"{name!r} has nothing parked" + (f" of {stream}" if stream else ""))
+        raise NothingParked(f"{name!r} has nothing parked" + (f" of {printable(stream)}" if stream else ""))
     await connection.execute(f"notify {connection.store.channel}")
     return asked.rowcount
 

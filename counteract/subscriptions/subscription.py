@@ -13,7 +13,7 @@ import psycopg
 
 from counteract.errors import ConfigurationError
 from counteract.store.connecting import connect, connect_directly
-from counteract.store.sealing import MasterKey
+from counteract.store.sealing import KeyWrapper
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions import sharding
@@ -58,7 +58,7 @@ class Subscription:
         polling: Polling = _POLLING,
         within: timedelta | None = None,
         longest_batch: float | None = None,
-        master_key: MasterKey | None = None,
+        master_key: KeyWrapper | None = None,
         lookout: Lookout | None = None,
     ) -> None:
         if shards < 1:

@@ -8,6 +8,7 @@ from counteract.testing.exploration import Exploration, ExplorationFailed, Explo
 from counteract.testing.histories import RecordedHistory, UnreadableHistory, read, record, recorded
 from counteract.testing.memory import InMemoryEventStore
 from counteract.testing.replay import ReplayFailed, replay
+from counteract.testing.scenarios import given, in_stream
 
 if TYPE_CHECKING:
     from counteract.testing.store_contract import StoreContract
@@ -22,6 +23,8 @@ __all__ = [
     "StoreContract",
     "UnreadableHistory",
     "explore",
+    "given",
+    "in_stream",
     "read",
     "record",
     "recorded",

@@ -15,13 +15,21 @@ from msgspec.structs import replace
 
 from counteract.decider import Decider
 from counteract.decoding import decode_event
-from counteract.errors import EventIdReused, NoSuchVersion, UndecodableEvent, WrongExpectedVersion
+from counteract.errors import (
+    BoundaryChanged,
+    CheckpointPassed,
+    EventIdReused,
+    NoSuchVersion,
+    UndecodableEvent,
+    WrongExpectedVersion,
+)
 from counteract.messages import Event, StreamId
-from counteract.store.checking import check_stream
+from counteract.store.checking import check_stream, check_tags
 from counteract.store.expect import Expect
 from counteract.store.moments import AtPosition, AtVersion, Moment, with_zone
 from counteract.store.port import Appended, Loaded
 from counteract.store.stored import StoredEvent
+from counteract.store.terms import Checkpoint, Found, Query, Since
 from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments
 
 S = TypeVar("S")
@@ -39,6 +47,7 @@ class InMemoryEventStore:
         self._log: list[StoredEvent] = []
         self._streams: dict[StreamId, list[StoredEvent]] = {}
         self._by_id: dict[UUID, StoredEvent] = {}
+        self._checkpoints: dict[str, int] = {}
 
     async def append(
         self,
@@ -48,10 +57,15 @@ class InMemoryEventStore:
         expect: Expect,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Appended:
         """As `EventStore.append`."""
-        change = StreamChange(stream, expect.least, expect.most, events)
-        return (await self.append_many([change], metadata=metadata, event_ids=event_ids))[0]
+        changes = [StreamChange(stream, expect.least, expect.most, events)]
+        answers = await self.append_many(
+            changes, metadata=metadata, event_ids=event_ids, unless=unless, checkpoint=checkpoint
+        )
+        return answers[0]
 
     async def append_many(
         self,
@@ -59,6 +73,8 @@ class InMemoryEventStore:
         *,
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
+        unless: Since | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
         """As `EventStore.append_many`."""
         arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
@@ -68,11 +84,14 @@ class InMemoryEventStore:
             for each in new:
                 _refuse_other_content(each, self._by_id.get(each.event_id))
         else:
+            self._check_terms(unless, checkpoint)
             for change in changes:
                 self._check(change)
             _refuse_twins(new)
             for each in new:
                 self._store(each)
+            if checkpoint is not None:
+                self._checkpoints[checkpoint.name] = checkpoint.position
         return [self._answer(change.stream, {each.event_id for each in new}) for change in changes]
 
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
@@ -112,9 +131,14 @@ class InMemoryEventStore:
         category: str | None = None,
         event_types: Collection[str] | None = None,
         correlation_id: str | None = None,
+        query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
         """As `EventStore.read`."""
+        if query is not None and (category, event_types, correlation_id) != (None, None, None):
+            raise ValueError(
+                "a query selects by itself: give it the types, and neither a category nor a correlation_id"
+            )
         end = await self.high_water_mark() if up_to is None else up_to
         selected = [
             each
@@ -122,13 +146,35 @@ class InMemoryEventStore:
             if category in (None, each.stream.aggregate_type)
             and (event_types is None or each.event_type in event_types)
             and correlation_id in (None, each.metadata.get("correlation_id"))
+            and (query is None or query.finds(each))
         ]
         return (selected[::-1] if backwards else selected)[: 1000 if limit is None else limit]
+
+    async def find(self, query: Query, *, after: int = 0) -> Found:
+        """As `EventStore.find`."""
+        end = await self.high_water_mark()
+        return Found([each for each in self._log[after:end] if query.finds(each)], end)
+
+    async def checkpoint(self, name: str) -> int:
+        """As `EventStore.checkpoint`."""
+        await asyncio.sleep(0)
+        return self._checkpoints.get(name, 0)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
         """As `EventStore.high_water_mark`, without ever having to wait."""
         await asyncio.sleep(0)
         return len(self._log)
+
+    def _check_terms(self, unless: Since | None, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is not None:
+            kept = self._checkpoints.get(checkpoint.name, 0)
+            if kept >= checkpoint.position or checkpoint.after not in (None, kept):
+                raise CheckpointPassed(checkpoint.name, kept)
+        if unless is not None:
+            check_tags(0, len(unless.query.items))
+            for each in self._log[unless.position :]:
+                if unless.query.finds(each):
+                    raise BoundaryChanged(each.position)
 
     def _check(self, change: StreamChange) -> None:
         actual = len(self._streams.get(change.stream, []))
@@ -144,8 +190,8 @@ class InMemoryEventStore:
 
     def _answer(self, stream: StreamId, ids: AbstractSet[UUID]) -> Appended:
         events = self._streams.get(stream, [])
-        mine = [Appended(each.version, each.position) for each in events if each.event_id in ids]
-        return mine[-1] if mine else Appended(len(events), 0)
+        mine = [each for each in events if each.event_id in ids]
+        return Appended.at(mine[-1].version if mine else len(events), [each.position for each in mine])
 
 
 def _until(at: Moment | None, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:

@@ -235,7 +235,10 @@ def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int)
 
 def jobs(port: int, folder: Path, namespaces: Sequence[str]) -> list[Job]:
     """Each service runs twice, so that the work of one that is gone is taken over by the other; in further namespaces once."""
-    provider = ("-m", "payment_provider", "--port", str(port), "--state", str(folder / "provider.jsonl"))
+    accounts = folder / "provider.jsonl"
+    # Those of an earlier run in the same folder belong to sagas that this one's database does not know.
+    accounts.unlink(missing_ok=True)
+    provider = ("-m", "payment_provider", "--port", str(port), "--state", str(accounts))
     return [
         Job("provider", PROVIDER, lambda dice: (*provider, *dice.choice(MOODS))),
         *(services(f"services-{number}") for number in (1, 2)),

@@ -96,7 +96,10 @@ async def _kill(fleet: Fleet, after: float) -> None:
 def jobs(port: int, folder: Path) -> list[Job]:
     """Each service is a process of its own."""
     worker = str(ROOT / "worker.py")
-    provider = ("-m", "payment_provider", "--port", str(port), "--state", str(folder / "provider.jsonl"))
+    accounts = folder / "provider.jsonl"
+    # Those of an earlier run in the same folder belong to sagas that this one's database does not know.
+    accounts.unlink(missing_ok=True)
+    provider = ("-m", "payment_provider", "--port", str(port), "--state", str(accounts))
 
     def job(name: str, role: str, *command: str) -> Job:
         return Job(name, role, lambda _: command)

@@ -38,7 +38,10 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     assert done.returncode == int("  → " in done.stdout)
 
 
-@pytest.mark.parametrize("page", ["archive-streams", "change-an-event", "personal-data", "store-events"])
+@pytest.mark.parametrize(
+    "page",
+    ["archive-streams", "change-an-event", "personal-data", "decide-across-streams", "store-events", "test-decisions"],
+)
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(
     page: str, tmp_path: Path, app_url: str, database_url: str
 ) -> None:

@@ -121,9 +121,10 @@ async def test_a_refusal_is_one_whatever_its_facts_are(office: Office) -> None:
         assert fact in cause, cause
 
 
-async def test_what_an_exception_says_is_not_on_record(office: Office, caplog: pytest.LogCaptureFixture) -> None:
-    # What the log says of it is no UTF-8, which a test's report has to be.
-    caplog.set_level(logging.CRITICAL, "temporalio.activity")
+async def test_what_an_exception_says_is_on_no_record_and_in_no_log_but_its_place_is(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     handle = await office.send(Parcel(parcel="badly", hands="badly"))
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
@@ -135,7 +136,23 @@ async def test_what_an_exception_says_is_not_on_record(office: Office, caplog: p
     )
     events = await office.store.read_stream(sagas.stream(handle.id))
     assert [each.event_type for each in events] == ["SagaStarted", "SagaCompensated"]
-    assert "4111" not in events[-1].data
+    history = "".join(map(str, (await handle.fetch_history()).events))
+    for told in (events[-1].data, history, caplog.text):
+        assert "4111" not in told
+    for told in (history, caplog.text):
+        assert "raised in parcels.py, line" in told
+        assert "in hand" in told
+
+
+async def test_what_an_exception_says_is_told_to_whoever_asks_for_it(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "counteract.participants")
+    await office.cause(hands="badly")
+    told = [each.exc_info[1] for each in caplog.records if each.name == "counteract.participants" and each.exc_info]
+    assert any("card 4111" in str(each) for each in told)
+    # It is no UTF-8, which a test's report has to be.
+    caplog.clear()
 
 
 async def test_a_summary_that_is_too_long_is_cut(office: Office) -> None:

@@ -218,7 +218,8 @@ event_data, metadata) values (gen_random_uuid(), 'saga', %s, %s, %s, 1, jsonb_bu
 STEP = "insert into commands (command_id, status, saga_id, saga_type, step, activity_type, task_queue, command) \
 values (%s, 'done', %s, 'Sale', 'Sell', 'Sell', 'q', '{}')"
 BEFORE_0010 = (
-    f"delete from sagas; update commands set run_id = null; update {VERSION_TABLE} set version_num = '0007_one_record'"
+    "delete from sagas; update commands set run_id = null; drop table event_tags, checkpoints; "
+    f"update {VERSION_TABLE} set version_num = '0007_one_record'"
 )
 
 

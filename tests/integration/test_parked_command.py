@@ -12,7 +12,7 @@ import pytest
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import reached
 from tests.commands import counteract
-from tests.integration.test_parking import BAD, GOOD, PATIENCE, Fussy, noted, running, write
+from tests.integration.test_parking import BAD, GOOD, PATIENCE, RAISED, Fussy, noted, running, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 
@@ -37,7 +37,7 @@ async def test_what_is_parked_is_listed_shown_discarded_and_redriven(
         )
         shown = await parked("show", "fussy", url=app_url)
         assert [(each["position"], each["error"]) for each in map(json.loads, shown.stdout.splitlines())] == [
-            (2, "ValueError: too much"),
+            (2, f"ValueError: {RAISED}"),
             (3, None),
         ]
         as_lines = await parked("show", "fussy", "counter/bad", "--table", url=app_url)

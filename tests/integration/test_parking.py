@@ -6,13 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from inspect import getsourcelines
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.messages import StreamId
 from counteract.store import ANY, PostgresEventStore, StoredEvent
+from counteract.store.objections import objection
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.parked import (
     NothingParked,
@@ -57,6 +60,10 @@ class Fussy(Subscriber):
             )
             if event.position in self.chokes_on:
                 raise self.error
+
+
+_, first_line = getsourcelines(Fussy.handle)
+RAISED = f"raised in test_parking.py, line {first_line + 8}, in handle"
 
 
 @pytest.fixture
@@ -119,11 +126,11 @@ async def test_what_fails_is_parked_with_the_rest_of_its_stream_and_other_stream
         await reached(store, "fussy", await write(store, GOOD, BAD, GOOD), timeout=PATIENCE)
     assert await noted(store) == [1, 2, 4, 6, 7, 9]
     (stream,) = await parked(store)
-    assert (stream.stream, stream.position, stream.events, stream.error) == (BAD, 3, 3, "ValueError: too much")
+    assert (stream.stream, stream.position, stream.events, stream.error) == (BAD, 3, 3, f"ValueError: {RAISED}")
     async with store.connection() as connection:
         events = await parked_events(connection, "fussy", BAD)
     assert [(each.position, each.version, each.error) for each in events] == [
-        (3, 2, "ValueError: too much"),
+        (3, 2, f"ValueError: {RAISED}"),
         (5, 3, None),
         (8, 4, None),
     ]
@@ -166,10 +173,10 @@ async def test_redriven_without_a_fix_it_stops_at_the_first_that_fails(store: Po
     fussy = Fussy(2)
     async with running(app_url, fussy):
         await reached(store, "fussy", await write(store, BAD, BAD, BAD, BAD), timeout=PATIENCE)
-        fussy.chokes_on, fussy.error = {3}, ValueError("still too much")
+        fussy.chokes_on, fussy.error = {3}, TypeError("still too much")
         await try_again(store)
     (stream,) = await parked(store)
-    assert (stream.position, stream.events, stream.error) == (3, 2, "ValueError: still too much")
+    assert (stream.position, stream.events, stream.error) == (3, 2, f"TypeError: {RAISED}")
     assert await noted(store, BAD) == [1, 2]
 
 
@@ -251,6 +258,57 @@ async def test_another_process_with_other_shards_keeps_the_stream_parked(
         fussy.chokes_on.clear()
         await try_again(store)
         assert await noted(store) == [3, 1, 2]
+
+
+async def test_what_a_handler_raises_is_not_quoted_and_its_place_is_named(
+    store: PostgresEventStore, app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fussy = Fussy(1)
+    fussy.error = ValueError("cannot place ann@example.com")
+    async with running(app_url, fussy):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    (stream,) = await parked(store)
+    assert stream.error is not None
+    assert stream.error.startswith("ValueError: raised in test_parking.py, line ")
+    assert "ann@example.com" not in stream.error + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("select 'ann@example.com'::int", "InvalidTextRepresentation: SQLSTATE 22P02"),
+        (
+            "insert into notes (line, stream) values (null, 'ann@example.com')",
+            'NotNullViolation: null value in column "line"',
+        ),
+    ],
+)
+async def test_a_value_that_the_database_refuses_is_not_quoted(
+    store: PostgresEventStore, app_url: str, caplog: pytest.LogCaptureFixture, statement: str, error: str
+) -> None:
+    class Refused(Fussy):
+        async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+            await connection.execute(text(statement))
+
+    async with running(app_url, Refused()):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    (stream,) = await parked(store)
+    assert (stream.error or "").startswith(error)
+    assert "ann@example.com" not in (stream.error or "") + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("do $$ begin raise exception 'ann@example.com'; end $$", "SQLSTATE P0001"),
+        ("selec 'ann@example.com'", "SQLSTATE 42601"),
+        ("select ann_at_example", 'column "ann_at_example" does not exist'),
+    ],
+)
+def test_what_the_database_says_is_told_if_it_can_only_be_a_name(app_url: str, statement: str, told: str) -> None:
+    with psycopg.connect(app_url) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(statement.encode())
+    assert objection(caught.value) == told
 
 
 async def test_a_row_that_the_database_refuses_is_not_quoted(store: PostgresEventStore, app_url: str) -> None:

@@ -7,20 +7,18 @@ import itertools
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Column, Text, update
+from sqlalchemy import Column, Text, update
 from sqlalchemy.sql.dml import UpdateBase
 
-from counteract import Event, Recorded
+from counteract import Recorded
 from counteract.errors import ConfigurationError, CounteractError
-from counteract.messages import StreamId
-from counteract.projections import Delete, Increment, Operation, Projection, ProjectionRunner, reached
+from counteract.projections import Increment, Projection, reached
 from counteract.projections.rebuilding import drop, rebuild
 from counteract.projections.sinks import Positioned, RedisHashes, Shown, Sink
 from counteract.projections.sinks.sink import RowRefused
@@ -29,28 +27,12 @@ from counteract.store.connecting import Connection, connect
 from counteract.subscriptions.parked import discard, parked_streams, redrive
 from tests.integration.test_projections_command import projections
 from tests.places import KINDS, InRedis, Place, opened, place_of, soon
+from tests.scores import Idle, Left, Scored, Troubling, play, player, running, scores
 
 pytestmark = pytest.mark.integration
 
 PATIENCE = 20.0
 _numbers = itertools.count(1)
-
-
-class Scored(Event):
-    points: int
-    team: str = "all"
-
-
-class Left(Event):
-    pass
-
-
-class Idle(Event):
-    pass
-
-
-class Troubling(Event):
-    team: str
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -68,62 +50,6 @@ async def redis() -> AsyncIterator[InRedis]:
 @pytest.fixture
 def name() -> str:
     return f"scores-{next(_numbers)}"
-
-
-def scores(name: str, sink: Sink | None, troubles: set[str] | None = None) -> Projection:
-    """Points of each player, and of each team, to which all of its players add."""
-    projection = Projection(
-        name, Column("who", Text, primary_key=True), Column("points", BigInteger, nullable=False, default=0), sink=sink
-    )
-
-    @projection.on(Scored)
-    def scored(recorded: Recorded[Scored]) -> Sequence[Operation]:
-        event = recorded.event
-        return [
-            Increment(recorded.stream.aggregate_id, "points", event.points),
-            Increment(event.team, "points", event.points),
-        ]
-
-    @projection.on(Left)
-    def left(recorded: Recorded[Left]) -> Delete:
-        return Delete(recorded.stream.aggregate_id)
-
-    @projection.on(Idle)
-    def idle(recorded: Recorded[Idle]) -> Sequence[Operation]:
-        return []
-
-    @projection.on(Troubling)
-    def troubling(recorded: Recorded[Troubling]) -> Increment:
-        if troubles is None or recorded.event.team in troubles:
-            raise ValueError("not today")
-        return Increment(recorded.event.team, "points", 1000)
-
-    return projection
-
-
-@asynccontextmanager
-async def running(url: str, *projections: Projection, batch_size: int = 500) -> AsyncIterator[None]:
-    task = asyncio.create_task(ProjectionRunner(url, projections, batch_size=batch_size).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def player(name: str) -> StreamId:
-    return StreamId("player", name)
-
-
-async def play(store: PostgresEventStore, games: int, *, team: str = "all") -> int:
-    """So many points for each of four players; the position of the last."""
-    return max(
-        [
-            (await store.append(player(str(number)), [Scored(points=1, team=team)], expect=ANY)).position
-            for _ in range(games)
-            for number in range(4)
-        ]
-    )
 
 
 async def test_rows_of_events_that_the_log_lost_are_not_gone_on_with(
@@ -392,7 +318,7 @@ async def test_it_is_dropped_with_its_rows_once_no_process_has_it(
 
 MODULE = """
 from counteract.projections.sinks import RedisHashes
-from tests.integration.test_sink_projection import scores
+from tests.scores import scores
 
 read_model = scores({name!r}, RedisHashes({url!r}, prefix={prefix!r}))
 """

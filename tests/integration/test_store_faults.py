@@ -132,7 +132,7 @@ async def test_a_database_that_takes_no_writes_has_its_own_advice_and_is_written
         # Sessions keep what they began with, as those to an old primary do, unless the error has them replaced.
         with pytest.raises(StoreReadOnly, match=r"takes no writes.*primary server.*target_session_attrs.*; retry"):
             await store.append(A, [Counted()], expect=ANY)
-        assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1)
+        assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1, (1,))
 
 
 async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(tmp_path: Path) -> None:
@@ -146,10 +146,24 @@ async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(t
         await server.start()
         async with PostgresEventStore.open(server.app_url) as store:
             assert (await store.load(counters, "a")).state == 2
-            with pytest.raises(StoreReadOnly, match="takes no writes"):
+            with pytest.raises(StoreReadOnly, match=r"server is a standby: .*takes no writes.*primary server"):
                 await store.append(A, [Counted()], expect=ANY)
+            with pytest.raises(StoreReadOnly, match=r"server is a standby.*read the log from the primary server"):
+                await store.read()
             await fetch(server.url, "select pg_promote()")
             assert (await store.append(A, [Counted()], expect=ANY)).version == 2
+
+
+async def test_a_time_limit_of_the_role_for_whole_transactions_cuts_nothing_off(
+    postgres: EmbeddedPostgres, database_url: str, app_url: str
+) -> None:
+    if int(postgres.version.split(".")[0]) < 17:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    name = conninfo_to_dict(database_url)["dbname"]
+    await execute(postgres, f"alter role counteract_app in database {name} set transaction_timeout = '900ms'")
+    async with PostgresEventStore.open(app_url) as store, store.connection() as connection:
+        row = await (await connection.execute("select current_setting('transaction_timeout')")).fetchone()
+        assert row == ("0",)
 
 
 async def test_a_full_disk_refuses_what_it_cannot_hold_and_keeps_what_it_acknowledged(

@@ -28,7 +28,7 @@ async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
 
 
 async def test_the_application_appends_loads_and_reads(store: PostgresEventStore, app_url: str) -> None:
-    assert await store.append(A, [Counted(amount=2)], expect=NO_STREAM) == Appended(1, 1)
+    assert await store.append(A, [Counted(amount=2)], expect=NO_STREAM) == Appended(1, 1, (1,))
     assert (await store.load(counters, "a")).state == 2
     assert [each.stream for each in await store.read()] == [A]
     with pytest.raises(WrongExpectedVersion):
@@ -46,6 +46,9 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "append_event",
         "append_events",
         "append_events_to_stream",
+        "append_on_terms",
+        "append_to_stream",
+        "append_to_streams",
         "begin_command",
         "record_command",
         "fence_command",
@@ -117,7 +120,7 @@ async def test_an_owner_who_is_no_superuser_can_migrate(postgres: EmbeddedPostgr
         migrate(url)
         migrate(url)
         async with PostgresEventStore.open(as_application(postgres, url)) as store:
-            assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1)
+            assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1, (1,))
     finally:
         await execute(postgres, "drop database rented with (force)")
         await execute(postgres, "drop role landlord")

@@ -25,7 +25,11 @@ def main() -> int:
         print(propose(given.propose))
         return 0
     listing = Listing.read(LIST).chosen(given.ids, given.sample)
-    return asyncio.run(run_all(listing, seconds=given.seconds, at_once=given.at_once, quick=given.quick))
+    # Whoever asks for some by their names has seen the baseline, or will.
+    baseline = not given.ids and not given.quick
+    return asyncio.run(
+        run_all(listing, seconds=given.seconds, at_once=given.at_once, quick=given.quick, baseline=baseline)
+    )
 
 
 if __name__ == "__main__":

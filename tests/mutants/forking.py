@@ -10,6 +10,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -44,7 +45,9 @@ class Forks:
             try:
                 yield cls(process, folder)
             finally:
-                process.kill()
+                # It ends with its input, and its forks with it.
+                assert process.stdin is not None
+                process.stdin.close()
                 await process.wait()
 
     async def said(self, number: int, job: Mapping[str, object], errors: Path, seconds: float) -> str | None:
@@ -111,20 +114,31 @@ def _is_of(function: FunctionType, path: Path) -> bool:
 
 
 def serve(run: Callable[[Mapping[str, object]], str]) -> None:
-    """Fork for each line of standard input, until it ends."""
-    for line in sys.stdin:
-        if os.fork() == 0:
-            _answer(json.loads(line), run)
-        _reap()
+    """Fork for each line of standard input, until it ends; no fork outlives this process."""
+    forks: set[int] = set()
+    try:
+        for line in sys.stdin:
+            if (fork := os.fork()) == 0:
+                forks.clear()
+                _answer(json.loads(line), run)
+            forks.add(fork)
+            forks -= _ended()
+    finally:
+        for fork in forks - _ended():
+            os.kill(fork, signal.SIGKILL)
 
 
-def _reap() -> None:
+def _ended() -> set[int]:
+    """Those of this process's children that have ended since it was asked last."""
+    found: set[int] = set()
     while True:
         try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                return
+            pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return found
+        if pid == 0:
+            return found
+        found.add(pid)
 
 
 def _answer(asked: Mapping[str, object], run: Callable[[Mapping[str, object]], str]) -> None:

@@ -91,8 +91,8 @@ class Servers:
             await connection.execute(statement.encode())
 
 
-async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool) -> int:
-    """Prints a line for each and then the sum; the exit code."""
+async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool, baseline: bool) -> int:
+    """Prints a line for each and then the sum; the exit code. With `baseline` the engine as it is comes first."""
     console = Console(width=170)
     left, outcomes = iter(enumerate(listing.mutants)), dict[int, Outcome]()
     started = time.monotonic()
@@ -104,12 +104,26 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool
                 f"{outcome.mark:<10} {escape(mutant.id)} ({outcome.seconds:.1f} s): {escape(outcome.by[:SHOWN])}"
             )
 
-    async with Servers.open() as servers, asyncio.TaskGroup() as group:
-        for _ in range(at_once):
-            group.create_task(work(servers))
+    async with Servers.open() as servers:
+        if baseline and (wrong := await _unchanged(servers, seconds)):
+            console.print(f"[red]Nothing can be told from this:[/] the engine as it is does not pass. {escape(wrong)}")
+            return 1
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work(servers))
     ordered = [outcomes[number] for number in sorted(outcomes)]
     console.print(_table(ordered))
     return _summed_up(ordered, console, time.monotonic() - started)
+
+
+async def _unchanged(servers: Servers, seconds: float) -> str:
+    """What exploration has against the engine as it is: empty, or every mutant would be noticed for that."""
+    job = {"address": servers.temporal.address, "first": "", "of": "", "quick": False}
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        errors = Path(name) / "errors"
+        async with servers.database("unchanged") as url:
+            verdict = _read(await servers.forks.said(-1, job | {"url": url}, errors, seconds), errors, seconds)
+    return "" if verdict.passed else verdict.by
 
 
 async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float, quick: bool) -> Outcome:
@@ -150,9 +164,11 @@ async def _imported(folder: Path, job: Mapping[str, object], errors: Path, secon
         try:
             said, _ = await asyncio.wait_for(process.communicate(), seconds)
         except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
             return None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
     return said.decode()
 
 
@@ -163,7 +179,7 @@ def _read(said: str | None, errors: Path, seconds: float) -> Verdict:
     for line in said.splitlines():
         kind, _, by = line.partition(" ")
         if kind in (NOTICED, PASSED):
-            return Verdict(kind == NOTICED, by)
+            return Verdict(kind == NOTICED, by, passed=kind == PASSED)
     last = [*said.strip().splitlines(), *errors.read_text(errors="replace").strip().splitlines(), "without a word"]
     return Verdict(noticed=False, by=f"explore itself broke down: {last[0]}")
 

@@ -29,6 +29,8 @@ class Verdict(NamedTuple):
 
     noticed: bool
     by: str
+    passed: bool = False
+    """It was explored to the end, and there is nothing to say."""
 
 
 async def tried(address: str, url: str, *, first: str, of: str, quick: bool) -> Verdict:
@@ -44,7 +46,7 @@ async def tried(address: str, url: str, *, first: str, of: str, quick: bool) -> 
                     raise
             except ExplorationFailed as failed:
                 return Verdict(noticed=True, by=f"{failed.exploration.saga}, {first_finding(str(failed))}")
-    return Verdict(noticed=False, by="")
+    return Verdict(noticed=False, by="", passed=True)
 
 
 def _order(first: str, of: str, *, quick: bool) -> list[tuple[Subject, str | None]]:
@@ -65,14 +67,12 @@ def run_job(job: Mapping[str, Any]) -> str:
     try:
         if job.get("changed"):
             swap(Path(job["file"]), job["changed"])
-        noticed, by = asyncio.run(
-            tried(job["address"], job["url"], first=job["first"], of=job["of"], quick=job["quick"])
-        )
+        verdict = asyncio.run(tried(job["address"], job["url"], first=job["first"], of=job["of"], quick=job["quick"]))
     except Unswappable:
         return UNSWAPPABLE
     except BaseException as error:
         return f"{type(error).__name__}: {error}".partition("\n")[0]
-    return f"{NOTICED if noticed else PASSED} {by}"
+    return f"{NOTICED if verdict.noticed else PASSED} {verdict.by}"
 
 
 if __name__ == "__main__":

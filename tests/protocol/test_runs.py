@@ -135,7 +135,7 @@ async def test_a_reset_after_the_saga_completed_does_not_tell_that_it_is_stuck(s
 
     again = await reset(stage, saga.id)
 
-    assert await ending(again) == "SagaIncomplete"
+    assert await ending(again) == "SagaHasCompleted"
     assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
 
 

@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
+    FETCH_STATE,
     FIND_LATE,
     FIND_LOST,
     FIND_STEPS,
@@ -87,7 +88,7 @@ class Agency:
         return result
 
     @activity.defn(name=RECORD_LIFECYCLE)
-    async def record(self, record: LifecycleRecord) -> Opened | Ended | None:
+    async def record(self, record: LifecycleRecord) -> Opened | Ended | int:
         for behaviour in self._scripts.get((record.saga_id, record.event_type), ()):
             await behaviour(record, None)
         self.lifecycle[record.saga_id].append(record)
@@ -95,7 +96,7 @@ class Agency:
             return self._opened(record.opening, is_new=True)
         if record.ending is not None:
             return Ended(position=0, state=record.ending.state)
-        return None
+        return len(self.lifecycle[record.saga_id])
 
     @activity.defn(name=TAKE_UP_SAGA)
     async def take_up(self, saga_id: str, opening: Opening) -> Opened:
@@ -109,6 +110,10 @@ class Agency:
     @activity.defn(name=FIND_STEPS)
     async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
         return []
+
+    @activity.defn(name=FETCH_STATE)
+    async def fetch_state(self, saga_id: str, run_id: str) -> str:
+        return "forward"
 
     @activity.defn(name=SKIP_STEP)
     async def skip_step(self, skip: Skip) -> None: ...
@@ -130,7 +135,7 @@ class Agency:
     async def end_open_run(self, lost: Lost) -> None: ...
 
     def activities(self) -> Sequence[Any]:
-        own = [self.record, self.take_up, self.find_steps, self.skip_step]
+        own = [self.record, self.take_up, self.find_steps, self.fetch_state, self.skip_step]
         return [*own, self.find_lost, self.find_late, self.claim, self.end_open_run]
 
     def activity_of(self, name: str, command: type[Command[Any]]) -> Any:

@@ -40,6 +40,10 @@ class Hand(Pivot[None], service="parcels", retry=QUICK):
     answers: str = "well"
 
 
+COMPLAINT = "the printer said NAK\x00 \ud800, card 4111"
+"""Not where it is raised, for a traceback shows that line."""
+
+
 class Odd:
     def __repr__(self) -> str:
         return "odd \x00"
@@ -73,5 +77,5 @@ async def hand(command: Hand) -> None:
         case "no":
             raise Rejected("no\x00 \ud800", at=datetime(2026, 1, 1, tzinfo=UTC), share=math.inf, odd=Odd(), kinds={"a"})
         case "badly":
-            raise RuntimeError("the printer said NAK\x00 \ud800, card 4111")
+            raise RuntimeError(COMPLAINT)
     LOG[command.parcel].append("handed over")

@@ -237,16 +237,29 @@ def test_an_event_has_a_name_and_a_version_that_can_be_stored() -> None:
 
 
 IN_ORDER = """
-from pydantic import BaseModel
+from dataclasses import dataclass
+from pydantic import BaseModel, SerializeAsAny
 from counteract import Event
-from counteract.commands import content_of
+from counteract.store.wire import encode_event
 class Basket(BaseModel):
     fruits: frozenset[str]
+class Crate(BaseModel):
+    marks: set[str]
+    crates: list["Crate"] = []
+@dataclass
+class Shelf:
+    marks: set[tuple[str, int]]
 class Filled(Event):
     baskets: list[Basket]
     marks: set[str] | str
+    crate: SerializeAsAny[Crate]
+    crates: dict[str, Crate]
+    shelf: Shelf
 words = {f"fruit {n}" for n in range(30)}
-print(Filled(baskets=[Basket(fruits=words)], marks=words).model_dump_json())
+crate = Crate(marks=words, crates=[Crate(marks=words)])
+pairs = {(word, 1) for word in words}
+filled = Filled(baskets=[Basket(fruits=words)], marks=words, crate=crate, crates={"a": crate}, shelf=Shelf(pairs))
+print(encode_event(filled))
 """
 
 
@@ -259,6 +272,7 @@ def test_sets_are_written_in_the_same_order_in_every_process() -> None:
     }
 
     assert len(said) == 1, said
+    assert "fruit 29" in said.pop()
 
 
 def test_a_set_among_other_types_is_still_written_as_what_it_is() -> None:

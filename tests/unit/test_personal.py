@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import types
+from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from pydantic import BaseModel
 
-from counteract import FORGOTTEN, Event, Forgotten, Personal
-from counteract.errors import ConfigurationError, PersonalDataLocked
-from counteract.store.sealing import MasterKey, SubjectKey
+from counteract import FORGOTTEN, Event, Forgotten, Personal, Pivot
+from counteract.errors import ConfigurationError, InvalidDeclaration, PersonalDataLocked
+from counteract.store.sealing import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKey, SubjectKey
 
 pytestmark = pytest.mark.unit
 
@@ -77,12 +79,21 @@ def test_a_box_that_was_moved_or_changed_does_not_open() -> None:
         KEY.open(box[:-1] + bytes([box[-1] ^ 1]), b"Registered.email")
 
 
-def test_an_earlier_master_key_still_unwraps_behind_a_new_one() -> None:
-    earlier, later, key_id = MasterKey.new(), MasterKey.new(), uuid4()
-    wrapped = MasterKey.parse(earlier).new_key(key_id)
-    MasterKey.parse(f"{later}, {earlier}").unwrap(key_id, wrapped)
+async def test_an_earlier_master_key_still_unwraps_behind_a_new_one() -> None:
+    earlier, later = MasterKey.new(), MasterKey.new()
+    wrapped = await MasterKey.parse(earlier).wrap(b"secret", b"context")
+    assert await MasterKey.parse(f"{later}, {earlier}").unwrap(wrapped, b"context") == b"secret"
     with pytest.raises(PersonalDataLocked, match="another COUNTERACT_MASTER_KEY"):
-        MasterKey.parse(later).unwrap(key_id, wrapped)
+        await MasterKey.parse(later).unwrap(wrapped, b"context")
+    with pytest.raises(PersonalDataLocked):
+        await MasterKey.parse(earlier).unwrap(wrapped, b"another")
+
+
+def test_a_master_key_has_a_name_of_its_own_that_is_no_part_of_it() -> None:
+    one, other = MasterKey.new(), MasterKey.new()
+    names = {MasterKey.parse(each).name for each in (one, f"{one},{other}", other)}
+    assert len(names) == 2
+    assert not any(name.removeprefix("master-") in (one, other) for name in names)
 
 
 @pytest.mark.parametrize("text", ["", "short", "AAAA", "ä" * 43, f"{ZEROS},", f"{ZEROS}!"])
@@ -92,9 +103,45 @@ def test_a_master_key_that_is_none_is_refused_without_being_shown(text: str) -> 
     assert not text or text not in str(caught.value)
 
 
-def test_a_master_key_may_be_in_either_alphabet_of_base64() -> None:
-    wrapped = MasterKey.parse("-_" * 21 + "8=").new_key(UUID(int=1))
-    MasterKey.parse("+/" * 21 + "8=").unwrap(UUID(int=1), wrapped)
+async def test_a_master_key_may_be_in_either_alphabet_of_base64() -> None:
+    wrapped = await MasterKey.parse("-_" * 21 + "8=").wrap(b"secret", b"context")
+    assert await MasterKey.parse("+/" * 21 + "8=").unwrap(wrapped, b"context") == b"secret"
+
+
+def test_a_master_key_is_read_from_a_file_or_the_environment_but_not_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, key = tmp_path / "key", MasterKey.new()
+    file.write_text(f"{key}\n")
+    monkeypatch.setenv(MASTER_KEY_FILE_VARIABLE, str(file))
+    monkeypatch.delenv(MASTER_KEY_VARIABLE, raising=False)
+    found = MasterKey.from_environment()
+    assert found is not None
+    assert found.name == MasterKey.parse(key).name
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, key)
+    with pytest.raises(ConfigurationError, match="COUNTERACT_MASTER_KEY_FILE is set as well"):
+        MasterKey.from_environment()
+    monkeypatch.delenv(MASTER_KEY_VARIABLE)
+    monkeypatch.setenv(MASTER_KEY_FILE_VARIABLE, str(tmp_path))
+    with pytest.raises(ConfigurationError, match="COUNTERACT_MASTER_KEY_FILE cannot be read"):
+        MasterKey.from_environment()
+
+
+Email = Annotated[str | Forgotten, Personal("customer_id")]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "result", "why"),
+    [
+        ({"email": Email, "customer_id": str}, None, "email is marked Personal, and neither"),
+        ({"contact": Contact}, None, "Contact.phone is marked"),
+        ({}, Contact, "its result: Contact.phone is marked"),
+    ],
+)
+def test_a_command_or_a_result_that_would_go_in_clear_is_refused(annotations: Any, result: Any, why: str) -> None:
+    namespace = {"__module__": __name__, "__annotations__": annotations}
+    with pytest.raises(InvalidDeclaration, match=f"(?s){why}.*send an id"):
+        types.new_class("Inform", (Pivot[result],), {"service": "mail"}, lambda body: body.update(namespace))
 
 
 def test_forgotten_is_no_text_that_anybody_could_write() -> None:

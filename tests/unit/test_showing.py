@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from counteract.cli.showing import safe, safe_lines, say_document, say_table
+from counteract import StreamId, cli
+from counteract.cli.showing import name_of, named_stream, safe_lines, say_document, say_parts, say_script, say_table
+from counteract.errors import StreamArchived, UnknownEventType, WrongExpectedVersion
+from counteract.printable import printable
 
 pytestmark = pytest.mark.unit
 
@@ -15,12 +19,12 @@ ESCAPE, BELL, CSI, TURN, ISOLATE, LINE, LONE = "\x1b", "\x07", "\x9b", "\u202e",
 
 @pytest.mark.parametrize("evil", ["\n", "\r", "\t", "\b", "\x00", "\x7f", ESCAPE, BELL, CSI, TURN, ISOLATE, LINE, LONE])
 def test_what_would_steer_a_terminal_is_shown_as_its_code(evil: str) -> None:
-    assert safe(f"a{evil}b") == f"a\\u{ord(evil):04x}b"
+    assert printable(f"a{evil}b") == f"a\\u{ord(evil):04x}b"
 
 
 def test_letters_of_any_script_and_signs_stay() -> None:
     text = "Ænglisc עברית 日本語 🙂 → [/] [red]"
-    assert safe(text) == text
+    assert printable(text) == text
 
 
 def test_lines_that_are_meant_stay_lines() -> None:
@@ -49,3 +53,49 @@ def test_a_table_cuts_nothing_and_takes_no_markup(
     assert "[/] [bold]refused[/bold]" in printed
     assert "a\\u001b\\u000ab" in printed
     assert len({len(line) for line in printed.splitlines()}) == 1, "each row is one line"
+
+
+def test_a_line_with_styles_takes_no_markup_either(capsys: pytest.CaptureFixture[str]) -> None:
+    say_parts(("problem", "bold red"), (f"  [/] {ESCAPE}{TURN}\n", ""))
+    assert capsys.readouterr().out == "problem  [/] \\u001b\\u202e\\u000a\n"
+
+
+def test_a_script_that_is_piped_comes_out_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    say_script("select\t1;\n")
+    assert capsys.readouterr().out == "select\t1;\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "name"),
+    [
+        (StreamId("order", "a/b"), "order/a/b"),
+        (StreamId("a/b", "c"), "a%2Fb/c"),
+        (StreamId("a%2Fb", "%2F"), "a%252Fb/%2F"),
+        (StreamId("100%", ""), "100%25/"),
+        (StreamId("", ""), "/"),
+    ],
+)
+def test_a_stream_has_one_name_whatever_is_in_its_type(stream: StreamId, name: str) -> None:
+    assert name_of(stream) == name
+    assert named_stream(name) == stream
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WrongExpectedVersion(StreamId("a", "b\n\x1b[2J"), expected="version 1", actual=2),
+        UnknownEventType("Counted", 1).at(StreamId("a", "b\n\x1b[2J"), 1),
+        StreamArchived(StreamId("a", "b\n\x1b[2J"), version=1, file="f"),
+    ],
+)
+def test_a_streams_id_ends_no_line_of_an_error(error: Exception) -> None:
+    assert "b\\u000a\\u001b[2J" in str(error)
+    assert "\n" not in str(error)
+
+
+def test_the_commands_print_in_one_place() -> None:
+    modules = sorted(Path(next(iter(cli.__path__))).glob("*.py"))
+    others = [each for each in modules if each.name != "showing.py"]
+    assert len(others) > 20
+    for word in ("print(", "echo(", "sys.stdout.write", ".print("):
+        assert [each.name for each in others if word in each.read_text(encoding="utf-8")] == []

@@ -42,6 +42,9 @@ def store_of(connection: Connection, name: str | None) -> StoreName:
     """
     with connection.begin():
         here, stores = connection.scalar(_SCHEMA), _stores(connection)
+    if here is None:
+        problem = "no schema of it is there, or this role may not use it: create it, or correct the path in the URL"
+        raise ConfigurationError("the search_path leads nowhere", [problem])
     known = next((store for _, is_here, store in stores if is_here), None)
     store = StoreName(name) if name is not None else known or StoreName()
     if known not in (None, StoreName(), store):

@@ -42,6 +42,7 @@ _ON_SCHEMAS = text("""
     from pg_namespace n cross join lateral aclexplode(n.nspacl) a left join pg_roles r on r.oid = a.grantee
     where n.nspname = any (:names) and (r.rolname = any (:roles) or a.grantee = 0 and pg_has_role(n.nspowner, 'usage'))
 """)
+_THERE = text("select name from unnest(cast(:names as text[])) as name where to_regclass(name) is not null")
 _SCHEMAS = text("select nspname from pg_namespace where nspname = any (:names)")
 
 # As a copy leaves them that was restored where there was no such role yet.
@@ -101,17 +102,19 @@ end $role$;
 """
 
 
-def right_changes(connection: Connection, store: StoreName) -> Sequence[str]:
-    """Statements that grant what is missing, and take back what is too much."""
+def right_changes(connection: Connection, store: StoreName, *, all_there: bool = True) -> Sequence[str]:
+    """Statements that grant what is missing, and take back what is too much. Unless `all_there`, tables may be yet to come."""
     wanted = [store.app, *(store.role(part) for part in PARTS)]
     roles = {*connection.scalars(_ROLES, {"roles": wanted}), *missing_roles(connection, store)}
     database, schema = connection.execute(_DATABASE).one()
     may_connect = set(connection.scalars(_MAY_CONNECT, {"roles": sorted(roles)}))
     quoted = _quoted(database)
+    there = TABLES.keys() if all_there else set(connection.scalars(_THERE, {"names": [*TABLES]}))
+    tables = {name: TABLES[name] for name in TABLES if name in there}
     return [
         *(f"grant connect on database {quoted} to {role};\n" for role in sorted(roles - may_connect)),
         *_schema_changes(connection, store, schema, roles),
-        *_differences("", _wanted(TABLES, store, roles), _held(connection, _ON_TABLES, TABLES, roles)),
+        *_differences("", _wanted(tables, store, roles), _held(connection, _ON_TABLES, tables, roles)),
         *_differences("function ", _wanted(CALLS, store, roles), _held(connection, _ON_FUNCTIONS, CALLS, roles)),
     ]
 

@@ -1,6 +1,6 @@
 -- Appends one event to one stream, which most appends do, in as few statements as its guarantees take: each costs as much
 -- as the row. The guarantees, the answer and the errors are those of append_events, to which everything goes that is not
--- settled here: an event that is stored already, a stream at another version, an old snapshot.
+-- settled here: an event that is stored already, one with tags, a stream at another version, an old snapshot.
 create or replace function append_event(
     p_type text, p_id text, p_least integer, p_most integer,
     p_event_id uuid, p_event_type text, p_schema_version smallint, p_data jsonb, p_metadata jsonb
@@ -13,7 +13,7 @@ begin
     if p_type = 'saga' then
         perform refuse_saga_stream();
     end if;
-    if current_setting('transaction_isolation') = 'read committed' then
+    if current_setting('transaction_isolation') = 'read committed' and not p_metadata ? '$tags' then
         perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         actual := coalesce((
             select e.version from events e

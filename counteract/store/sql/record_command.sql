@@ -1,6 +1,6 @@
 -- The second of a command's two round trips: its answer and its events, at once or not at all.
 -- The first answer recorded for an id is the answer: a later one is not stored, and the first is returned instead.
--- Its events share their metadata.
+-- Its events share their metadata, or each has $tags of its own.
 -- A fenced id takes no answer, but for a pivot that its settling (p_undoes) found to have happened (p_settled).
 create or replace function record_command(
     p_command_id uuid, p_status text, p_result jsonb,
@@ -39,12 +39,12 @@ begin
     if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
         perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],
                              p_schema_versions[1], p_data[1], p_metadata[1]);
-    elsif cardinality(p_types) = 1 and cardinality(p_event_ids) > 1 then
-        perform append_events_to_stream(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types,
-                                        p_schema_versions, p_data, p_metadata[1]);
+    elsif cardinality(p_types) = 1 and cardinality(p_event_ids) > 1 and not p_metadata[1] ? '$tags' then
+        perform append_to_stream(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types,
+                                 p_schema_versions, p_data, p_metadata[1]);
     elsif cardinality(p_types) > 0 then
-        perform append_events(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
-                              p_schema_versions, p_data, p_metadata);
+        perform append_to_streams(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
+                                  p_schema_versions, p_data, p_metadata);
     end if;
     return query select true, p_status, p_result, p_activity_type;
 end $$;

@@ -1,6 +1,6 @@
 -- The second of a command's two round trips: its answer and its events, at once or not at all, and what they mean to the
 -- saga's record. The first answer recorded for an id is the answer: a later one is not stored, and the first is returned.
--- Its events share their metadata. A fenced id takes no answer; that of an external effect leaves a mark there, for
+-- Its events share their metadata, or each has $tags of its own. A fenced id takes no answer; that of an external effect leaves a mark there, for
 -- somebody has to undo it. p_settled is what a pivot was found to have answered.
 create or replace function record_step(
     p_step jsonb, p_status text, p_result jsonb, p_command jsonb, p_settled jsonb,
@@ -92,12 +92,12 @@ begin
     if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
         perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],
                              p_schema_versions[1], p_data[1], p_metadata[1]);
-    elsif cardinality(p_types) = 1 and cardinality(p_event_ids) > 1 then
-        perform append_events_to_stream(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types,
-                                        p_schema_versions, p_data, p_metadata[1]);
+    elsif cardinality(p_types) = 1 and cardinality(p_event_ids) > 1 and not p_metadata[1] ? '$tags' then
+        perform append_to_stream(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types,
+                                 p_schema_versions, p_data, p_metadata[1]);
     elsif cardinality(p_types) > 0 then
-        perform append_events(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
-                              p_schema_versions, p_data, p_metadata);
+        perform append_to_streams(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
+                                  p_schema_versions, p_data, p_metadata);
     end if;
     -- Without the command, which is what was given: there is nothing to be compared.
     return query select true, p_status, p_result, p_step ->> 'activity_type', saga, null::jsonb, false;

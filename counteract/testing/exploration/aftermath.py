@@ -12,15 +12,16 @@ from uuid import uuid4
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowContinuedAsNewError, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError
 
 from counteract.lifecycle import LifecycleEvent, SagaCompensated, SagaCompleted, SagaStuck, sagas
 from counteract.saga.recovery import RecoverSagas
 from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run
-from counteract.testing.exploration.evidence import End, end_of
+from counteract.testing.exploration.evidence import End
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.gathering import end_of
 
 STILL = 4
 """So many looks in a row at a run that does not get on say that it hangs."""
@@ -72,26 +73,20 @@ async def _progress(run: Run) -> object:
 
 
 async def _ended(run: Run) -> tuple[End, WorkflowExecutionStatus | None]:
-    """A reset begins another run, which nobody who waits for the one before hears of."""
+    """Run by run, whatever each is followed by: whoever waits for one does not hear of another that a reset begins."""
     while True:
-        before = (await run.handle.describe()).run_id
-        run.run_ids.setdefault(before)
+        run_id = (await run.handle.describe()).run_id
+        run.run_ids.setdefault(run_id)
         failure: BaseException | None = None
         try:
-            await run.client.get_workflow_handle(run.id, run_id=before).result()
+            await run.client.get_workflow_handle(run.id, run_id=run_id).result(follow_runs=False)
+        except WorkflowContinuedAsNewError:
+            continue
         except WorkflowFailureError as failed:
             failure = failed.cause
         last = await run.handle.describe()
-        if last.run_id == before or (await _first_run_of(run, last.run_id)) == before:
+        if last.run_id == run_id:
             return end_of(last.status, failure), last.status
-
-
-async def _first_run_of(run: Run, run_id: str) -> str:
-    """A result is waited for through retries and runs that continue one another: those are no news."""
-    run.run_ids.setdefault(run_id)
-    events = (await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()).events
-    began = events[0].workflow_execution_started_event_attributes
-    return str(began.first_execution_run_id) if began.continued_execution_run_id else run_id
 
 
 async def _resumed(run: Run) -> End:

@@ -47,7 +47,10 @@ HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heart
 
 def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:
     """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
-    faults = [Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True)]
+    faults = [
+        Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True),
+        Fault("the saga", "cancelled as its end is recorded", cancelled_at_end=True),
+    ]
     if has_deadline:
         faults += _overtaken(steps, pace)
     turn = _last_before_undo(steps).group

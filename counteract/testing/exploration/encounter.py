@@ -129,6 +129,9 @@ class Run:
     """What is yet to be done to its workflow once that has ended."""
     resumed: bool = False
     """It was lost past its pivot, and goes on in a run of its own."""
+    is_paused: bool = False
+    is_missed: bool = False
+    """It was over before an interruption came to it."""
     deadline: timedelta | None = None
     """As the saga declares it."""
     journal: list[Witnessed] = field(default_factory=list)
@@ -159,7 +162,7 @@ class Run:
     @property
     def unmet(self) -> bool:
         """Its fault never struck, so that the run proves nothing about it."""
-        return any(not self.met[each] for each in self.fault.injections)
+        return self.is_missed or any(not self.met[each] for each in self.fault.injections)
 
     def witnessed(self, told: Witnessed) -> None:
         self.journal.append(told)
@@ -224,17 +227,29 @@ class Run:
             await self.handle.terminate("explore: terminated")
 
     async def cancel(self) -> None:
-        with suppress(RPCError):
-            await self.handle.cancel()
-            await self.report()
+        await self._interrupt(self.handle.cancel())
+
+    async def cancel_at_the_end(self) -> None:
+        """In the midst of a workflow task, so that nothing is asked of the workflow."""
+        if self.once("cancelled at its end"):
+            with suppress(RPCError):
+                await self.handle.cancel()
 
     async def pass_deadline(self) -> None:
+        await self._interrupt(self.handle.signal(DEADLINE_SIGNAL))
+
+    async def _interrupt(self, sent: Coroutine[Any, Any, None]) -> None:
+        try:
+            await sent
+        except RPCError:
+            self.is_missed = True
+            return
         with suppress(RPCError):
-            await self.handle.signal(DEADLINE_SIGNAL)
             await self.report()
 
     async def pause(self) -> None:
         await self.handle.signal("pause")
+        self.is_paused = True
         await self.report()
 
     async def between_steps(self, interruption: Coroutine[Any, Any, None]) -> None:
@@ -244,6 +259,7 @@ class Run:
         await interruption
         with suppress(RPCError):
             await self.handle.signal("resume")
+            self.is_paused = False
 
     async def resolve(self, encounter: Encounter, decision: Literal["retry", "skip"], **more: Any) -> None:
         """Decide what becomes of a step as soon as it is stuck."""

@@ -1,53 +1,21 @@
-"""What became of a run, from everybody who can be asked: the server's history, the database, the saga itself."""
+"""What is known of a run that is over."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
-from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCause
-from temporalio.client import WorkflowExecutionStatus, WorkflowHistory, WorkflowQueryFailedError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
-
-from counteract.lifecycle import LifecycleEvent, sagas
-from counteract.messages import Command, Dispatch, Standing
+from counteract.lifecycle import LifecycleEvent
+from counteract.messages import Command
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
-from counteract.saga.converter import COMPENSATED, data_converter
-from counteract.saga.interceptor import STANDING
-from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
-from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.encounter import Run, Witnessed
+from counteract.testing.exploration.encounter import Witnessed
 from counteract.testing.exploration.faults import Ending, Place
-from counteract.testing.exploration.timing import place_of
-from counteract.testing.protocol import Trace, traces
-
-_COMMANDS = (
-    "select command_id, status, step, activity_type, undoes, recorded_at, saga_type, task_queue, command, result"
-    " from commands where saga_id = %s order by recorded_at"
-)
-_LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
-_FAILURES = {
-    COMPENSATED: Ending.COMPENSATED,
-    "SagaIncomplete": Ending.INCOMPLETE,
-    **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
-}
-QUERIES = 5
-TOO_SLOW = "TMPRL1101"
-"""The SDK's word for code that does not yield."""
-CLOSED = {
-    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
-    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
-    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
-    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "activity_task_canceled_event_attributes",
-}
+from counteract.testing.protocol import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +128,8 @@ class Evidence:
     """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
     """About stuck steps; each was accepted."""
+    is_paused: bool = False
+    """It was told to pause, and came to its end before it could be told to go on."""
     task_failure: str = ""
     """Why the workflow's code did not get on, where it did not."""
 
@@ -173,227 +143,3 @@ class Evidence:
 
     def of(self, role: Role) -> list[Sent]:
         return [each for each in self.sent if each.place.role is role]
-
-
-async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
-    """Ask everybody. The run is over: nothing changes any more."""
-    histories, rows, found, lifecycle, report, attributes = await asyncio.gather(
-        _histories(run),
-        _fetch(store, _COMMANDS, run.id),
-        traces(store, [run.id]),
-        store.read_stream(sagas.stream(run.id)),
-        _reported(run, end.ending),
-        _attributes(run),
-    )
-    runs_again = run.fault.runs_again or run.resumed
-    together = {id(command) for commands in run.together for command in commands}
-    unanswered = {id(command) for command in run.unanswered}
-    sent = sent_in(histories, run)
-    began = histories[0].events[0].workflow_execution_started_event_attributes
-    return Evidence(
-        ending=end.ending,
-        why=end.why,
-        report=report,
-        lifecycle=[_LIFECYCLE.decode(each).event for each in lifecycle],
-        rows=[Row(*row) for row in rows],
-        sent=sent,
-        together={each.place.step for each in sent if id(run.commands[each.command_id]) in together},
-        unanswered={each.place.step for each in sent if id(run.commands[each.command_id]) in unanswered},
-        refused=set(run.refused),
-        vanished=set(run.vanished),
-        journal=tuple(run.journal),
-        complaints=tuple(run.complaints),
-        commands=dict(run.commands),
-        end=end,
-        saga_type=began.workflow_type.name,
-        run_id=began.first_execution_run_id,
-        shown=[each for history in histories for each in _shown(history)],
-        attributes=attributes,
-        timers=[each for history in histories for each in _timers(history)],
-        deadline=run.deadline,
-        workflow_tasks=sum(
-            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
-            for history in histories
-            for event in history.events
-        ),
-        record=found[0].record.state if found else None,
-        # Where several runs sent undos, some histories are gone.
-        traces=[replace(each, roles={} if runs_again else _roles(sent)) for each in found],
-        runs_again=runs_again,
-        decisions=tuple(run.decisions),
-        task_failure=_task_failure(histories[-1]),
-    )
-
-
-def nothing_known(run: Run) -> Evidence:
-    """Of a run that could not be looked into."""
-    return Evidence(Ending.UNKNOWN, "", None, (), (), (), (), tuple(run.complaints))
-
-
-def end_of(status: WorkflowExecutionStatus | None, failure: BaseException | None) -> End:
-    """What the workflow says of its own end."""
-    told = failure.details[0] if isinstance(failure, ApplicationError) and failure.details else None
-    try:
-        report = SagaReport.model_validate(told)
-    except ValidationError:
-        report = None
-    return End(_ending_of(status, failure), str(failure), report, failure.__cause__ if failure else None)
-
-
-def _ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | None) -> Ending:
-    if status is WorkflowExecutionStatus.CANCELED:
-        return Ending.CANCELLED
-    if status is WorkflowExecutionStatus.COMPLETED:
-        return Ending.COMPLETED
-    kind = cause.type if isinstance(cause, ApplicationError) else None
-    return _FAILURES.get(kind or "", Ending.FAILED)
-
-
-async def _histories(run: Run) -> list[WorkflowHistory]:
-    """Of all runs that continued, retried or reset one another, the first one's first; then of those who recovered it."""
-    found: list[WorkflowHistory] = []
-    for run_id in run.run_ids or [None]:
-        own = [await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()]
-        while earlier := own[0].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
-            own.insert(0, await run.client.get_workflow_handle(run.id, run_id=earlier).fetch_history())
-        found += [each for each in own if each.run_id not in {known.run_id for known in found}]
-    return found + [await run.client.get_workflow_handle(each).fetch_history() for each in run.others]
-
-
-def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
-    """In the order of the histories: a later one's events are counted on from where the one before ends."""
-    found: list[Sent] = []
-    before = 0
-    for history in histories:
-        found += _sent_in(history, run, before)
-        before += len(history.events)
-    return found
-
-
-def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
-    by_event: dict[int, Sent] = {}
-    for event in history.events:
-        if _is_reset(event):
-            # What came before repeats the run that was reset; of that, only what is still open goes on here.
-            by_event = {number: sent for number, sent in by_event.items() if sent.ended is None}
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
-                by_event[event.event_id] = sent
-        elif (closed := CLOSED.get(event.event_type)) and (
-            found := by_event.get(getattr(event, closed).scheduled_event_id)
-        ):
-            found.ended = before + event.event_id
-            found.succeeded = event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
-            for payload in getattr(event, closed).result.payloads if found.succeeded else ():
-                found.answer = data_converter.payload_converter.from_payload(payload)
-            found.failed, found.is_final = _failure(event)
-            timed_out = event.activity_task_timed_out_event_attributes.failure.timeout_failure_info
-            found.is_lost = timed_out.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
-    for sent in by_event.values():
-        # Whoever ended the workflow ended what it had in flight.
-        sent.ended = sent.ended or before + len(history.events)
-    return list(by_event.values())
-
-
-def _failure(event: Any) -> tuple[str, bool]:
-    """Of an attempt that timed out after others had failed: the last one's."""
-    failure = event.activity_task_failed_event_attributes.failure
-    if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
-        failure = event.activity_task_timed_out_event_attributes.failure.cause
-    said = failure.application_failure_info
-    return said.type, said.non_retryable or not said.type
-
-
-def _is_reset(event: Any) -> bool:
-    failed = event.workflow_task_failed_event_attributes
-    return bool(failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW)
-
-
-def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None:
-    """None for an activity that is no step's: the saga's own code, or the engine, may have others."""
-    payloads = scheduled.input.payloads
-    try:
-        dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
-        command = type(run.commands[dispatch.command_id])
-    except (IndexError, KeyError, ValueError):
-        return None
-    return Sent(
-        place=place_of(command, dispatch, scheduled.activity_type.name),
-        command=command,
-        command_id=dispatch.command_id,
-        begun=event,
-        group=before + scheduled.workflow_task_completed_event_id,
-        repeats=scheduled.retry_policy.maximum_attempts != 1,
-        key=dispatch.step,
-        activity=scheduled.activity_type.name,
-        undoes=dispatch.undoes,
-        sent_as=_sent_as(scheduled),
-    )
-
-
-def _sent_as(scheduled: Any) -> SentAs | None:
-    header = scheduled.header.fields.get(STANDING)
-    return data_converter.payload_converter.from_payload(header, Standing).role if header is not None else None
-
-
-def _roles(sent: Sequence[Sent]) -> Mapping[UUID, Set[SentAs]]:
-    """As what each undo was sent, by its own id."""
-    roles: dict[UUID, set[SentAs]] = {}
-    for each in sent:
-        if each.place.role is Role.COMPENSATES and each.sent_as is not None:
-            roles.setdefault(each.command_id, set()).add(each.sent_as)
-    return roles
-
-
-def _shown(history: WorkflowHistory) -> Iterator[Shown]:
-    for event in history.events:
-        if event.event_type == EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
-            fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
-            values = {name: data_converter.payload_converter.from_payload(each) for name, each in fields.items()}
-            yield Shown(_only(values.get(SAGA_STATUS.name)), _only(values.get(SAGA_STEP.name)))
-
-
-def _only(value: Any) -> str:
-    """Keywords come as a list or alone."""
-    return str(value[0] if isinstance(value, list) and value else value or "")
-
-
-def _timers(history: WorkflowHistory) -> Iterator[timedelta]:
-    started = (each for each in history.events if each.event_type == EventType.EVENT_TYPE_TIMER_STARTED)
-    return (each.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta() for each in started)
-
-
-async def _attributes(run: Run) -> Shown:
-    held = (await run.handle.describe()).typed_search_attributes
-    return Shown(held.get(SAGA_STATUS) or "", held.get(SAGA_STEP) or "")
-
-
-def _task_failure(history: WorkflowHistory) -> str:
-    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-    said = [
-        each.workflow_task_failed_event_attributes.failure.message
-        for each in history.events
-        if each.event_type == failed
-    ]
-    return said[-1] if said else ""
-
-
-async def _reported(run: Run, ending: Ending) -> SagaReport | None:
-    if ending in (Ending.HUNG, Ending.RECOVERED):
-        return None
-    for patience in range(QUERIES, 0, -1):
-        try:
-            return await run.report()
-        except RPCError:
-            return None
-        except WorkflowQueryFailedError as error:
-            # The worker replays the history to answer, which a busy machine may take too long for.
-            if patience > 1 and TOO_SLOW in str(error):
-                continue
-            run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
-    return None
-
-
-async def _fetch(store: PostgresEventStore, query: str, saga_id: str) -> Sequence[Any]:
-    async with store.connection() as connection:
-        return await (await connection.execute(query.encode(), (saga_id,))).fetchall()

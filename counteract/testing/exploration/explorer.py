@@ -20,7 +20,6 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from counteract.errors import ConfigurationError
-from counteract.participants import Lifecycle
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
 from counteract.testing.exploration import aftermath
@@ -29,13 +28,15 @@ from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
 from counteract.testing.exploration.deciding import skipped_steps
 from counteract.testing.exploration.encounter import People, Rounds, Run
-from counteract.testing.exploration.evidence import Evidence, Sent, gather, nothing_known
+from counteract.testing.exploration.evidence import Evidence, Sent
 from counteract.testing.exploration.faults import EITHER, UNHURRIED, Ending, Fault, Known, Pace
+from counteract.testing.exploration.gathering import gather, nothing_known
 from counteract.testing.exploration.judging import undone_steps, violations
 from counteract.testing.exploration.report import Explored
 from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
 from counteract.testing.exploration.services import Desk, Services
 from counteract.testing.exploration.timing import ExploringInterceptor
+from counteract.testing.exploration.watching import WatchedLifecycle
 
 Invariant = Callable[[Explored], object | Awaitable[object]]
 Request = Any | Callable[[str], Any]
@@ -99,7 +100,7 @@ class Explorer:
             client.service_client,
             namespace=client.namespace,
             data_converter=client.data_converter,
-            plugins=[CounteractPlugin(Lifecycle(services.store))],
+            plugins=[CounteractPlugin(WatchedLifecycle(services.store, runs))],
         )
         worker = Worker(
             own,

@@ -115,6 +115,8 @@ class Fault:
     injections: tuple[Injection, ...] = ()
     may_end: frozenset[Ending] = WENT_ON
     cancelled_at_start: bool = False
+    cancelled_at_end: bool = False
+    """While the workflow task is under way in which its completion is put on record."""
     deadline: timedelta | None = None
     """In the place of the saga's own, if it has one."""
     run_timeout: timedelta | None = None

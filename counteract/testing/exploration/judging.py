@@ -261,9 +261,8 @@ def _too_late(each: Effects) -> Iterator[str]:
 def _out_of_order(evidence: Evidence) -> Iterator[str]:
     """Groups are undone in reverse start order, one after the other."""
     groups = {each.place.step: each.group for each in evidence.steps()}
-    last_step = max((each.begun for each in evidence.of(Role.HANDLES)), default=0)
-    # Earlier ones are of steps that the saga went on without.
-    sent = [each for each in evidence.of(Role.COMPENSATES) if each.begun > last_step]
+    # The others are of steps that the saga goes on without, and come when its code does.
+    sent = [each for each in evidence.of(Role.COMPENSATES) if each.sent_as is not SentAs.UNDO]
     # Recovery undoes again what had been undone by then.
     undos = list({each.place.step: each for each in reversed(sent)}.values())
     for earlier in undos:

@@ -113,7 +113,8 @@ def _completed(event: SagaCompleted, evidence: Evidence) -> Iterator[str]:
     keys = [each.place.step for each in evidence.steps()]
     done = {row.command_id for row in evidence.rows if row.status == "done"}
     gone = {*undone_in_history(evidence), *skipped_steps(evidence)}
-    stand = [s for s in keys if s not in gone and any(e.command_id in done for e in evidence.sent if e.place.step == s)]
+    forward = evidence.of(Role.HANDLES)
+    stand = [s for s in keys if s not in gone and any(e.command_id in done for e in forward if e.place.step == s)]
     if missing := [step for step in stand if step not in event.steps]:
         yield f"SagaCompleted does not list {_list(missing)}, and it counts on it"
     if given_up := [step for step in event.steps if step in skipped_steps(evidence)]:
@@ -135,7 +136,7 @@ def _reported(report: SagaReport, evidence: Evidence) -> Iterator[str]:
     past = any(each.kind is CommandKind.PIVOT and each.outcome is Outcome.APPLIED for each in report.steps)
     if report.past_pivot != past:
         yield f"the report says that the saga is {'' if report.past_pivot else 'not '}past its pivot"
-    if report.paused:
+    if report.paused and not evidence.is_paused:
         yield "the report says that the saga is paused, and it was told to go on"
 
 

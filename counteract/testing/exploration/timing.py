@@ -16,11 +16,12 @@ from temporalio.worker import (
     ExecuteWorkflowInput,
     Interceptor,
     StartActivityInput,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from temporalio.workflow import ActivityHandle
+from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
@@ -111,6 +112,14 @@ class _Outbound(WorkflowOutboundInterceptor):
         if place.role is Role.HANDLES:
             run.flights[id(command)].append(flight)
         return flight
+
+    async def start_child_workflow(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
+        """Nobody would carry it out here, and the saga would wait for ever."""
+        if (run := self._runs.get(workflow.info().workflow_id)) is None:
+            return await self.next.start_child_workflow(call)
+        why = f"it starts {call.workflow} as a child, and exploration knows no children: explore {call.workflow} by itself"
+        run.complain(why)
+        raise ApplicationError(why, non_retryable=True)
 
 
 async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:

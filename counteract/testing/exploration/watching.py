@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from temporalio import activity
+
 from counteract.decider import Decider
+from counteract.lifecycle import RECORD_LIFECYCLE, Ended, LifecycleRecord, Opened, SagaCompleted
 from counteract.messages import Event
+from counteract.participants import Lifecycle
 from counteract.participants.executing import Participant
 from counteract.participants.handlers import Handler
 from counteract.participants.streams import Stream, Streams
-from counteract.testing.exploration.encounter import CURRENT, Appended, Witnessed
+from counteract.testing.exploration.encounter import CURRENT, Appended, Run, Witnessed
 from counteract.testing.exploration.faults import Layer
 
 
@@ -50,6 +55,21 @@ def _watched(handler: Handler) -> Handler:
         return await encounter.through(Layer.HANDLER, proceed)
 
     return dataclasses.replace(handler, function=function)
+
+
+@dataclass(frozen=True)
+class WatchedLifecycle(Lifecycle):
+    """The engine's own, with faults around the end."""
+
+    runs: Mapping[str, Run]
+
+    @activity.defn(name=RECORD_LIFECYCLE)
+    async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
+        answer = await super().record(record)
+        run = self.runs.get(record.saga_id)
+        if run and run.fault.cancelled_at_end and record.event_type == SagaCompleted.event_type:
+            await run.cancel_at_the_end()
+        return answer
 
 
 @dataclass(slots=True)

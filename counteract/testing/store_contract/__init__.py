@@ -12,6 +12,8 @@ The store must hold events to the default limit of a mebibyte.
 from __future__ import annotations
 
 from counteract.testing.store_contract.appending import Appending
+from counteract.testing.store_contract.bounding import Bounding
+from counteract.testing.store_contract.consuming import Consuming
 from counteract.testing.store_contract.contending import Contending
 from counteract.testing.store_contract.keeping import Keeping
 from counteract.testing.store_contract.reading import Reading
@@ -19,7 +21,7 @@ from counteract.testing.store_contract.refusing import Refusing
 from counteract.testing.store_contract.repeating import Repeating
 
 
-class StoreContract(Appending, Repeating, Contending, Reading, Keeping, Refusing):
+class StoreContract(Appending, Repeating, Contending, Reading, Keeping, Refusing, Bounding, Consuming):
     """What `EventStore` promises, a test for each promise."""
 
 

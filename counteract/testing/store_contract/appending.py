@@ -74,7 +74,8 @@ class Appending:
         )
         _, *events = await store.read()
         assert [(each.stream, each.version) for each in events] == [(B, 2), (B, 3), (A, 1)]
-        assert answers == [Appended(3, events[1].position), Appended(0, 0), Appended(1, events[2].position)]
+        b, c, a = (each.position for each in events)
+        assert answers == [Appended(3, c, (b, c)), Appended(0, 0), Appended(1, a, (a,))]
 
     async def test_an_append_without_events_only_checks(self, store: EventStore) -> None:
         assert await store.append(A, [], expect=NO_STREAM) == Appended(0, 0)
@@ -107,7 +108,7 @@ class Appending:
         events = await store.read_stream(A)
         assert [Counted.model_validate_json(each.data).amount for each in events] == list(range(size))
         assert [each.version for each in events] == list(range(1, size + 1))
-        assert appended == Appended(size, events[-1].position)
+        assert appended == Appended(size, events[-1].position, tuple(each.position for each in events))
 
     async def test_10_000_events_are_the_most(self, store: EventStore) -> None:
         with pytest.raises(AppendTooLarge, match="at most 10000 events, this one has 10001: split it"):

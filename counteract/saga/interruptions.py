@@ -1,0 +1,87 @@
+"""What stops a saga from going forward: a cancellation, its deadline, a failed handler; unless it has come to its end by then.
+
+A run can forget its own end: the end is put on record, and then the workflow task in which that happened is lost, because a
+cancellation came in before the server took the task. The code is run again, with the cancellation in its way this time. So
+the record is asked before anything is stopped, and of a saga that has completed nothing is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from counteract.saga.course import Course
+from counteract.saga.failing import Interruption, describe
+from counteract.saga.flights import Flights
+from counteract.saga.ledger import Ledger
+from counteract.saga.record import Record
+
+_ASKED = "counteract: the record is asked before an interruption"
+
+
+@dataclass(slots=True)
+class Interruptions:
+    """Of one saga."""
+
+    course: Course
+    ledger: Ledger
+    record: Record
+    flights: Flights
+    _asked: int = 0
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
+        """Past the pivot there is only forward, and an undo that runs is never stopped."""
+        if self.course.is_closing:
+            return
+        if not self._may_be_over():
+            self._stop(why, failure)
+            return
+        self._asked += 1
+        self.course.pending.append((why, failure))
+        task = asyncio.create_task(self._stop_unless_over(why, failure, self._asked))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def opened(self) -> None:
+        """The record is known now: what came before is too late where the saga has completed."""
+        if self.course.interruption and self.record.state == "completed" and workflow.patched(_ASKED):
+            self._too_late(self.course.interruption)
+            self.course.interruption = self.course.cause = None
+
+    async def decided(self) -> None:
+        """Return once it is known of each whether it stops the saga."""
+        while self.course.pending:
+            await workflow.wait_condition(lambda: not self.course.pending)
+
+    def take_effect(self) -> None:
+        """Those that are not decided yet stop it, for there is a next run to come."""
+        for why, failure in self.course.pending:
+            self._stop(why, failure)
+
+    def _may_be_over(self) -> bool:
+        is_forward = self.course.is_open and self.record.is_kept and self.ledger.pivot is None
+        # The old branch can go once no saga is under way that was interrupted on a release without it.
+        return is_forward and workflow.patched(_ASKED)
+
+    async def _stop_unless_over(self, why: Interruption, failure: BaseException | None, number: int) -> None:
+        try:
+            state = await self.record.standing(f"before interruption {number}")
+        except ActivityError:
+            state = None
+        self.course.pending.remove((why, failure))
+        if state == "completed":
+            self._too_late(why)
+        elif not self.course.is_closing:
+            self._stop(why, failure)
+
+    def _too_late(self, why: Interruption) -> None:
+        workflow.logger.warning("the saga had completed when it was to be stopped (%s): it goes on to its end", why)
+
+    def _stop(self, why: Interruption, failure: BaseException | None) -> None:
+        self.course.handler_failure = self.course.handler_failure or failure
+        self.course.stop(why, describe(failure) if failure else why)
+        self.flights.stop_if_interrupted()

@@ -1,0 +1,89 @@
+"""Sealed fields in an event's data, and what each of them is bound to.
+
+A box is bound to its event, its place in it, and whose it is: moved to another event, stream, type or field, or claimed for another
+subject, it does not open. Boxes of releases before have no `v`, and are bound to type and field.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from pydantic_core import from_json, to_json
+
+from counteract.errors import PersonalDataLocked, SealedByNewerRelease
+from counteract.messages import StreamId
+from counteract.store.sealing import SubjectKey
+
+SEALED = "$sealed"
+# Only as a key, or as the whole of a string: inside one the quotes would be escaped.
+_MARK = f'"{SEALED}"'
+_VERSION = 2
+
+Box = Mapping[str, Any]
+
+
+class Living(NamedTuple):
+    """A subject's key, and what it is called."""
+
+    key_id: UUID
+    key: SubjectKey
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The event that a box is in."""
+
+    stream: StreamId
+    event_id: UUID
+    event_type: str
+
+    def binding(self, field: str, subject: str) -> bytes:
+        """What a box is bound to; no two places have the same."""
+        return to_json([_VERSION, *self.stream, str(self.event_id), self.event_type, field, subject])
+
+    def binding_before(self, field: str) -> bytes:
+        """What the boxes of releases before are bound to."""
+        return f"{self.event_type}.{field}".encode()
+
+
+def may_hold_boxes(data: str) -> bool:
+    """Whether it is worth the time to parse it."""
+    return _MARK in data
+
+
+def holds_boxes(data: str) -> bool:
+    """Whether an event's JSON has what only sealing may put there."""
+    return _MARK in data and bool(boxes(from_json(data)))
+
+
+def boxes(content: Any) -> Mapping[str, Box]:
+    """The sealed fields of an event's data."""
+    fields = content.items() if isinstance(content, dict) else ()
+    return {name: value[SEALED] for name, value in fields if isinstance(value, dict) and value.keys() == {SEALED}}
+
+
+def sealed(value: Any, place: Place, field: str, living: Living) -> dict[str, Box]:
+    """What is stored in place of a field's value."""
+    box = living.key.seal(to_json(value), place.binding(field, living.subject), place.event_id)
+    return {SEALED: {"v": _VERSION, "key": str(living.key_id), "box": b64encode(box).decode()}}
+
+
+def opened(box: Box, place: Place, field: str, living: Living) -> Any:
+    """The value. Raises PersonalDataLocked, SealedByNewerRelease."""
+    version = box.get("v", 1)
+    if version not in (1, _VERSION):
+        raise SealedByNewerRelease(f"{place.event_type}.{field} was sealed by a newer release: update this process")
+    binding = place.binding(field, living.subject) if version == _VERSION else place.binding_before(field)
+    try:
+        return from_json(living.key.open(b64decode(box["box"]), binding))
+    except (InvalidTag, ValueError):
+        where = f"{place.event_type}.{field}"
+        raise PersonalDataLocked(
+            f"{where} was not sealed here with the key {living.key_id}: it was moved or changed since"
+        ) from None

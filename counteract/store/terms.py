@@ -1,0 +1,109 @@
+"""What an append may depend on beside the versions of its streams: what a query finds, and a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from counteract.messages import Event
+from counteract.store.checking import check_checkpoint, check_tag
+from counteract.store.stored import StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class QueryItem:
+    """Events of one of these types, or of any where there are none, with all of these tags."""
+
+    types: frozenset[str] = frozenset()
+    """Stored names, whatever their version."""
+    tags: Sequence[str] = ()
+
+    def finds(self, event_type: str, tags: Collection[str]) -> bool:
+        return (not self.types or event_type in self.types) and all(tag in tags for tag in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Events by their types and tags: those that one of its items finds. `Query.of(EmailClaimed, tags=["email:…"])`, and `|` for one or the other.
+
+    A decision that read what it finds depends on it: an append `unless` somebody added to that.
+    """
+
+    items: Sequence[QueryItem]
+
+    @classmethod
+    def of(cls, *types: type[Event] | str, tags: Iterable[str] = ()) -> Query:
+        """Events of one of these types (any, if none is given) that have all of these tags: give the rarest first.
+
+        Without tags it has no index, and finds what anybody appends: `unless` then waits for all that are appending.
+        Raises InvalidEvent for what no tag can be.
+        """
+        given = tuple(tags)
+        for tag in given:
+            check_tag(tag)
+        names = frozenset(each if isinstance(each, str) else each.event_type for each in types)
+        return cls((QueryItem(names, given),))
+
+    def __or__(self, other: Query) -> Query:
+        return Query((*self.items, *other.items))
+
+    def since(self, position: int) -> Since:
+        """What it finds after that position: for an append's `unless`."""
+        return Since(self, position)
+
+    def finds(self, event: StoredEvent) -> bool:
+        tags = event.tags
+        return any(item.finds(event.event_type, tags) for item in self.items)
+
+    def terms(self) -> list[dict[str, Any]]:
+        """As the SQL function append_on_terms takes it."""
+        return [{"types": sorted(item.types), "tags": list(item.tags)} for item in self.items]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What a query finds after a position, which must be one that a read has returned, or a high water mark."""
+
+    query: Query
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a query found."""
+
+    events: Sequence[StoredEvent]
+    """In the global order."""
+    position: int
+    """Up to where that is all: an append that depends on it goes `unless=query.since(found.position)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a consumer has come in whatever it reads, kept in the transaction of what it appends: it does so once for each position.
+
+    Raises ValueError for a name or a position that cannot be kept.
+    """
+
+    name: str
+    position: int
+    """From 1, and beyond the one before."""
+    after: int | None = None
+    """The one before, where that is known: 0 for none. None: any."""
+
+    def __post_init__(self) -> None:
+        check_checkpoint(self.name, self.position)
+
+
+def terms_of(unless: Since | None, checkpoint: Checkpoint | None) -> str:
+    """For the SQL function append_on_terms, as JSON."""
+    terms: dict[str, Any] = {}
+    if unless is not None:
+        terms |= {"query": unless.query.terms(), "after": unless.position}
+    if checkpoint is not None:
+        kept = {"name": checkpoint.name, "position": checkpoint.position, "after": checkpoint.after}
+        terms["checkpoint"] = kept
+    return to_json(terms).decode()
