@@ -20,24 +20,31 @@ _AT_ONCE = 20
 _LEAST = timedelta(days=1)
 """For attempts that the server has given up on and whose process still runs."""
 
-# Along the key: a pass goes once over the table, however much of it stays.
+# Along the key: all pages together go once over the table, however much of it stays. The rest is asked of the page alone, and by the
+# index of the commands, whose ids are collated otherwise. Not by `exists`, for which all of the table would be hashed.
 _OVER = """
+    with page as materialized (
+        select saga_id, run_id, parent_saga_id, parent_run_id from sagas
+        where (saga_id, run_id) > (%s, %s) and namespace = %s
+          and state in ('completed', 'compensated', 'never') and since < clock_timestamp() - %s
+        order by saga_id, run_id limit %s
+    )
     select s.saga_id, s.run_id, s.parent_saga_id, s.parent_run_id,
            array(select o.run_id from sagas o where o.saga_id = s.saga_id and o.run_id <> s.run_id),
-           (select count(*) from commands c where c.saga_id = s.saga_id and c.run_id = s.run_id),
-           exists (select from commands c where c.saga_id = s.saga_id and c.run_id = s.run_id and c.late_since is not null),
-           exists (select from sagas p where p.saga_id = s.parent_saga_id and p.run_id = s.parent_run_id)
-           or exists (select from sagas c where c.parent_saga_id = s.saga_id and c.parent_run_id = s.run_id
-                      and c.state not in ('completed', 'compensated', 'never'))
-    from sagas s
-    where (s.saga_id, s.run_id) > (%s, %s) and s.namespace = %s
-      and s.state in ('completed', 'compensated', 'never') and s.since < clock_timestamp() - %s
-    order by s.saga_id, s.run_id limit %s
+           sent.number, sent.is_late,
+           coalesce((select true from sagas p where p.saga_id = s.parent_saga_id and p.run_id = s.parent_run_id),
+                    (select true from sagas c where c.parent_saga_id = s.saga_id and c.parent_run_id = s.run_id
+                     and c.state not in ('completed', 'compensated', 'never') limit 1), false)
+    from page s cross join lateral (
+        select count(*) as number, coalesce(bool_or(c.late_since is not null), false) as is_late
+        from commands c where c.saga_id = s.saga_id collate "default" and c.run_id = s.run_id
+    ) as sent
+    order by s.saga_id, s.run_id
 """
 _PRUNE = "select sagas, commands from prune_sagas(%s, %s, %s)"
 
 
-class _Over(NamedTuple):
+class Over(NamedTuple):
     """A saga that is over, for long enough."""
 
     saga_id: str
@@ -91,7 +98,7 @@ async def _pass(
 ) -> AsyncIterator[Pruned]:
     gate = asyncio.Semaphore(_AT_ONCE)
     after = ("", "")
-    while page := await _page(store, client.namespace, older_than, after):
+    while page := await over(store, client.namespace, older_than, after):
         after = page[-1].saga_id, page[-1].run_id
         free = [each for each in page if not (each.is_late or each.has_family)]
         gone = await asyncio.gather(*(_is_gone(client, each, gate) for each in free))
@@ -118,15 +125,16 @@ async def _refuse_young(client: Client, older_than: timedelta) -> None:
         raise ConfigurationError("the age of the sagas to prune", [problem])
 
 
-async def _page(
+async def over(
     store: PostgresEventStore, namespace: str, older_than: timedelta, after: tuple[str, str]
-) -> Sequence[_Over]:
+) -> Sequence[Over]:
+    """The next ones after a record, by the database's knowledge alone."""
     async with store.connection() as connection:
         rows = await connection.execute(_OVER, (*after, namespace, older_than, PAGE))
-        return [_Over(*row) for row in await rows.fetchall()]
+        return [Over(*row) for row in await rows.fetchall()]
 
 
-async def _is_gone(client: Client, saga: _Over, gate: asyncio.Semaphore) -> bool:
+async def _is_gone(client: Client, saga: Over, gate: asyncio.Semaphore) -> bool:
     """Whether the server knows no run of it any more, nor of its parent, which may be on record elsewhere."""
     async with gate:
         if await _knows(client, saga.saga_id, saga.run_id, but=frozenset(saga.others)):
@@ -153,7 +161,7 @@ def _is_there(found: WorkflowExecutionDescription | None, but: frozenset[str]) -
     return found is not None and found.raw_info.first_run_id not in but
 
 
-async def _delete(store: PostgresEventStore, sagas: Sequence[_Over], older_than: timedelta) -> tuple[int, int]:
+async def _delete(store: PostgresEventStore, sagas: Sequence[Over], older_than: timedelta) -> tuple[int, int]:
     ids, runs = [each.saga_id for each in sagas], [each.run_id for each in sagas]
     async with store.connection() as connection:
         row = await (await connection.execute(_PRUNE, (ids, runs, older_than))).fetchone()

@@ -77,8 +77,8 @@ class MasterKey:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(secret) for secret in secrets]
-        self._name = f"master-{digest(secrets[0], b'name', sha256).hex()[:12]}"
         self.signature = Signature([digest(secret, b"snapshots", sha256) for secret in secrets])
+        self._name = f"master-{digest(secrets[0], b'name', sha256).hex()[:12]}"
 
     @classmethod
     def parse(cls, text: str) -> Self:

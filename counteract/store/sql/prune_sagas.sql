@@ -17,15 +17,17 @@ begin
     end if;
     perform from sagas s join unnest(p_saga_ids, p_run_ids) as g (saga_id, run_id) using (saga_id, run_id)
     order by s.saga_id, s.run_id for update of s;
-    with chosen as (
+    with chosen as materialized (
         select s.saga_id, s.run_id
         from sagas s join unnest(p_saga_ids, p_run_ids) as g (saga_id, run_id) using (saga_id, run_id)
         where s.state = any (ended) and s.since < clock_timestamp() - p_older_than
-          and not exists (select from commands c where c.saga_id = s.saga_id and c.run_id = s.run_id and c.late_since is not null)
-          and not exists (select from sagas p where p.saga_id = s.parent_saga_id and p.run_id = s.parent_run_id)
-          and not exists (select from sagas c where c.parent_saga_id = s.saga_id and c.parent_run_id = s.run_id and c.state <> all (ended))
+          and not exists (select from commands c where c.saga_id = s.saga_id collate "default" and c.run_id = s.run_id and c.late_since is not null)
+          -- Not by `exists`, for which all of the table would be hashed.
+          and (select true from sagas p where p.saga_id = s.parent_saga_id and p.run_id = s.parent_run_id) is null
+          and (select true from sagas c where c.parent_saga_id = s.saga_id and c.parent_run_id = s.run_id
+               and c.state <> all (ended) limit 1) is null
     ), sent as (
-        delete from commands c using chosen where c.saga_id = chosen.saga_id and c.run_id = chosen.run_id returning 1
+        delete from commands c using chosen where c.saga_id = chosen.saga_id collate "default" and c.run_id = chosen.run_id returning 1
     ), left_over as (
         delete from sagas s using chosen where s.saga_id = chosen.saga_id and s.run_id = chosen.run_id returning 1
     )
