@@ -25,6 +25,9 @@ Act = Callable[[Encounter], Awaitable[Any]]
 HANDLER_MARGIN = 0.9
 """Of an attempt's time: an external handler is to be stopped before."""
 
+EXPLORED = "ExploredFault"
+"""The type of the failures that are faults."""
+
 
 def before(act: Act) -> Around:
     """Act instead of going on, if it raises, or else before going on."""
@@ -299,6 +302,12 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     raise _error("explore: lost on the way", final=True)
 
 
+async def fail_afterwards(encounter: Encounter) -> NoReturn:
+    """The effect is there, late, and nobody hears of it: its attempt fails."""
+    await hold(encounter)
+    raise _error("explore: failed after its effect")
+
+
 async def hold(encounter: Encounter) -> None:
     """Until the step's undo (or settlement) has passed."""
     encounter.held.set()
@@ -309,6 +318,10 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
     try:
         await proceed()
     except (CommandFenced, Rejected):
+        return
+    except ApplicationError as error:
+        if error.type != EXPLORED:
+            encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
         return
     except Exception as error:  # whatever else it says, it says it to nobody: only its effects count
         encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
@@ -335,9 +348,9 @@ async def _stay_deaf(encounter: Encounter) -> None:
 
 async def _again(encounter: Encounter, proceed: Proceed) -> Any:
     """The answer is on record: nobody decides anew."""
-    before = encounter.loads
+    before = encounter.decided
     answer = await proceed()
-    if encounter.loads > before:
+    if encounter.decided > before:
         encounter.run.complain(f"{encounter.place} was on record, and was decided anew when it was delivered again")
     return answer
 
@@ -349,6 +362,4 @@ def _compare(encounter: Encounter, first: Any, second: Any) -> None:
 
 def _error(message: str, *, final: bool = False) -> ApplicationError:
     # Benign: the SDK does not log what is done on purpose.
-    return ApplicationError(
-        message, type="ExploredFault", non_retryable=final, category=ApplicationErrorCategory.BENIGN
-    )
+    return ApplicationError(message, type=EXPLORED, non_retryable=final, category=ApplicationErrorCategory.BENIGN)

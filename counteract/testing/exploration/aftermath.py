@@ -151,6 +151,7 @@ async def reset(run: Run, decision: int) -> None:
             )
         )
         run.run_ids.setdefault(answer.run_id)
+        run.resets += 1
 
 
 def reset_to(decision: int) -> Callable[[Run], Awaitable[None]]:

@@ -184,6 +184,9 @@ def _late(step: Known) -> Iterator[Fault]:
     for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
         hold = Injection(place, Layer.HANDLER, held)
         yield _one(place, f"{name} after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[hold], ends=ends)
+    if step.external and step.kind is CommandKind.COMPENSATABLE:
+        fails = Injection(place, Layer.HANDLER, after(acts.fail_afterwards))
+        yield _one(place, f"fails after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[fails], ends=ends)
 
 
 # Interrupted: cancelled, or overtaken by the deadline.

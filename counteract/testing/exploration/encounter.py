@@ -127,6 +127,7 @@ class Run:
     """By what each step that exploration had added was refused; empty for one that was not."""
     afterwards: list[Callable[[Run], Awaitable[None]]] = field(default_factory=list)
     """What is yet to be done to its workflow once that has ended."""
+    resets: int = 0
     resumed: bool = False
     """It was lost past its pivot, and goes on in a run of its own."""
     is_paused: bool = False
@@ -339,8 +340,8 @@ class Encounter:
     """Its handler has come to where a fault holds it."""
     unnoticed: bool = False
     """Its attempt is over, and what it does now nobody can know."""
-    loads: int = 0
-    """How many streams it was given to decide on."""
+    decided: int = 0
+    """How often its handler was given something to decide on: a stream, or, outside, the command."""
     _chosen: list[Injection] | None = None
 
     async def through(self, layer: Layer, proceed: Proceed) -> Any:

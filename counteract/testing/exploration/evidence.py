@@ -128,6 +128,7 @@ class Evidence:
     """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
     decisions: Sequence[Resolution] = ()
     """About stuck steps; each was accepted."""
+    resets: int = 0
     is_paused: bool = False
     """It was told to pause, and came to its end before it could be told to go on."""
     task_failure: str = ""

@@ -97,6 +97,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         traces=[replace(each, roles={} if runs_again else _roles(sent)) for each in found],
         runs_again=runs_again,
         decisions=tuple(run.decisions),
+        resets=run.resets,
         is_paused=run.is_paused,
         task_failure=_task_failure(histories[-1]),
     )

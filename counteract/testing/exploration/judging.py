@@ -125,6 +125,10 @@ def _record(evidence: Evidence) -> Iterator[str]:
     wanted = _RECORDS.get(evidence.ending)
     if wanted is not None and evidence.lifecycle and evidence.record != wanted:
         yield f"the saga ended {evidence.ending}, and its record says that it is {evidence.record}"
+    for trace in evidence.traces:
+        # One that only goes back sends nothing that an earlier run could get in the way of.
+        if evidence.resets and trace.record.epoch == 1 and trace.record.state == "completed":
+            yield "the saga was reset, and its record knows of no further run"
 
 
 def _ended_otherwise(evidence: Evidence, may_end: Collection[Ending]) -> Iterator[str]:

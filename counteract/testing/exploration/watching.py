@@ -16,7 +16,7 @@ from counteract.lifecycle import RECORD_LIFECYCLE, Ended, LifecycleRecord, Opene
 from counteract.messages import Event
 from counteract.participants import Lifecycle
 from counteract.participants.executing import Participant
-from counteract.participants.handlers import Handler
+from counteract.participants.handlers import Handler, Role
 from counteract.participants.streams import Stream, Streams
 from counteract.testing.exploration.encounter import CURRENT, Appended, Run, Witnessed
 from counteract.testing.exploration.faults import Layer
@@ -40,6 +40,8 @@ def _watched(handler: Handler) -> Handler:
         given = {name: watch.over(each) for name, each in arguments.items()}
 
         async def proceed() -> Any:
+            if handler.role is not Role.HANDLES or handler.effect == "external":
+                encounter.decided += 1
             result = await handler.function(subject, **given)
             if CURRENT.get().unnoticed:
                 return result
@@ -113,7 +115,7 @@ class _WatchedStreams(_Proxy):
     async def load(self, decider: Decider[Any, Any], aggregate_id: str) -> Any:
         stream = await self._inner.load(decider, aggregate_id)
         encounter = CURRENT.get()
-        encounter.loads += 1
+        encounter.decided += 1
         encounter.run.loaded(decider, stream.id, stream.version)
         return _WatchedStream(stream, self._watch)
 
