@@ -320,13 +320,16 @@ async def go_back(url: str) -> None:
     """To a database that the last migration was not applied to, as after somebody has restored an old copy."""
 
     def migrate_to_the_last_but_one() -> None:
-        with sync_engine(url).begin() as connection:
+        # Each step by itself: a migration may have statements outside of a transaction.
+        with sync_engine(url).connect() as connection:
             connection.exec_driver_sql("drop schema public cascade; create schema public")
+            connection.commit()
             config = Config(attributes={"connection": connection})
             config.set_main_option("script_location", str(MIGRATIONS))
             command.upgrade(config, REVISIONS[-2])
             connection.exec_driver_sql("grant usage on schema public to public")
             connection.exec_driver_sql("grant select on all tables in schema public to public")
+            connection.commit()
 
     await asyncio.to_thread(migrate_to_the_last_but_one)
 
