@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import say
+from counteract.cli.showing import say, say_progress
 from counteract.cli.temporal import Address, Namespace, connected, told
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ async def _prune(older_than: timedelta, url: str, deletes: bool, on: tuple[str |
     client, done = await connected(*on), Pruned()
     async with told(), PostgresEventStore.open(url, pool_size=2) as store:
         async for done in pruned(client, store, older_than, deletes=deletes):
-            if sys.stderr.isatty():
-                print(f"\r{done.sagas} sagas", end="", file=sys.stderr, flush=True)
+            say_progress(f"{done.sagas} sagas")
     for line in _said(done, deletes):
         say(line)
 

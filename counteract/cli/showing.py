@@ -44,6 +44,12 @@ def say_lines(text: str, *, aside: bool = False) -> None:
     print(safe_lines(text), file=sys.stderr if aside else sys.stdout, flush=True)
 
 
+def say_progress(text: str) -> None:
+    """In the place of what it said before, where somebody watches."""
+    if sys.stderr.isatty():
+        print(f"\r{printable(text)}", end="", file=sys.stderr, flush=True)
+
+
 def say_script(text: str) -> None:
     """SQL for psql, as it stands; on a terminal as it reads."""
     if sys.stdout.isatty():
