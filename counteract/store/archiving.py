@@ -53,7 +53,11 @@ _ARCHIVE = "select archive_stream(%s, %s, %s, %s, %s)"
 
 # These events have been through the projections of then.
 _NOT_PROJECTED_AGAIN = "select set_config('counteract.inline', '{*}', true)"
-_TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(%s, 0)))"
+# The same as an append's, which is another one in each schema.
+_TAKE_TURN = """
+    select pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(
+        %s, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)))
+"""
 _FORGET_RECORD = "delete from archived_streams where aggregate_type = %s and aggregate_id = %s returning digest, file"
 _DIGEST = "select stream_digest(%s, %s, %s)"
 # Through jsonb, which keeps every digit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from counteract.messages import Recorded
 from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.projections.rebuilding import rebuild
 from counteract.store import ANY, PostgresEventStore
+from counteract.store.archiving import restore_streams
 from counteract.store.connecting import async_engine, connect
 from counteract.store.diagnosing import diagnose
 from counteract.store.migrate import check_schema, migrate
@@ -114,6 +116,26 @@ async def test_a_stream_of_one_tenant_does_not_wait_for_that_of_another(tenants:
         )
         async with asyncio.timeout(5):
             await store.append(counter("a"), [Counted()], expect=ANY)
+
+
+async def test_a_stream_that_comes_back_waits_for_the_appends_of_its_own_tenant(
+    tenants: Tenants, tmp_path: Path
+) -> None:
+    owner, app = tenants["acme"]
+    async with PostgresEventStore.open(app) as store:
+        await store.append(counter("a"), [Counted()] * 2, expect=ANY)
+    file = tmp_path / "old.jsonl.gz"
+    done = await counteract("store", "archive", "--stream", "counter/a", "--to", str(file), "--database-url", owner)
+    assert done.returncode == 0
+    async with await psycopg.AsyncConnection.connect(owner) as holder:
+        await holder.execute(
+            "select * from append_event('counter', 'a', 0, 9, gen_random_uuid(), 'Counted', 1::smallint, '{}', '{}')"
+        )
+        coming = asyncio.create_task(restore_streams(owner, file))
+        await asyncio.wait([coming], timeout=1)
+        assert not coming.done()
+        await holder.rollback()
+    await coming
 
 
 async def test_doctor_finds_nothing_wrong_with_either(tenants: Tenants) -> None:
