@@ -70,7 +70,10 @@ async def test_ten_projections_with_nothing_to_do_share_what_they_wait_by(
     assert number(observer, _CONNECTIONS) <= 6
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert number(observer, _CONNECTIONS) == 0
+    async with asyncio.timeout(PATIENCE):
+        # The server takes a moment to see that they are closed.
+        while number(observer, _CONNECTIONS):  # noqa: ASYNC110 - it happens at the server
+            await asyncio.sleep(0.05)
 
 
 async def test_an_append_that_nobody_tells_of_is_seen_all_the_same(app_url: str) -> None:
