@@ -72,6 +72,20 @@ async def store(postgres: EmbeddedPostgres) -> AsyncIterator[PostgresEventStore]
         yield store
 
 
+async def explore_trips(store: PostgresEventStore, client: Client, fault: str) -> None:
+    # Whether a fault strikes in the very moment in which it shows is up to the machine.
+    for _ in range(3):
+        await explore(
+            Trip,
+            lambda run: TripRequest(trip=run, flights=2, deadline=timedelta(hours=1)),
+            only=fault,
+            correct=for_another_trip,
+            store=store,
+            client=client,
+            limit=6,
+        )
+
+
 @pytest.mark.parametrize(
     ("broken", "fault", "finding"),
     [
@@ -123,17 +137,7 @@ async def test_an_engine_with_a_line_removed_is_found_out(
     broken(monkeypatch)
 
     with pytest.raises(ExplorationFailed) as failed:
-        # Whether a fault strikes in the very moment in which it shows is up to the machine.
-        for _ in range(3):
-            await explore(
-                Trip,
-                lambda run: TripRequest(trip=run, flights=2, deadline=timedelta(hours=1)),
-                only=fault,
-                correct=for_another_trip,
-                store=store,
-                client=client,
-                limit=6,
-            )
+        await explore_trips(store, client, fault)
 
     assert finding in str(failed.value)
     assert "explore(Trip, request, only=" in str(failed.value)

@@ -60,7 +60,7 @@ class Demo:
 
     def end(self) -> tuple[int, str]:
         """Wait for it; the exit code and what it wrote to standard error."""
-        said, error = self.process.communicate(timeout=60)
+        said, error = self.process.communicate(timeout=100)
         self.said += said
         return self.process.returncode, error
 
