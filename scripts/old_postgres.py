@@ -46,6 +46,8 @@ SUITES = (
     "tests/integration/test_migrate.py",
     "tests/integration/test_projection.py",
     "tests/integration/test_rebuild.py",
+    "tests/integration/test_role_cheats.py",
+    "tests/integration/test_role_parts.py",
     "tests/integration/test_store_append.py",
     "tests/integration/test_store_archived.py",
     "tests/integration/test_store_load.py",

@@ -23,7 +23,7 @@ from counteract.store.reading import read_page
 from tests.counters import counter
 from tests.writers import Connect, append, writing
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 _PAGE = 50
 

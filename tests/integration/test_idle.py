@@ -18,7 +18,7 @@ from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.sharding import set_up
 from tests.counters import Counted, CounterReset, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PATIENCE = 60.0
 _OURS = "application_name = 'counteract' and datname = current_database() and usename = 'counteract_app'"

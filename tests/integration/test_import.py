@@ -222,7 +222,6 @@ async def test_every_bad_line_of_a_batch_is_named_and_nothing_of_it_is_stored(
         (b"[]", "Expected `object`, got `array`"),
         (line(event_id=None), "missing required field `event_id`"),
         (line(event_id="12345678123456781234567812345678"), "event_id is no UUID"),
-        (line(aggregate_type=""), "length >= 1 - at `$.aggregate_type`"),
         (line(aggregate_id=7), "Expected `str`, got `int` - at `$.aggregate_id`"),
         (line(aggregate_id="\0"), "u0000"),
         (line(event_data=[1]), "must be objects"),

@@ -20,7 +20,7 @@ from counteract.store.loading import Known, Memory
 from counteract.store.stored import PAGE_BYTES
 from tests.counters import Counted, counter, counters
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 EVENTS, SIZE = 120, 400_000
 """Together 48 MB: were they in memory at once, as text and as objects, twice that and more."""

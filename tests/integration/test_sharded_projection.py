@@ -22,7 +22,7 @@ from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_projections_command import projections
 from tests.integration.test_rebuild import Stopped, running
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PATIENCE = 30.0
 STREAMS = 40

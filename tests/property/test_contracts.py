@@ -18,7 +18,7 @@ from counteract.store.contracts import contract_of
 from counteract.store.schemas import readable_schema
 from tests.documents import documents
 
-pytestmark = pytest.mark.property
+pytestmark = [pytest.mark.property, pytest.mark.long]
 
 NAMES = ("a", "b", "c")
 

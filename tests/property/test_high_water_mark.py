@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from counteract.store.connecting import Connection
 from counteract.store.high_water_mark import Candidate, HighWaterMark, Holder
 
-pytestmark = pytest.mark.property
+pytestmark = [pytest.mark.property, pytest.mark.long]
 
 SESSIONS = range(1, 4)
 
