@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+from time import monotonic
 
 import psycopg
 import pytest
@@ -39,6 +41,8 @@ class Notebook(Subscriber):
         self.failures = failures
         self.pause = pause
         self.calls = 0
+        self.spans: list[tuple[float, float]] = []
+        """From when to when each call took."""
 
     async def prepare(self, connection: AsyncConnection) -> None:
         await connection.execute(text("select pg_advisory_xact_lock(1)"))
@@ -46,6 +50,13 @@ class Notebook(Subscriber):
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         self.calls += 1
+        began = monotonic()
+        try:
+            await self._write_down(events, connection)
+        finally:
+            self.spans.append((began, monotonic()))
+
+    async def _write_down(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         await connection.execute(
             text("insert into notebook (position) values (:position)"), [{"position": each.position} for each in events]
         )
@@ -156,7 +167,10 @@ async def test_while_one_process_applies_a_batch_the_other_does_not_even_begin(
     both = [Notebook(pause=0.2), Notebook(pause=0.2)]
     async with running(*(Subscription(database_url, each) for each in both)):
         await reached(store, "notebook", last, timeout=PATIENCE)
-    assert sum(each.calls for each in both) == 1
+    # One may hand over to the other, which then begins anew.
+    spans = sorted(span for each in both for span in each.spans)
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+    assert await lines(store) == [1, 2, 3]
 
 
 async def test_a_notification_ends_the_wait(store: PostgresEventStore, database_url: str) -> None:
