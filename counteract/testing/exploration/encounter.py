@@ -21,7 +21,7 @@ from counteract.decider import Decider
 from counteract.errors import ConfigurationError
 from counteract.messages import Command, Dispatch, Event, StreamId
 from counteract.participants.handlers import Role
-from counteract.saga import Resolution, SagaReport
+from counteract.saga import Resolution, SagaReport, SagaStatus
 from counteract.testing.exploration.faults import UNHURRIED, Fault, Injection, Layer, Pace, Place, Proceed
 
 Correct = Callable[[Command[Any]], Command[Any]]
@@ -246,7 +246,9 @@ class Run:
             self.is_missed = True
             return
         with suppress(RPCError):
-            await self.report()
+            answer = await self.report()
+            # It had come to its end by then, though its workflow had not.
+            self.is_missed = answer is not None and answer.status is SagaStatus.COMPLETED
 
     async def pause(self) -> None:
         await self.handle.signal("pause")
