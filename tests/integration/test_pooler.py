@@ -11,14 +11,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import BigInteger, Column, Text, select
+from sqlalchemy import select
 from sqlalchemy.pool import NullPool
 
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import execute
 from counteract.errors import ConfigurationError, StoreUnavailable, WrongExpectedVersion
-from counteract.messages import Recorded
-from counteract.projections import Increment, Projection, ProjectionRunner, reached
+from counteract.projections import ProjectionRunner, reached
 from counteract.projections.rebuilding import rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, decide
 from counteract.store.archiving import Named, archive_streams
@@ -31,9 +30,10 @@ from counteract.store.migrate import check_schema, migrate
 from tests import bouncer
 from tests.bouncer import SESSIONS, Bouncer
 from tests.commands import counteract
-from tests.counters import Counted, CounterReset, counter, counters
+from tests.counters import Counted, counter, counters
 from tests.integration.test_fence import Desk
 from tests.integration.test_several_stores import in_schema
+from tests.totals import totals
 from tests.travel.bank import CardCompany, Deposited, HoldMoney, accounts
 
 pytestmark = pytest.mark.integration
@@ -50,19 +50,6 @@ async def pooler(postgres: EmbeddedPostgres) -> AsyncIterator[Bouncer]:
 @pytest.fixture
 def pooled_url(pooler: Bouncer, app_url: str) -> str:
     return pooler.through(app_url)
-
-
-def totals(*, inline: bool = False) -> Projection:
-    projection = Projection(
-        "totals", Column("id", Text, primary_key=True), Column("total", BigInteger, default=0), inline=inline
-    )
-    projection.ignores(CounterReset)
-
-    @projection.on(Counted)
-    def counted(recorded: Recorded[Counted]) -> Increment:
-        return Increment("all", "total", recorded.event.amount)
-
-    return projection
 
 
 async def total(url: str) -> int:

@@ -10,14 +10,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import BigInteger, Column, Text, select
+from sqlalchemy import select
 from sqlalchemy.pool import NullPool
 
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import execute
 from counteract.errors import ConfigurationError, StoreError
-from counteract.messages import Recorded
-from counteract.projections import Increment, Projection, ProjectionRunner
+from counteract.projections import ProjectionRunner
 from counteract.projections.rebuilding import rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archiving import restore_streams
@@ -25,7 +24,8 @@ from counteract.store.connecting import async_engine, connect
 from counteract.store.diagnosing import diagnose
 from counteract.store.migrate import check_schema, migrate
 from tests.commands import counteract
-from tests.counters import Counted, CounterReset, counter, counters
+from tests.counters import Counted, counter, counters
+from tests.totals import totals
 
 pytestmark = pytest.mark.integration
 
@@ -35,20 +35,6 @@ Tenants = dict[str, tuple[str, str]]
 
 def in_schema(url: str, schema: str) -> str:
     return f"{url}&options={quote('-csearch_path=' + schema)}"
-
-
-def totals(*, inline: bool = False) -> Projection:
-    projection = Projection(
-        "totals", Column("id", Text, primary_key=True), Column("total", BigInteger, default=0), inline=inline
-    )
-
-    projection.ignores(CounterReset)
-
-    @projection.on(Counted)
-    def counted(recorded: Recorded[Counted]) -> Increment:
-        return Increment("all", "total", recorded.event.amount)
-
-    return projection
 
 
 @pytest.fixture
