@@ -22,7 +22,7 @@ from counteract.saga.record import Record
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.showing import Display
 from counteract.saga.stepping import Stepper
-from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_end
+from counteract.saga.tasks import AT_ONCE, afterwards, at_most, failed, settled, to_the_end
 
 
 @dataclass(slots=True)
@@ -41,6 +41,10 @@ class Flights:
     _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _of_handlers: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     """Those that the handlers of signals and updates wait for, and the saga's code does not."""
+    _is_landing: bool = False
+    """The saga's code is through: nobody but the saga itself waits for what its tasks have in flight."""
+    _failed: asyncio.Task[Any] | None = None
+    """The first of these to fail."""
 
     async def run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
         """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
@@ -63,10 +67,9 @@ class Flights:
         ]
         for flight in flights:
             self._under_way[flight] = None
-            flight.add_done_callback(self._under_way.pop)
             if IN_HANDLER.get():
                 self._of_handlers[flight] = None
-                flight.add_done_callback(self._of_handlers.pop)
+            flight.add_done_callback(self._home)
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
@@ -78,6 +81,14 @@ class Flights:
                 self.stop_if_interrupted()
             self.raise_if_interrupted()
             raise
+
+    def _home(self, flight: asyncio.Task[Any]) -> None:
+        del self._under_way[flight]
+        if flight in self._of_handlers:
+            # What becomes of its failure is for the handler to say.
+            del self._of_handlers[flight]
+        elif self._is_landing and self._failed is None and failed(flight):
+            self._failed = flight
 
     def _armed(self, commands: Sequence[Command[Any]], options: Options) -> list[Step]:
         """Armed first: a step that timed out may still have happened."""
@@ -210,11 +221,23 @@ class Flights:
             raise asyncio.CancelledError
 
     async def landed(self) -> None:
-        """Wait for steps that nobody awaited, and undo those that nobody knows about."""
+        """Wait for steps that nobody awaited, and undo those that nobody knows about. Raises the first one's failure."""
+        self._is_landing = True
         # Tasks of the saga's own code may send out further ones meanwhile.
         while self._under_way or self.ledger.unknown():
-            await settled(list(self._under_way), cancel=False)
+            await self._come_home()
             await self.undo_unknown()
+
+    async def _come_home(self) -> None:
+        """Where the saga is stopped meanwhile it raises CancelledError at once: those that are left are asked to stop then."""
+        # The old branch can go once no saga is under way that left its block, on a release without it, with steps in flight.
+        if not self._under_way or not workflow.patched("counteract: what is in flight at the end can be stopped"):
+            await settled(list(self._under_way), cancel=False)
+            return
+        self.raise_if_interrupted()
+        await workflow.wait_condition(lambda: not self._under_way)
+        if self._failed is not None:
+            self._failed.result()
 
     async def settle(self, *, cancel: bool) -> None:
         """What became of steps that the saga's own tasks still have in flight must be known before it ends."""

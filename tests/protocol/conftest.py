@@ -65,6 +65,12 @@ class Stage(World):
 
         await until(is_applied)
 
+    async def begun(self, saga: str, step: str) -> None:
+        async def has_begun() -> bool:
+            return any(each["step"] == step for each in (await self.handle(saga).query("report"))["steps"])
+
+        await until(has_begun)
+
     async def stuck(self, saga: str) -> None:
         async def is_stuck() -> bool:
             report = await self.handle(saga).query("report")

@@ -38,6 +38,12 @@ async def failed_tasks(saga: Handle) -> list[str]:
     ]
 
 
+async def were_asked_to_stop(saga: Handle) -> int:
+    """How many steps."""
+    asked = "activity_task_cancel_requested_event_attributes"
+    return len([each async for each in saga.fetch_history_events() if each.HasField(asked)])
+
+
 async def test_a_signals_step_while_the_saga_turns_back_is_not_sent(stage: Stage, name: str) -> None:
     saga = await turning_back(stage, name)
 
@@ -157,6 +163,70 @@ async def test_a_refusal_reaches_the_updates_caller_and_the_saga_goes_on(stage: 
     await saga.signal("go_on")
 
     assert await ending(saga) == "done"
+
+
+async def at_its_end(saga: Handle) -> None:
+    """Its code is through, and it waits for what is in flight."""
+
+    async def is_through() -> bool:
+        return await saga.query("is_through")
+
+    await until(is_through)
+
+
+async def test_a_refusal_that_comes_at_the_end_of_the_saga_reaches_the_updates_caller_alone(
+    stage: Stage, name: str
+) -> None:
+    saga = await stage.tour(name, "hold", "wait", amounts=[60, 1_000_000])
+    await stage.applied(name, "HoldMoney")
+    stage.post.delays = {"HoldMoney"}
+    update = asyncio.create_task(refused(saga, "hold"))
+    await stage.begun(name, "HoldMoney#2")
+    await saga.signal("go_on")
+    await at_its_end(saga)
+
+    stage.post.delays = set()
+
+    assert (await update).type == "Rejected"
+    assert await ending(saga) == "done"
+    assert (await stage.money(name)).available == 40
+
+
+async def test_a_refusal_that_comes_to_a_signal_at_the_end_of_the_saga_undoes_it(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", amounts=[60, 1_000_000])
+    await stage.applied(name, "HoldMoney")
+    stage.post.delays = {"HoldMoney"}
+    await saga.signal("add", "hold")
+    await stage.begun(name, "HoldMoney#2")
+    await saga.signal("go_on")
+    await at_its_end(saga)
+
+    stage.post.delays = set()
+
+    assert await ending(saga) == "SagaCompensated"
+    assert (await stage.money(name)).available == 100
+
+
+async def test_a_cancellation_stops_what_a_saga_at_its_end_has_in_flight(stage: Stage, name: str) -> None:
+    stage.company.gate.clear()
+    saga = await stage.tour(name, "hold", "leave authorize behind")
+    async with asyncio.timeout(30):
+        await stage.company.reached.wait()
+    await at_its_end(saga)
+
+    await saga.cancel()
+
+    assert await ending(saga) == "CancelledError"
+    assert await were_asked_to_stop(saga) == 1
+    assert await stage.money(name) == Account(100, {})
+
+
+async def test_what_was_left_in_flight_and_fails_undoes_the_saga(stage: Stage, name: str) -> None:
+    stage.company.declines = True
+    saga = await stage.tour(name, "hold", "leave authorize behind")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(100, {})
 
 
 async def test_what_a_signal_raises_past_the_pivot_is_not_swallowed(stage: Stage, name: str) -> None:
