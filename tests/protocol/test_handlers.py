@@ -40,8 +40,13 @@ async def failed_tasks(saga: Handle) -> list[str]:
 
 async def were_asked_to_stop(saga: Handle) -> int:
     """How many steps."""
-    asked = "activity_task_cancel_requested_event_attributes"
-    return len([each async for each in saga.fetch_history_events() if each.HasField(asked)])
+    return len(
+        [
+            each
+            async for each in saga.fetch_history_events()
+            if each.HasField("activity_task_cancel_requested_event_attributes")
+        ]
+    )
 
 
 async def test_a_signals_step_while_the_saga_turns_back_is_not_sent(stage: Stage, name: str) -> None:
@@ -169,7 +174,7 @@ async def at_its_end(saga: Handle) -> None:
     """Its code is through, and it waits for what is in flight."""
 
     async def is_through() -> bool:
-        return await saga.query("is_through")
+        return bool(await saga.query("is_through"))
 
     await until(is_through)
 
