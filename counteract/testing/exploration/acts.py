@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from psycopg.errors import InsufficientPrivilege
 from temporalio import activity
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -17,7 +18,7 @@ from counteract.errors import CommandFenced, Rejected
 from counteract.messages import CommandKind
 from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, CURRENT, Encounter
+from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, ADDED, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Encounter], Awaitable[Any]]
@@ -51,45 +52,7 @@ def after(act: Act) -> Around:
 
 
 async def fail(_: Encounter) -> NoReturn:
-    raise _error("explore: failed")
-
-
-async def break_down(encounter: Encounter) -> NoReturn:
-    """Fail in a way that no repetition cures, and have a person decide to try again."""
-    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
-    raise _error("explore: broken", final=True)
-
-
-async def break_until_corrected(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
-    raise _error("explore: broken", final=True)
-
-
-async def break_until_skipped(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
-    raise _error("explore: broken", final=True)
-
-
-def keep_failing(decide: Callable[[Encounter], Coroutine[Any, Any, None]]) -> Act:
-    """Fail at every attempt, in a way that may pass, until a person has decided."""
-
-    async def act(encounter: Encounter) -> None:
-        decided = [each.decision for each in encounter.run.decisions if each.step == encounter.place.step]
-        if "retry" in decided and encounter.run.is_corrected(encounter):
-            return
-        if encounter.run.once(encounter.place):
-            encounter.run.spawn(decide(encounter))
-        raise _error("explore: fails for long")
-
-    return act
-
-
-async def skip(encounter: Encounter) -> None:
-    await encounter.run.resolve_skipped(encounter)
-
-
-async def correct(encounter: Encounter) -> None:
-    await encounter.run.resolve_corrected(encounter, at_once=False)
+    raise error("explore: failed")
 
 
 async def outlast_the_deadline(encounter: Encounter) -> None:
@@ -101,7 +64,7 @@ async def fail_beside_another(encounter: Encounter) -> NoReturn:
     """Fail for good once another step of the same group is under way."""
     with suppress(TimeoutError):
         await asyncio.wait_for(encounter.run.sibling.wait(), encounter.run.pace.hearing)
-    raise _error("explore: failed beside another", final=True)
+    raise error("explore: failed beside another", final=True)
 
 
 async def be_stopped_with_another(encounter: Encounter) -> None:
@@ -136,7 +99,7 @@ async def land_after_undo(encounter: Encounter, proceed: Proceed) -> NoReturn:
             await proceed()
 
     encounter.run.spawn(late())
-    raise _error("explore: its effect is still under way", final=True)
+    raise error("explore: its effect is still under way", final=True)
 
 
 async def refuse(encounter: Encounter) -> NoReturn:
@@ -148,23 +111,14 @@ async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> No
     """The first attempt takes effect and is not recorded; the next one is refused, which says nothing of the first."""
     if encounter.run.once((encounter.place, "happened")):
         await proceed()
-        raise _error("explore: failed")
+        raise error("explore: failed")
     raise Rejected("explore: refused, though it had happened")
 
 
-async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
-    raise Rejected("explore: refused")
-
-
-async def refuse_until_corrected(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
-    raise Rejected("explore: refused")
-
-
-async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
-    raise Rejected("explore: refused")
+async def have_it_forgotten(encounter: Encounter) -> None:
+    """The store loses its last commits, after it had answered."""
+    with suppress(InsufficientPrivilege):
+        await encounter.forget()
 
 
 async def vanish(encounter: Encounter) -> NoReturn:
@@ -176,6 +130,12 @@ async def vanish(encounter: Encounter) -> NoReturn:
 async def terminate(encounter: Encounter) -> None:
     """End the workflow, of which its code hears nothing."""
     await encounter.run.terminate()
+
+
+async def terminate_and_vanish(encounter: Encounter) -> NoReturn:
+    """The workflow is ended and the service's worker killed, with the effect outside made and not recorded."""
+    await encounter.run.terminate()
+    await vanish(encounter)
 
 
 async def terminate_and_come_late(encounter: Encounter, proceed: Proceed) -> Any:
@@ -211,6 +171,18 @@ async def add_by_signal(encounter: Encounter) -> None:
     run, count = encounter.run, len(encounter.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
     await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
+
+
+async def begin_addition(encounter: Encounter) -> None:
+    """A handler of a signal sends a step, which is under way when the saga's code goes on."""
+    await encounter.run.handle.signal(ADD_BY_SIGNAL)
+    await encounter.run.until(ADDED.step)
+
+
+async def take_a_while(encounter: Encounter) -> None:
+    """As long as the saga may take to come to its next step."""
+    encounter.run.moments[encounter.place.step].set()
+    await asyncio.sleep(max(1.0, encounter.run.pace.seconds))
 
 
 async def add_by_update(encounter: Encounter) -> None:
@@ -291,7 +263,7 @@ async def lose_and_deliver_late(encounter: Encounter, proceed: Proceed) -> NoRet
         await _too_late(encounter, proceed)
 
     encounter.run.spawn(late())
-    raise _error("explore: lost on the way", final=True)
+    raise error("explore: lost on the way", final=True)
 
 
 async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn:
@@ -299,13 +271,13 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     encounter.run.spawn(_too_late(encounter, proceed))
     with suppress(TimeoutError):
         await asyncio.wait_for(encounter.held.wait(), encounter.run.pace.hearing)
-    raise _error("explore: lost on the way", final=True)
+    raise error("explore: lost on the way", final=True)
 
 
 async def fail_afterwards(encounter: Encounter) -> NoReturn:
     """The effect is there, late, and nobody hears of it: its attempt fails."""
     await hold(encounter)
-    raise _error("explore: failed after its effect")
+    raise error("explore: failed after its effect")
 
 
 async def hold(encounter: Encounter) -> None:
@@ -360,6 +332,7 @@ def _compare(encounter: Encounter, first: Any, second: Any) -> None:
         encounter.run.complain(f"{encounter.place} was delivered twice and answered {first!r}, then {second!r}")
 
 
-def _error(message: str, *, final: bool = False) -> ApplicationError:
+def error(message: str, *, final: bool = False) -> ApplicationError:
+    """What a fault fails with."""
     # Benign: the SDK does not log what is done on purpose.
     return ApplicationError(message, type=EXPLORED, non_retryable=final, category=ApplicationErrorCategory.BENIGN)

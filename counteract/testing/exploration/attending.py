@@ -46,11 +46,18 @@ class Answered:
         async def comparing(*commands: Command[Any], **options: Any) -> Any:
             if not one and len(commands) > 1:
                 self._run.together.append(commands)
+            task = asyncio.current_task()
+            before = task.cancelling() if task else 0
             try:
                 given = await call(*commands, **options)
             except (Exception, asyncio.CancelledError):
                 self._run.unanswered += commands
                 raise
+            if task and task.cancelling() > before:
+                names = ", ".join(each.spec.name for each in commands)
+                self._run.complain(
+                    f"the saga's code was to be stopped while it awaited {names}, and was given the answer"
+                )
             for command, result in zip(commands, [given] if one else given, strict=False):
                 self._compare(command, result)
             return given

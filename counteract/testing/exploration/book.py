@@ -16,7 +16,7 @@ from counteract.decider import Decider
 from counteract.errors import CounteractError
 from counteract.messages import Event, StreamId
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.encounter import Witnessed
+from counteract.testing.exploration.witnessing import Witnessed
 
 # An original that its settlement found to have happened is done without events of its own: the settlement has them.
 _DONE = """
@@ -45,6 +45,8 @@ class Book:
     store: PostgresEventStore
     _written: list[Witnessed] = field(default_factory=list)
     _lines: dict[StreamId, _Line] = field(default_factory=dict)
+    _forgotten: set[UUID] = field(default_factory=set)
+    """Of these, only the events are left."""
 
     def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
         line = self._lines.setdefault(stream, _Line(decider, version))
@@ -54,6 +56,9 @@ class Book:
     def witnessed(self, told: Witnessed) -> None:
         if told.appended:
             self._written.append(told)
+
+    def forgotten(self, command_id: UUID) -> None:
+        self._forgotten.add(command_id)
 
     async def of(self, run: str) -> list[str]:
         """What is wrong in the streams that no other run has touched."""
@@ -80,7 +85,7 @@ class Book:
     async def _done(self, ids: Collection[UUID]) -> set[UUID]:
         async with self.store.connection() as connection:
             rows = await (await connection.execute(_DONE.encode(), (list(ids),))).fetchall()
-        return {row[0] for row in rows}
+        return {row[0] for row in rows} | (self._forgotten & set(ids))
 
     async def _stored(self, stream: StreamId) -> list[Entry]:
         line = self._lines[stream]

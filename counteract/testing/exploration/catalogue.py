@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import acts
+from counteract.testing.exploration import acts, appeals
 from counteract.testing.exploration.acts import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
@@ -28,6 +28,7 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
+from counteract.testing.exploration.overlapping import of_two_runs
 from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
@@ -63,7 +64,7 @@ def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0,
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return [*faults, *of_the_whole(steps, decisions, _turn(steps), pace)]
+    return [*faults, *of_the_whole(steps, decisions, _turn(steps), pace), *of_two_runs(steps, _turn(steps))]
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
@@ -153,15 +154,15 @@ def _final(step: Known) -> Iterator[Fault]:
 def _resolved(step: Known) -> Iterator[Fault]:
     """A step that must succeed waits for a person where it cannot go on."""
     place = Place(step.key)
-    yield _one(place, "refused, then resolved", before(acts.refuse_until_resolved), layer=Layer.HANDLER)
-    yield _one(place, "refused, then corrected", before(acts.refuse_until_corrected), layer=Layer.HANDLER)
-    yield _one(place, "refused, then skipped", before(acts.refuse_until_skipped), layer=Layer.HANDLER)
-    yield _one(place, "broken, then resolved", before(acts.break_down))
-    yield _one(place, "broken after its effect, then resolved", after(acts.break_down))
-    yield _one(place, "broken after its effect, then corrected", after(acts.break_until_corrected))
-    yield _one(place, "broken after its effect, then skipped", after(acts.break_until_skipped))
-    yield _always(place, "keeps failing, then corrected", before(acts.keep_failing(acts.correct)), TIMED_OUT)
-    yield _always(place, "keeps failing, then skipped", before(acts.keep_failing(acts.skip)), TIMED_OUT)
+    yield _one(place, "refused, then resolved", before(appeals.refuse_until_resolved), layer=Layer.HANDLER)
+    yield _one(place, "refused, then corrected", before(appeals.refuse_until_corrected), layer=Layer.HANDLER)
+    yield _one(place, "refused, then skipped", before(appeals.refuse_until_skipped), layer=Layer.HANDLER)
+    yield _one(place, "broken, then resolved", before(appeals.break_down_and_look), times=2)
+    yield _one(place, "broken after its effect, then resolved", after(appeals.break_down))
+    yield _one(place, "broken after its effect, then corrected", after(appeals.break_until_corrected))
+    yield _one(place, "broken after its effect, then skipped", after(appeals.break_until_skipped))
+    yield _always(place, "keeps failing, then corrected", before(appeals.keep_failing(appeals.correct)), TIMED_OUT)
+    yield _always(place, "keeps failing, then skipped", before(appeals.keep_failing(appeals.skip)), TIMED_OUT)
     yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
     yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
 
@@ -238,13 +239,18 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         return
     place, also = Place(step.key, Role.COMPENSATES), [_reason_to_undo(steps)]
     yield from _concluding(place, EITHER, also)
-    yield _one(place, "broken, then corrected", before(acts.break_until_corrected), may_end=EITHER, also=also)
-    yield _one(place, "broken, then skipped", before(acts.break_until_skipped), may_end=EITHER, also=also)
-    keeps = before(acts.keep_failing(acts.correct))
+    yield _one(place, "broken, then corrected", before(appeals.break_until_corrected), may_end=EITHER, also=also)
+    yield _one(place, "broken, then skipped", before(appeals.break_until_skipped), may_end=EITHER, also=also)
+    keeps = before(appeals.keep_failing(appeals.correct))
     yield _always(place, "keeps failing, then corrected", keeps, TIMED_OUT, may_end=EITHER, also=also)
-    keeps = before(acts.keep_failing(acts.skip))
+    keeps = before(appeals.keep_failing(appeals.skip))
     yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
     yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
+    if earlier := [each for each in steps if each.kind is step.kind and each.group < step.group]:
+        late = before(appeals.decide_too_late(step.key))
+        decided = Injection(Place(earlier[-1].key, Role.COMPENSATES), Layer.DELIVERY, late)
+        name, passes = "keeps failing, then fine, then decided on", before(appeals.fail_until_asked)
+        yield _always(place, name, passes, TIMED_OUT, may_end=EITHER, also=[*also, decided])
     if step.external:
         again = "happened, not recorded, then asked again"
         yield _one(place, again, after(acts.fail), layer=Layer.HANDLER, may_end=EITHER, also=also)
@@ -271,8 +277,8 @@ def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injecti
     yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=may_end, also=also)
     yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
-    yield _one(place, "broken, then resolved", before(acts.break_down), may_end=may_end, also=also)
-    yield _one(place, "broken twice, then resolved", before(acts.break_down), times=2, may_end=may_end, also=also)
+    yield _one(place, "broken, then resolved", before(appeals.break_down_and_look), times=2, may_end=may_end, also=also)
+    yield _one(place, "broken twice, then resolved", before(appeals.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
@@ -19,47 +19,21 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.decider import Decider
 from counteract.errors import ConfigurationError
-from counteract.messages import Command, Dispatch, Event, StreamId
-from counteract.participants.handlers import Role
+from counteract.messages import Command, Dispatch, StreamId
 from counteract.saga import Resolution, SagaReport, SagaStatus
 from counteract.testing.exploration.faults import UNHURRIED, Fault, Injection, Layer, Pace, Place, Proceed
+from counteract.testing.exploration.witnessing import Recorder, Witnessed
 
 Correct = Callable[[Command[Any]], Command[Any]]
+Forget = Callable[[], Awaitable[None]]
 
 DEADLINE_SIGNAL = "counteract-explore-deadline"
 ADD_BY_SIGNAL = "counteract-explore-add"
 ADD_BY_UPDATE = "counteract-explore-add-and-wait"
+ADDED = Place("ExploredAddition")
+"""The step of exploration's own that these send."""
 _PAUSE = 0.02
 """Seconds between two looks at a workflow."""
-
-
-class Appended(NamedTuple):
-    """One event that a handler appended."""
-
-    stream: StreamId
-    event: Event
-
-
-class Witnessed(NamedTuple):
-    """A handler's function ran to its end: for an external effect, it happened."""
-
-    role: Role
-    command_id: UUID
-    """The original's, for an undo too."""
-    own: UUID
-    """What it is recorded under."""
-    subject: Any
-    """What it was given: a Command, an Undo or a Settle."""
-    result: Any
-    appended: tuple[Appended, ...]
-
-
-class Recorder(Protocol):
-    """Keeps what the handlers of all runs did to streams."""
-
-    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None: ...
-
-    def witnessed(self, told: Witnessed) -> None: ...
 
 
 def unchanged(command: Command[Any]) -> Command[Any]:
@@ -149,6 +123,10 @@ class Run:
     barred: set[str] = field(default_factory=set)
     """The steps whose undo, or settlement, has passed."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    moments: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    """What attempts tell one another, by its name."""
+    forgotten: set[UUID] = field(default_factory=set)
+    """The commands whose row a fault has taken from the store."""
     sibling: asyncio.Event = field(default_factory=asyncio.Event)
     """Another step of a group is under way."""
     _once: set[object] = field(default_factory=set)
@@ -172,6 +150,10 @@ class Run:
     def loaded(self, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
         self.recorder.loaded(self.id, decider, stream, version)
 
+    def forgets(self, command_id: UUID) -> None:
+        self.forgotten.add(command_id)
+        self.recorder.forgotten(command_id)
+
     def once(self, what: object) -> bool:
         """True for the first to ask."""
         first = what not in self._once
@@ -187,6 +169,11 @@ class Run:
         if what not in self.complaints:
             self.complaints.append(what)
 
+    async def until(self, moment: str) -> None:
+        """Until another attempt says so; there may be none any more."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.moments[moment].wait(), self.pace.hearing)
+
     async def until_concluded(self, step: str) -> None:
         """Until the step's undo (or settlement) has passed, or there will be none."""
         if not self.ended.is_set():
@@ -195,7 +182,7 @@ class Run:
     async def finish(self, *, within: float) -> None:
         """The workflow has ended: let what was waiting for that happen."""
         self.ended.set()
-        for event in self.concluded.values():
+        for event in (*self.concluded.values(), *self.moments.values()):
             event.set()
         over = time.monotonic() + within
         while self.listening.total() and time.monotonic() < over:  # noqa: ASYNC110 - in another task, at an await of its own
@@ -281,6 +268,15 @@ class Run:
                     self._skipped.append(encounter)
                 return
 
+    async def takes_decision(self, step: str) -> bool:
+        """Whether the saga lets somebody decide on this step now."""
+        resolution = Resolution(step=step, decision="retry", who="explore", why="too late")
+        try:
+            await self.handle.execute_update("resolve", resolution)
+        except (WorkflowUpdateFailedError, RPCError):
+            return False
+        return True
+
     async def resolve_corrected(self, encounter: Encounter, *, at_once: bool = True) -> None:
         """Have the step tried again with another command, which every later attempt is held to, if it is to be at once."""
         corrected = self.people.correct(encounter.command)
@@ -323,6 +319,16 @@ class Run:
         answer: SagaReport | None = await self.handle.query("report", result_type=cast("Any", SagaReport | None))
         return answer
 
+    async def has_answer(self, step: str) -> bool:
+        """Whether the saga knows what became of this step."""
+        report = await self.report()
+        return any(each.step == step and each.outcome is not None for each in report.steps) if report else False
+
+    async def is_stuck(self, step: str) -> bool:
+        """Whether the saga says so of this step."""
+        report = await self.report()
+        return any(each.step == step and each.stuck for each in report.steps) if report else False
+
     async def _in_flight(self) -> bool:
         report = await self.report()
         return report is None or any(step.outcome is None for step in report.steps)
@@ -338,6 +344,8 @@ class Encounter:
     dispatch: Dispatch
     by_hand: Proceed
     """What it is about, done without the saga."""
+    forget: Forget
+    """Have the store forget what it has on record of this."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Its handler has come to where a fault holds it."""
     unnoticed: bool = False

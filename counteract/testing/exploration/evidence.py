@@ -13,8 +13,8 @@ from counteract.messages import Command
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
-from counteract.testing.exploration.encounter import Witnessed
 from counteract.testing.exploration.faults import Ending, Place
+from counteract.testing.exploration.witnessing import Witnessed
 from counteract.testing.protocol import Trace
 
 
@@ -115,6 +115,8 @@ class Evidence:
     """The commands that a fault had refused."""
     vanished: Collection[UUID] = ()
     """Those whose worker a fault had killed."""
+    forgotten: Collection[UUID] = ()
+    """Those whose row a fault has taken from the store."""
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
     """As the saga declares it."""

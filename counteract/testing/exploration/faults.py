@@ -129,6 +129,8 @@ class Fault:
     """Done to the workflow once it has ended."""
     beside: bool = False
     """Another saga goes on beside it, on the same aggregates."""
+    forgets: bool = False
+    """The store loses commits."""
     cause: str | None = None
     """Part of what a saga that it turns back gives as its reason."""
     begins: int = 0
@@ -154,7 +156,8 @@ class Fault:
     @property
     def whole(self) -> bool:
         """It is about the saga's run as a whole, and has its own say in how that ends."""
-        return self.retried or self.recovered or self.beside or bool(self.afterwards or self.run_timeout)
+        is_whole = self.retried or self.recovered or self.beside or self.forgets
+        return is_whole or bool(self.afterwards or self.run_timeout)
 
     @property
     def runs_again(self) -> bool:

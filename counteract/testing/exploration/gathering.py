@@ -77,6 +77,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         unanswered={each.place.step for each in sent if id(run.commands[each.command_id]) in unanswered},
         refused=set(run.refused),
         vanished=set(run.vanished),
+        forgotten=set(run.forgotten),
         journal=tuple(run.journal),
         complaints=tuple(run.complaints),
         commands=dict(run.commands),

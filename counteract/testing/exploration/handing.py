@@ -10,8 +10,8 @@ from counteract.errors import CommandFenced, CommandIdReused, RecordSaysOtherwis
 from counteract.messages import Command, Outcome
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role, Undo
-from counteract.testing.exploration.encounter import Witnessed
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
+from counteract.testing.exploration.witnessing import Witnessed
 
 
 def handed(evidence: Evidence) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _failed(sent: Sent, evidence: Evidence) -> Iterator[str]:
         yield f"{sent.place} was taken for a command of another content, or another's"
     if sent.failed in _FINAL and not sent.is_final:
         yield f"{sent.place} ended as {sent.failed}, and was to be asked again"
-    if sent.failed == RecordSaysOtherwise.__name__ and not evidence.runs_again:
+    if sent.failed == RecordSaysOtherwise.__name__ and not (evidence.runs_again or evidence.forgotten):
         yield f"{sent.place} was refused by the saga's record, as if another run had taken over"
     if sent.is_lost and sent.command_id not in evidence.vanished:
         yield f"{sent.place} was given up, for its worker, which was there, did not heartbeat"

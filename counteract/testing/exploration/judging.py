@@ -48,8 +48,12 @@ class Effects:
     skipped: bool
     """Somebody decided to go on without it, or not to undo it."""
 
+    unreported: bool
+    """The saga's last run reports on the others, and knows nothing of it."""
     answered: bool
     """Its service answered it."""
+    forgotten: bool
+    """The store lost what it had on record of it."""
     unanswered: bool
     """The saga's code was given an error in the place of its answer."""
     barred: bool
@@ -113,7 +117,11 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
         forward=forward,
         undoing=undoing,
         undone_last=not happened or (bool(undid) and undid[-1] > happened[-1]),
+        unreported=evidence.ending is not Ending.RECOVERED
+        and evidence.report is not None
+        and step.place.step not in {each.step for each in reports},
         answered=any(each.succeeded for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step),
+        forgotten=bool(ids & set(evidence.forgotten)),
         unanswered=step.place.step in evidence.unanswered and not evidence.runs_again,
         barred=evidence.record in ("turning back", "compensated", "never"),
         skipped=step.place.step in skipped_steps(evidence),
@@ -191,7 +199,9 @@ def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
 
 def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
-    keeps = went_forward and (each.report is None or (each.report.outcome is Outcome.APPLIED and not each.report.undo))
+    is_lost_sight_of = each.applied and each.unreported
+    counts_on = each.report is None or (each.report.outcome is Outcome.APPLIED and not each.report.undo)
+    keeps = went_forward and counts_on and not is_lost_sight_of
     if each.applied and not each.undone and not keeps:
         yield f"{each.step} took effect and was never undone"
     elif not keeps and each.may_still_happen:
@@ -211,7 +221,7 @@ def _misreported(each: Effects) -> Iterator[str]:
         yield f"{each.step} is still reported in flight"
     elif each.applied and each.report.outcome is Outcome.NOT_APPLIED:
         yield f"{each.step} took effect and is reported as not applied"
-    elif each.report.outcome is Outcome.UNKNOWN and each.answered and not each.unanswered:
+    elif each.report.outcome is Outcome.UNKNOWN and each.answered and not (each.unanswered or each.forgotten):
         yield f"{each.step} was answered, and is reported as {each.report.outcome}"
     elif not each.applied and each.report.outcome is Outcome.APPLIED:
         yield f"{each.step} is reported as applied and never took effect"

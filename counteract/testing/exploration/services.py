@@ -30,6 +30,7 @@ from counteract.testing.exploration.watching import watched
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
 Activity = Callable[[Any, Any], Awaitable[Any]]
 Name = tuple[str, str]
+_FORGET = "delete from commands where command_id = %s"
 
 
 class Answers:
@@ -160,11 +161,17 @@ class FaultyExecutor(Executor):
     ) -> Any:
         run = self.runs[dispatch.saga_id]
         place = Place(dispatch.step.partition("~")[0], role)
-        encounter = Encounter(run, place, command, dispatch, by_hand)
+        encounter = Encounter(run, place, command, dispatch, by_hand, functools.partial(self._forget, run, dispatch))
         run.expect_corrected(encounter)
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         return await encounter.through(Layer.DELIVERY, concluding)
+
+    async def _forget(self, run: Run, dispatch: Dispatch) -> None:
+        """As a failover does that loses the last commits; what is appended stays, for events are only ever appended."""
+        async with self.fence.store.connection() as connection:
+            await connection.execute(_FORGET, (dispatch.command_id,))
+        run.forgets(dispatch.command_id)
 
 
 def _by_hand(dispatch: Dispatch) -> Dispatch:

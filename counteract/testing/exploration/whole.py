@@ -10,6 +10,7 @@ from counteract.participants.handlers import Role
 from counteract.testing.exploration import acts
 from counteract.testing.exploration.acts import after, before
 from counteract.testing.exploration.aftermath import reset_to
+from counteract.testing.exploration.encounter import ADDED
 from counteract.testing.exploration.faults import (
     EITHER,
     RECOVERED,
@@ -39,10 +40,11 @@ def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: 
     yield from _run_again(decisions, turn)
     yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
     yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
-    for step in steps:
+    for before_it, step in zip((None, *steps), steps, strict=False):
         yield from _lost(step)
         yield from _begun_anew(step, pace)
-        yield from _added_to(step)
+        yield from _added_to(step, before_it)
+        yield from _forgotten(step)
     for step in steps:
         if step.kind is CommandKind.COMPENSATABLE:
             yield from _while_undone(step, turn)
@@ -73,6 +75,8 @@ def _lost(step: Known) -> Iterator[Fault]:
         may_end,
     )
     if step.kind is CommandKind.PIVOT and step.external:
+        lost = Injection(place, Layer.HANDLER, after(acts.terminate_and_vanish), timing=HELD)
+        yield _fault(place, "terminated between effect and record", lost, WENT_ON)
         late = Injection(place, Layer.HANDLER, acts.terminate_and_come_late, timing=HELD)
         yield _fault(place, "terminated, and comes late", late, may_end)
 
@@ -98,8 +102,12 @@ def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
     )
 
 
-def _added_to(step: Known) -> Iterator[Fault]:
+def _added_to(step: Known, before_it: Known | None) -> Iterator[Fault]:
     place = Place(step.key)
+    if step.kind is CommandKind.PIVOT and before_it is not None:
+        begun = Injection(Place(before_it.key), Layer.DELIVERY, after(acts.begin_addition), timing=ROOMY)
+        slow = Injection(ADDED, Layer.DELIVERY, before(acts.take_a_while), timing=ROOMY)
+        yield Fault(str(place), "a signal's step is under way as it comes", (begun, slow), WENT_ON)
     for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
         yield Fault(
             str(place),
@@ -107,6 +115,14 @@ def _added_to(step: Known) -> Iterator[Fault]:
             (Injection(place, Layer.HANDLER, before(act), timing=ROOMY),),
             WENT_ON,
         )
+
+
+def _forgotten(step: Known) -> Iterator[Fault]:
+    """Of what happened outside. What is done inside is lost with its events, and never happened."""
+    if step.kind is CommandKind.COMPENSATABLE and step.external:
+        place = Place(step.key)
+        forgotten = Injection(place, Layer.DELIVERY, after(acts.have_it_forgotten))
+        yield Fault(str(place), "forgotten by the store", (forgotten,), UNDONE, forgets=True)
 
 
 def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:

@@ -1,0 +1,184 @@
+"""Faults in which two runs of one workflow meet: what the earlier one left under way comes to the later one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected
+from counteract.messages import CommandKind
+from counteract.participants.handlers import Role
+from counteract.testing.exploration import acts, aftermath
+from counteract.testing.exploration.acts import after, before
+from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADDED, Encounter
+from counteract.testing.exploration.faults import EITHER, STOPPED, Fault, Injection, Known, Layer, Place, Proceed
+from counteract.testing.exploration.whole import ROOMY, STAYS_UNDONE
+
+BEGUN_ANEW = "begun anew"
+STOPPED_TOO = "stopped too"
+ON_ITS_WAY = "on its way"
+MAY_COME = "may come"
+CAME = "came"
+LOOK = 0.02
+"""Seconds between two looks at what the saga knows."""
+
+
+def of_two_runs(steps: Sequence[Known], turn: Injection) -> Iterator[Fault]:
+    """`turn` is what makes the saga turn back."""
+    for step in steps:
+        if step.group != steps[0].group and step.kind is not CommandKind.RETRIABLE:
+            yield _late_behind_a_stopped_run(step, steps[0])
+        if step.kind is CommandKind.COMPENSATABLE:
+            yield _undone_late(step, turn)
+            yield from _without(step, steps)
+    if undoable := [step for step in steps if step.kind is CommandKind.COMPENSATABLE]:
+        yield from _added(undoable[-1])
+
+
+def _late_behind_a_stopped_run(step: Known, first: Known) -> Fault:
+    """The later run is stopped before it comes so far, and so never sends what is on its way for the earlier one."""
+    held = Injection(Place(first.key), Layer.DELIVERY, before(_wait_to_be_stopped), 2, ROOMY)
+    if step.kind is CommandKind.PIVOT and step.external:
+        lost = Injection(Place(step.key), Layer.HANDLER, before(_begin_anew_and_stop), timing=ROOMY)
+        return Fault(str(Place(step.key)), "begun, then reset and cancelled", (lost, held), EITHER | STOPPED)
+    late = Injection(Place(step.key), Layer.DELIVERY, _stop_and_come_late, timing=ROOMY)
+    return Fault(str(Place(step.key)), "reset and cancelled, and comes late", (late, held), EITHER | STOPPED)
+
+
+def _undone_late(step: Known, turn: Injection) -> Fault:
+    """The later run goes on to its end, and then comes what was to undo the earlier one."""
+    place = Place(step.key, Role.COMPENSATES)
+    late = Injection(place, Layer.DELIVERY, _reset_and_come_late, timing=ROOMY)
+    return Fault(str(place), "reset to the beginning, and comes late", (late, turn), EITHER | STAYS_UNDONE)
+
+
+def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
+    """The earlier run goes on without a group of which one member failed, and has undone only the other one yet."""
+    others = [each for each in steps if each.group == step.group and each is not step and each.parallel]
+    if not (step.parallel and others):
+        return
+    other, undo = others[0].key, Place(others[0].key, Role.COMPENSATES)
+    for name, anew in (
+        (f"reset to the beginning as it goes on without {step.key}", acts.reset_to_the_beginning),
+        (f"reset to before it goes on without {step.key}", _reset_to_the_decision_before),
+    ):
+        injections = (
+            Injection(Place(step.key), Layer.DELIVERY, before(_fail_once_answered(other)), timing=ROOMY),
+            Injection(undo, Layer.DELIVERY, after(_and_say_so(anew)), timing=ROOMY),
+            Injection(
+                Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(_be_lost_once_begun_anew), timing=ROOMY
+            ),
+        )
+        yield Fault(str(undo), name, injections, EITHER | STAYS_UNDONE)
+
+
+def _added(step: Known) -> Iterator[Fault]:
+    """The later run is not told of what a signal had the earlier one do."""
+    place = Place(step.key)
+    done = Injection(place, Layer.HANDLER, before(_add_and_begin_anew), timing=ROOMY)
+    yield Fault(str(place), "reset once a signal's step is done", (done,), EITHER)
+    meets = Injection(place, Layer.DELIVERY, _meet_the_added, 2, ROOMY)
+    late = Injection(ADDED, Layer.DELIVERY, _come_when_it_may, timing=ROOMY)
+    yield Fault(str(place), "reset, and a signal's step comes late", (meets, late), EITHER)
+
+
+# What they do.
+
+
+def _and_say_so(begin_anew: acts.Act) -> acts.Act:
+    async def act(encounter: Encounter) -> None:
+        await begin_anew(encounter)
+        encounter.run.moments[BEGUN_ANEW].set()
+
+    return act
+
+
+async def _begin_anew_and_stop(encounter: Encounter) -> NoReturn:
+    await acts.reset_to_the_beginning(encounter)
+    await encounter.run.cancel()
+    encounter.run.moments[STOPPED_TOO].set()
+    raise acts.error("explore: lost on the way", final=True)
+
+
+async def _wait_to_be_stopped(encounter: Encounter) -> None:
+    """In the later run."""
+    if encounter.run.resets:
+        await encounter.run.until(STOPPED_TOO)
+
+
+async def _stop_and_come_late(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    encounter.run.spawn(_at_the_end(encounter, proceed))
+    await _begin_anew_and_stop(encounter)
+
+
+async def _reset_and_come_late(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    encounter.run.spawn(_at_the_end(encounter, proceed))
+    await acts.reset_to_the_beginning(encounter)
+    raise acts.error("explore: lost on the way", final=True)
+
+
+async def _at_the_end(encounter: Encounter, proceed: Proceed) -> None:
+    await encounter.run.ended.wait()
+    await _unless_refused(encounter, proceed)
+
+
+async def _reset_to_the_decision_before(encounter: Encounter) -> None:
+    decisions = await aftermath.decisions_of(encounter.run)
+    await aftermath.reset(encounter.run, max(len(decisions) - 1, 1))
+
+
+def _fail_once_answered(other: str) -> acts.Act:
+    """So that the saga is given both in decisions of their own."""
+
+    async def act(encounter: Encounter) -> NoReturn:
+        run = encounter.run
+        while not (await run.has_answer(other) or run.ended.is_set()):  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(LOOK)
+        raise acts.error("explore: failed beside another", final=True)
+
+    return act
+
+
+async def _be_lost_once_begun_anew(encounter: Encounter) -> NoReturn:
+    await encounter.run.until(BEGUN_ANEW)
+    raise acts.error("explore: lost on the way")
+
+
+async def _add_and_begin_anew(encounter: Encounter) -> None:
+    await acts.add_by_signal(encounter)
+    await acts.reset_to_the_beginning(encounter)
+
+
+async def _meet_the_added(encounter: Encounter, proceed: Proceed) -> Any:
+    run = encounter.run
+    if run.resets:
+        run.moments[MAY_COME].set()
+        await run.until(CAME)
+        return await proceed()
+    await run.handle.signal(ADD_BY_SIGNAL)
+    await run.until(ON_ITS_WAY)
+    await acts.reset_to_the_beginning(encounter)
+    run.moments[BEGUN_ANEW].set()
+    raise acts.error("explore: lost on the way", final=True)
+
+
+async def _come_when_it_may(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    async def late() -> None:
+        await encounter.run.until(MAY_COME)
+        await _unless_refused(encounter, proceed)
+        encounter.run.moments[CAME].set()
+
+    encounter.run.spawn(late())
+    encounter.run.moments[ON_ITS_WAY].set()
+    await encounter.run.until(BEGUN_ANEW)
+    raise acts.error("explore: lost on the way", final=True)
+
+
+async def _unless_refused(encounter: Encounter, proceed: Proceed) -> None:
+    try:
+        with suppress(CommandFenced, RecordSaysOtherwise, Rejected):
+            await proceed()
+    except Exception as error:  # whatever else it says, it says it to nobody: only its effects count
+        encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
