@@ -18,8 +18,10 @@ from counteract.saga.failing import Interruption, describe
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger
 from counteract.saga.record import Record
+from counteract.saga.tasks import in_a_task_of_its_own
 
 _ASKED = "counteract: the record is asked before an interruption"
+_IN_ITS_OWN_TASK = "counteract: an interruption has a task of its own"
 
 
 @dataclass(slots=True)
@@ -42,7 +44,9 @@ class Interruptions:
             return
         self._asked += 1
         self.course.pending.append((why, failure))
-        task = asyncio.create_task(self._stop_unless_over(why, failure, self._asked))
+        # Said now, for it must be known by the time that the answer comes. The old branch can go as above.
+        apart = workflow.patched(_IN_ITS_OWN_TASK)
+        task = asyncio.create_task(self._stop_unless_over(why, failure, self._asked, apart=apart))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
@@ -72,11 +76,15 @@ class Interruptions:
         # The old branch can go once no saga is under way that was interrupted on a release without it.
         return is_forward and workflow.patched(_ASKED)
 
-    async def _stop_unless_over(self, why: Interruption, failure: BaseException | None, number: int) -> None:
+    async def _stop_unless_over(
+        self, why: Interruption, failure: BaseException | None, number: int, *, apart: bool
+    ) -> None:
         try:
             state = await self.record.standing(f"before interruption {number}")
         except ActivityError:
             state = None
+        if apart:
+            await in_a_task_of_its_own()
         self.course.pending.remove((why, failure))
         if state == "completed":
             self._too_late(why)

@@ -66,6 +66,16 @@ async def at_most(limit: int, works: Sequence[Callable[[], Coroutine[Any, Any, T
     return await settled([asyncio.create_task(passed(work)) for work in works], cancel=False)
 
 
+async def in_a_task_of_its_own() -> None:
+    """Have what follows decided in another workflow task: needed between the answer of a local activity and the request that
+    an activity stop.
+
+    Where a query comes in meanwhile, the SDK gives the answer one task later than when it replays the history. That does no
+    harm to what is begun then, but the replay fails at an activity that starts after it was to stop (decision 0104).
+    """
+    await asyncio.sleep(0.001)
+
+
 @contextmanager
 def afterwards(do: Callable[[], object]) -> Iterator[None]:
     """As `finally` would, but not where the coroutine itself is thrown away: what it waited in was evicted with it, and there is

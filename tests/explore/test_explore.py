@@ -12,6 +12,7 @@ from counteract.dev import EmbeddedTemporal
 from counteract.participants import Participants
 from counteract.store import ANY, PostgresEventStore
 from counteract.testing import Explored, explore
+from tests.mutants.sagas import Hasty
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
 from tests.travel.booking import BookHotel, ChargeCard
@@ -50,6 +51,23 @@ async def test_a_trip_with_scripted_services_survives_every_single_fault_and_som
 
     assert [run for run in exploration.not_reached if len(run.fault.parts) == 1] == []
     assert {run.fault.target for run in exploration.runs} >= {"BookFlight#2", "undo BookHotel", "settle ChargeCard"}
+
+
+@pytest.mark.long
+async def test_a_saga_that_is_asked_for_its_report_while_it_is_cancelled_replays(
+    client: Client, store: PostgresEventStore
+) -> None:
+    """The explorer asks for the report right behind the cancellation. Where the engine does not wait in between, one history
+    in four cannot be replayed for the report in the end."""
+    for _ in range(12):
+        await explore(
+            Hasty,
+            lambda run: TripRequest(trip=run),
+            external=[ChargeCard],
+            client=client,
+            store=store,
+            only="ChargeCard: begun, then reset and cancelled",
+        )
 
 
 @pytest.mark.long
