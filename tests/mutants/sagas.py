@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from datetime import timedelta
 
 from temporalio import workflow
 
+from counteract import Retriable
+from counteract.errors import StepFailed
 from counteract.saga import SagaWorkflow
-from tests.travel.booking import BookFlight, BookHotel, ChargeCard
+from tests.travel.booking import QUICK, Booked, BookFlight, BookHotel, ChargeCard
 from tests.travel.trips import TripRequest
 
 PATIENCE = 0.5
 """Seconds that it waits for its pivot."""
 
 
+class PrintVoucher(Retriable[Booked], service="airline", attempt_timeout=timedelta(seconds=2), retry=QUICK):
+    """Answers with something, as few do that come after a pivot."""
+
+    trip: str
+
+
 @workflow.defn
 class Hasty(SagaWorkflow):
-    """A flight and a hotel in tasks of its own, which it leaves alone if one fails; it ends with its pivot, half awaited."""
+    """A flight and a hotel in tasks of its own, which it leaves alone if one fails; its pivot, half awaited; and a voucher, if
+    that was in time."""
 
     @workflow.run
-    async def run(self, request: TripRequest) -> None:
+    async def run(self, request: TripRequest) -> str:
         async with self.saga() as saga:
             await asyncio.gather(
                 saga.execute(BookFlight(trip=request.trip)), saga.execute(BookHotel(trip=request.trip))
@@ -28,7 +39,22 @@ class Hasty(SagaWorkflow):
                 async with asyncio.timeout(PATIENCE):
                     await saga.execute(ChargeCard(trip=request.trip))
             except TimeoutError:
-                return
+                return "no voucher"
+            voucher = await saga.execute(PrintVoucher(trip=request.trip))
+            return voucher.reference
+
+
+@workflow.defn
+class Flexible(SagaWorkflow):
+    """A flight, a hotel that it can do without, and the money."""
+
+    @workflow.run
+    async def run(self, request: TripRequest) -> None:
+        async with self.saga() as saga:
+            await saga.execute(BookFlight(trip=request.trip))
+            with contextlib.suppress(StepFailed):
+                await saga.execute(BookHotel(trip=request.trip))
+            await saga.execute(ChargeCard(trip=request.trip))
 
 
 @workflow.defn

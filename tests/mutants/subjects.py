@@ -15,7 +15,7 @@ from counteract.messages import Command
 from counteract.saga import SagaWorkflow
 from counteract.store import PostgresEventStore
 from counteract.testing import explore
-from tests.mutants.sagas import Careless, Hasty
+from tests.mutants.sagas import Careless, Flexible, Hasty
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard
 from tests.travel.excursions import Excursion
 from tests.travel.legs import Journey, Leg
@@ -67,6 +67,7 @@ SUBJECTS = [
     ),
     Subject(Excursion, lambda run: TripRequest(trip=run), external=[BookFlight]),
     Subject(Hasty, lambda run: TripRequest(trip=run), external=[ChargeCard]),
-    Subject(Careless, lambda run: TripRequest(trip=run)),
+    Subject(Careless, lambda run: TripRequest(trip=run), external=[BookHotel]),
+    Subject(Flexible, lambda run: TripRequest(trip=run), external=[BookHotel, ChargeCard]),
     Subject(Journey, lambda run: Leg(trip=TripRequest(trip=run), legs=2), external=[ChargeCard]),
 ]

@@ -303,14 +303,19 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
         encounter.run.complain(f"{encounter.place} came after its undo, and was carried out and answered")
 
 
+async def until_stopped(encounter: Encounter) -> None:
+    """Listen for the cancellation of this very attempt."""
+    encounter.run.listening[encounter.place] += 1
+    try:
+        await asyncio.sleep(encounter.run.pace.hearing)
+    finally:
+        encounter.run.listening[encounter.place] -= 1
+    encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
+
+
 async def _until_cancelled(encounter: Encounter) -> None:
     if encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes:
-        encounter.run.listening[encounter.place] += 1
-        try:
-            await asyncio.sleep(encounter.run.pace.hearing)
-        finally:
-            encounter.run.listening[encounter.place] -= 1
-        encounter.run.complain(f"{encounter.place} was to be stopped, and never heard of it")
+        await until_stopped(encounter)
 
 
 async def _stay_deaf(encounter: Encounter) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from counteract.errors import Rejected
-from counteract.testing.exploration.acts import Act, error
+from counteract.testing.exploration.acts import Act, error, until_stopped
 from counteract.testing.exploration.encounter import Encounter
 
 
@@ -75,6 +75,15 @@ async def fail_until_asked(encounter: Encounter) -> None:
     """Fail until a person is asked, who is in no hurry: it passes by then."""
     if not await encounter.run.is_stuck(encounter.place.step):
         raise error("explore: fails for long")
+
+
+async def hang_until_resolved(encounter: Encounter) -> None:
+    """Fail once, so that somebody is asked, and then hang: what they decide puts an end to that."""
+    if encounter.run.once((encounter.place, "failed")):
+        raise error("explore: failed")
+    if encounter.run.once((encounter.place, "hangs")):
+        encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
+        await until_stopped(encounter)
 
 
 def decide_too_late(step: str) -> Act:

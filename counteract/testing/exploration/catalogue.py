@@ -43,6 +43,9 @@ TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
 GIVEN_UP = Timing(attempts=2)
 SLOW = Timing(attempt=timedelta(seconds=2))
 # Cancellation reaches an activity with the answer to a heartbeat.
+ASKED_AT_ONCE = Timing(
+    attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6), attempts=1
+)
 HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
 
 
@@ -245,6 +248,8 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     yield _always(place, "keeps failing, then corrected", keeps, TIMED_OUT, may_end=EITHER, also=also)
     keeps = before(appeals.keep_failing(appeals.skip))
     yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
+    hangs = before(appeals.hang_until_resolved)
+    yield _always(place, "hangs, then resolved", hangs, ASKED_AT_ONCE, may_end=EITHER, also=also)
     yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
     if earlier := [each for each in steps if each.kind is step.kind and each.group < step.group]:
         late = before(appeals.decide_too_late(step.key))
