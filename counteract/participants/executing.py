@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,7 +52,7 @@ class Executor:
         seconds."""
         if self.participant.external:
             return await self._forward_outside(command, dispatch, limit)
-        found = await until_no_conflict(lambda: self._attempt(command, dispatch, None))
+        found = await self._until_no_conflict(lambda: self._attempt(command, dispatch, None))
         return found.answer(command.spec.name, dispatch, command)
 
     async def _forward_outside(self, command: Command[Any], dispatch: Dispatch, limit: float) -> Any:
@@ -64,7 +64,7 @@ class Executor:
             await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             return begun.answer(name, dispatch, command)
         try:
-            found = await until_no_conflict(lambda: self._attempt(command, dispatch, limit))
+            found = await self._until_no_conflict(lambda: self._attempt(command, dispatch, limit))
         except WrongExpectedVersion:
             raise
         except BaseException:
@@ -160,7 +160,7 @@ class Executor:
                 settled=settled if happened else None,
             )
 
-        return (await until_no_conflict(attempt)).answer(activity, dispatch)
+        return (await self._until_no_conflict(attempt)).answer(activity, dispatch)
 
     async def _asked(self, command: Command[Any], streams: Streams, dispatch: Dispatch) -> Any:
         """What the provider says of an external effect that ended without an answer."""
@@ -208,7 +208,11 @@ class Executor:
                 began=began,
             )
 
-        (await until_no_conflict(attempt)).answer(activity, dispatch)
+        (await self._until_no_conflict(attempt)).answer(activity, dispatch)
+
+    async def _until_no_conflict(self, attempt: Callable[[], Awaitable[Found]]) -> Found:
+        # An effect outside takes as long as its provider: nobody else is to wait for that.
+        return await until_no_conflict(attempt, takes_turns=not self.participant.external)
 
     async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
         own = {Streams: streams, Dispatch: dispatch}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ from counteract.store.expect import ANY, ExactVersion, Expect
 from counteract.store.port import Appended, EventStore
 from counteract.store.stored import StoredEvent
 from counteract.store.terms import Query, Since
+from counteract.store.turns import in_turn
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)
@@ -92,7 +94,7 @@ async def decide_where(
         appended = await _sent(store, stream, events, expect, metadata, unless=found.since)
         return Decided(decider.fold(events, state), appended.version, appended.position)
 
-    return await until_no_conflict(attempt, attempts)
+    return await until_no_conflict(attempt, attempts, about=tuple(tuple(item.tags) for item in query.items))
 
 
 async def _sent(
@@ -118,21 +120,37 @@ def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
         raise error.at(stored.stream, stored.version, stored.position) from None
 
 
-async def until_no_conflict(attempt: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
-    """Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`, with short random pauses between them."""
-    return await _again_while((WrongExpectedVersion, BoundaryChanged), attempt, attempts, first=0.002)
+async def until_no_conflict(
+    attempt: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS, *, about: Hashable = None, takes_turns: bool = True
+) -> T:
+    """Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`, with short random pauses between them.
+
+    After the first, those of this process take turns, as long as an attempt is a matter of the store alone (`takes_turns`): by
+    what they are `about`, or else by the stream that somebody else was faster at.
+    """
+    turn: AbstractAsyncContextManager[None] = nullcontext()
+    for failures in range(1, attempts):
+        try:
+            async with turn:
+                return await attempt()
+        except (WrongExpectedVersion, BoundaryChanged) as conflict:
+            await _pause(failures, first=0.002)
+            contended = about if about is not None else getattr(conflict, "stream", None)
+            turn = in_turn(contended) if takes_turns and contended is not None else nullcontext()
+    async with turn:
+        return await attempt()
 
 
 async def _again_while(
-    error: type[Exception] | tuple[type[Exception], ...],
-    attempt: Callable[[], Awaitable[T]],
-    attempts: int,
-    *,
-    first: float,
+    error: type[Exception], attempt: Callable[[], Awaitable[T]], attempts: int, *, first: float
 ) -> T:
     for failures in range(1, attempts):
         try:
             return await attempt()
         except error:
-            await asyncio.sleep(random.uniform(0, first * 2**failures))  # noqa: S311 - jitter, no secret
+            await _pause(failures, first=first)
     return await attempt()
+
+
+async def _pause(failures: int, *, first: float) -> None:
+    await asyncio.sleep(random.uniform(0, first * 2**failures))  # noqa: S311 - jitter, no secret
