@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,32 @@ def imported(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigurationError(f"cannot import {name}", [str(error)]) from error
+
+
+def named_object(setting_name: str, what: str) -> tuple[str, Any] | None:
+    """What the setting names as "module:name", with that name; None where it is not set. Raises ConfigurationError.
+
+    `what` is the word for it in an error: a function, …
+    """
+    name = setting(setting_name)
+    if name is None:
+        return None
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.]+:\w+", name):
+        raise wrong(setting_name, name, f'this names no {what}: write {setting_name} = "module:{what}"')
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(imported(module), attribute, None)
+    except Exception as error:
+        why = "; ".join(error.problems) if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}"
+        problem = f"cannot import {module} ({why}): correct the name, or run this in its folder"
+        raise wrong(setting_name, name, problem) from error
+    if found is None:
+        raise wrong(setting_name, name, f"{module} has no {attribute}: correct the name")
+    return name, found
+
+
+def wrong(setting_name: str, value: object, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"[tool.counteract] {setting_name} = {value!r} in pyproject.toml", [problem])
 
 
 def event_classes(modules: Sequence[str] | None = None) -> Sequence[type[Event]]:

@@ -12,17 +12,17 @@ Temporal's own environment configuration sets them; and `lazy=True` where no ser
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from counteract.cli.application import imported, setting
+from counteract.cli.application import named_object, wrong
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+SETTING = "client"
 _CANNOT_CONNECT = "Failed client connect"
 """How the SDK begins the RuntimeError for it, which has no type of its own."""
 
@@ -69,31 +69,18 @@ class OwnClient:
             raise self._wrong("returned a client that is not connected: set lazy only where it is in **config")
 
     def _wrong(self, what: str) -> ConfigurationError:
-        return wrong(self.name, f"{self.name} {what}")
+        return wrong(SETTING, self.name, f"{self.name} {what}")
 
 
 def own_client() -> OwnClient | None:
     """None where pyproject.toml names none. Raises ConfigurationError."""
-    name = setting("client")
-    if name is None:
+    named = named_object(SETTING, "function")
+    if named is None:
         return None
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.]+:\w+", name):
-        raise wrong(name, 'this names no function: write client = "module:function"')
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(imported(module), function, None)
-    except Exception as error:
-        why = "; ".join(error.problems) if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}"
-        raise wrong(name, f"cannot import {module} ({why}): correct the name, or run this in its folder") from error
-    if found is None:
-        raise wrong(name, f"{module} has no {function}: correct the name")
+    name, found = named
     if not inspect.iscoroutinefunction(found):
-        raise wrong(name, f"{name} is no async function: define it with `async def`")
+        raise wrong(SETTING, name, f"{name} is no async function: define it with `async def`")
     return OwnClient(name, found)
-
-
-def wrong(name: object, problem: str) -> ConfigurationError:
-    return ConfigurationError(f"[tool.counteract] client = {name!r} in pyproject.toml", [problem])
 
 
 def unreachable(config: Mapping[str, Any], *, by: str = "") -> TemporalUnreachable:
