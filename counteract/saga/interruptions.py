@@ -2,7 +2,8 @@
 
 A run can forget its own end: the end is put on record, and then the workflow task in which that happened is lost, because a
 cancellation came in before the server took the task. The code is run again, with the cancellation in its way this time. So
-the record is asked before anything is stopped, and of a saga that has completed nothing is.
+the record is asked before anything is stopped, and of a saga that has completed nothing is; nor of one whose pivot has taken effect,
+which a run that a reset has begun may come by only later.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Interruptions:
 
     def opened(self) -> None:
         """The record is known now: what came before is too late where the saga has completed."""
-        if self.course.interruption and self.record.state == "completed" and workflow.patched(_ASKED):
-            self._too_late(self.course.interruption)
+        if self.course.interruption and self._is_too_late_at_once():
+            self._too_late(self.course.interruption, self.record.state)
             self.course.interruption = self.course.cause = self.course.handler_failure = None
 
     async def none_left(self) -> None:
@@ -86,13 +87,18 @@ class Interruptions:
         if apart:
             await in_a_task_of_its_own()
         self.course.pending.remove((why, failure))
-        if state == "completed":
-            self._too_late(why)
+        if state == "completed" or (apart and state == "past the pivot"):
+            self._too_late(why, state)
         elif not self.course.is_closing:
             self._stop(why, failure)
 
-    def _too_late(self, why: Interruption) -> None:
-        workflow.logger.warning("the saga had completed when it was to be stopped (%s): it goes on to its end", why)
+    def _is_too_late_at_once(self) -> bool:
+        if self.record.state == "past the pivot":
+            return workflow.patched(_IN_ITS_OWN_TASK)
+        return self.record.state == "completed" and workflow.patched(_ASKED)
+
+    def _too_late(self, why: Interruption, state: str) -> None:
+        workflow.logger.warning("the saga was %s when it was to be stopped (%s): it goes on to its end", state, why)
 
     def _stop(self, why: Interruption, failure: BaseException | None) -> None:
         self.course.handler_failure = self.course.handler_failure or failure

@@ -127,3 +127,22 @@ async def _is_under_way(what: str, saga: Handle) -> bool:
 
 async def _is_over(what: str, saga: Handle) -> bool:
     return not await _is_under_way(what, saga)
+
+
+async def test_a_run_that_is_cancelled_although_another_one_has_passed_the_pivot_goes_forward(
+    alone: Stage, name: str
+) -> None:
+    async with carried_out(alone):
+        saga = await alone.tour(name, "hold", "pay", "wait", otherwise=["hold", "wait", "pay"])
+        await alone.applied(name, "PayHeldMoney")
+        again = await reset(alone, name)
+        await alone.applied(name, "HoldMoney")
+        await again.cancel()
+        await until(lambda: _more_than(3, again))
+        await again.signal("go_on")
+
+        assert await ending(again) == "done"
+
+    assert saga.id == again.id
+    assert await alone.state(name) == "completed"
+    assert (await alone.money(name)).available == 40
