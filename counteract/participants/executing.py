@@ -212,7 +212,7 @@ class Executor:
 
     async def _until_no_conflict(self, attempt: Callable[[], Awaitable[Found]]) -> Found:
         # An effect outside takes as long as its provider: nobody else is to wait for that.
-        return await until_no_conflict(attempt, takes_turns=not self.participant.external)
+        return await until_no_conflict(self.fence.store, attempt, takes_turns=not self.participant.external)
 
     async def _call(self, handler: Handler, subject: Any, streams: Streams, dispatch: Dispatch) -> Any:
         own = {Streams: streams, Dispatch: dispatch}

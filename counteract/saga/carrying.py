@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from pydantic import ConfigDict, Field
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 from counteract.commands import command_type, content_of, of_content
 from counteract.errors import SagaMisuse
@@ -110,6 +111,8 @@ class CarriedRecord(Message):
     """In the order of the ledger."""
     foreign: tuple[RecordedStep, ...] = ()
     given_up: dict[str, GivenUp] = Field(default_factory=dict)
+    handler_failure: str | None = None
+    """In words: what the handler of a signal failed with past the pivot, to be reported in the end."""
 
 
 class Earlier:
@@ -118,6 +121,10 @@ class Earlier:
     def __init__(self, carried: Carried, record: CarriedRecord | None) -> None:
         self.carried = carried
         self.record = record
+
+    def handler_failure(self) -> ApplicationError | None:
+        told = self.record and self.record.handler_failure
+        return ApplicationError(told, type="HandlerFailed") if told else None
 
     def ledger(self) -> Ledger:
         more = self.record.steps if self.record else (CarriedMore(),) * len(self.carried.steps)

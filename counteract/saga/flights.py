@@ -15,14 +15,14 @@ from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
 from counteract.saga.dispatching import Options, Park, check_sendable
-from counteract.saga.failing import describe
+from counteract.saga.failing import describe, is_saga_failure
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.parking import Parking, Resolution, corrected, replacement
 from counteract.saga.record import Record
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.showing import Display
 from counteract.saga.stepping import Stepper
-from counteract.saga.tasks import AT_ONCE, afterwards, at_most, failed, settled, to_the_end
+from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_end
 
 
 @dataclass(slots=True)
@@ -41,15 +41,28 @@ class Flights:
     _under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     _of_handlers: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     """Those that the handlers of signals and updates wait for, and the saga's code does not."""
+    _calls: int = 0
+    """Of the saga's own code, handlers left out, that wait for an answer, or to be sent."""
+    _callers: set[asyncio.Task[Any]] = field(default_factory=set)
+    """The tasks of the saga's own code that have called, and go on."""
     _is_landing: bool = False
-    """The saga's code is through: nobody but the saga itself waits for what its tasks have in flight."""
-    _failed: asyncio.Task[Any] | None = None
-    """The first of these to fail."""
+    """The saga's code is through: nobody but the saga itself waits for its tasks."""
+    _failure: BaseException | None = None
+    """What the first of them has ended with since."""
 
     async def run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
         """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
         if not commands:
             return []
+        if IN_HANDLER.get():
+            # What becomes of its failure is for the handler to say.
+            return await self._run(commands, options)
+        self._attend(asyncio.current_task())
+        self._calls += 1
+        with afterwards(self._call_over):
+            return await self._run(commands, options)
+
+    async def _run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
         check_sendable(commands, options)
         await self._may_go_on()
         if not await self.record.refresh(f"step {len(self.ledger.steps) + 1}"):
@@ -67,9 +80,10 @@ class Flights:
         ]
         for flight in flights:
             self._under_way[flight] = None
+            flight.add_done_callback(self._under_way.pop)
             if IN_HANDLER.get():
                 self._of_handlers[flight] = None
-            flight.add_done_callback(self._home)
+                flight.add_done_callback(self._of_handlers.pop)
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
@@ -82,13 +96,20 @@ class Flights:
             self.raise_if_interrupted()
             raise
 
-    def _home(self, flight: asyncio.Task[Any]) -> None:
-        del self._under_way[flight]
-        if flight in self._of_handlers:
-            # What becomes of its failure is for the handler to say.
-            del self._of_handlers[flight]
-        elif self._is_landing and self._failed is None and failed(flight):
-            self._failed = flight
+    def _attend(self, caller: asyncio.Task[Any] | None) -> None:
+        if caller is not None and caller is not self.body and caller not in self._callers:
+            self._callers.add(caller)
+            caller.add_done_callback(self._caller_ended)
+
+    def _caller_ended(self, caller: asyncio.Task[Any]) -> None:
+        self._callers.discard(caller)
+        if not self._is_landing or self._failure is not None or caller.cancelled():
+            return
+        if (failure := caller.exception()) is not None and is_saga_failure(failure):
+            self._failure = failure
+
+    def _call_over(self) -> None:
+        self._calls -= 1
 
     def _armed(self, commands: Sequence[Command[Any]], options: Options) -> list[Step]:
         """Armed first: a step that timed out may still have happened."""
@@ -197,7 +218,7 @@ class Flights:
 
     def _raise_if_stopped(self) -> None:
         """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
-        if not self.is_stopped():
+        if not (self.is_stopped() or self._has_failed()):
             return
         if IN_HANDLER.get():
             raise SagaClosed("the saga turns back, or is over: no further step can begin")
@@ -221,23 +242,41 @@ class Flights:
             raise asyncio.CancelledError
 
     async def landed(self) -> None:
-        """Wait for steps that nobody awaited, and undo those that nobody knows about. Raises the first one's failure."""
+        """Wait for steps that nobody awaited, and undo those that nobody knows about.
+
+        Raises the first failure that a task of the saga's own has ended with; and CancelledError where the saga is stopped, at once:
+        those that are left are asked to stop then.
+        """
         self._is_landing = True
         # Tasks of the saga's own code may send out further ones meanwhile.
-        while self._under_way or self.ledger.unknown():
+        while self.are_out() or self.ledger.unknown():
             await self._come_home()
             await self.undo_unknown()
+        self.raise_failure()
 
     async def _come_home(self) -> None:
-        """Where the saga is stopped meanwhile it raises CancelledError at once: those that are left are asked to stop then."""
-        # The old branch can go once no saga is under way that left its block, on a release without it, with steps in flight.
-        if not self._under_way or not workflow.patched("counteract: what is in flight at the end can be stopped"):
+        if not self.are_out() or not self._is_heard():
             await settled(list(self._under_way), cancel=False)
             return
         self.raise_if_interrupted()
-        await workflow.wait_condition(lambda: not self._under_way)
-        if self._failed is not None:
-            self._failed.result()
+        await workflow.wait_condition(lambda: self._failure is not None or not self.are_out())
+        self.raise_failure()
+
+    def are_out(self) -> bool:
+        """Steps are in flight, or the saga's own tasks wait to send some."""
+        return bool(self._under_way) or (self._calls > 0 and self._is_heard())
+
+    def raise_failure(self) -> None:
+        if self._failure is not None and self._has_failed():
+            raise self._failure
+
+    def _has_failed(self) -> bool:
+        return self._failure is not None and self._is_heard()
+
+    def _is_heard(self) -> bool:
+        """What goes on at the saga's end can be stopped, fails as its task does, and is waited for before it is sent."""
+        # The old branch can go once no saga is under way that left its block, on a release without it, with tasks of its own.
+        return workflow.patched("counteract: what is in flight at the end can be stopped")
 
     async def settle(self, *, cancel: bool) -> None:
         """What became of steps that the saga's own tasks still have in flight must be known before it ends."""

@@ -52,10 +52,10 @@ class Interruptions:
         task.add_done_callback(self._asking.discard)
 
     def opened(self) -> None:
-        """The record is known now: what came before is too late where the saga has completed."""
+        """The record is known now: what came before is too late where the saga has completed, or passed its pivot."""
         if self.course.interruption and self._is_too_late_at_once():
-            self._too_late(self.course.interruption, self.record.state)
-            self.course.interruption = self.course.cause = self.course.handler_failure = None
+            self._too_late(self.course.interruption, self.record.state, self.course.handler_failure)
+            self.course.interruption = self.course.cause = None
 
     async def none_left(self) -> None:
         """Return once nothing is in flight any more, and no interruption has yet to be decided. Raises CancelledError where one
@@ -88,7 +88,7 @@ class Interruptions:
             await in_a_task_of_its_own()
         self.course.pending.remove((why, failure))
         if state == "completed" or (apart and state == "past the pivot"):
-            self._too_late(why, state)
+            self._too_late(why, state, failure)
         elif not self.course.is_closing:
             self._stop(why, failure)
 
@@ -97,8 +97,10 @@ class Interruptions:
             return workflow.patched(_IN_ITS_OWN_TASK)
         return self.record.state == "completed" and workflow.patched(_ASKED)
 
-    def _too_late(self, why: Interruption, state: str) -> None:
+    def _too_late(self, why: Interruption, state: str, failure: BaseException | None) -> None:
+        """Of a saga that only goes forward, as if it had passed the pivot itself: a handler's failure is reported in the end."""
         workflow.logger.warning("the saga was %s when it was to be stopped (%s): it goes on to its end", state, why)
+        self.course.handler_failure = None if state == "completed" else self.course.handler_failure or failure
 
     def _stop(self, why: Interruption, failure: BaseException | None) -> None:
         self.course.handler_failure = self.course.handler_failure or failure

@@ -28,7 +28,7 @@ from counteract.saga.chronicle import Chronicle
 from counteract.saga.course import Course
 from counteract.saga.dispatching import Dispatcher, Options, Park
 from counteract.saga.ending import Endings
-from counteract.saga.failing import Interruption, first, is_saga_failure
+from counteract.saga.failing import Interruption, describe, first, is_saga_failure
 from counteract.saga.flights import Flights
 from counteract.saga.interruptions import Interruptions
 from counteract.saga.ledger import Step
@@ -67,6 +67,7 @@ class Saga:
         self._course = Course(
             cause=carried.cause,
             interruption=Interruption(carried.interruption) if carried.interruption else None,
+            handler_failure=earlier.handler_failure(),
             paused=carried.paused,
         )
         self._chronicle = Chronicle(dispatcher, Counter(carried.written))
@@ -263,7 +264,10 @@ class Saga:
             cause=self._course.cause,
             written=dict(self._chronicle.written),
         )
-        return carried, self._record.carried(tuple(map(CarriedMore.of, self._ledger.steps)))
+        record = self._record.carried(tuple(map(CarriedMore.of, self._ledger.steps)))
+        if record is not None and (failure := self._course.handler_failure) is not None:
+            record = record.model_copy(update={"handler_failure": describe(failure)})
+        return carried, record
 
     def check(self, resolution: Resolution) -> None:
         self._parking.check(resolution)
@@ -343,9 +347,10 @@ class Saga:
             if not await self._record.refresh("its end"):
                 await check_after_reset(self._ledger, self._record.dispatcher)
             await self._flights.leave_nothing_behind()
-            if self._course.pending:
+            while self._course.pending or self._flights.are_out():
                 # That took its time, and the saga has not ended yet.
                 await self._interruptions.none_left()
+            self._flights.raise_failure()
         except BaseException as failure:
             if is_saga_failure(failure):
                 return failure

@@ -29,13 +29,13 @@ async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
             await workflow.wait(pending, return_when=asyncio.ALL_COMPLETED if first else asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
             cancelled = True
-        first = first or next(filter(failed, tasks), None)
+        first = first or next(filter(_failed, tasks), None)
         if cancel and (cancelled or first):
             for task in pending:
                 task.cancel()
     if cancelled:
         raise asyncio.CancelledError
-    first = first or next(filter(failed, tasks), None)
+    first = first or next(filter(_failed, tasks), None)
     if first:
         first.result()
     return [task.result() for task in tasks]
@@ -91,5 +91,5 @@ def afterwards(do: Callable[[], object]) -> Iterator[None]:
         do()
 
 
-def failed(task: asyncio.Task[Any]) -> bool:
+def _failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)

@@ -64,7 +64,7 @@ async def decide(
         appended = await _sent(store, loaded.stream, events, ExactVersion(loaded.version), metadata)
         return Decided(decider.fold(events, loaded.state), appended.version, appended.position)
 
-    return await until_no_conflict(attempt, attempts)
+    return await until_no_conflict(store, attempt, attempts)
 
 
 async def decide_where(
@@ -94,7 +94,9 @@ async def decide_where(
         appended = await _sent(store, stream, events, expect, metadata, unless=found.since)
         return Decided(decider.fold(events, state), appended.version, appended.position)
 
-    return await until_no_conflict(attempt, attempts, about=tuple(tuple(item.tags) for item in query.items))
+    return await until_no_conflict(
+        store, attempt, attempts, about=tuple((item.types, *item.tags) for item in query.items)
+    )
 
 
 async def _sent(
@@ -121,7 +123,12 @@ def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
 
 
 async def until_no_conflict(
-    attempt: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS, *, about: Hashable = None, takes_turns: bool = True
+    store: EventStore,
+    attempt: Callable[[], Awaitable[T]],
+    attempts: int = ATTEMPTS,
+    *,
+    about: Hashable = None,
+    takes_turns: bool = True,
 ) -> T:
     """Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`, with short random pauses between them.
 
@@ -136,7 +143,7 @@ async def until_no_conflict(
         except (WrongExpectedVersion, BoundaryChanged) as conflict:
             await _pause(failures, first=0.002)
             contended = about if about is not None else getattr(conflict, "stream", None)
-            turn = in_turn(contended) if takes_turns and contended is not None else nullcontext()
+            turn = in_turn((id(store), contended)) if takes_turns and contended is not None else nullcontext()
     async with turn:
         return await attempt()
 

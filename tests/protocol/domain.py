@@ -119,13 +119,29 @@ class Tour(SagaWorkflow):
                 await self._saga.parallel(self._command("hold"), self._command("authorize"), at_once=1)
             case "patient render":
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
-            case "leave authorize behind":
-                self.rest = asyncio.create_task(self.execute("authorize"))
+            case (
+                "leave authorize behind"
+                | "leave hold and authorize behind"
+                | "leave authorize and pay behind"
+                | ("leave authorize and hold behind")
+            ):
+                self.rest = asyncio.create_task(self._in_the_background(step.split()[1:-1:2]))
+                await asyncio.sleep(0)
+            case "leave a tolerant hold behind":
+                self.other = asyncio.create_task(self._tolerantly("hold"))
                 await asyncio.sleep(0)
             case "forget":
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] # the mistake
             case _:
                 await self.execute(step)
+
+    async def _in_the_background(self, steps: list[str]) -> None:
+        for step in steps:
+            await self.execute(step)
+
+    async def _tolerantly(self, step: str) -> None:
+        with contextlib.suppress(Rejected):
+            await self.execute(step)
 
     async def _race(self) -> None:
         """The pivot waits in a task of its own for a single undo, while the saga's code fails elsewhere."""

@@ -234,6 +234,68 @@ async def test_what_was_left_in_flight_and_fails_undoes_the_saga(stage: Stage, n
     assert await stage.money(name) == Account(100, {})
 
 
+async def test_a_failure_that_a_left_task_catches_is_no_failure_of_the_saga(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "leave a tolerant hold behind", amounts=[1_000_000])
+
+    assert await ending(saga) == "done"
+    assert await stage.money(name) == Account(100, {})
+
+
+async def test_the_pivot_of_a_left_task_does_not_begin_once_another_one_has_failed(stage: Stage, name: str) -> None:
+    stage.company.gate.clear()
+    stage.post.delays = {"HoldMoney"}
+    saga = await stage.tour(
+        name, "leave authorize and pay behind", "leave hold and authorize behind", amounts=[1_000_000]
+    )
+    await stage.begun(name, "HoldMoney")
+    async with asyncio.timeout(30):
+        await stage.company.reached.wait()
+    await at_its_end(saga)
+
+    stage.post.delays = set()
+    await refused_it(saga, "HoldMoney")
+    stage.company.gate.set()
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+    assert await stage.money(name) == Account(100, {})
+
+
+async def test_a_paused_saga_does_not_end_before_its_tasks_have_gone_on(stage: Stage, name: str) -> None:
+    stage.company.gate.clear()
+    saga = await stage.tour(name, "leave authorize and hold behind")
+    async with asyncio.timeout(30):
+        await stage.company.reached.wait()
+    await saga.signal("pause")
+    await at_its_end(saga)
+    stage.company.gate.set()
+    await stage.applied(name, "Authorize")
+    await asyncio.sleep(0.3)
+
+    await saga.signal("resume")
+
+    assert await ending(saga) == "done"
+    assert (await stage.money(name)).held
+
+
+async def test_what_a_signal_raises_past_the_pivot_is_not_forgotten_by_the_next_run(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "pay", "wait", "new run", "pay back")
+    await stage.applied(name, "PayHeldMoney")
+
+    await saga.signal("fail")
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaIncomplete"
+
+
+async def refused_it(saga: Handle, step: str) -> None:
+    async def is_refused() -> bool:
+        steps = (await saga.query("report"))["steps"]
+        return any(each["step"] == step and each["outcome"] == "not applied" for each in steps)
+
+    await until(is_refused)
+
+
 async def test_what_a_signal_raises_past_the_pivot_is_not_swallowed(stage: Stage, name: str) -> None:
     saga = await stage.tour(name, "hold", "pay", "wait")
     await stage.applied(name, "PayHeldMoney")

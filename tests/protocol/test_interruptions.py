@@ -146,3 +146,20 @@ async def test_a_run_that_is_cancelled_although_another_one_has_passed_the_pivot
     assert saga.id == again.id
     assert await alone.state(name) == "completed"
     assert (await alone.money(name)).available == 40
+
+
+async def test_a_handler_that_fails_although_another_run_has_passed_the_pivot_is_reported_in_the_end(
+    alone: Stage, name: str
+) -> None:
+    async with carried_out(alone):
+        await alone.tour(name, "hold", "pay", "wait", otherwise=["hold", "wait", "pay"])
+        await alone.applied(name, "PayHeldMoney")
+        again = await reset(alone, name)
+        await alone.applied(name, "HoldMoney")
+        await again.signal("fail")
+        await until(lambda: _more_than(3, again))
+        await again.signal("go_on")
+
+        assert await ending(again) == "SagaIncomplete"
+
+    assert await alone.state(name) == "past the pivot"
