@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from psycopg.errors import InsufficientPrivilege
 from temporalio import activity
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -117,8 +116,7 @@ async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> No
 
 async def have_it_forgotten(encounter: Encounter) -> None:
     """The store loses its last commits, after it had answered."""
-    with suppress(InsufficientPrivilege):
-        await encounter.forget()
+    await encounter.forget()
 
 
 async def vanish(encounter: Encounter) -> NoReturn:

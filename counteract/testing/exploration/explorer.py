@@ -22,6 +22,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from counteract.errors import ConfigurationError
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
+from counteract.store import PostgresEventStore
 from counteract.testing.exploration import aftermath
 from counteract.testing.exploration.adding import ExploredAddition
 from counteract.testing.exploration.book import Book
@@ -73,6 +74,8 @@ class Explorer:
     people: People
     beside: Callable[[str], Any] | None
     limits: Limits
+    may_forget: bool
+    """The store's role may delete rows: it is its owner."""
     pace: Pace = UNHURRIED
     rounds: Rounds = field(default_factory=Rounds)
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -115,7 +118,8 @@ class Explorer:
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         async with worker:
-            yield cls(saga, request, own, desk, queue, runs, Book(services.store), invariant, people, beside, limits)
+            book, may_forget = Book(services.store), await _may_forget(services.store)
+            yield cls(saga, request, own, desk, queue, runs, book, invariant, people, beside, limits, may_forget)
 
     @property
     def name(self) -> str:
@@ -129,7 +133,7 @@ class Explorer:
         )
         # Handlers of the user's need to be told how two sagas come to share what they work on.
         alone = self.beside is None and not isinstance(self.desk.services, ScriptedServices)
-        return [each for each in found if not (alone and each.beside)]
+        return [each for each in found if not (alone and each.beside) and (self.may_forget or not each.forgets)]
 
     async def explore(self, faults: Sequence[Fault], *, seconds: float | None, fail_fast: bool) -> list[Explored]:
         """In the order of the faults; those that no run was begun for within so many seconds are left out, and with
@@ -236,6 +240,12 @@ class Explorer:
     def _known(self, step: Sent, first: Evidence) -> Known:
         external, parallel = self.desk.external(step.command), step.place.step in first.together
         return Known(step.place.step, step.command.kind, step.group, external, step.repeats, parallel)
+
+
+async def _may_forget(store: PostgresEventStore) -> bool:
+    async with store.connection() as connection:
+        row = await (await connection.execute("select has_table_privilege('commands', 'delete')")).fetchone()
+    return bool(row and row[0])
 
 
 async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
