@@ -132,12 +132,13 @@ async def test_a_refusal_reaches_the_saga_with_its_facts(world: World, trip: str
 
 async def test_a_cancellation_reaches_a_handler_that_waits_for_its_provider(world: World, trip: str) -> None:
     world.company.gate.clear()
-    handle = await start_in_a_hurry(world, trip, seconds=1.5)
+    handle = await start_in_a_hurry(world, trip, seconds=5)
     async with asyncio.timeout(10):
         await world.company.reached.wait()
 
     await handle.cancel()
-    async with asyncio.timeout(1.1):
+    # Before its attempt would be over.
+    async with asyncio.timeout(4):
         await world.company.stopped.wait()
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()
