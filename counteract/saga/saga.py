@@ -395,7 +395,9 @@ class Saga:
 
     async def _others_pivot(self) -> Step | None:
         """Take over what other runs of the saga left behind."""
-        if await self._record.refreshed("its undo"):
+        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
+        await self._record.refreshed("its undo")
+        if self._record.is_kept:
             return await self._record.adopt(pivot=True)
         return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
 

@@ -163,3 +163,30 @@ async def test_a_handler_that_fails_although_another_run_has_passed_the_pivot_is
         assert await ending(again) == "SagaIncomplete"
 
     assert await alone.state(name) == "past the pivot"
+
+
+async def test_a_run_that_turned_back_at_once_can_be_reset_while_it_undoes_what_an_earlier_run_did(
+    alone: Stage, name: str
+) -> None:
+    """The last run replays how the one before took over what the first had done."""
+    async with carried_out(alone):
+        await alone.tour(name, "authorize", "hold", "wait")
+        await alone.applied(name, "HoldMoney")
+    again = await reset(alone, name)
+    await again.cancel()
+    alone.post.delays = {"Void"}
+
+    async def is_half_undone() -> bool:
+        steps = (await again.query("report"))["steps"]
+        return [each["undo"] for each in steps] == ["running", "undone"]
+
+    async with carried_out(alone):
+        await until(is_half_undone)
+        last = await reset(alone, name, last=True)
+        alone.post.delays = set()
+
+        assert await ending(last) == "CancelledError"
+
+    assert await alone.state(name) == "compensated"
+    assert await alone.money(name) == Account(100, {})
+    assert alone.effects_left() == 0
