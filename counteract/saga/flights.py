@@ -218,7 +218,7 @@ class Flights:
 
     def _raise_if_stopped(self) -> None:
         """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
-        if not (self.is_stopped() or self._has_failed()):
+        if not (self.is_stopped() or self._heard_failure()):
             return
         if IN_HANDLER.get():
             raise SagaClosed("the saga turns back, or is over: no further step can begin")
@@ -259,7 +259,7 @@ class Flights:
             await settled(list(self._under_way), cancel=False)
             return
         self.raise_if_interrupted()
-        await workflow.wait_condition(lambda: self._failure is not None or not self.are_out())
+        await workflow.wait_condition(lambda: self._failure is not None or not (self._under_way or self._calls))
         self.raise_failure()
 
     def are_out(self) -> bool:
@@ -267,11 +267,11 @@ class Flights:
         return bool(self._under_way) or (self._calls > 0 and self._is_heard())
 
     def raise_failure(self) -> None:
-        if self._failure is not None and self._has_failed():
-            raise self._failure
+        if failure := self._heard_failure():
+            raise failure
 
-    def _has_failed(self) -> bool:
-        return self._failure is not None and self._is_heard()
+    def _heard_failure(self) -> BaseException | None:
+        return self._failure if self._failure is not None and self._is_heard() else None
 
     def _is_heard(self) -> bool:
         """What goes on at the saga's end can be stopped, fails as its task does, and is waited for before it is sent."""

@@ -12,14 +12,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 from temporalio import workflow
 
-from counteract.errors import (
-    Rejected,
-    SagaIncomplete,
-    SagaLost,
-    SagaMisuse,
-    SagaReset,
-    SagaTurnedBack,
-)
+from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, SagaReset, SagaTurnedBack
 from counteract.lifecycle import Claimed
 from counteract.messages import Command, CommandKind, Retriable, Retry, Role
 from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
