@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from uuid import UUID, uuid5
 
 import pytest
@@ -17,6 +16,7 @@ from tests.travel.agency import (
     succeed,
     wait_for,
 )
+from tests.travel.booking import ALL_ATTEMPTS, AN_ATTEMPT
 from tests.travel.following import (
     Handle,
     compensated,
@@ -146,9 +146,9 @@ async def test_a_forward_activity_has_every_limit_that_its_command_declares(agen
     hotel = (await scheduled(handle))["BookHotel"]
 
     assert hotel.task_queue.name == "hotel"
-    assert hotel.start_to_close_timeout.ToTimedelta() == timedelta(seconds=2)
-    assert hotel.schedule_to_close_timeout.ToTimedelta() == timedelta(seconds=4)
-    assert hotel.heartbeat_timeout.ToTimedelta() == timedelta(seconds=1)
+    assert hotel.start_to_close_timeout.ToTimedelta() == AN_ATTEMPT
+    assert hotel.schedule_to_close_timeout.ToTimedelta() == ALL_ATTEMPTS
+    assert hotel.heartbeat_timeout.ToTimedelta() == AN_ATTEMPT / 2
 
 
 async def shown(handle: Handle) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 from weakref import WeakSet
 
@@ -42,6 +43,9 @@ from tests.travel.booking import BookFlight, BookHotel, BookSauna, ChargeCard, S
 from tests.travel.trips import Trip
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+# An activity hears of its cancellation with its heartbeat's answer.
+CANCELLED_WITHIN = timedelta(milliseconds=400)
 
 _beating: ContextVar[asyncio.Task[None]] = ContextVar("_beating")
 _held = WeakSet[asyncio.Event]()
@@ -159,7 +163,10 @@ class Agency:
         async with AsyncExitStack() as stack:
             for queue, activities in SERVICES.items():
                 made = [self.activity_of(name, command) for name, command in activities]
-                await stack.enter_async_context(Worker(self.client, task_queue=queue, activities=made))
+                worker = Worker(
+                    self.client, task_queue=queue, activities=made, max_heartbeat_throttle_interval=CANCELLED_WITHIN
+                )
+                await stack.enter_async_context(worker)
             try:
                 yield
             finally:
