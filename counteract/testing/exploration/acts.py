@@ -13,7 +13,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
-from counteract.errors import CommandFenced, Rejected
+from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected
 from counteract.messages import CommandKind
 from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
@@ -248,6 +248,7 @@ async def again_after_the_end(encounter: Encounter, proceed: Proceed) -> Any:
         await encounter.run.ended.wait()
         with suppress(CommandFenced, Rejected):
             _compare(encounter, answer, await _again(encounter, proceed))
+            _answered_too_late(encounter)
 
     encounter.run.spawn(again())
     return answer
@@ -272,9 +273,10 @@ async def give_up_while_held(encounter: Encounter, proceed: Proceed) -> NoReturn
     raise error("explore: lost on the way", final=True)
 
 
-async def fail_afterwards(encounter: Encounter) -> NoReturn:
-    """The effect is there, late, and nobody hears of it: its attempt fails."""
+async def happen_late_and_fail(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """The effect is there, after its undo, and nobody hears of it: its attempt fails."""
     await hold(encounter)
+    await proceed()
     raise error("explore: failed after its effect")
 
 
@@ -284,18 +286,25 @@ async def hold(encounter: Encounter) -> None:
     await encounter.run.until_concluded(encounter.place.step)
 
 
-async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
+async def come_late(encounter: Encounter, proceed: Proceed) -> bool:
+    """Whether it was carried out and answered, though nobody hears of it."""
     try:
         await proceed()
-    except (CommandFenced, Rejected):
-        return
-    except ApplicationError as error:
-        if error.type != EXPLORED:
-            encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
-        return
-    except Exception as error:  # whatever else it says, it says it to nobody: only its effects count
-        encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
-        return
+    except (CommandFenced, RecordSaysOtherwise, Rejected):
+        return False
+    except Exception as failure:  # whatever else it says, it says it to nobody: only its effects count
+        if not (isinstance(failure, ApplicationError) and failure.type == EXPLORED):
+            encounter.run.complain(f"{encounter.place} failed oddly when it came late: {failure!r}")
+        return False
+    return True
+
+
+async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
+    if await come_late(encounter, proceed):
+        _answered_too_late(encounter)
+
+
+def _answered_too_late(encounter: Encounter) -> None:
     # A pivot that its settlement found to have happened may well be answered now.
     if encounter.command.kind is CommandKind.COMPENSATABLE and encounter.place.step in encounter.run.barred:
         encounter.run.complain(f"{encounter.place} came after its undo, and was carried out and answered")

@@ -189,7 +189,7 @@ def _late(step: Known) -> Iterator[Fault]:
         hold = Injection(place, Layer.HANDLER, held)
         yield _one(place, f"{name} after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[hold], ends=ends)
     if step.external and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(place, Layer.HANDLER, after(acts.fail_afterwards))
+        fails = Injection(place, Layer.HANDLER, acts.happen_late_and_fail)
         yield _one(place, f"fails after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[fails], ends=ends)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 
-from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
 from counteract.testing.exploration import acts, aftermath
@@ -60,9 +58,9 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     if not (step.parallel and others):
         return
     other, undo = others[0].key, Place(others[0].key, Role.COMPENSATES)
-    for name, anew in (
-        (f"reset to the beginning as it goes on without {step.key}", acts.reset_to_the_beginning),
-        (f"reset to before it goes on without {step.key}", _reset_to_the_decision_before),
+    for name, anew, cause in (
+        (f"reset to the beginning as it goes on without {step.key}", acts.reset_to_the_beginning, "CommandFenced"),
+        (f"reset to before it goes on without {step.key}", _reset_to_the_decision_before, "had been undone"),
     ):
         injections = (
             Injection(Place(step.key), Layer.DELIVERY, before(_fail_once_answered(other)), timing=ROOMY),
@@ -71,17 +69,17 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
                 Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(_be_lost_once_begun_anew), timing=ROOMY
             ),
         )
-        yield Fault(str(undo), name, injections, EITHER | STAYS_UNDONE)
+        yield Fault(str(undo), name, injections, EITHER | STAYS_UNDONE, cause=cause)
 
 
 def _added(step: Known) -> Iterator[Fault]:
     """The later run is not told of what a signal had the earlier one do."""
     place = Place(step.key)
     done = Injection(place, Layer.HANDLER, before(_add_and_begin_anew), timing=ROOMY)
-    yield Fault(str(place), "reset once a signal's step is done", (done,), EITHER)
+    yield Fault(str(place), "reset once a signal's step is done", (done,))
     meets = Injection(place, Layer.DELIVERY, _meet_the_added, 2, ROOMY)
     late = Injection(ADDED, Layer.DELIVERY, _come_when_it_may, timing=ROOMY)
-    yield Fault(str(place), "reset, and a signal's step comes late", (meets, late), EITHER)
+    yield Fault(str(place), "reset, and a signal's step comes late", (meets, late))
 
 
 # What they do.
@@ -121,7 +119,7 @@ async def _reset_and_come_late(encounter: Encounter, proceed: Proceed) -> NoRetu
 
 async def _at_the_end(encounter: Encounter, proceed: Proceed) -> None:
     await encounter.run.ended.wait()
-    await _unless_refused(encounter, proceed)
+    await acts.come_late(encounter, proceed)
 
 
 async def _reset_to_the_decision_before(encounter: Encounter) -> None:
@@ -167,18 +165,10 @@ async def _meet_the_added(encounter: Encounter, proceed: Proceed) -> Any:
 async def _come_when_it_may(encounter: Encounter, proceed: Proceed) -> NoReturn:
     async def late() -> None:
         await encounter.run.until(MAY_COME)
-        await _unless_refused(encounter, proceed)
+        await acts.come_late(encounter, proceed)
         encounter.run.moments[CAME].set()
 
     encounter.run.spawn(late())
     encounter.run.moments[ON_ITS_WAY].set()
     await encounter.run.until(BEGUN_ANEW)
     raise acts.error("explore: lost on the way", final=True)
-
-
-async def _unless_refused(encounter: Encounter, proceed: Proceed) -> None:
-    try:
-        with suppress(CommandFenced, RecordSaysOtherwise, Rejected):
-            await proceed()
-    except Exception as error:  # whatever else it says, it says it to nobody: only its effects count
-        encounter.run.complain(f"{encounter.place} failed oddly when it came late: {error!r}")
