@@ -1,0 +1,16 @@
+"""No event can be stored that no reader could ever read, whoever calls the functions that append."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0014_events_are_objects"
+down_revision = "0013_tags_and_checkpoints"
+
+
+def upgrade() -> None:
+    # Not valid: what is stored is not looked at under the lock, and what is odd there is parked by who reads it.
+    op.execute("""
+        alter table events add constraint events_are_objects
+            check (jsonb_typeof(event_data) = 'object' and jsonb_typeof(metadata) = 'object') not valid
+    """)
