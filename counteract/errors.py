@@ -322,13 +322,14 @@ class LogCutShort(StoreError):
 
 class InlineProjectionMissing(StoreError):
     """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended:
-    open the store with `inline=[…]`, or run `counteract projections drop`.
+    open the store with `inline=[…]` and the code that the projection was last rebuilt with, or run `counteract projections drop`.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(
             f"the projection {name!r} is kept up to date by whoever appends such events, and this process does not keep it: open "
-            f"the store with inline=[…], or end it with `counteract projections drop {name}`. Nothing was appended"
+            f"the store with inline=[…] and the code that it was last rebuilt with, or end it with `counteract projections drop "
+            f"{name}`. Nothing was appended"
         )
         self.name = name
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from psycopg.errors import DeadlockDetected
 from psycopg.rows import TupleRow
+from pydantic_core import to_json
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +24,7 @@ from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 from counteract.store.translating import in_our_terms, translated
 from counteract.store.vault import Vault, opened_events
 
-_ANNOUNCE = "select set_config('counteract.inline', %s::text[]::text, true)"
+_ANNOUNCE = "select set_config('counteract.inline_events', %s, true)"
 # Those that this transaction has stored: an append that was a repeat has stored none.
 _STORED = f"""
     select {STORED_COLUMNS} from events
@@ -60,6 +61,8 @@ class InlineAppends:
     def __init__(self, url: str, kept: Sequence[Inline], vault: Vault, pool_size: int, pool_timeout: float) -> None:
         self._kept = kept
         self._names = [each.name for each in kept]
+        # Names alone would not do: the code of another release may handle more events than this one.
+        self._announced = to_json({each.name: sorted(each.event_types) for each in kept}).decode()
         self._event_types = frozenset[str]().union(*(each.event_types for each in kept))
         self._vault = vault
         self._errands = Errands()
@@ -107,7 +110,7 @@ class InlineAppends:
         async with self._transaction() as connection:
             appending = cast(Connection, (await connection.get_raw_connection()).driver_connection)
             async with appending.pipeline():
-                await appending.execute(_ANNOUNCE, (self._names,))
+                await appending.execute(_ANNOUNCE, (self._announced,))
                 answer = await appending.execute(query, parameters)
                 stored = await appending.execute(_STORED, (list(event_ids),), binary=True)
                 kept = await appending.execute(_KEPT, (self._names,))

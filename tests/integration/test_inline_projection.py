@@ -163,6 +163,39 @@ async def test_a_writer_that_does_not_keep_it_is_refused_and_told_what_to_do(
     assert await rows(engine) == {"a": 1, "*": 1}
 
 
+async def test_a_writer_whose_code_handles_fewer_events_of_it_is_refused_those(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    newer = totals()
+
+    @newer.on(Renamed)
+    def renamed(recorded: Recorded[Renamed]) -> Increment:
+        return Increment(recorded.event.name, "total", 100)
+
+    await rebuild(app_url, newer)
+
+    # An event beside it that the old code does handle makes no difference.
+    for events in ([Renamed(name="b")], [Counted(), Renamed(name="b")]):
+        with pytest.raises(InlineProjectionMissing, match="the code that it was last rebuilt with"):
+            await store.append(counter("a"), events, expect=ANY)
+    await store.append(counter("a"), [Counted()], expect=ANY)
+    assert await rows(engine) == {"a": 1, "*": 1}
+
+    async with opened(app_url, newer) as aware:
+        await aware.append(counter("a"), [Renamed(name="b")], expect=ANY)
+    assert await rows(engine) == {"a": 1, "*": 1, "b": 100}
+
+
+async def test_a_writer_of_the_release_before_says_names_alone(store: PostgresEventStore, app_url: str) -> None:
+    append = (
+        "select append_event('counter', 'a', 0, 0, gen_random_uuid(), 'Counted', 1::smallint, '{\"amount\": 1}', '{}')"
+    )
+    async with await connect(app_url) as application, application.transaction():
+        await application.execute("select set_config('counteract.inline', '{totals}', true)")
+        await application.execute(append)
+    assert await events_stored(store) == 1
+
+
 async def test_many_writers_that_change_the_same_rows_lose_nothing(app_url: str, engine: AsyncEngine) -> None:
     """Each append changes several rows in an order of its own, so that they get into each other's way."""
     chance, expected = random.Random(5), Counter[str]()
