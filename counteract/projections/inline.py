@@ -19,6 +19,16 @@ _IS_INLINE = text("select exists (select from inline_projections where name = :n
 _KEEP = text("select keep_inline(:name, :event_types)")
 _LEAVE = text("select leave_inline(:name)")
 _HAS_EVENTS = text("select exists (select from events)")
+_KEPT_EVENTS = text("select event_types from inline_projections where name = :name")
+# Over the whole log, once, where there are none.
+_UNLIMITED = text("set local statement_timeout = 0")
+_END = text("select coalesce(max(position), 0) from events")
+_STORED = text("""
+    select name from unnest(cast(:names as text[])) as name
+    where exists (select from events where event_type = name and position > :after and position <= :up_to)
+    order by name
+""")
+_NEWEST = 2**63 - 1
 
 
 class InlineProjection:
@@ -32,11 +42,33 @@ class InlineProjection:
     async def prepare(self, connection: AsyncConnection) -> None:
         """In an empty store it begins here. Raises ConfigurationError where rows are missing that only a rebuild can make."""
         is_new = not await is_inline(connection, self.name) and await keep_inline(connection, self)
+        if more := self.event_types - set((await connection.execute(_KEPT_EVENTS, {"name": self.name})).scalar_one()):
+            await self._keep_more(connection, sorted(more))
         has_no_table = await self._table.create(connection)
         if (is_new or has_no_table) and (await connection.execute(_HAS_EVENTS)).scalar_one():
             problem = (
                 "rows are missing, for the store holds events that it was not there for: "
                 f"`counteract projections rebuild {self.name}` makes it so"
+            )
+            raise ConfigurationError(f"inline projection {self.name!r}", [problem])
+
+    async def _keep_more(self, connection: AsyncConnection, names: Sequence[str]) -> None:
+        """Its code handles events that it did not when the rows were made: whoever appends them must keep it from now on."""
+        await connection.execute(_UNLIMITED)
+        end = (await connection.execute(_END)).scalar_one()
+        await self._refuse_stored(connection, names, after=0, up_to=end)
+        # Nobody appends from here on, and what came while the log was looked through is little.
+        await keep_inline(connection, self)
+        await self._refuse_stored(connection, names, after=end, up_to=_NEWEST)
+
+    async def _refuse_stored(
+        self, connection: AsyncConnection, names: Sequence[str], *, after: int, up_to: int
+    ) -> None:
+        found = await connection.execute(_STORED, {"names": list(names), "after": after, "up_to": up_to})
+        if stored := found.scalars().all():
+            problem = (
+                f"it handles {', '.join(stored)} too by now, and the rows that those events make are missing: "
+                f"`counteract projections rebuild {self.name}` makes them"
             )
             raise ConfigurationError(f"inline projection {self.name!r}", [problem])
 

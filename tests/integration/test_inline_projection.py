@@ -163,27 +163,45 @@ async def test_a_writer_that_does_not_keep_it_is_refused_and_told_what_to_do(
     assert await rows(engine) == {"a": 1, "*": 1}
 
 
-async def test_a_writer_whose_code_handles_fewer_events_of_it_is_refused_those(
-    store: PostgresEventStore, app_url: str, engine: AsyncEngine
-) -> None:
-    newer = totals()
+def newer_totals() -> Projection:
+    """Of a later release, which handles another event."""
+    projection = totals()
 
-    @newer.on(Renamed)
+    @projection.on(Renamed)
     def renamed(recorded: Recorded[Renamed]) -> Increment:
         return Increment(recorded.event.name, "total", 100)
 
-    await rebuild(app_url, newer)
+    return projection
 
-    # An event beside it that the old code does handle makes no difference.
-    for events in ([Renamed(name="b")], [Counted(), Renamed(name="b")]):
-        with pytest.raises(InlineProjectionMissing, match="the code that it was last rebuilt with"):
-            await store.append(counter("a"), events, expect=ANY)
-    await store.append(counter("a"), [Counted()], expect=ANY)
-    assert await rows(engine) == {"a": 1, "*": 1}
 
-    async with opened(app_url, newer) as aware:
-        await aware.append(counter("a"), [Renamed(name="b")], expect=ANY)
+async def test_a_writer_whose_code_handles_fewer_events_of_it_is_refused_those(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    async with opened(app_url, newer_totals()) as newer:
+        # An event beside it that the old code does handle makes no difference.
+        for events in ([Renamed(name="b")], [Counted(), Renamed(name="b")]):
+            with pytest.raises(InlineProjectionMissing, match="the code that it was last rebuilt with"):
+                await store.append(counter("a"), events, expect=ANY)
+        await store.append(counter("a"), [Counted()], expect=ANY)
+        await newer.append(counter("a"), [Renamed(name="b")], expect=ANY)
+
     assert await rows(engine) == {"a": 1, "*": 1, "b": 100}
+
+
+async def test_code_that_handles_more_events_of_it_asks_for_a_rebuild_where_some_are_stored(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    await store.append(counter("a"), [Renamed(name="b")], expect=ANY)
+
+    with pytest.raises(ConfigurationError, match=r"handles Renamed too by now.*counteract projections rebuild totals"):
+        async with opened(app_url, newer_totals()):
+            pass
+
+    # It was refused as a whole: the old code is asked for no more than before.
+    await store.append(counter("a"), [Renamed(name="b")], expect=ANY)
+    await rebuild(app_url, newer_totals())
+    async with opened(app_url, newer_totals()):
+        assert await rows(engine) == {"b": 200}
 
 
 async def test_a_writer_of_the_release_before_says_names_alone(store: PostgresEventStore, app_url: str) -> None:
