@@ -111,6 +111,8 @@ class CarriedRecord(Message):
     """In the order of the ledger."""
     foreign: tuple[RecordedStep, ...] = ()
     given_up: dict[str, GivenUp] = Field(default_factory=dict)
+    is_behind: bool = False
+    """A reset had begun this run, or one that it continues, and the record has not been taken up since."""
     handler_failure: str | None = None
     """In words: what the handler of a signal failed with past the pivot, to be reported in the end."""
 

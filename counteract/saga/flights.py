@@ -128,16 +128,24 @@ class Flights:
         try:
             await self._come_to_its_turn(gate)
         except asyncio.CancelledError:
-            # It was never sent.
-            self.ledger.settle(step, Outcome.NOT_APPLIED)
+            self.ledger.settle(step, Outcome.UNKNOWN if self._was_sent_before(step) else Outcome.NOT_APPLIED)
             raise
         with afterwards(gate.release):
             return await self._fly(step, options)
+
+    def _was_sent_before(self, step: Step) -> bool:
+        """Not by this run, in which it never came to its turn."""
+        # The old branch can go once no saga is under way that was stopped, on a release without it, in a run begun by a reset.
+        is_known = step.dispatch_key in self.record.come_by
+        return is_known and workflow.patched("counteract: sent before, and not come to its turn")
 
     async def _come_to_its_turn(self, gate: asyncio.Semaphore) -> None:
         await gate.acquire()
         try:
             await self.decided()
+            # The old branch can go once no saga is under way that was paused on a release without it.
+            while self.course.is_held and workflow.patched("counteract: what is to come to its turn is held up too"):
+                await workflow.wait_condition(lambda: not self.course.is_held)
         except asyncio.CancelledError:
             gate.release()
             raise
@@ -193,6 +201,11 @@ class Flights:
             raise asyncio.CancelledError
         self._raise_if_stopped()
         await self._may_go_on()
+        while step.kind is CommandKind.PIVOT and (self.ledger.in_flight or self.ledger.unknown()):
+            # A handler that was held up too has gone first.
+            await workflow.wait_condition(lambda: not self.ledger.in_flight)
+            await self._clear_the_way()
+            await self._may_go_on()
         self.ledger.again(step, corrected(step, decision))
         # An earlier run may have sent the very same.
         self.record.own([step])

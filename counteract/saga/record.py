@@ -65,8 +65,12 @@ class Record:
     skips: Skips = field(init=False)
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
+    come_by: set[str] = field(default_factory=set)
+    """The keys of those that it has come by since: whatever it does itself, they have been sent."""
     _seen: frozenset[str] = frozenset()
     """The steps that were on record when this run read it."""
+    _is_behind: bool = False
+    """The run that this one continues had been begun by a reset, and had not taken up the record."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
     """By the place where this run has asked whether to take it up."""
@@ -85,6 +89,7 @@ class Record:
         if known := earlier.record:
             dispatcher.run_id, dispatcher.epoch, record.state = known.run_id, known.epoch, known.state
             record.foreign = {step.key: step for step in known.foreign}
+            record._is_behind = known.is_behind
             record.skips.known = dict(known.given_up)
         return record
 
@@ -99,7 +104,14 @@ class Record:
             steps=steps,
             foreign=tuple(self.foreign.values()),
             given_up=self.skips.known,
+            is_behind=self._is_to_look and not self._taken_up,
         )
+
+    @property
+    def _is_to_look(self) -> bool:
+        """A reset has begun this run, or the one that it continues: what others have done since, it does not know."""
+        info = workflow.info()
+        return self._is_behind or info.run_id != info.original_execution_run_id
 
     @property
     def is_kept(self) -> bool:
@@ -121,14 +133,13 @@ class Record:
             await self._take_up("once carried over")
 
     async def refresh(self, where: str) -> bool:
-        """In a run that was begun by a reset: take up the record before its first step, and hold the kept history against it.
+        """In a run that was begun by a reset, or continues one that sent no step: take up the record before its first step, and
+        hold the kept history against it.
 
-        False while it is the kept history that is replayed, and in one that was recorded without a record. `where` tells
-        the places apart that may be the first. Raises SagaTurnedBack, and SagaReset where a step that the history counts on
-        is not done any more.
+        False while it is the kept history that is replayed, and in one that was recorded without a record. `where` tells the
+        places apart that may be the first. Raises SagaTurnedBack, and SagaReset where a step that it counts on is undone.
         """
-        info = workflow.info()
-        if info.run_id == info.original_execution_run_id:
+        if not self._is_to_look:
             return self.is_kept
         # Steps that begin at once are sent in the order in which they came, whoever of them looks first.
         async with self._turn:
@@ -202,7 +213,8 @@ class Record:
     def own(self, steps: Sequence[Step]) -> None:
         """The code has come by these: they are its own, whoever sent them first."""
         for step in steps:
-            self.foreign.pop(step.dispatch_key, None)
+            if self.foreign.pop(step.dispatch_key, None) is not None:
+                self.come_by.add(step.dispatch_key)
 
     async def adopt(self, *, pivot: bool) -> Step | None:
         """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivot, if asked for.
@@ -212,9 +224,9 @@ class Record:
         found = None
         for step in list(self.foreign.values()):
             command = await self._adoptable(step, pivot=pivot)
-            if command is None:
+            # The code may have come by it meanwhile, or somebody else taken it over.
+            if command is None or self.foreign.pop(step.key, None) is None:
                 continue
-            del self.foreign[step.key]
             adopted = self.ledger.adopt(step.key, command)
             found = adopted if adopted.kind is CommandKind.PIVOT else found
         return found

@@ -14,9 +14,14 @@ from tests.travel.world import World
 
 Handle = WorkflowHandle[Any, Any]
 
+_CANCELLED = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST
+_SIGNALLED = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
 
-async def reset(world: World, trip: str, *, behind: str = "", run_id: str | None = None, last: bool = False) -> Handle:
-    """Back to its first decision, or to the one after this step was answered, or to its last."""
+
+async def reset(
+    world: World, trip: str, *, behind: str = "", run_id: str | None = None, last: bool = False, told: bool = True
+) -> Handle:
+    """Back to its first decision, or to the one after this step was answered, or to its last; `told` its signals again."""
     decided = await (last_decision(world, trip) if last else decision(world, trip, behind, run_id))
     await world.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
@@ -25,7 +30,7 @@ async def reset(world: World, trip: str, *, behind: str = "", run_id: str | None
             workflow_task_finish_event_id=decided,
             request_id=uuid4().hex,
             # Else the new run would begin with it.
-            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST],
+            reset_reapply_exclude_types=[_CANCELLED] if told else [_CANCELLED, _SIGNALLED],
             reason="a test",
         )
     )
