@@ -274,6 +274,10 @@ class StreamArchived(StoreError):
         """The name that the file had, without its folder."""
 
 
+class RowsLost(StoreError):
+    """Rows were lost that the log alone cannot make anew, for some of their events were archived: restore those, or drop the projection."""
+
+
 class StreamIncomplete(StoreError):
     """Events are missing from a stream and were not archived: restore a backup."""
 

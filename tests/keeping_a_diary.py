@@ -1,4 +1,4 @@
-"""`python -m tests.keeping_a_diary URL`: a process that may be stopped, for the tests of leases."""
+"""`python -m tests.keeping_a_diary URL [SHARDS]`: a process that may be stopped, for the tests of leases."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ from counteract.subscriptions import Subscription
 from tests.integration.test_leases import Diary
 
 if __name__ == "__main__":
-    asyncio.run(Subscription(sys.argv[1], Diary("there"), lease=0.5, batch_size=5).run())
+    url, shards = sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else 1
+    asyncio.run(Subscription(url, Diary("there"), shards=shards, lease=0.5, batch_size=5).run())

@@ -65,7 +65,7 @@ def reacts_to(*events: type[Event], name: str | None = None, from_: Begin = "now
     """A function of an event, or of a `Recorded` one, sync or async, that returns what is to be done. It is asked again
     for the same event after a failure, and must give the same answer in the same order.
 
-    A reaction that is new begins with what is appended from now on, or, with `from_="start"`, with the first event.
+    A reaction that is new begins with what is appended from its first start on, or, with `from_="start"`, with the first event.
     Raises ConfigurationError.
     """
 

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
@@ -16,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
+from counteract.reactions.beginning import Beginning
 from counteract.reactions.reaction import Action, Reaction, Send, StartSaga
 from counteract.saga.sending import SendCommand, SentCommand
 from counteract.store import EventDecoder, KeyWrapper, StoredEvent
@@ -26,12 +26,6 @@ from counteract.subscriptions.lookout import Lookout
 _AT_ONCE = 16
 _PATIENCE = 5.0
 """Seconds for one start: less than a lease, so that an absent Temporal is not taken for a process that stands still."""
-
-# Nobody has had it yet: its first owner begins epoch 1.
-_BEGIN_NOW = text("""
-    update subscriptions set position = (select coalesce(max(position), 0) from events)
-    where name = :name and position = 0 and epoch = 0
-""")
 
 
 class ReactionRunner:
@@ -80,6 +74,7 @@ class ReactionSubscriber(Subscriber):
         self._client = client
         self._decoder = EventDecoder(reaction.events)
         self.event_types = self._decoder.event_types
+        self._beginning = Beginning(self.name, self.event_types)
         self._answered: dict[bytes, int] = {}
         """By their ids, the positions of those that may come again: a batch that takes longer than its lease gets further each time. After a
         restore another event may have the position."""
@@ -87,7 +82,7 @@ class ReactionSubscriber(Subscriber):
     async def prepare(self, connection: AsyncConnection) -> None:
         """One that is new does not react to what happened before it was there."""
         if self._reaction.from_ == "now":
-            await connection.execute(_BEGIN_NOW, {"name": self.name})
+            await self._beginning.make(connection)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         """Return once everything is acknowledged. What is down counts before an event that cannot be handled."""

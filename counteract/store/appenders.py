@@ -10,11 +10,17 @@ from datetime import datetime
 from counteract.store.connecting import Connection
 from counteract.store.statements import without_values
 
+TAKES_TURNS = (
+    r"\m(append_(event|events|to_stream|to_streams|events_to_stream|on_terms)|record_(command|step)|(open|end|close)_saga|find_events|archive_stream)\("
+    r"|\mpg_advisory_xact_lock\(hashtextextended\("
+)
+"""In the text of a statement: it may have to wait for its turn on a stream or a query, as everything that appends does."""
+
 # A holder of RowExclusiveLock on `events` is what the high water mark waits for. Any other lock counts only where an
 # append waits for it; advisory locks are everybody's, so there the one that waits must be seen to append.
 # A prepared transaction has no process: its own id, which it keeps locked, leads to its name. Of sessions of other roles
 # the server tells hardly more than that they are there.
-_OPEN_APPENDS = """
+_OPEN_APPENDS = f"""
     with contended as (
         select locktype, mode, granted, pid, virtualtransaction from pg_locks
         where database = (select oid from pg_database where datname = current_database())
@@ -22,7 +28,7 @@ _OPEN_APPENDS = """
     ), kept_waiting as (
         select blocker, count(*) as number
         from (select distinct c.pid from contended c join pg_stat_activity a on a.pid = c.pid
-              where not c.granted and (c.locktype <> 'advisory' or a.query ~ 'append_event|record_command')) as waiting
+              where not c.granted and (c.locktype <> 'advisory' or a.query ~ '{TAKES_TURNS}')) as waiting
         cross join unnest(pg_blocking_pids(waiting.pid)) as blocker
         group by blocker
     ), holders as (
@@ -43,7 +49,7 @@ _OPEN_APPENDS = """
     ) p on h.pid is null
     where h.has_appended or w.number > 0
     order by 7 nulls last, h.pid
-"""
+"""  # noqa: S608 - constants
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 

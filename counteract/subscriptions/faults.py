@@ -8,7 +8,14 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from counteract import reasons
-from counteract.errors import LogCutShort, MasterKeyMissing, SealedByNewerRelease, StoreUnavailable, UndecodableEvent
+from counteract.errors import (
+    LogCutShort,
+    MasterKeyMissing,
+    RowsLost,
+    SealedByNewerRelease,
+    StoreUnavailable,
+    UndecodableEvent,
+)
 from counteract.store import StoredEvent
 from counteract.store.objections import kind_of, objection
 from counteract.store.translating import in_our_terms
@@ -37,7 +44,7 @@ def is_waited_for(error: Exception) -> bool:
     """Whether no event is to blame: something is down, the set-up is at fault, or a newer release has to read it."""
     if isinstance(error, UndecodableEvent):
         return error.is_newer
-    known = isinstance(error, EverythingFails | LogCutShort | MasterKeyMissing | SealedByNewerRelease)
+    known = isinstance(error, EverythingFails | LogCutShort | RowsLost | MasterKeyMissing | SealedByNewerRelease)
     return known or is_outage(error) or (_state(error) or "").startswith(_OF_THE_SETUP)
 
 

@@ -13,7 +13,7 @@ from counteract.store.connecting import Connection
 _MOVE = """
     update subscriptions
     set position = :to, leased_until = clock_timestamp() + :seconds * interval '1 second', updated_at = clock_timestamp()
-    where name = :name and shard = :shard and position = :position and epoch = :epoch and not paused
+    where name = :name and shard = :shard and position = :position and epoch = :epoch and owner = :owner and not paused
     returning exists (select from parked_events where subscription = :name and discarded_at is null), ctid::text
 """
 _MOVE_BY_NAME = text(_MOVE)
@@ -62,7 +62,7 @@ class Lease:
         Locks it until the transaction ends: nobody takes it over as long as that goes on.
         """
         values = {"to": position, "seconds": self.seconds, "name": self.name, "shard": self.shard}
-        values |= {"position": self.position, "epoch": self.epoch}
+        values |= {"position": self.position, "epoch": self.epoch, "owner": self.owner}
         row = None
         if self.place:
             row = (await connection.execute(_MOVE_IN_PLACE, values | {"place": self.place})).first()

@@ -3,6 +3,9 @@
 Members make themselves known every third of a lease and share the shards evenly; those that joined first have one more.
 A lease is free when it has run out, when its owner has given it back, or when its owner's connection is gone. Whoever
 takes one begins a new epoch, so that an owner that was only asleep finds that it cannot move it any more.
+
+A member takes part only as long as there are as many shards as it was told. Each statement that takes counts them itself,
+for whoever makes others deletes the rows: what a member owns has been taken in its own number.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ FREE = """
 _TAKE = f"""
     with free as (
         select shard from subscriptions where name = %(name)s and {FREE}
+          and (select count(*) from subscriptions where name = %(name)s) = %(shards)s
         order by shard limit %(count)s for update skip locked
     )
     update subscriptions
@@ -47,10 +51,13 @@ _TAKE = f"""
     returning subscriptions.shard, position, epoch
 """  # noqa: S608 - a constant
 # One statement for all subscriptions of a process. A row that somebody has locked is being moved or taken, and needs no renewal: waiting
-# for it would hold up the others. So does one that is fresh; each renewal leaves an old version of a row behind.
+# for it would hold up the others. So does one that is fresh; each renewal leaves an old version of a row behind. Who has another number
+# of shards is no member: the others would leave shards to it that it may not take.
 KEEP = """
     with mine as (
-        select * from unnest(%(names)s::text[], %(members)s::uuid[], %(seconds)s::float8[]) as mine (name, member, seconds)
+        select *, (select count(*) from subscriptions s where s.name = mine.name) as there
+        from unnest(%(names)s::text[], %(members)s::uuid[], %(seconds)s::float8[], %(numbers)s::integer[])
+             as mine (name, member, seconds, number)
     ), served as (
         select * from unnest(%(of)s::text[], %(shards)s::integer[]) as served (name, shard)
     ), dead as (
@@ -61,6 +68,7 @@ KEEP = """
         delete from subscription_members m using dead where m.name = dead.name and m.member = dead.member
     ), here as (
         insert into subscription_members select name, member, clock_timestamp() + seconds * interval '1 second' from mine
+        where there in (0, number)
         on conflict (name, member) do update set alive_until = excluded.alive_until
     ), stale as (
         select s.name, s.shard, mine.seconds
@@ -76,7 +84,8 @@ KEEP = """
                  where m.name = mine.name and m.member <> mine.member and m.alive_until >= clock_timestamp()),
            array(select array[s.shard, s.position, s.epoch] from subscriptions s
                  where s.name = mine.name and s.owner = mine.member and not s.paused),
-           array(select distinct redrive from parked_events p where p.subscription = mine.name and p.discarded_at is null)
+           array(select distinct redrive from parked_events p where p.subscription = mine.name and p.discarded_at is null),
+           there
     from mine
 """
 _RELEASE = "update subscriptions set owner = null, owner_pid = null, leased_until = null where name = %s and owner = %s"
@@ -89,7 +98,9 @@ class Membership:
     def __init__(self, connection: Connection, name: str, shards: int, seconds: float) -> None:
         self._connection = connection
         self.name = name
-        self._shards = shards
+        self.shards = shards
+        """How many there are to be; `there`, how many there are, as of the last beat."""
+        self.there = shards
         self.seconds = seconds
         # In the order of time: those who joined first come first.
         self.me = uuid7()
@@ -102,17 +113,26 @@ class Membership:
         # Of the events that are parked, whether somebody has asked to try them again.
         self._parked: frozenset[bool] = frozenset()
 
-    def kept(self, as_of: int, others: Sequence[UUID], stands: Sequence[Sequence[int]], parked: Sequence[bool]) -> None:
+    def kept(
+        self, as_of: int, others: Sequence[UUID], stands: Sequence[Sequence[int]], parked: Sequence[bool], there: int
+    ) -> None:
         """What the database says of it, at a beat of this number."""
         self._as_of = as_of
         self._others = others
         self._stands = {shard: (position, epoch) for shard, position, epoch in stands}
         self._parked = frozenset(parked)
+        self.there = there
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether others have made another number of shards. None at all is no number: the subscription was dropped, or what it filled
+        has taken the place of something else."""
+        return self.there not in (0, self.shards)
 
     @property
     def due(self) -> int:
         """How many of the shards are this process's share."""
-        return share(self._shards, self.me, self._others)
+        return share(self.shards, self.me, self._others)
 
     def standing(self, lease: Lease, since: int) -> Lease | None:
         """The lease as it is, which may have started over; None if it is somebody else's, or paused. `since`: the beats that had
@@ -141,11 +161,11 @@ class Membership:
         return self.due
 
     async def take(self, count: int) -> Sequence[Lease]:
-        """Of the leases that are free, at most so many."""
-        values = {"name": self.name, "me": self.me, "count": count, "seconds": self.seconds}
+        """Of the leases that are free, at most so many; none where there are more or fewer shards than this process was told."""
+        values = {"name": self.name, "me": self.me, "count": count, "seconds": self.seconds, "shards": self.shards}
         rows = await (await self._connection.execute(_TAKE, values)).fetchall()
         return [
-            Lease(self.name, shard, self._shards, position, epoch, self.me, self.seconds)
+            Lease(self.name, shard, self.shards, position, epoch, self.me, self.seconds)
             for shard, position, epoch in rows
         ]
 
@@ -168,6 +188,7 @@ def columns(members: Sequence[Membership]) -> dict[str, list[Any]]:
         "names": [each.name for each in members],
         "members": [each.me for each in members],
         "seconds": [each.seconds for each in members],
+        "numbers": [each.shards for each in members],
         "of": [name for name, _ in served],
         "shards": [shard for _, shard in served],
     }

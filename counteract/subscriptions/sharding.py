@@ -12,13 +12,20 @@ from counteract.subscriptions.membership import FREE
 
 _COUNT = "select count(*) from subscriptions where name = %s"
 _ALL_FREE = f"""
-    select shard, position, epoch from subscriptions where name = %s and (owner = %s or {FREE}) for update skip locked
+    select shard, position, epoch, (select count(*) from subscriptions where name = %(name)s)
+    from subscriptions where name = %(name)s and (owner = %(owner)s or {FREE})
+    for update skip locked
 """  # noqa: S608 - a constant
+# Whoever has made the first makes the others: two that begin at once in different numbers would add to each other's.
 _CREATE = """
+    with first as (
+        insert into subscriptions (name, shard, position, epoch)
+        select %(name)s, 0, %(position)s, %(epoch)s where not exists (select from subscriptions where name = %(name)s)
+        on conflict do nothing
+        returning name, position, epoch
+    )
     insert into subscriptions (name, shard, position, epoch)
-    select %(name)s, shard, %(position)s, %(epoch)s from generate_series(0, %(shards)s - 1) shard
-    where not exists (select from subscriptions where name = %(name)s)
-    on conflict do nothing
+    select name, shard, position, epoch from first cross join generate_series(1, %(shards)s - 1) shard
 """
 _BOUND = "update subscriptions set within_seconds = %s where name = %s"
 _REMOVE = "delete from subscriptions where name = %s"
@@ -30,15 +37,11 @@ _KEEP = """
 """
 
 
-async def number_of_shards(connection: Connection, name: str) -> int:
-    """How many it has; 0 for a name that is new."""
+async def set_up(connection: Connection, name: str, shards: int) -> int:
+    """Before the first event. What is there stays as it is: returns how many there are."""
+    await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
     row = await (await connection.execute(_COUNT, (name,))).fetchone()
     return int(row[0]) if row else 0
-
-
-async def set_up(connection: Connection, name: str, shards: int) -> None:
-    """Before the first event. What is there stays as it is."""
-    await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
 
 
 async def declare(connection: Connection, name: str, within: timedelta | None) -> None:
@@ -52,16 +55,17 @@ async def resharded(
     """Another number of shards, once all of them are free and at the same position.
 
     Returns an empty sequence when it is done; where they are at different positions their leases, to bring them to the
-    same; None while another process has one.
+    same; None while another process has one, or there are none.
     """
     async with connection.transaction():
-        before = await number_of_shards(connection, name)
-        rows = await (await connection.execute(_ALL_FREE, (name, owner))).fetchall()
-        if len(rows) < before:
+        # Counted in the statement that locks them: meanwhile others may have made another number.
+        rows = await (await connection.execute(_ALL_FREE, {"name": name, "owner": owner})).fetchall()
+        before = rows[0][3] if rows else 0
+        if not rows or len(rows) < before:
             return None
-        if len({position for _, position, _ in rows}) == 1:
+        if len({position for _, position, *_ in rows}) == 1:
             await connection.execute(_REMOVE, (name,))
-            values = {"position": rows[0][1], "epoch": max(epoch for *_, epoch in rows) + 1}
+            values = {"position": rows[0][1], "epoch": max(epoch for _, _, epoch, _ in rows) + 1}
             await connection.execute(_CREATE, {"name": name, "shards": shards} | values)
             return ()
         kept = await (await connection.execute(_KEEP, (owner, seconds, name))).fetchall()

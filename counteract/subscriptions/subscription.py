@@ -31,6 +31,8 @@ from counteract.subscriptions.subscriber import Subscriber
 
 _POLLING = Polling()
 
+_OUTDATED = "subscription %r has %d shards by now, and was to have %d: this process takes no more part in it as it is"
+
 _logger = logging.getLogger("counteract.subscriptions")
 
 
@@ -94,7 +96,8 @@ class Subscription:
                 stop_if_cancelled(error)
                 await asyncio.sleep(self._health.failed(error))
 
-    async def _take_part(self) -> NoReturn:
+    async def _take_part(self) -> None:
+        """Until there is another number of shards."""
         async with self._lookout.joined() as watch:
             member = Membership(watch.connection, self._subscriber.name, self._shards, self._seconds)
             await self._set_up(watch, member)
@@ -102,10 +105,11 @@ class Subscription:
             watch.enter(member, self._terms.polling.longest)
             serving: dict[Lease, asyncio.Task[None]] = {}
             try:
-                while True:
+                while not member.is_outdated:
                     beats = watch.beats
                     await self._take_share(watch, member, serving)
                     await self._next_beat(watch, beats, serving)
+                _logger.warning(_OUTDATED, member.name, member.there, member.shards)
             finally:
                 watch.exit(member)
                 await _stopped(*serving.values())
@@ -121,7 +125,8 @@ class Subscription:
             async with watch.pairs.one(self._limits) as pair:
                 await prepare(self._subscriber, pair)
             waits = False
-            while await sharding.number_of_shards(connection, name) != self._shards:
+            # It may be dropped while this waits.
+            while await sharding.set_up(connection, name, self._shards) != self._shards:
                 uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
                 for lease in uneven or ():
                     await self._serve(watch, member, lease, up_to=max(each.position for each in uneven or ()))

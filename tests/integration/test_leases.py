@@ -23,7 +23,7 @@ from counteract.store.connecting import connect
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
-from counteract.subscriptions.sharding import set_up
+from counteract.subscriptions.sharding import resharded, set_up
 from tests.counters import Counted, counter
 
 pytestmark = pytest.mark.integration
@@ -286,6 +286,88 @@ async def test_a_process_with_another_number_of_shards_waits_for_those_before_it
             two.cancel()
             await until_owned(store, 3)
             await reached(store, "diary", await write(store, 5), timeout=PATIENCE)
+    await all_is_there_once_and_in_order(store)
+
+
+async def test_who_was_told_another_number_of_shards_takes_none_of_those_that_others_made(app_url: str) -> None:
+    async with member(app_url, seconds=10, shards=2) as asleep, member(app_url, seconds=10, shards=1) as other:
+        await asleep.join()
+        async with await connect(app_url) as connection:
+            assert await resharded(connection, "diary", 1, other.me, 10) == ()
+        assert await asleep.take(1) == []
+        (lease,) = await other.take(1)
+        assert lease.shards == 1
+
+
+async def test_a_lease_is_no_key_to_a_row_that_looks_the_same_and_is_anothers(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    async with member(app_url, seconds=10, shards=2) as asleep:
+        old = min(await asleep.take(2), key=lambda lease: lease.shard)
+        async with store.connection() as connection:
+            await connection.execute("delete from subscriptions where name = 'diary'")
+    async with member(app_url, seconds=10, shards=1) as other:
+        (new,) = await other.take(1)
+        assert (old.shard, old.position, old.epoch) == (new.shard, new.position, new.epoch)
+        assert await move(engine, old, 5) is None
+        assert await move(engine, new, 5) is not None
+
+
+async def test_two_that_begin_at_once_in_different_numbers_do_not_add_to_each_others_shards(app_url: str) -> None:
+    async with await connect(app_url) as one, await connect(app_url) as two:
+        async with one.transaction():
+            assert await set_up(one, "diary", 1) == 1
+            slower = asyncio.create_task(set_up(two, "diary", 2))
+            await asyncio.sleep(0.3)
+            assert not slower.done()
+        assert await slower == 1
+
+
+async def test_a_process_that_wakes_in_another_number_of_shards_gives_up_and_skips_nothing(
+    store: PostgresEventStore, app_url: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.keeping_a_diary", app_url, "2"]
+    process = await GuardedProcess.start(Launch(name="diary", command=command, log=tmp_path / "log"))
+    try:
+        await reached(store, "diary", await write(store, 10), timeout=PATIENCE)
+        os.kill(process.pid, signal.SIGSTOP)
+        async with running(Subscription(app_url, Diary("here"), shards=1, lease=0.5)):
+            await until_owned(store, 1)
+            os.kill(process.pid, signal.SIGCONT)
+            for _ in range(20):
+                await write(store, 2)
+                await asyncio.sleep(0.1)
+            await reached(store, "diary", await write(store, 1), timeout=PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                while not process.printed("has 1 shards by now, and was to have 2"):  # noqa: ASYNC110 - another process does it
+                    await asyncio.sleep(0.02)
+    finally:
+        await process.stop()
+    await all_is_there_once_and_in_order(store)
+
+
+async def test_a_standby_in_another_number_of_shards_delivers_nothing_twice(
+    store: PostgresEventStore, app_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    standby = Subscription(app_url, Diary("standby"), shards=1, lease=0.6)
+    async with member(app_url, seconds=2, shards=1) as dies:
+        await dies.join()
+        assert await dies.take(1)
+        # For as long as the dead one counts as a member, nothing is due to the standby.
+        waiting = asyncio.create_task(standby.run())
+        await asyncio.sleep(0.5)
+    try:
+        async with running(Subscription(app_url, Diary("two"), shards=2, lease=0.6)):
+            for _ in range(40):
+                await write(store, 1, streams=1)
+                await store.append(counter(str(random.random())), [Counted()], expect=ANY)
+                await asyncio.sleep(0.08)
+            await reached(store, "diary", await write(store, 1), timeout=PATIENCE)
+            assert set(await diary(store, "who")) == {("two",)}
+    finally:
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert "has 2 shards by now, and was to have 1" in caplog.text
     await all_is_there_once_and_in_order(store)
 
 

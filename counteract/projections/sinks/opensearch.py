@@ -34,6 +34,7 @@ _SECONDS = 5
 # Versions of rows that are deleted are kept for as long as that: a process that stood still, but not longer, is refused.
 _KEEP_DELETED = "1h"
 _LONGEST_PAUSE = 600.0
+_IS_NEW = "is_new"
 _TYPES = {bool: "boolean", int: "long", float: "double", Decimal: "double", datetime: "date", date: "date"}
 _FIELD = re.compile(r"failed to parse field \[([^\]]+)\] of type \[([^\]]+)\]")
 
@@ -72,6 +73,8 @@ class OpenSearchIndex:
         self._made: AsyncOpenSearch | None = None
         self._layout: Layout | None = None
         self._has_reported = False
+        # What is on record with an index to which nothing was written yet; else nothing.
+        self._made_for: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"OpenSearch, {self._name!r}"
@@ -81,14 +84,17 @@ class OpenSearchIndex:
         with _translated():
             if await self._client.indices.exists_alias(name=self._name):
                 await self._check(layout, code)
-                return None
-            await self._create(layout, code)
-            return Shown(0)
+            else:
+                await self._create(layout, code)
+        # Also where another attempt has made it: whoever has lost rows may not have come as far as to say so.
+        return Shown(0) if self._made_for else None
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
+        await self._begin()
         await self._write(operations, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
+        await self._begin()
         await self._write(operations, is_late=True)
 
     async def read(self, projection: Projection, key: Any) -> Row | None:
@@ -128,11 +134,12 @@ class OpenSearchIndex:
 
     async def _create(self, layout: Layout, code: str) -> None:
         properties = {name: _property(column) for name, column in layout.columns.items()}
+        self._made_for = {"projection": layout.name, "code": code, _IS_NEW: True}
         body = {
             "settings": {"index": {"gc_deletes": _KEEP_DELETED} | self._settings},
             "mappings": {
                 "dynamic": "strict",
-                "_meta": {"projection": layout.name, "code": code},
+                "_meta": self._made_for,
                 "properties": properties | self._fields,
             },
             "aliases": {self._name: {}},
@@ -143,6 +150,14 @@ class OpenSearchIndex:
             # Another process was there first.
             if error.error != "resource_already_exists_exception":
                 raise
+
+    async def _begin(self) -> None:
+        """From now on rows that are not there are no lost ones."""
+        if self._made_for:
+            with _translated():
+                meta = {name: value for name, value in self._made_for.items() if name != _IS_NEW}
+                await self._client.indices.put_mapping(index=self._name, body={"_meta": meta})
+            self._made_for = {}
 
     async def _check(self, layout: Layout, code: str) -> None:
         for index, found in (await self._client.indices.get_mapping(index=self._name)).items():
@@ -155,6 +170,7 @@ class OpenSearchIndex:
                 problems.append(f"the index {index!r} has no field {names}: fill another one, under a second name")
             if problems:
                 raise ConfigurationError(f"projection {layout.name!r}", problems)
+            self._made_for = mapping["_meta"] if mapping["_meta"].get(_IS_NEW) else {}
             if not self._has_reported:
                 self._has_reported = True
                 report_change(layout, mapping["_meta"].get("code"), code)

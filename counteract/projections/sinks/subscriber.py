@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import UpdateBase
 
-from counteract.errors import LogCutShort
+from counteract.errors import LogCutShort, RowsLost
 from counteract.projections.sinks.sink import Positioned, Shown, Sink
 from counteract.store import StoredEvent
 from counteract.subscriptions import Subscriber
@@ -31,7 +32,14 @@ _GO_BACK = text("""
         where events.position > :to and events.position <= subscriptions.position and event_type = any (:types)
           and not exists (select from parked_events where subscription = :name and parked_events.position = events.position)
     )
+    returning position
 """)
+_ARCHIVED = text("""
+    select count(*), (array_agg(distinct file order by file))[1:3] from archived_streams
+    where last_position > :shown and first_position <= :position
+""")
+
+_logger = logging.getLogger("counteract.projections")
 
 
 class SinkSubscriber(Subscriber):
@@ -45,9 +53,10 @@ class SinkSubscriber(Subscriber):
         self.vocabulary = projection.vocabulary
         self._projection = projection
         self._sink = sink
+        self._has_warned = False
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Go back to where the sink is, if it has lost what it had."""
+        """Go back to where the sink is, if it has lost what it had. Raises RowsLost where the log has not got all of that."""
         # Asked first: what another process does meanwhile is not taken for a loss.
         position = (await connection.execute(_POSITION, {"name": self.name})).scalar_one()
         shown = await self._sink.prepare(self._projection.layout, self._projection.fingerprint)
@@ -60,7 +69,37 @@ class SinkSubscriber(Subscriber):
             )
         if shown.position < position:
             values = {"name": self.name, "to": shown.position, "types": sorted(self.event_types or ())}
-            await connection.execute(_GO_BACK, values)
+            has_lost = (await connection.execute(_GO_BACK, values)).first() is not None
+            await self._look_for_archived(connection, shown.position, position, has_lost=has_lost)
+
+    async def _look_for_archived(
+        self, connection: AsyncConnection, shown: int, position: int, *, has_lost: bool
+    ) -> None:
+        """Nobody may take rows for all there are that lack what was archived. Which events those were, only their files say: a sink that
+        is behind, and shows every event that is in the log, may never have had any of them.
+        """
+        between = {"shown": shown, "position": position}
+        count, files = (await connection.execute(_ARCHIVED, between)).one()
+        if not count:
+            return
+        archived = f"streams with events up to position {position} were archived ({count})"
+        restore = " and ".join(f"`counteract store restore {each}`" for each in files)
+        anew = f"stop whatever runs {self.name!r}, and `counteract projections drop {self.name}`"
+        if has_lost:
+            raise RowsLost(
+                f"{self._sink} has lost what came after position {shown}, and {archived}: {restore} (`archived_streams` names all "
+                f"files), and it is filled anew. To have it filled without them, {anew}"
+            )
+        if not shown and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "projection %r: %s shows no event, and %s. If it had rows of them, they are lost: %s; then %s, and it is filled anew",
+                self.name,
+                self._sink,
+                archived,
+                restore,
+                anew,
+            )
 
     async def watch(self) -> None:
         await self._sink.watch()

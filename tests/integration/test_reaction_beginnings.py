@@ -1,0 +1,113 @@
+"""A reaction that leaves the past alone answers all that is committed after its first start, whatever position that has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from counteract.messages import Recorded
+from counteract.reactions import Reaction, beginning, reacts_to
+from counteract.reactions.beginning import Beginning
+from counteract.store import PostgresEventStore
+from counteract.store.connecting import Connection, connect
+from counteract.subscriptions import position_of
+from counteract.subscriptions.sharding import set_up
+from tests.counters import Counted
+from tests.integration.test_reactions import count, running
+from tests.travel.world import World
+from tests.writers import append
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 20.0
+
+
+def noting(asked: list[str]) -> Reaction:
+    @reacts_to(Counted, name=f"note-{uuid4().hex[:8]}")
+    def note(recorded: Recorded[Counted]) -> None:
+        asked.append(recorded.stream.aggregate_id)
+
+    return note
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what is waited for happens in a database
+            await asyncio.sleep(0.02)
+
+
+async def test_what_was_under_way_at_its_first_start_is_answered_and_what_was_there_is_not(
+    world: World, app_url: str
+) -> None:
+    asked: list[str] = []
+    async with await connect(app_url) as other:
+        await other.execute("begin")
+        await append(other, "under way", events=2)
+        await count(world, "before")
+        async with running(app_url, world.client, noting(asked)):
+            await asyncio.sleep(1)
+            await other.execute("commit")
+            await count(world, "under way")
+            await count(world, "after")
+            await until(lambda: "after" in asked)
+    assert asked == ["under way"] * 3 + ["after"]
+
+
+async def test_what_comes_while_it_waits_in_vain_for_an_append_is_answered(
+    world: World, app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    asked: list[str] = []
+    async with await connect(app_url) as other:
+        await other.execute("begin")
+        await append(other, "under way")
+        await count(world, "before")
+        async with running(app_url, world.client, noting(asked)):
+            await asyncio.sleep(1)
+            await count(world, "meanwhile")
+            await asyncio.sleep(1)
+            await other.execute("commit")
+            await until(lambda: len(asked) == 2)
+    assert sorted(asked) == ["meanwhile", "under way"]
+
+
+async def test_it_begins_once_also_where_the_log_is_empty(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    async def begin() -> None:
+        async with engine.begin() as connection:
+            await Beginning("reaction note", ["Counted"]).make(connection)
+
+    async with await connect(app_url) as other:
+        await set_up(other, "reaction note", 1)
+        await begin()
+        await append(other, "after")
+        await begin()
+    assert await position_of(store, "reaction note") == 0
+
+
+async def test_of_two_processes_that_start_it_at_once_one_begins_it(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    async def begin() -> None:
+        async with engine.begin() as connection:
+            await Beginning("reaction note", ["Counted"]).make(connection)
+
+    async def parked(connection: Connection) -> list[tuple[object, ...]]:
+        return await (await connection.execute("select position, redrive from parked_events")).fetchall()
+
+    async with await connect(app_url) as other, await connect(app_url) as observer:
+        await set_up(observer, "reaction note", 1)
+        await other.execute("begin")
+        await append(other, "under way")
+        await append(observer, "before")
+        both = [asyncio.create_task(begin()) for _ in range(2)]
+        await asyncio.sleep(0.5)
+        await other.execute("commit")
+        await asyncio.gather(*both)
+        assert await position_of(store, "reaction note") == 2
+        assert await parked(observer) == [(1, True)]
