@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from counteract.errors import UnknownEventType, UnreadableEvent
 from counteract.messages import Event, Upcaster
+from counteract.mistakes import mistakes
 
 E = TypeVar("E", bound=Event)
 
@@ -31,8 +32,7 @@ class Reader(Generic[E]):
             event: E = validator.validate_json(self._upcast(version, data) if self.upcasters else data)
             return event
         except ValidationError as error:
-            # The input is left out: it may be personal, and errors end up in logs.
-            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            problems = [{"loc": each.location, "msg": each.what, "type": each.type} for each in mistakes(error)]
             raise UnreadableEvent(self.event_class.event_type, version, problems) from None
 
     def _upcast(self, stored: int, data: str) -> bytes:

@@ -229,7 +229,7 @@ class InvalidEvent(StoreError):
 class UnreadableEvent(UndecodableEvent):
     """A stored event does not fit its class: give the changed class a version of its own, and an upcaster.
 
-    `problems` are pydantic's, without the values.
+    `problems` are pydantic's, without the values, and without what a validator says of them.
     """
 
     def __init__(self, event_type: str, schema_version: int, problems: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
+from counteract.mistakes import mistakes, shown
+
 NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it came in"
 NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
 NOT_FINITE = "holds NaN or an infinite number, which JSON has not: leave it out"
@@ -57,10 +59,8 @@ def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
     try:
         back = read(data)
     except ValidationError as error:
-        problems = [f"{dotted(each['loc']) or 'it'}: {each['msg']}" for each in _errors(error)]
-        raise Unstorable(
-            f"could not be read back ({'; '.join(problems)}): correct the value, or its declaration"
-        ) from None
+        problems = "; ".join(each.said("it") for each in mistakes(error))
+        raise Unstorable(f"could not be read back ({problems}): correct the value, or its declaration") from None
     if type(back) is type(value) and back == value:
         return
     if problem := _difference(value, back, ""):
@@ -69,18 +69,13 @@ def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
 
 def listed(error: ValidationError) -> list[dict[str, str]]:
     """The fields of a validation error, without what was in them: it may be personal data, and errors end up in logs."""
-    return [{"field": dotted(each["loc"]), "error": each["msg"], "type": each["type"]} for each in _errors(error)]
+    return [{"field": each.place, "error": each.what, "type": each.type} for each in mistakes(error)]
 
 
 def invalid(error: ValidationError, of: str | None = None) -> str:
     """Which fields are wrong, without what was in them."""
-    problems = "; ".join(f"{each['field'] or 'input'}: {each['error']}" for each in listed(error))
+    problems = "; ".join(each.said("input") for each in mistakes(error))
     return f"{of or error.title} is not valid: {problems}"
-
-
-def dotted(location: tuple[int | str, ...]) -> str:
-    """`lines.0.quantity`."""
-    return ".".join(map(str, location))
 
 
 def storable_text(text: str, most: int = MAX_TEXT) -> str:
@@ -104,10 +99,6 @@ def cut(text: str, most_bytes: int) -> str:
     while len(to_json(shown)) > most_bytes:
         shown = shown[: -max(2, len(shown) // 20)] + "…"
     return shown
-
-
-def _errors(error: ValidationError) -> Any:
-    return error.errors(include_url=False, include_input=False, include_context=False)
 
 
 def not_json(failure: Exception) -> str:
@@ -138,7 +129,7 @@ def _difference(sent: Any, back: Any, where: str) -> str | None:
         return _changed(where, _other_type(sent, back))
     if parts.keys() != others.keys():
         return _changed(where, "comes back with other keys, or fewer: let it be read as it is written")
-    inner = ((f"{where}.{key}" if where else str(key), key) for key in parts)
+    inner = ((f"{where}.{_name(key)}" if where else _name(key), key) for key in parts)
     return next((what for place, key in inner if (what := _difference(parts[key], others[key], place))), None)
 
 
@@ -189,6 +180,10 @@ def _other_type(sent: Any, back: Any) -> str:
     if was == becomes:
         return f"comes back as another {was}: let it be read as it is written"
     return f"is {was} and comes back as {becomes}: declare the field as {was}, or put {becomes} into it"
+
+
+def _name(key: Any) -> str:
+    return str(shown(key if isinstance(key, int) else str(key)))
 
 
 def _changed(where: str, what: str) -> str:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
 from counteract.messages import Command, Dispatch, Role, Standing
+from counteract.mistakes import mistakes
 from counteract.observability import count_lost_command
 from counteract.store import PostgresEventStore
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
@@ -219,7 +220,7 @@ def stored_command(kind: type[Command[Any]], stored: Any) -> Command[Any]:
     try:
         return kind.model_validate_json(to_json(stored))
     except ValidationError as error:
-        fields = ", ".join(sorted({".".join(map(str, each["loc"])) or "command" for each in error.errors()}))
+        fields = ", ".join(sorted({each.place or "command" for each in mistakes(error)}))
         raise UnreadableCommand(
             f"the recorded {kind.__name__} does not fit its class any more ({fields}): resolve the step with retry and a "
             "corrected command"

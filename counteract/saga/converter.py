@@ -80,7 +80,9 @@ def as_failure(error: ValidationError, of: str | None = None) -> ApplicationErro
 def _without_input(exception: BaseException) -> BaseException:
     if not isinstance(exception, ValidationError):
         return exception
-    return _like(exception, ApplicationError(invalid(exception), type=ValidationError.__name__))
+    # Without its cause, which a model may ask for: a group of what its validators raised.
+    told = ApplicationError(invalid(exception), type=ValidationError.__name__)
+    return told.with_traceback(exception.__traceback__)
 
 
 def _sendable(exception: BaseException) -> BaseException:

@@ -17,6 +17,7 @@ from counteract.commands import MAX_COMMAND_BYTES, check_storable, of_content
 from counteract.errors import InvalidCommand
 from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
+from counteract.mistakes import mistakes
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.ledger import Step, Undoing
 from counteract.storable import Unstorable, written
@@ -102,10 +103,7 @@ class Parking:
             raise _nonsense(str(error)) from None
         except ValidationError as error:
             what = "corrected command" if resolution.command is not None else "result to go on with"
-            fields = "; ".join(
-                f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}"
-                for each in error.errors(include_input=False)
-            )
+            fields = "; ".join(each.said(what) for each in mistakes(error))
             raise _nonsense(f"the {what} of {step.key} is not valid: {fields}") from None
 
     def resolve(self, resolution: Resolution) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from counteract import Decider, Event, Rejected
 from counteract.dev import EmbeddedPostgres
-from counteract.errors import SchemaOutdated, StoreUnavailable
-from counteract.store import ANY, Appended, Decided, PostgresEventStore, StoredEvent, decide
+from counteract.errors import EventIdReused, SchemaOutdated, StoreUnavailable
+from counteract.store import ANY, Appended, Decided, PostgresEventStore, Query, StoredEvent, decide, decide_where
 from counteract.store.connecting import connect
 from counteract.store.diagnosing import diagnose
 from counteract.store.migrate import check_schema, migrate
@@ -25,6 +28,17 @@ from tests.counters import Counted, counter, counters
 pytestmark = pytest.mark.integration
 
 PATIENCE = 60.0
+
+Send = Callable[[], Awaitable[Appended]]
+
+
+class Named(Event, tags=lambda event: [f"name:{event.name}"]):
+    """Somebody has a name, and nobody else has it then."""
+
+    name: str
+
+
+names: Decider[int, Named] = Decider("lost-name", initial=0, evolve=lambda taken, _: taken + 1, events=Named)
 
 
 @pytest.fixture
@@ -93,6 +107,141 @@ async def test_a_state_of_another_log_is_not_gone_on_from_though_the_server_went
         assert await balance(store, "ann") == (11, 2)
         decided: Decided[int] = await decide(store, counters, "ann", lambda total: [Counted(amount=-total)])
         assert decided.state == 0
+
+
+def at_each_append(
+    monkeypatch: pytest.MonkeyPatch, store: PostgresEventStore, *acts: Callable[[Send], Awaitable[Appended]]
+) -> None:
+    """What happens to the first appends; the others go their way."""
+    whole, left = store.append, list(acts)
+
+    async def append(*given: Any, **options: Any) -> Appended:
+        send = partial(whole, *given, **options)
+        return await (left.pop(0)(send) if left else send())
+
+    monkeypatch.setattr(store, "append", append)
+
+
+def withdraw_all(total: int) -> list[Counted]:
+    return [Counted(amount=-total)]
+
+
+def deposit_five(_: int) -> list[Counted]:
+    return [Counted(amount=5)]
+
+
+async def test_a_decision_that_a_failover_kept_from_the_store_is_made_anew_of_what_is_there(
+    app_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails_over(_: Send) -> Appended:
+        await copied(database_url, "delete from events where version = 2")
+        async with PostgresEventStore.open(app_url) as other:
+            await append(other, "ann", 1)
+        raise StoreUnavailable("the connection was lost")
+
+    async with PostgresEventStore.open(app_url) as store:
+        for amount in (10, 1000):
+            await append(store, "ann", amount)
+        at_each_append(monkeypatch, store, fails_over)
+        decided: Decided[int] = await decide(store, counters, "ann", withdraw_all)
+        assert (decided.state, decided.version) == (0, 3)
+        assert await balance(store, "ann") == (0, 3)
+
+
+async def test_a_name_that_was_taken_below_the_position_of_a_search_before_a_failover_is_not_given_again(
+    app_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails_over(_: Send) -> Appended:
+        await copied(database_url, "delete from events where position > 1", "select setval('events_position_seq', 1)")
+        async with PostgresEventStore.open(app_url) as other:
+            await other.append(names.stream("other"), [Named(name="ann")], expect=ANY)
+        raise StoreUnavailable("the connection was lost")
+
+    def claim(taken: int) -> list[Named]:
+        if taken:
+            raise Rejected("the name is taken")
+        return [Named(name="ann")]
+
+    query = Query.of(Named, tags=["name:ann"])
+    async with PostgresEventStore.open(app_url) as store:
+        for _ in range(5):
+            await append(store, "ann", 1)
+        at_each_append(monkeypatch, store, fails_over)
+        with pytest.raises(Rejected, match="is taken"):
+            await decide_where(store, query, names, names.stream("own"), claim)
+        assert [event.stream for event in (await store.find(query)).events] == [names.stream("other")]
+
+
+async def test_a_decision_whose_answer_alone_was_lost_is_not_made_again(
+    app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def loses_the_answer(send: Send) -> Appended:
+        await send()
+        raise StoreUnavailable("the connection was lost")
+
+    async with PostgresEventStore.open(app_url) as store:
+        await append(store, "ann", 10)
+        at_each_append(monkeypatch, store, loses_the_answer)
+        decided: Decided[int] = await decide(store, counters, "ann", deposit_five)
+        assert (decided.state, decided.version) == (15, 2)
+        assert await balance(store, "ann") == (15, 2)
+
+
+@pytest.mark.parametrize("place", ["before it is asked for", "before the next one", "after the next one"])
+async def test_what_was_sent_without_an_answer_takes_effect_once_whenever_the_server_comes_by_it(
+    app_url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    late: list[Send] = []
+
+    async def is_lost(send: Send) -> Appended:
+        late.append(send)
+        raise StoreUnavailable("the connection was lost")
+
+    async def goes_by(send: Send) -> Appended:
+        return await send()
+
+    async def is_overtaken(send: Send) -> Appended:
+        await late[0]()
+        return await send()
+
+    async def overtakes(send: Send) -> Appended:
+        answer = await send()
+        await late[0]()
+        return answer
+
+    acts = {
+        "before it is asked for": [is_overtaken],
+        "before the next one": [goes_by, is_overtaken],
+        "after the next one": [goes_by, overtakes],
+    }
+    async with PostgresEventStore.open(app_url) as store:
+        await append(store, "ann", 10)
+        at_each_append(monkeypatch, store, is_lost, *acts[place])
+        decided: Decided[int] = await decide(store, counters, "ann", deposit_five)
+        assert (decided.state, decided.version) == (15, 2)
+        assert await balance(store, "ann") == (15, 2)
+
+
+async def test_what_was_sent_before_a_failover_and_comes_after_it_takes_no_effect_beside_the_next_one(
+    app_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pooler may do it, which keeps a request until there is a server for it again."""
+    late: list[Send] = []
+
+    async def fails_over(send: Send) -> Appended:
+        late.append(send)
+        await copied(database_url, "delete from events where version = 2")
+        raise StoreUnavailable("the connection was lost")
+
+    async with PostgresEventStore.open(app_url) as store:
+        for amount in (10, 1000):
+            await append(store, "ann", amount)
+        at_each_append(monkeypatch, store, fails_over)
+        decided: Decided[int] = await decide(store, counters, "ann", withdraw_all)
+        assert (decided.state, decided.version) == (0, 2)
+        with pytest.raises(EventIdReused):
+            await late[0]()
+        assert await balance(store, "ann") == (0, 2)
 
 
 async def test_a_snapshot_that_is_ahead_of_the_log_is_left_aside(app_url: str, database_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from pydantic import AfterValidator
 from sqlalchemy import Column, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -302,3 +304,38 @@ async def test_a_projection_shows_it_and_built_anew_shows_it_as_forgotten(
         await connection.execute(text("drop table emails"))
     assert await shown() == ["(forgotten)"]
     await engine.dispose()
+
+
+def refused(value: str) -> str:
+    raise ValueError(f"{value!r} is no address")
+
+
+async def test_a_validator_that_refuses_it_is_quoted_neither_where_its_event_is_parked_nor_in_the_log(
+    store: PostgresEventStore, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stricter(Event, name="Registered"):
+        customer_id: str
+        email: Annotated[Annotated[str, AfterValidator(refused)] | Forgotten, Personal("customer_id")]
+        phones: Annotated[tuple[str, ...] | Forgotten, Personal("customer_id")] = ()
+        plan: str = "free"
+
+    emails = Projection("strict_emails", Column("customer", Text, primary_key=True))
+
+    @emails.on(Stricter)
+    def registered(recorded: Recorded[Stricter]) -> Put:
+        return Put(recorded.event.customer_id, {})
+
+    caplog.set_level(logging.INFO)
+    position = await register(store)
+    runner = ProjectionRunner(database_url, [emails], master_key=MASTER_KEY)
+    running = asyncio.create_task(runner.run())
+    try:
+        await runner.reached(position, timeout=20)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select error from parked_events").fetchall()
+    assert "value_error" in str(rows)
+    assert "is parked" in caplog.text
+    assert EMAIL not in str(rows) + caplog.text

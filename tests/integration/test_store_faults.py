@@ -23,7 +23,7 @@ from counteract.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from counteract.store import ANY, NO_STREAM, Appended, PostgresEventStore, inspecting
+from counteract.store import ANY, NO_STREAM, Appended, Decided, PostgresEventStore, decide, inspecting
 from counteract.store.connecting import sync_engine
 from counteract.store.inspecting import REVISIONS
 from counteract.store.migrate import migrate
@@ -83,6 +83,22 @@ async def test_a_repeat_meets_its_own_first_attempt_still_under_way(
             await sessions_wait(event_store, 2)
         assert (await again).version == 1
     assert [each.event_id for each in await event_store.read()] == ids
+
+
+async def test_a_decision_meets_its_own_first_append_still_under_way(
+    relay: tuple[Relay, str], event_store: PostgresEventStore
+) -> None:
+    cutting, url = relay
+    async with PostgresEventStore.open(url) as store:
+        await store.append(A, [Counted(amount=10)], expect=NO_STREAM)
+        async with event_store.connection() as other, other.transaction():
+            await other.execute(*append_call(StreamChange(A, 1, 1)))
+            cutting.cut_at = Cut.AWAY
+            deciding = asyncio.create_task(decide(store, counters, "a", lambda _: [Counted(amount=5, note=MARK)]))
+            await sessions_wait(event_store, 2)
+        decided: Decided[int] = await deciding
+    assert (decided.state, decided.version) == (15, 2)
+    assert (await event_store.load(counters, "a")).state == 15
 
 
 async def test_a_lost_connection_says_so_while_reading(relay: tuple[Relay, str]) -> None:
