@@ -157,17 +157,29 @@ async def test_data_and_metadata_that_are_no_objects_are_refused(app_url: str, c
         executed(app_url, f"select {call}")
 
 
-@pytest.mark.parametrize("of", ["p_types => null", "p_types => '{}'"])
-async def test_an_answer_to_a_command_is_not_recorded_without_its_events(app_url: str, of: str) -> None:
-    nothing = ", ".join(f"p_{name} => '{{}}'" for name in ("ids", "least", "most"))
-    events = ", ".join(f"p_{name} => {APPEND[name]}" for name in list(APPEND)[4:])
+_UNDO = (
+    '{"command_id": "0199c0de-0000-7000-8000-00000000000a", "undoes": "0199c0de-0000-7000-8000-00000000000b", "role": "undo", '
+    '"saga_id": "s", "run_id": "r", "saga_type": "S", "step": "x", "activity_type": "X", "task_queue": "q", "epoch": 1, '
+    '"kind": "compensatable", "external": false}'
+)
+ANSWERS = {
+    "record_command": "gen_random_uuid(), 'done', 'null', 's', 'S', 'x', 'X', 'q', null, '{}', null",
+    "record_step": f"'{_UNDO}', 'done', 'null', '{{}}', null",
+}
+
+
+@pytest.mark.parametrize("types", ["null", "'{}'"])
+@pytest.mark.parametrize("function", ANSWERS)
+async def test_an_answer_to_a_command_is_not_recorded_without_its_events(
+    app_url: str, function: str, types: str
+) -> None:
+    nothing = dict.fromkeys(("ids", "least", "most"), "'{}'")
     with pytest.raises(psycopg.Error, match="this is no append: "):
-        executed(
-            app_url,
-            "select record_command(p_command_id => gen_random_uuid(), p_status => 'done', p_result => 'null', p_saga_id => 's', "
-            "p_saga_type => 'S', p_step => 'x', p_activity_type => 'X', p_task_queue => 'q', p_undoes => null, "
-            f"p_command => '{{}}', p_settled => null, {of}, {nothing}, {events})",
-        )
+        executed(app_url, f"select {function}({ANSWERS[function]}, {arguments(types=types, **nothing)})")
+    assert executed(app_url, "select from commands") == []
+    no_events = dict.fromkeys(APPEND, "'{}'")
+    executed(app_url, f"select {function}({ANSWERS[function]}, {arguments(**no_events)})")
+    assert executed(app_url, "select status from commands") == [("done",)]
 
 
 @pytest.mark.parametrize("name", ["put_in_stream", "put_in_streams"])
@@ -240,7 +252,8 @@ async def test_what_a_condition_does_not_say_is_any(store: PostgresEventStore, a
 
 async def test_a_query_that_names_no_types_finds_those_of_any(store: PostgresEventStore, app_url: str) -> None:
     await store.append(A, [Taken()], expect=ANY)
-    assert len(executed(app_url, """select at_position from find_events('[{"tags": ["email:a"]}]', 0, 9)""")) == 1
+    for query in ('[{"tags": ["email:a"]}]', '[{"types": [], "tags": ["email:a"]}]'):
+        assert executed(app_url, f"select at_position from find_events('{query}', 0, 9)") == [(1,)]
 
 
 NO_TERMS = {
