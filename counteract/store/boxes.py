@@ -57,15 +57,55 @@ def may_hold_boxes(data: str) -> bool:
     return _MARK in data
 
 
-def holds_boxes(data: str) -> bool:
-    """Whether an event's JSON has what only sealing may put there."""
-    return _MARK in data and bool(boxes(from_json(data)))
+def has_sealed_name(data: str) -> bool:
+    """Whether an event's JSON has what only sealing may put there, be it a box or not."""
+    return _MARK in data and bool(_named_sealed(content_of(data)))
+
+
+def content_of(data: str) -> Any:
+    """An event's data; none where it is JSON that PostgreSQL takes and nobody here can read, which is its own readers' concern."""
+    try:
+        return from_json(data)
+    except ValueError:
+        return None
 
 
 def boxes(content: Any) -> Mapping[str, Box]:
-    """The sealed fields of an event's data."""
+    """The sealed fields of an event's data. What has only the name of one was never sealed, and is data like any other: whoever may append
+    can store it, and it is in the way of nobody who reads other events.
+    """
+    return {field: box for field, box in _named_sealed(content).items() if _is_box(box)}
+
+
+def _named_sealed(content: Any) -> Mapping[str, Any]:
     fields = content.items() if isinstance(content, dict) else ()
-    return {name: value[SEALED] for name, value in fields if isinstance(value, dict) and value.keys() == {SEALED}}
+    return {field: value[SEALED] for field, value in fields if isinstance(value, dict) and value.keys() == {SEALED}}
+
+
+def _is_box(found: Any) -> bool:
+    return isinstance(found, dict) and (_is_newer(found) or _is_known(found))
+
+
+def _is_newer(found: Box) -> bool:
+    """A newer release's: what else there is in one is not known."""
+    version = found.get("v", 1)
+    return isinstance(version, int) and version > _VERSION
+
+
+def _is_known(found: Box) -> bool:
+    try:
+        UUID(found["key"])
+        b64decode(found["box"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return found.get("v", 1) in (1, _VERSION)
+
+
+def key_of(box: Box, place: Place, field: str) -> UUID:
+    """The id of the key that opens it. Raises SealedByNewerRelease."""
+    if _is_newer(box):
+        raise SealedByNewerRelease(f"{place.event_type}.{field} was sealed by a newer release: update this process")
+    return UUID(box["key"])
 
 
 def sealed(value: Any, place: Place, field: str, living: Living) -> dict[str, Box]:
@@ -75,11 +115,9 @@ def sealed(value: Any, place: Place, field: str, living: Living) -> dict[str, Bo
 
 
 def opened(box: Box, place: Place, field: str, living: Living) -> Any:
-    """The value. Raises PersonalDataLocked, SealedByNewerRelease."""
-    version = box.get("v", 1)
-    if version not in (1, _VERSION):
-        raise SealedByNewerRelease(f"{place.event_type}.{field} was sealed by a newer release: update this process")
-    binding = place.binding(field, living.subject) if version == _VERSION else place.binding_before(field)
+    """The value, where `key_of` says that the key is this one. Raises PersonalDataLocked."""
+    is_before = box.get("v", 1) == 1
+    binding = place.binding_before(field) if is_before else place.binding(field, living.subject)
     try:
         return from_json(living.key.open(b64decode(box["box"]), binding))
     except (InvalidTag, ValueError):

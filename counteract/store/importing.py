@@ -21,7 +21,7 @@ from counteract.store.archives import raise_if_any_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect_directly
 from counteract.store.lines import Batch, Row, batches
 from counteract.store.tagging import TAGS
-from counteract.store.translating import EVENT_ID_KEY, translated
+from counteract.store.translating import translated
 
 BATCH_SIZE = 20_000
 """Events of one transaction: a quarter of a second or so, for which subscribers wait."""
@@ -173,15 +173,16 @@ class _Importer:
 
     async def store(self, batch: Batch) -> int:
         """All of a batch or none; how many of its events were not stored before."""
+        stored = await self._find_stored(batch) if self._may_be_stored else {}
         while True:
-            stored = await self._find_stored(batch) if self._may_be_stored else {}
             try:
                 await self._store_missing(batch, stored)
-            except UniqueViolation as error:
-                # Looked for only now, for a new import has none. Again, where another process imports the same.
-                if error.diag.constraint_name != EVENT_ID_KEY:
+            except UniqueViolation:
+                # Looked for only now, for a new import has none. Again, where another process imports the same. Whichever key it is: of an
+                # event that is in, either may be the first to be asked, for a copy that was restored may have made them in another order.
+                known, stored = stored, await self._find_stored(batch)
+                if len(stored) == len(known):
                     raise
-                self._may_be_stored = True
             else:
                 self._may_be_stored = bool(stored)
                 return len(batch.rows) - len(stored)

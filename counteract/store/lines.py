@@ -167,13 +167,17 @@ def _row(text: bytes) -> Row:
         line.event_type,
         line.schema_version,
         str(line.event_data, "utf-8"),
-        str(line.metadata, "utf-8") if line.created_at is None else _metadata(line.metadata, line.created_at),
+        _metadata(line.metadata, line.created_at),
     )
     _check(row)
     return row
 
 
-def _metadata(given: msgspec.Raw, created_at: datetime) -> str:
+def _metadata(given: msgspec.Raw, created_at: datetime | None) -> str:
+    """With its names as they are, whatever escapes they were written with: `$tags` is looked for by who imports it."""
+    text = str(given, "utf-8")
+    if created_at is None:
+        return msgspec.json.encode(_members.decode(given)).decode() if "\\u" in text and text[:1] == "{" else text
     occurred_at = msgspec.Raw(msgspec.json.encode(created_at.astimezone(UTC)))
     return msgspec.json.encode({OCCURRED_AT: occurred_at} | _members.decode(given)).decode()
 

@@ -75,6 +75,9 @@ _FENCES = (
 CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
     # Who archives is the owner; the application is only told where a stream has gone.
     "archive_stream": {},
+    # For the functions that have taken their turn before.
+    "put_in_stream": {},
+    "put_in_streams": {},
     **{name: dict.fromkeys(_WORKERS, _EXECUTE) for name in _APPENDS},
     **{name: dict.fromkeys(("participate", "app"), _EXECUTE) for name in _FENCES},
     **{name: dict.fromkeys(("project", "app"), _EXECUTE) for name in ("keep_inline", "leave_inline")},

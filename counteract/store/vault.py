@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from counteract.errors import MasterKeyMissing, PersonalDataLocked
 from counteract.messages import Event
 from counteract.personal import FORGOTTEN, Forgotten
-from counteract.store.boxes import Box, Living, Place, boxes, may_hold_boxes, opened, sealed
+from counteract.store.boxes import Box, Living, Place, boxes, content_of, key_of, may_hold_boxes, opened, sealed
 from counteract.store.connecting import Connection
 from counteract.store.sealing import MASTER_KEY_VARIABLE, KeyWrapper, MasterKey, SubjectKey
 from counteract.store.signing import Signature
@@ -73,11 +73,12 @@ class Vault:
         self, connection: Connection, data: Sequence[str], place_of: Callable[[int], Place]
     ) -> Sequence[str]:
         """The JSON of stored events, with personal fields opened, or forgotten. Raises PersonalDataLocked."""
-        contents = {number: from_json(text) for number, text in enumerate(data) if may_hold_boxes(text)}
-        key_ids = {UUID(box["key"]) for content in contents.values() for box in boxes(content).values()}
-        if not key_ids:
+        contents = {number: content_of(text) for number, text in enumerate(data) if may_hold_boxes(text)}
+        contents = {number: content for number, content in contents.items() if boxes(content)}
+        if not contents:
             return data
-        keys = await self._keys(connection, sorted(key_ids))
+        found = [(place_of(number), *each) for number, content in contents.items() for each in boxes(content).items()]
+        keys = await self._keys(connection, sorted({key_of(box, place, field) for place, field, box in found}))
         return [
             _with_opened_fields(place_of(number), contents[number], keys) if number in contents else text
             for number, text in enumerate(data)
@@ -169,7 +170,7 @@ def _with_opened_fields(place: Place, content: dict[str, Any], keys: Keys) -> st
 
 
 def _opened(place: Place, field: str, box: Box, keys: Keys) -> Any:
-    key_id = UUID(box["key"])
+    key_id = key_of(box, place, field)
     if key_id not in keys:
         # Not destroyed, which leaves a row behind, but lost: to call it forgotten would hide that.
         where = f"{place.event_type}.{field}"

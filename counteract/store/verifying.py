@@ -14,14 +14,14 @@ from typing import Any, Self
 
 from jsonschema_rs import Draft202012Validator
 from msgspec.structs import replace
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from counteract.decider import Decider
 from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
 from counteract.personal import FORGOTTEN
 from counteract.printable import printable
-from counteract.store.boxes import boxes, holds_boxes
+from counteract.store.boxes import boxes, content_of, may_hold_boxes
 from counteract.store.connecting import Connection, connect_directly
 from counteract.store.contracts import Key, Published
 from counteract.store.high_water_mark import HighWaterMark
@@ -181,7 +181,7 @@ class Verification:
 
     async def _opened(self, page: Sequence[StoredEvent]) -> Sequence[StoredEvent | Problem]:
         if self._vault is None:
-            return [_without_boxes(event) if holds_boxes(event.data) else event for event in page]
+            return [_without_boxes(event) if may_hold_boxes(event.data) else event for event in page]
         try:
             return await opened_events(self._vault, self._connection, page)
         except PersonalDataLocked:
@@ -211,7 +211,7 @@ class Conformance:
         validator = self._validators.get(key)
         if validator is None:
             return f"no contract is published for {key}"
-        content = from_json(event.data)
+        content = content_of(event.data)
         if validator.is_valid(content):
             return None
         return f"not as {key.file_name} says: {'; '.join(_objections(validator, content))}"
@@ -244,5 +244,6 @@ def _problem(trouble: Trouble, event: StoredEvent, what: str) -> Problem:
 
 
 def _without_boxes(event: StoredEvent) -> StoredEvent:
-    content = from_json(event.data)
-    return replace(event, data=to_json(content | dict.fromkeys(boxes(content), FORGOTTEN)).decode())
+    content = content_of(event.data)
+    found = boxes(content)
+    return replace(event, data=to_json(content | dict.fromkeys(found, FORGOTTEN)).decode()) if found else event

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from counteract.errors import InvalidEvent
 from counteract.messages import Event, StreamId
 from counteract.storable import NOT_FINITE, NUL, Unstorable, check_equal, not_json
-from counteract.store.boxes import holds_boxes
+from counteract.store.boxes import has_sealed_name
 from counteract.store.checking import (
     check_counts,
     check_metadata,
@@ -174,7 +174,7 @@ def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
         check_equal(event, data, type(event).__pydantic_validator__.validate_json)
     except Unstorable as error:
         raise InvalidEvent(f"{name} {error}") from None
-    if holds_boxes(data):
+    if has_sealed_name(data):
         raise InvalidEvent(f"{name} has a field that holds only $sealed, a name that is kept for personal data")
     return data
 

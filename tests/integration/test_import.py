@@ -16,7 +16,7 @@ from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import EventIdReused, InvalidImport, StoreError, StreamArchived, WrongExpectedVersion
 from counteract.messages import StreamId
-from counteract.store import ANY, NO_STREAM, PostgresEventStore
+from counteract.store import ANY, NO_STREAM, PostgresEventStore, Query
 from counteract.store.archiving import Named, archive_streams
 from counteract.store.connecting import connect
 from counteract.store.importing import Imported, import_events
@@ -310,6 +310,28 @@ async def test_what_is_archived_is_not_imported_a_second_time(
     with pytest.raises(StreamArchived, match="counter/a is archived up to version 2"):
         await import_events(database_url, lines, continue_streams=continue_streams)
     assert await contents(event_store) == before
+
+
+async def test_tags_are_found_however_their_name_is_written(database_url: str, event_store: PostgresEventStore) -> None:
+    written = line(metadata={"$tags": ["email:a"], "user_id": "\\u0024"}).replace(b'"$tags"', rb'"\u0024t\u0061gs"')
+    assert b"$tags" not in written
+    await import_events(database_url, [written])
+    (found,) = (await event_store.find(Query.of(tags=["email:a"]))).events
+    assert found.metadata == {"$tags": ["email:a"], "user_id": "\\u0024"}
+
+
+async def test_an_import_is_run_again_whichever_key_is_asked_first(
+    database_url: str, event_store: PostgresEventStore
+) -> None:
+    """As in a restored copy, whose keys may have been made in another order."""
+    lines = [line(A), line(B), line(A)]
+    await import_events(database_url, lines[:2])
+    async with await connect(database_url) as owner:
+        await owner.execute("alter table events drop constraint events_event_id_key")
+        await owner.execute("alter table events add constraint events_event_id_key unique (event_id)")
+    assert await import_events(database_url, lines) == Imported(3, sum(map(len, lines)), stored=1, present=2)
+    assert await import_events(database_url, lines) == Imported(3, sum(map(len, lines)), stored=0, present=3)
+    assert await versions(event_store, A) == [1, 2]
 
 
 async def test_the_application_is_told_that_only_the_owner_imports(app_url: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field
 from sqlalchemy import Column, Text
 
 from counteract import Decider, Event, Forgotten, Personal, Recorded, StreamId
-from counteract.errors import PersonalDataLocked, SealedByNewerRelease
+from counteract.errors import PersonalDataLocked, SealedByNewerRelease, UnreadableEvent
 from counteract.projections import Projection, ProjectionRunner, Put, reached
 from counteract.store import ANY, MasterKey, PostgresEventStore
 from tests.integration.test_personal_data import ANN, BOB, EMAIL, Registered, customers, email_of, register
@@ -123,6 +123,61 @@ async def test_a_field_with_an_alias_is_sealed_under_that(store: PostgresEventSt
     with psycopg.connect(app_url) as connection:
         assert EMAIL not in str(connection.execute("select event_data::text from events").fetchall())
     assert (await store.load(movers, "ann")).state == EMAIL
+
+
+_KEY = str(OLD_KEY)
+NO_BOXES: dict[str, Any] = {
+    "a text": "x",
+    "null": None,
+    "nothing": {},
+    "no key": {"v": 2, "box": "AAAA"},
+    "a key that is no id": {"v": 2, "key": "x", "box": "AAAA"},
+    "a number as a key": {"v": 2, "key": 5, "box": "AAAA"},
+    "a number as a box": {"v": 2, "key": _KEY, "box": 7},
+    "no base64": {"v": 2, "key": _KEY, "box": "A"},
+    "a version that was never": {"v": 0, "key": _KEY, "box": "AAAA"},
+    "a version that is none": {"v": ["3"], "key": _KEY, "box": "AAAA"},
+}
+
+
+@pytest.mark.parametrize("box", NO_BOXES.values(), ids=NO_BOXES)
+async def test_what_only_has_the_name_of_a_box_is_its_own_events_concern(
+    store: PostgresEventStore, app_url: str, box: Any
+) -> None:
+    await register(store, "ann")
+    append_as_the_role(app_url, {"customer_id": "bob", "email": {"$sealed": box}})
+    assert [json.loads(each.data)["email"] for each in await store.read()] == [EMAIL, {"$sealed": box}]
+    assert await email_of(store, "ann") == EMAIL
+    with pytest.raises(UnreadableEvent, match="Registered v1 does not fit its class: email"):
+        await email_of(store, "bob")
+
+
+async def test_data_that_nobody_can_read_is_its_own_events_concern_beside_a_box_too(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    await register(store, "ann")
+    deep: Any = []
+    for _ in range(210):
+        deep = [deep]
+    append_as_the_role(app_url, {"customer_id": "bob", "email": {"$sealed": "x"}, "plan": deep})
+    assert [each.stream for each in await store.read()] == [ANN, BOB]
+    with pytest.raises(UnreadableEvent):
+        await email_of(store, "bob")
+
+
+def append_as_the_role(url: str, data: Any) -> None:
+    """Past the client, which refuses the name."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "select append_event(%s, %s, 0, 0, gen_random_uuid(), 'Registered', 1::smallint, %s, '{}')",
+            (*BOB, Jsonb(data)),
+        )
+
+
+async def test_a_newer_releases_box_may_have_no_key(store: PostgresEventStore, app_url: str) -> None:
+    append_as_the_role(app_url, {"customer_id": "bob", "email": {"$sealed": {"v": 3}}})
+    with pytest.raises(SealedByNewerRelease, match="sealed by a newer release: update this process"):
+        await email_of(store, "bob")
 
 
 async def test_what_a_newer_release_has_sealed_is_waited_for(

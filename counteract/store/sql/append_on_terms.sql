@@ -4,6 +4,8 @@
 --                 of an item, each tag, and one of the types where there are any; of the items, one
 --             {"checkpoint": {"name": …, "position": …, "after": …}}    that one moves on, from where it is expected to be, if that is said
 --
+-- What an item of a query does not say is any: it finds more than somebody meant who left it out, and not less. So does a query from the beginning.
+--
 -- A repeat changes nothing, and returns what the first call returned, as there.
 --
 --   CA014  such an event was appended    detail: {"position"}
@@ -17,18 +19,20 @@ create or replace function append_on_terms(
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
+    streams constant integer := streams_of_append(
+        p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata);
     query constant jsonb := p_terms -> 'query';
-    since constant bigint := (p_terms ->> 'after')::bigint;
+    since constant bigint := coalesce((p_terms ->> 'after')::bigint, 0);
     checkpoint constant jsonb := p_terms -> 'checkpoint';
     -- What its items without tags find is locked by nobody.
-    untagged constant boolean := jsonb_path_exists(query, 'strict $[*].tags ? (@.size() == 0)');
+    untagged constant boolean := jsonb_path_exists(query, '$[*] ? (!exists(@.tags[*]))');
     is_new boolean := true;
     kept bigint;
     met bigint;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'an append needs READ COMMITTED, not %', upper(current_setting('transaction_isolation'))
-            using errcode = 'CA004';
+    -- What is not known here would be a condition that nobody keeps.
+    if jsonb_typeof(p_terms) is distinct from 'object' or p_terms - array['query', 'after', 'checkpoint'] <> '{}' then
+        raise exception 'the terms of an append are query, after and checkpoint' using errcode = 'CA006';
     end if;
     if checkpoint is not null then
         kept := keep_checkpoint(
@@ -50,14 +54,13 @@ begin
     end if;
     if met is null or not is_new then
         met := null;
-        if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
-            return query select * from append_to_stream(
-                p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata[1],
-                true);
+        if streams = 1 and cardinality(p_event_ids) = 1 then
+            return query select * from put_in_stream(
+                p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata[1]);
         else
-            return query select * from append_to_streams(
-                p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data,
-                p_metadata, true);
+            return query select * from put_in_streams(
+                p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata,
+                strpos(p_metadata::text, '$tags') > 0);
         end if;
         -- Whoever appends such events is not kept out, so it is looked again once all have ended that could have come before.
         if untagged and is_new and cardinality(p_event_ids) > 0 then

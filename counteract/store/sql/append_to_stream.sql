@@ -1,6 +1,6 @@
 -- Appends several events to one stream, as append_event does a single one: what is not settled here goes to append_to_streams.
 -- They share their metadata, and so their tags, if there are any. Returns the position of each, in their order.
--- p_has_turn: the caller has taken the locks (take_turns).
+-- p_has_turn: nothing any more, as there.
 create or replace function append_to_stream(
     p_type text, p_id text, p_least integer, p_most integer,
     p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[], p_data jsonb[], p_metadata jsonb,
@@ -10,58 +10,25 @@ language plpgsql security definer set search_path from current set plan_cache_mo
 #variable_conflict use_column
 declare
     events constant integer := cardinality(p_event_ids);
-    tagged constant boolean := p_metadata ? '$tags';
-    actual integer;
-    appended bigint[];
-    other uuid;
+    -- Where they are not, it is said there what is wrong with them (streams_of_append).
+    are_alike constant boolean := array_dims(p_event_ids) = '[1:' || events || ']'
+        and array_dims(p_event_types) = array_dims(p_event_ids) and array_dims(p_schema_versions) = array_dims(p_event_ids)
+        and array_dims(p_data) = array_dims(p_event_ids);
 begin
     if p_type = 'saga' then
         perform refuse_saga_stream();
     end if;
-    if events > 0 and current_setting('transaction_isolation') = 'read committed' then
-        if p_has_turn then
-            null;
-        elsif tagged then
+    if are_alike and current_setting('transaction_isolation') = 'read committed' then
+        if p_metadata ? '$tags' then
             perform take_turns(array[p_type], array[p_id], array[1], array[p_metadata], null);
         else
             perform pg_advisory_xact_lock(hashtextextended(p_id, hashtextextended(p_type, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)));
         end if;
-        actual := coalesce((
-            select e.version from events e
-            where e.aggregate_type = p_type and e.aggregate_id = p_id
-            order by e.version desc limit 1), 0);
-        if actual between p_least and p_most then
-            -- Positions are drawn in the order of the events.
-            with inserted as (
-                insert into events as e (
-                    event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)
-                select g.event_id, p_type, p_id, actual + g.number::integer, g.event_type, g.schema_version, g.data, p_metadata
-                from unnest(p_event_ids, p_event_types, p_schema_versions, p_data)
-                     with ordinality as g (event_id, event_type, schema_version, data, number)
-                order by g.number
-                on conflict (event_id) do nothing
-                returning e.position
-            )
-            select array_agg(i.position) into appended from inserted i;
-            if cardinality(appended) = events then
-                if tagged then
-                    insert into event_tags (tag, position, event_type)
-                    select distinct tag, g.position, g.event_type
-                    from unnest(appended, p_event_types) as g (position, event_type),
-                         jsonb_array_elements_text(p_metadata -> '$tags') as tag;
-                end if;
-                return query select actual + events, appended;
-                return;
-            elsif cardinality(appended) > 0 then
-                other := (
-                    select e.event_id from events e
-                    where e.aggregate_type = p_type and e.aggregate_id = p_id and e.version > actual limit 1);
-                raise exception 'event ids are stored already, but not % with this content', other
-                    using errcode = 'CA002', detail = jsonb_build_object('event_id', other);
-            end if;
-        end if;
+        return query select * from put_in_stream(
+            p_type, p_id, p_least, p_most, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata);
+        return;
     end if;
     return query select * from append_to_streams(
-        array[p_type], array[p_id], array[p_least], array[p_most], array_fill(1, array[events]),
-        p_event_ids, p_event_types, p_schema_versions, p_data, array_fill(p_metadata, array[events]), p_has_turn);
+        array[p_type], array[p_id], array[p_least], array[p_most], array_fill(1, array[coalesce(events, 0)]),
+        p_event_ids, p_event_types, p_schema_versions, p_data, array_fill(p_metadata, array[coalesce(events, 0)]));
 end $$;

@@ -8,7 +8,7 @@
 --
 -- Events may have tags, as an array under $tags of their metadata, which all of them have then, be it empty: queries find them by these.
 --
--- p_has_turn: the caller has taken the locks (take_turns).
+-- p_has_turn: nothing any more. Calls of append_on_terms that are under way while a release takes this one's place still say it.
 --
 -- Event ids that are stored already, all of them and with the same content, make the call a repeat: it appends nothing,
 -- checks no version, and returns what the first call returned.
@@ -17,6 +17,7 @@
 --   CA002  an event id is stored with other content, or only some of the ids are    detail: {"event_id"}
 --   CA003  more streams than one call may take
 --   CA004  called where its checks would look at an old snapshot
+--   CA006  the arguments mean no append    (streams_of_append)
 create or replace function append_to_streams(
     p_types text[], p_ids text[], p_least integer[], p_most integer[],
     p_event_stream integer[], p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[],
@@ -25,33 +26,16 @@ create or replace function append_to_streams(
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    max_streams constant integer := 256;
-    streams constant integer := cardinality(p_types);
-    tagged constant boolean := coalesce(p_metadata[1] ? '$tags', false);
-    actual integer[];
-    stored bigint[];
-    stream integer;
-    drawn bigint[];
+    streams constant integer := streams_of_append(
+        p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata);
+    -- Of whichever event: a tag that is not locked, and not stored beside its event, is one that no query finds. Sought in the text of all
+    -- of them, which takes less time than a query; where it is something else, nothing comes of it.
+    tagged constant boolean := strpos(p_metadata::text, '$tags') > 0;
 begin
-    if 'saga' = any (p_types) then
-        perform refuse_saga_stream();
-    end if;
-    -- Each stream takes an entry of the lock table, which all sessions share.
-    if streams > max_streams then
-        raise exception 'an append takes at most % streams, this one has %', max_streams, streams
-            using errcode = 'CA003';
-    end if;
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'an append needs READ COMMITTED, not %', upper(current_setting('transaction_isolation'))
-            using errcode = 'CA004';
-    end if;
-
     -- Writers take turns per stream before anything is checked, and those that only read share theirs. In the order of
     -- the keys, so that two calls never wait for each other; each key once and in the stronger mode, because two
     -- streams may share a key, and going from shared to exclusive can deadlock.
-    if p_has_turn then
-        null;
-    elsif tagged then
+    if tagged then
         perform take_turns(p_types, p_ids, p_event_stream, p_metadata, null);
     else
         perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
@@ -63,72 +47,6 @@ begin
             order by 1
         ) as locks;
     end if;
-
-    -- From here on each statement has a snapshot of its own and sees what the locks' last holders committed.
-    -- The look-ups are scalar subqueries so that their cached plans stay on the index however small the table was once.
-    stored := array(
-        select (select e.position from events e where e.event_id = given.id)
-        from unnest(p_event_ids) with ordinality as given (id, number)
-        order by number
-    );
-    if array_remove(stored, null) <> '{}' then
-        return query
-        select r.stream_version, array(
-            select stored[g.number] from unnest(p_event_stream) with ordinality as g (stream, number)
-            where g.stream = r.number order by g.number)
-        from repeated_append(p_types, p_ids, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data)
-             with ordinality as r (stream_version, last_position, number)
-        order by r.number;
-        return;
-    end if;
-
-    actual := array(
-        select coalesce((
-            select e.version from events e
-            where e.aggregate_type = s.type and e.aggregate_id = s.id
-            order by e.version desc limit 1), 0)
-        from unnest(p_types, p_ids) with ordinality as s (type, id, number)
-        order by number
-    );
-    for stream in 1 .. streams loop
-        if actual[stream] not between p_least[stream] and p_most[stream] then
-            raise exception '%/% is at version %', p_types[stream], p_ids[stream], actual[stream]
-                using errcode = 'CA001',
-                      detail = jsonb_build_object(
-                          'aggregate_type', p_types[stream], 'aggregate_id', p_ids[stream],
-                          'least', p_least[stream], 'most', p_most[stream], 'actual', actual[stream]);
-        end if;
-    end loop;
-
-    -- INSERT has its lock on the table before it draws the first position, which is what the high water mark relies on. Positions
-    -- are drawn in the order of the events.
-    with inserted as (
-        insert into events as e (
-            event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)
-        select g.event_id, p_types[g.stream], p_ids[g.stream],
-               actual[g.stream] + (row_number() over (partition by g.stream order by g.number))::integer,
-               g.event_type, g.schema_version, g.data, g.metadata
-        from unnest(p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata)
-             with ordinality as g (stream, event_id, event_type, schema_version, data, metadata, number)
-        order by g.number
-        returning e.position
-    )
-    select array_agg(i.position) into drawn from inserted i;
-    if streams = 1 then
-        return query select actual[1] + coalesce(cardinality(drawn), 0), coalesce(drawn, '{}');
-    else
-        return query
-        select actual[s.number] + count(g.number)::integer,
-               case when count(g.number) > 0 then array_agg(drawn[g.number] order by g.number) else '{}' end
-        from generate_subscripts(p_types, 1) as s (number)
-        left join unnest(p_event_stream) with ordinality as g (stream, number) on g.stream = s.number
-        group by s.number
-        order by s.number;
-    end if;
-    if tagged then
-        -- It stays when an event is archived: a name that is taken stays so. Not by a trigger, which would ask each row of who has none.
-        insert into event_tags (tag, position, event_type)
-        select distinct tag, drawn[g.number], p_event_types[g.number]
-        from unnest(p_metadata) with ordinality as g (about, number), jsonb_array_elements_text(g.about -> '$tags') as tag;
-    end if;
+    return query select * from put_in_streams(
+        p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types, p_schema_versions, p_data, p_metadata, tagged);
 end $$;

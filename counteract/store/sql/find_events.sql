@@ -20,7 +20,7 @@ begin
         cross join lateral (
             select t.position from event_tags t
             where t.tag = item -> 'tags' ->> 0 and t.position > p_after
-              and (item -> 'types' = '[]' or item -> 'types' ? t.event_type)
+              and (coalesce(item -> 'types', '[]') = '[]' or item -> 'types' ? t.event_type)
               and not exists (
                 select from jsonb_array_elements_text(item -> 'tags') as other
                 where not exists (select from event_tags o where o.tag = other and o.position = t.position))

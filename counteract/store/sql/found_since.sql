@@ -7,7 +7,7 @@ begin
         select min((
             select e.position from events e
             where e.position > p_after and e.position < p_before
-              and (item -> 'types' = '[]' or item -> 'types' ? e.event_type) and e.event_id <> all (p_but)
+              and (coalesce(item -> 'types', '[]') = '[]' or item -> 'types' ? e.event_type) and e.event_id <> all (p_but)
             order by e.position limit 1))
         from jsonb_array_elements(p_query) as item where item -> 'tags' ->> 0 is null);
 end $$;

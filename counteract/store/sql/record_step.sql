@@ -95,7 +95,7 @@ begin
     elsif cardinality(p_types) = 1 and cardinality(p_event_ids) > 1 and not p_metadata[1] ? '$tags' then
         perform append_to_stream(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids, p_event_types,
                                  p_schema_versions, p_data, p_metadata[1]);
-    elsif cardinality(p_types) > 0 then
+    elsif p_types is distinct from '{}' or p_event_ids is distinct from '{}' then
         perform append_to_streams(p_types, p_ids, p_least, p_most, p_event_stream, p_event_ids, p_event_types,
                                   p_schema_versions, p_data, p_metadata);
     end if;

@@ -13,33 +13,34 @@ declare
     max_tags constant integer := 256;
     seed constant bigint := case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end;
     tagged constant bigint := hashtextextended('$tags', seed);
+    wrong_item constant jsonpath := 'strict $[*] ? (@.type() != "object" || @.types.type() != "array" || @.tags.type() != "array"
+        || @.types[*].type() != "string" || @.tags[*].type() != "string")';
     shared bigint[];
-    alone bigint[];
+    alone bigint[] := '{}';
 begin
     shared := array(
         select distinct hashtextextended(tag, tagged)
         from unnest(p_metadata) as about, jsonb_array_elements_text(about -> '$tags') as tag);
     if p_query is not null then
+        -- What is none would find nothing, and be no condition.
+        if jsonb_typeof(p_query) <> 'array' or jsonb_path_exists(p_query, wrong_item) then
+            raise exception 'a query is an array of items, whose types and tags are arrays of texts' using errcode = 'CA006';
+        end if;
         alone := array(
             select hashtextextended(coalesce(item -> 'tags' ->> 0, '$query'), case when item -> 'tags' ->> 0 is null then seed else tagged end)
             from jsonb_array_elements(p_query) as item);
         shared := shared || hashtextextended('$import', seed);
     end if;
-    if cardinality(shared) + coalesce(cardinality(alone), 0) > max_tags + 1 then
+    if cardinality(shared) + cardinality(alone) > max_tags + 1 then
         raise exception 'an append takes at most % tags and items of a query', max_tags using errcode = 'CA003';
     end if;
-    perform case when exclusive then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
-    from (
-        select key, bool_or(exclusive) as exclusive
-        from (
-            select hashtextextended(s.id, hashtextextended(s.type, seed)), s.number = any (p_event_stream)
-            from unnest(p_types, p_ids) with ordinality as s (type, id, number)
-            union all
-            select unnest(shared), false
-            union all
-            select unnest(alone), true
-        ) as wanted (key, exclusive)
-        group by key
-        order by key
-    ) as locks;
+    for stream in 1 .. coalesce(cardinality(p_types), 0) loop
+        if stream = any (p_event_stream) then
+            alone := alone || hashtextextended(p_ids[stream], hashtextextended(p_types[stream], seed));
+        else
+            shared := shared || hashtextextended(p_ids[stream], hashtextextended(p_types[stream], seed));
+        end if;
+    end loop;
+    perform case when key = any (alone) then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end
+    from (select key from unnest(shared || alone) as key order by key) as locks;
 end $$;
