@@ -161,8 +161,8 @@ class Record:
             self._looks["again"] += 1
             await self._take_up(f"{where}, again {self._looks['again']}", again=self._looks["again"])
 
-    async def risen_for_an_undo(self, epoch: int | None, where: str) -> None:
-        """The same, for a saga that goes back anyway."""
+    async def risen(self, epoch: int | None, where: str) -> None:
+        """The same, for a saga that has only one way: back with an undo, forward with what must succeed."""
         with suppress(SagaTurnedBack, SagaReset):
             await self.rise(epoch, where)
 
