@@ -71,6 +71,12 @@ class Tour(SagaWorkflow):
     async def add_now(self, step: str) -> Any:
         return await self.execute(step)
 
+    @workflow.signal
+    async def fail_at_once(self) -> None:
+        """As early as the saga takes note of it: while it is being opened."""
+        await workflow.wait_condition(lambda: self._saga is not None and self._saga.under_way)
+        raise ApplicationError("the new address is not valid", type="BadAddress")
+
     @workflow.query
     def is_through(self) -> bool:
         return self.through
@@ -130,6 +136,8 @@ class Tour(SagaWorkflow):
             case "leave a tolerant hold behind":
                 self.other = asyncio.create_task(self._tolerantly("hold"))
                 await asyncio.sleep(0)
+            case "leave hold behind, and end":
+                self.rest = asyncio.create_task(self._saga.execute(self._command("hold")))
             case "forget":
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] # the mistake
             case _:
