@@ -111,6 +111,8 @@ class CarriedRecord(Message):
     """In the order of the ledger."""
     foreign: tuple[RecordedStep, ...] = ()
     given_up: dict[str, GivenUp] = Field(default_factory=dict)
+    children: tuple[str, ...] = ()
+    """The keys of those that an earlier run may have begun: what undoes them is on record, whatever the ledger holds."""
     handler_failure: str | None = None
     """In words: what the handler of a signal failed with past the pivot, to be reported in the end."""
 

@@ -86,6 +86,7 @@ class Record:
             dispatcher.run_id, dispatcher.epoch, record.state = known.run_id, known.epoch, known.state
             record.foreign = {step.key: step for step in known.foreign}
             record.skips.known = dict(known.given_up)
+            record._seen = frozenset([*known.children, *record.foreign])
         return record
 
     def carried(self, steps: tuple[CarriedMore, ...]) -> CarriedRecord | None:
@@ -99,6 +100,9 @@ class Record:
             steps=steps,
             foreign=tuple(self.foreign.values()),
             given_up=self.skips.known,
+            children=tuple(
+                step.dispatch_key for step in self.ledger.steps if step.is_child and step.dispatch_key in self._seen
+            ),
         )
 
     @property

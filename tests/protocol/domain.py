@@ -108,7 +108,7 @@ class Tour(SagaWorkflow):
             case "refuse":
                 raise Rejected("changed its mind")
             case "new run":
-                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
+                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]}))
             case "child" | "another child":
                 await self._child(step)
             case "race":
@@ -166,13 +166,15 @@ class Tour(SagaWorkflow):
     async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
-        refund = self.plan.refunds[0 if self._is_first() else -1]
         await self._saga.execute_child(
             Tour.run,
             self.plan.child,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account, amount=refund),
+            compensation=PayBack(account=self.plan.child.account, amount=self._refund()),
         )
+
+    def _refund(self) -> int:
+        return self.plan.refunds[0 if self._is_first() else -1]
 
     def _steps(self, plan: Plan) -> list[str]:
         return plan.steps if self._is_first() or plan.otherwise is None else plan.otherwise
