@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -81,6 +82,12 @@ class Tour(SagaWorkflow):
     def is_through(self) -> bool:
         return self.through
 
+    @workflow.query
+    def ponder(self) -> None:
+        """Its answer takes its time."""
+        with workflow.unsafe.sandbox_unrestricted():
+            time.sleep(0.7)
+
     @workflow.signal
     async def fail(self) -> None:
         raise ApplicationError("the new address is not valid", type="BadAddress")
@@ -113,8 +120,14 @@ class Tour(SagaWorkflow):
                 await self._child(step)
             case "race":
                 await self._race()
+            case "hold and authorize":
+                await self._at_once(*step.split(" and "))
             case _:
                 await self._carry_out(step)
+
+    async def _at_once(self, *steps: str) -> None:
+        assert self._saga is not None
+        await self._saga.parallel(*map(self._command, steps))
 
     async def _carry_out(self, step: str) -> None:
         assert self._saga is not None
