@@ -113,6 +113,8 @@ class CarriedRecord(Message):
     given_up: dict[str, GivenUp] = Field(default_factory=dict)
     is_behind: bool = False
     """A reset had begun this run, or one that it continues, and the record has not been taken up since."""
+    children: tuple[str, ...] = ()
+    """The keys of those that an earlier run may have begun: what undoes them is on record, whatever the ledger holds."""
     handler_failure: str | None = None
     """In words: what the handler of a signal failed with past the pivot, to be reported in the end."""
 

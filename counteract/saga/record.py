@@ -91,6 +91,7 @@ class Record:
             record.foreign = {step.key: step for step in known.foreign}
             record._is_behind = known.is_behind
             record.skips.known = dict(known.given_up)
+            record._seen = frozenset([*known.children, *record.foreign])
         return record
 
     def carried(self, steps: tuple[CarriedMore, ...]) -> CarriedRecord | None:
@@ -105,6 +106,9 @@ class Record:
             foreign=tuple(self.foreign.values()),
             given_up=self.skips.known,
             is_behind=self._is_to_look and not self._taken_up,
+            children=tuple(
+                step.dispatch_key for step in self.ledger.steps if step.is_child and step.dispatch_key in self._seen
+            ),
         )
 
     @property
@@ -172,8 +176,8 @@ class Record:
             self._looks["again"] += 1
             await self._take_up(f"{where}, again {self._looks['again']}", again=self._looks["again"])
 
-    async def risen_for_an_undo(self, epoch: int | None, where: str) -> None:
-        """The same, for a saga that goes back anyway."""
+    async def risen(self, epoch: int | None, where: str) -> None:
+        """The same, for a saga that has only one way: back with an undo, forward with what must succeed."""
         with suppress(SagaTurnedBack, SagaReset):
             await self.rise(epoch, where)
 

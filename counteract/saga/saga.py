@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -15,6 +14,7 @@ from temporalio import workflow
 from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, SagaReset, SagaTurnedBack
 from counteract.lifecycle import Claimed
 from counteract.messages import Command, CommandKind, Retriable, Retry, Role
+from counteract.saga.calls import Calls
 from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
 from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.chronicle import Chronicle
@@ -75,8 +75,7 @@ class Saga:
             self._course, self._ledger, self._record, self._stepper, self._parking, self._display, on_failure
         )
         self._interruptions = Interruptions(self._course, self._ledger, self._record, self._flights)
-        self._asked: list[Coroutine[Any, Any, Any]] = []
-        """What the saga's code has asked for, awaited or not."""
+        self._calls = Calls()
         self._timer: asyncio.TimerHandle | None = None
 
     # What a workflow calls.
@@ -96,7 +95,7 @@ class Saga:
         step may have happened, and will be undone). A retriable command raises neither: it is tried until it succeeds.
         """
         options = Options(attempt_timeout=attempt_timeout, timeout=timeout, retry=retry, on_failure=on_failure)
-        return self._noted(self._run_one(command, options))
+        return self._calls.noted(self._run_one(command, options))
 
     @overload
     def parallel(
@@ -121,7 +120,7 @@ class Saga:
         if not 1 <= at_once <= MOST_AT_ONCE:
             raise SagaMisuse(f"at_once={at_once}: a saga can have 1 to {MOST_AT_ONCE} steps in flight")
         options = Options(tolerates_refusals=tolerate_refusals, at_once=at_once)
-        return self._noted(self._flights.run(commands, options))
+        return self._calls.noted(self._flights.run(commands, options))
 
     def execute_child(
         self,
@@ -141,7 +140,7 @@ class Saga:
         """
         call = ChildCall(child, request, task_queue)
         options = Options(child=call, on_failure=on_failure)
-        return self._noted(self._run_one(child_saga(child, id, compensation), options))
+        return self._calls.noted(self._run_one(child_saga(child, id, compensation), options))
 
     @property
     def should_continue_as_new(self) -> bool:
@@ -320,7 +319,7 @@ class Saga:
         if error is not None and not is_saga_failure(error):
             return  # A bug, an eviction or a new run: the workflow goes on later, here or elsewhere.
         if error is None:
-            await self._refuse_unawaited()
+            error = await self._calls.refuse_unawaited()
         await self._close(first(error) or await self._finish_forward())
 
     async def _close(self, failure: BaseException | None) -> None:
@@ -354,23 +353,6 @@ class Saga:
         (result,) = await self._flights.run([command], options)
         return result
 
-    def _noted(self, step: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
-        self._asked = [*filter(_is_unbegun, self._asked), step]
-        return step
-
-    async def _refuse_unawaited(self) -> None:
-        """A forgotten `await` would let the saga complete without its steps."""
-        if any(map(_is_unbegun, self._asked)):
-            # A task that was only just created has yet to begin.
-            await asyncio.sleep(0)
-        forgotten = list(filter(_is_unbegun, self._asked))
-        for each in forgotten:
-            each.close()
-        if forgotten:
-            raise SagaMisuse(
-                f"{len(forgotten)} steps were never begun: write `await` before saga.execute(...) and saga.parallel(...)"
-            )
-
     async def _end(self, failure: BaseException | None) -> BaseException | None:
         """What the workflow is to raise. The first way that its record agrees to."""
         if failure is None:
@@ -393,7 +375,3 @@ class Saga:
         if self._record.is_kept:
             return await self._record.adopt(pivot=True)
         return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
-
-
-def _is_unbegun(step: Coroutine[Any, Any, Any]) -> bool:
-    return inspect.getcoroutinestate(step) == inspect.CORO_CREATED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -52,6 +53,8 @@ class Stepper:
     alert_after: timedelta
     _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
     """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
+    _outdated: Counter[str] = field(default_factory=Counter)
+    """How often steps that must succeed were refused because a later look at the record had raised the epoch."""
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -128,7 +131,7 @@ class Stepper:
         if state != "superseded":
             step.undoing = Undoing.NOT_BEGUN
             raise RecordSaysOtherwise(f"{step.key} is not undone: the saga's record is {state}", state)
-        await self.record.risen_for_an_undo(epoch, f"{step.dispatch_key} is undone")
+        await self.record.risen(epoch, f"{step.dispatch_key} is undone")
 
     async def _undo(self, step: Step, role: Role) -> None:
         if step.is_child and not step.corrected:
@@ -198,10 +201,11 @@ class Stepper:
             retry=retry,
         )
         while True:
+            epoch = self.dispatcher.epoch
             try:
                 result = answer_of(step, await self._try(step, self.dispatcher.forward(step, patient)))
             except (ActivityError, StepFailed) as error:
-                decision = await self._trouble(step, error)
+                decision = None if await self._is_risen(step, error, epoch) else await self._trouble(step, error)
                 if decision is None:
                     continue
                 went = await self._barred(step, decision, failure_of(step, error))
@@ -210,6 +214,18 @@ class Stepper:
             else:
                 self._settle(step, Outcome.APPLIED)
                 return result
+
+    async def _is_risen(self, step: Step, error: ActivityError | StepFailed, epoch: int | None) -> bool:
+        """Whether the step was refused because it is outdated, and can be sent again under the epoch that the run has now."""
+        if says_otherwise(error) != "superseded":
+            return False
+        self._outdated[step.dispatch_key] += 1
+        # Under a name for each time: a saga that is stuck with the step can be told to try again. The old branch can go once no
+        # saga is under way that a release without it has brought past its pivot.
+        if not workflow.patched(f"counteract: {step.dispatch_key} rises, {self._outdated[step.dispatch_key]}"):
+            return False
+        await self.record.risen(epoch, f"{step.dispatch_key} is sent again")
+        return True
 
     async def _barred(self, step: Step, decision: Resolution, failure: Rejected | StepFailed) -> Settled[Any] | None:
         """How the saga goes on after a decision, where that is not by another attempt.

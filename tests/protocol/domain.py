@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -71,9 +72,21 @@ class Tour(SagaWorkflow):
     async def add_now(self, step: str) -> Any:
         return await self.execute(step)
 
+    @workflow.signal
+    async def fail_at_once(self) -> None:
+        """As early as the saga takes note of it: while it is being opened."""
+        await workflow.wait_condition(lambda: self._saga is not None and self._saga.under_way)
+        raise ApplicationError("the new address is not valid", type="BadAddress")
+
     @workflow.query
     def is_through(self) -> bool:
         return self.through
+
+    @workflow.query
+    def ponder(self) -> None:
+        """Its answer takes its time."""
+        with workflow.unsafe.sandbox_unrestricted():
+            time.sleep(0.7)
 
     @workflow.signal
     async def fail(self) -> None:
@@ -102,13 +115,19 @@ class Tour(SagaWorkflow):
             case "refuse":
                 raise Rejected("changed its mind")
             case "new run":
-                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest}))
+                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]}))
             case "child" | "another child":
                 await self._child(step)
             case "race":
                 await self._race()
+            case "hold and authorize":
+                await self._at_once(*step.split(" and "))
             case _:
                 await self._carry_out(step)
+
+    async def _at_once(self, *steps: str) -> None:
+        assert self._saga is not None
+        await self._saga.parallel(*map(self._command, steps))
 
     async def _carry_out(self, step: str) -> None:
         assert self._saga is not None
@@ -130,6 +149,8 @@ class Tour(SagaWorkflow):
             case "leave a tolerant hold behind":
                 self.other = asyncio.create_task(self._tolerantly("hold"))
                 await asyncio.sleep(0)
+            case "leave hold behind, and end":
+                self.rest = asyncio.create_task(self._saga.execute(self._command("hold")))
             case "forget":
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] # the mistake
             case _:
@@ -158,13 +179,15 @@ class Tour(SagaWorkflow):
     async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
-        refund = self.plan.refunds[0 if self._is_first() else -1]
         await self._saga.execute_child(
             Tour.run,
             self.plan.child,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account, amount=refund),
+            compensation=PayBack(account=self.plan.child.account, amount=self._refund()),
         )
+
+    def _refund(self) -> int:
+        return self.plan.refunds[0 if self._is_first() else -1]
 
     def _steps(self, plan: Plan) -> list[str]:
         return plan.steps if self._is_first() or plan.otherwise is None else plan.otherwise

@@ -130,6 +130,20 @@ async def test_a_child_is_undone_as_it_was_begun_although_the_code_has_changed(s
     assert (await stage.money(f"{name}-child")).available == 60
 
 
+@pytest.mark.parametrize("again", [["hold", "child", "new run"], ["hold", "new run", "child", "new run"]])
+async def test_a_child_is_undone_as_it_was_begun_by_a_run_that_continues_as_new(
+    stage: Stage, name: str, again: list[str]
+) -> None:
+    child = {"account": f"{name}-child", "steps": ["authorize"]}
+    await stage.tour(name, "hold", "child", "wait", otherwise=[*again, "refuse"], child=child, refunds=[60, 6])
+    await stage.applied(name, "Tour")
+
+    await reset(stage, name)
+
+    assert await ending(stage.handle(name)) == "SagaCompensated"
+    assert (await stage.money(f"{name}-child")).available == 60
+
+
 async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, name: str) -> None:
     child = {"account": f"{name}-child", "steps": ["authorize"]}
     again = ["hold", "child", "refuse"]

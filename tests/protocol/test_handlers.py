@@ -9,8 +9,10 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from counteract.store import ANY
 from tests.protocol.conftest import Handle, Stage, ending, until
-from tests.travel.bank import Account
+from tests.protocol.domain import Plan, Tour
+from tests.travel.bank import Account, Deposited, accounts
 
 pytestmark = pytest.mark.integration
 
@@ -332,3 +334,15 @@ async def test_a_signals_step_that_comes_while_the_saga_is_opened_is_held_agains
     assert await stage.sql("select epoch from commands where saga_id = %s", name) == [(1,)]
     await saga.signal("go_on")
     assert await ending(saga) == "done"
+
+
+async def test_a_saga_that_is_stopped_as_its_code_comes_to_its_end_is_undone(stage: Stage, name: str) -> None:
+    """Its block waits for nothing: what stops it reaches it as it looks whether each step has begun that was asked for."""
+    await stage.store.append(accounts.stream(name), [Deposited(amount=100)], expect=ANY)
+    plan = Plan(account=name, steps=["leave hold behind, and end"])
+    saga = await stage.client.start_workflow(
+        Tour.run, plan, id=name, task_queue=stage.queue, start_signal="fail_at_once"
+    )
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.state(name) == "compensated"
