@@ -13,7 +13,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
-from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected
+from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected, SagaClosed
 from counteract.messages import CommandKind
 from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
@@ -169,6 +169,19 @@ async def add_by_signal(encounter: Encounter) -> None:
     run, count = encounter.run, len(encounter.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
     await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
+
+
+def in_vain(add: Act) -> Act:
+    """The saga turns back by then: whoever asks for a step is told so."""
+
+    async def act(encounter: Encounter) -> None:
+        asked = len(encounter.run.additions)
+        await add(encounter)
+        for told in encounter.run.additions[asked:]:
+            if told != SagaClosed.__name__:
+                encounter.run.complain(f"a step that came as {encounter.place} began was told {told or 'an answer'}")
+
+    return act
 
 
 async def begin_addition(encounter: Encounter) -> None:

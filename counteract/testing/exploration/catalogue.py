@@ -80,7 +80,7 @@ def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
         act, layer = before(acts.outlast_the_deadline), Layer.HANDLER
         injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
         soon = pace.deadline
-        yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=soon, cause="deadline passed")
+        yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=soon, causes=("deadline passed",))
 
 
 def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:

@@ -89,6 +89,8 @@ class Run:
     """What the saga's code got an error for."""
     refused: list[UUID] = field(default_factory=list)
     """The ids of commands that a fault had refused."""
+    fenced: set[tuple[str | None, str]] = field(default_factory=set)
+    """What was sent and refused because its undo had passed, by the workflow's run and the activity."""
     vanished: list[UUID] = field(default_factory=list)
     """The ids of those whose worker was killed."""
     listening: Counter[Place] = field(default_factory=Counter)

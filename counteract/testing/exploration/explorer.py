@@ -183,7 +183,7 @@ class Explorer:
         # A fault that never struck leaves open how the saga ends, but not how it leaves the world.
         may_end = fault.may_end | EITHER if run.unmet else fault.may_end
         found = violations(
-            evidence, may_end, lambda each: self.desk.external(each.command), None if run.unmet else fault.cause
+            evidence, may_end, lambda each: self.desk.external(each.command), () if run.unmet else fault.causes
         )
         found += await self.book.of(run.id)
         skipped = skipped_steps(evidence)

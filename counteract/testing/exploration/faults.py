@@ -131,8 +131,8 @@ class Fault:
     """Another saga goes on beside it, on the same aggregates."""
     forgets: bool = False
     """The store loses commits."""
-    cause: str | None = None
-    """Part of what a saga that it turns back gives as its reason."""
+    causes: tuple[str, ...] = ()
+    """What a saga that it turns back gives as its reason has one of these in it, if there are any."""
     begins: int = 0
     """The group of steps that the saga must have come to for it to strike."""
     ends: int = NEVER

@@ -43,6 +43,10 @@ _FAILURES = {
 QUERIES = 5
 TOO_SLOW = "TMPRL1101"
 """The SDK's word for code that does not yield."""
+_OF_THE_CODE = (
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
+)
 CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -100,7 +104,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
         decisions=tuple(run.decisions),
         resets=run.resets,
         is_paused=run.is_paused,
-        task_failure=_task_failure(histories[-1]),
+        task_failure=next(filter(None, map(_task_failure, reversed(histories))), ""),
     )
 
 
@@ -248,11 +252,10 @@ async def _attributes(run: Run) -> Shown:
 
 
 def _task_failure(history: WorkflowHistory) -> str:
-    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    """What its code, or the engine, failed with: not what the server gave up, for a reset or for news that had come meanwhile."""
+    failed = [each.workflow_task_failed_event_attributes for each in history.events]
     said = [
-        each.workflow_task_failed_event_attributes.failure.message
-        for each in history.events
-        if each.event_type == failed
+        each.failure.message for each in failed if each.cause in _OF_THE_CODE and TOO_SLOW not in each.failure.message
     ]
     return said[-1] if said else ""
 

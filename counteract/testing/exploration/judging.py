@@ -68,7 +68,7 @@ class Effects:
 
 
 def violations(
-    evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], cause: str | None = None
+    evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], causes: Collection[str] = ()
 ) -> list[str]:
     """Everything in which this run broke the protocol; empty if it kept it."""
     if evidence.ending is Ending.HUNG:
@@ -78,7 +78,8 @@ def violations(
     lost = evidence.ending is Ending.RECOVERED
     found = [*_ended_otherwise(evidence, may_end), *_lifecycle(evidence)]
     found += [*_record(evidence), *([] if lost else _report(evidence))]
-    found += [*decisions(evidence), *told(evidence, cause), *handed(evidence), *evidence.complaints]
+    found += [f"its code failed, and had to be run again: {evidence.task_failure}"] if evidence.task_failure else []
+    found += [*decisions(evidence), *told(evidence, causes), *handed(evidence), *evidence.complaints]
     for each in effects:
         found += _more_than_once(each)
         found += _skipped(each) if each.skipped else _left_behind(each, evidence.ending)

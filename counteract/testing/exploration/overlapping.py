@@ -19,6 +19,8 @@ STOPPED_TOO = "stopped too"
 ON_ITS_WAY = "on its way"
 MAY_COME = "may come"
 CAME = "came"
+TURNING = ("turning back",)
+"""Where the saga's code cannot do without the group: there is no further run that goes forward."""
 LOOK = 0.02
 """Seconds between two looks at what the saga knows."""
 
@@ -58,9 +60,19 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     if not (step.parallel and others):
         return
     other, undo = others[0].key, Place(others[0].key, Role.COMPENSATES)
-    for name, anew, cause in (
-        (f"reset to the beginning as it goes on without {step.key}", acts.reset_to_the_beginning, "CommandFenced"),
-        (f"reset to before it goes on without {step.key}", _reset_to_the_decision_before, "had been undone"),
+    for name, anew, causes, may_end in (
+        (
+            f"reset to the beginning as it goes on without {step.key}",
+            acts.reset_to_the_beginning,
+            ("CommandFenced", *TURNING),
+            EITHER | STAYS_UNDONE,
+        ),
+        (
+            f"reset to before {step.key} failed, as it goes on without it",
+            _reset_to_before_the_answer_of(step.key),
+            ("had been undone", *TURNING),
+            STAYS_UNDONE,
+        ),
     ):
         injections = (
             Injection(Place(step.key), Layer.DELIVERY, before(_fail_once_answered(other)), timing=ROOMY),
@@ -69,7 +81,7 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
                 Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(_be_lost_once_begun_anew), timing=ROOMY
             ),
         )
-        yield Fault(str(undo), name, injections, EITHER | STAYS_UNDONE, cause=cause)
+        yield Fault(str(undo), name, injections, may_end, causes=causes)
 
 
 def _added(step: Known) -> Iterator[Fault]:
@@ -122,9 +134,18 @@ async def _at_the_end(encounter: Encounter, proceed: Proceed) -> None:
     await acts.come_late(encounter, proceed)
 
 
-async def _reset_to_the_decision_before(encounter: Encounter) -> None:
-    decisions = await aftermath.decisions_of(encounter.run)
-    await aftermath.reset(encounter.run, max(len(decisions) - 1, 1))
+def _reset_to_before_the_answer_of(step: str) -> acts.Act:
+    """To the last decision that the saga took without it."""
+
+    async def act(encounter: Encounter) -> None:
+        events = (await encounter.run.handle.fetch_history()).events
+        sent = [each.event_id for each in events if each.activity_task_scheduled_event_attributes.activity_id == step]
+        failed = (each for each in events if each.activity_task_failed_event_attributes.scheduled_event_id in sent)
+        answered = min((each.event_id for each in failed), default=0)
+        decisions = await aftermath.decisions_of(encounter.run)
+        await aftermath.reset(encounter.run, max(sum(each < answered for each in decisions), 1))
+
+    return act
 
 
 def _fail_once_answered(other: str) -> acts.Act:

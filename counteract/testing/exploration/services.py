@@ -13,7 +13,7 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
-from counteract.errors import ConfigurationError
+from counteract.errors import CommandFenced, ConfigurationError
 from counteract.messages import Command, Dispatch
 from counteract.participants import Participants
 from counteract.participants.activities import activities_of
@@ -165,7 +165,14 @@ class FaultyExecutor(Executor):
         run.expect_corrected(encounter)
         CURRENT.set(encounter)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
-        return await encounter.through(Layer.DELIVERY, concluding)
+        sent = activity.info().workflow_run_id, activity.info().activity_id
+        if sent in run.fenced:
+            run.complain(f"{place} was refused for good, and tried again")
+        try:
+            return await encounter.through(Layer.DELIVERY, concluding)
+        except CommandFenced:
+            run.fenced.add(sent)
+            raise
 
     async def _forget(self, run: Run, dispatch: Dispatch) -> None:
         """As a failover does that loses the last commits; what is appended stays, for events are only ever appended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
 from counteract.lifecycle import (
@@ -32,15 +32,16 @@ STATUS = {
 }
 
 
-def told(evidence: Evidence, cause: str | None) -> Iterator[str]:
-    """Wherever it says something else. `cause` is part of the reason that it should give for turning back."""
+def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
+    """Wherever it says something else. One of `causes` is part of the reason that it should give for turning back."""
     yield from _lifecycle(evidence)
     yield from _stuck(evidence)
+    yield from _for_a_reason(evidence, causes)
     if evidence.runs_again:
         return
     for event in evidence.lifecycle:
         if isinstance(event, SagaCompensated):
-            yield from _compensated(event, evidence, cause)
+            yield from _compensated(event, evidence)
         elif isinstance(event, SagaCompleted):
             yield from _completed(event, evidence)
     if evidence.report is not None and evidence.ending is not Ending.RECOVERED:
@@ -95,7 +96,15 @@ def _had_trouble(evidence: Evidence, step: str) -> bool:
     return evidence.runs_again or evidence.ending is Ending.INCOMPLETE or any(not each.succeeded for each in own)
 
 
-def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) -> Iterator[str]:
+def _for_a_reason(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
+    for event in evidence.lifecycle:
+        if isinstance(event, SagaCompensated) and not any(each in event.cause for each in causes or ("",)):
+            yield f"SagaCompensated gives {event.cause!r} as its cause, and it was {' or '.join(causes)!r}"
+        elif isinstance(event, SagaCompensated) and not event.cause:
+            yield "SagaCompensated gives no cause"
+
+
+def _compensated(event: SagaCompensated, evidence: Evidence) -> Iterator[str]:
     undone = undone_in_history(evidence)
     if evidence.ending is Ending.RECOVERED:
         # It tells of what it has undone itself, one step after the other.
@@ -103,8 +112,6 @@ def _compensated(event: SagaCompensated, evidence: Evidence, cause: str | None) 
         undone = [step for step in event.undone if step in on_record]
     if list(event.undone) != undone:
         yield f"SagaCompensated lists {_list(event.undone)} as undone, and it was {_list(undone)}"
-    if not event.cause or (cause is not None and cause not in event.cause):
-        yield f"SagaCompensated gives {event.cause!r} as its cause, and it was {cause or 'something'!r}"
     if evidence.ending is not Ending.RECOVERED and evidence.report and evidence.report.cause != event.cause:
         yield f"SagaCompensated gives {event.cause!r} as its cause, and the report {evidence.report.cause!r}"
 

@@ -126,7 +126,7 @@ def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
     lost = Injection(place, Layer.DELIVERY, before(acts.terminate), timing=ROOMY)
     yield _fault(place, "terminated during", lost, RECOVERED, turn)
     for how, act in (("a signal", acts.add_by_signal), ("an update", acts.add_by_update)):
-        added = Injection(place, Layer.DELIVERY, before(act), timing=ROOMY)
+        added = Injection(place, Layer.DELIVERY, before(acts.in_vain(act)), timing=ROOMY)
         yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
     reset = Injection(place, Layer.DELIVERY, before(acts.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
