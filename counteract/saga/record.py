@@ -66,7 +66,7 @@ class Record:
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
     come_by: set[str] = field(default_factory=set)
-    """The keys of those that it has come by since: whatever it does itself, they have been sent."""
+    """The keys of those that it has come by since."""
     _seen: frozenset[str] = frozenset()
     """The steps that were on record when this run read it."""
     _is_behind: bool = False
@@ -106,9 +106,7 @@ class Record:
             foreign=tuple(self.foreign.values()),
             given_up=self.skips.known,
             is_behind=self._is_to_look and not self._taken_up,
-            children=tuple(
-                step.dispatch_key for step in self.ledger.steps if step.is_child and step.dispatch_key in self._seen
-            ),
+            children=tuple(s.dispatch_key for s in self.ledger.steps if s.is_child and s.dispatch_key in self._seen),
         )
 
     @property
@@ -345,15 +343,14 @@ class Record:
             raise SagaTurnedBack(f"the saga is {self.state}: start a new one instead")
 
     def _hold_history_against_it(self) -> None:
-        known = self.foreign
         gone = [
             step.key
             for step in self.ledger.steps
             if step.outcome is Outcome.APPLIED
             and not (step.concluded or step.skipped or step.is_child or step.disowned)
             # Of a step that the store does not know at all it knows less than the history: the end will be held against it.
-            and step.dispatch_key in known
-            and not known[step.dispatch_key].counts
+            and (known := self.foreign.get(step.dispatch_key)) is not None
+            and not known.counts
         ]
         if gone and self.state == "forward":
             self.own(self.ledger.steps)

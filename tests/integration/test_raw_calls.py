@@ -66,7 +66,7 @@ NO_APPENDS: Mapping[str, Mapping[str, str]] = {
 
 
 def arguments(**instead: str) -> str:
-    return ", ".join((APPEND | instead).values())
+    return ", ".join({**APPEND, **instead}.values())
 
 
 def executed(url: str, statement: str) -> Any:
