@@ -346,8 +346,8 @@ class Record:
         gone = [
             step.key
             for step in self.ledger.steps
-            if step.outcome is Outcome.APPLIED
-            and not (step.concluded or step.skipped or step.is_child or step.disowned)
+            if step.stands
+            and not (step.is_child or step.disowned)
             # Of a step that the store does not know at all it knows less than the history: the end will be held against it.
             and (known := self.foreign.get(step.dispatch_key)) is not None
             and not known.counts
