@@ -20,7 +20,7 @@ class Calls:
     """A forgotten `await` would let the saga complete without its steps."""
 
     _unbegun: list[Coroutine[Any, Any, Any]] = field(default_factory=list)
-    """And the last one."""
+    """Those that had yet to begin when the last one was made, which is among them."""
 
     def noted(self, call: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
         self._unbegun = [*filter(_is_unbegun, self._unbegun), call]

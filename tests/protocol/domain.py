@@ -112,6 +112,10 @@ class Tour(SagaWorkflow):
         match step:
             case "wait":
                 await workflow.wait_condition(lambda: self.told)
+            case "wait in spite of all":
+                with contextlib.suppress(asyncio.CancelledError):
+                    await workflow.wait_condition(lambda: self.told)
+                await workflow.wait_condition(lambda: self.told)
             case "refuse":
                 raise Rejected("changed its mind")
             case "new run":
@@ -138,23 +142,26 @@ class Tour(SagaWorkflow):
                 await self._saga.parallel(self._command("hold"), self._command("authorize"), at_once=1)
             case "patient render":
                 await self._saga.execute(self._command("render"), attempt_timeout=timedelta(seconds=5))
-            case (
-                "leave authorize behind"
-                | "leave hold and authorize behind"
-                | "leave authorize and pay behind"
-                | ("leave authorize and hold behind")
-            ):
-                self.rest = asyncio.create_task(self._in_the_background(step.split()[1:-1:2]))
-                await asyncio.sleep(0)
-            case "leave a tolerant hold behind":
-                self.other = asyncio.create_task(self._tolerantly("hold"))
-                await asyncio.sleep(0)
-            case "leave hold behind, and end":
-                self.rest = asyncio.create_task(self._saga.execute(self._command("hold")))
+            case _ if step.startswith("leave "):
+                await self._leave_behind(step)
             case "forget":
                 self._saga.execute(self._command("hold"))  # type: ignore[unused-coroutine] # the mistake
             case _:
                 await self.execute(step)
+
+    async def _leave_behind(self, step: str) -> None:
+        assert self._saga is not None
+        match step:
+            case "leave a tolerant hold behind":
+                self.other = asyncio.create_task(self._tolerantly("hold"))
+                await asyncio.sleep(0)
+            case "leave a group behind":
+                self.rest = asyncio.create_task(self._at_once("hold", "authorize"))
+            case "leave hold behind, and end":
+                self.rest = asyncio.create_task(self._saga.execute(self._command("hold")))
+            case _:
+                self.rest = asyncio.create_task(self._in_the_background(step.split()[1:-1:2]))
+                await asyncio.sleep(0)
 
     async def _in_the_background(self, steps: list[str]) -> None:
         for step in steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -28,10 +29,15 @@ TIMER = EventType.EVENT_TYPE_TIMER_FIRED
 STOPPED = EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED
 
 
+TASK = timedelta(seconds=2)
+"""A worker that is busy with a local activity hears of what comes in when that time is nearly over."""
+
+
 class SlowPen(Interceptor):
     """It takes its time to put on record that a step is stuck."""
 
     def __init__(self) -> None:
+        self.seconds = 0.5
         self.begun = {"SagaStuck": asyncio.Event(), "SagaResolved": asyncio.Event()}
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
@@ -42,7 +48,7 @@ class SlowPen(Interceptor):
                 is_word = activity.info().activity_type == RECORD_LIFECYCLE
                 if is_word and (begun := pen.begun.get(input.args[0].event_type)):
                     begun.set()
-                    await asyncio.sleep(0.5 if begun is pen.begun["SagaStuck"] else 0)
+                    await asyncio.sleep(pen.seconds if begun is pen.begun["SagaStuck"] else 0)
                 return await super().execute_activity(input)
 
         return Writing(next)
@@ -112,11 +118,27 @@ async def test_a_saga_that_is_asked_something_while_a_decision_is_put_on_record_
     await replay(await saga.fetch_history(), [domain.Tour])
 
 
-async def refused_beside_another(stage: Stage, name: str) -> Handle:
+async def test_a_question_that_has_become_moot_stops_the_siblings_in_a_task_of_its_own(
+    slow: Stage, pen: SlowPen, name: str
+) -> None:
+    """The saga is cancelled, and told so, while it is put on record that the step is stuck; its code does not heed that at once."""
+    pen.seconds = 3 * TASK.total_seconds()
+    steps = ["leave a group behind", "wait in spite of all"]
+    saga = await refused_beside_another(slow, name, *steps, task_timeout=TASK)
+    await pen.begun["SagaStuck"].wait()
+    await saga.cancel()
+    await until(lambda: is_stopped(saga))
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "CancelledError"
+    assert TIMER in between_the_last_word_and_the_stop(await events(saga))
+
+
+async def refused_beside_another(stage: Stage, name: str, *steps: str, **options: Any) -> Handle:
     """A saga with a step that was refused, which waits for a decision, and one that goes on meanwhile."""
     stage.company.declines = True
     stage.post.delays = {"HoldMoney"}
-    return await stage.tour(name, "hold and authorize", parks=True)
+    return await stage.tour(name, *(steps or ["hold and authorize"]), parks=True, options=options)
 
 
 def decided(step: str, decision: str) -> Resolution:
