@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.schema import conv
 
 # Names in the style that PostgreSQL itself gives, so that an error names the same thing wherever the table came from.
 metadata = MetaData(
@@ -51,6 +52,10 @@ events = Table(
     Column("metadata", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     UniqueConstraint("aggregate_type", "aggregate_id", "version"),
+    # What was stored before it is not held against it.
+    CheckConstraint(
+        "jsonb_typeof(event_data) = 'object' and jsonb_typeof(metadata) = 'object'", name=conv("events_are_objects")
+    ),
     Index("events_correlation_id_idx", text("(metadata ->> 'correlation_id')")),
 )
 

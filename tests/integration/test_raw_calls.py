@@ -27,7 +27,7 @@ class Taken(Event, tags=lambda _: ["email:a"]):
     """A name is taken."""
 
 
-APPEND: Mapping[str, str] = {
+APPEND: dict[str, str] = {
     "types": "'{counter,counter}'",
     "ids": "'{a,b}'",
     "least": "'{0,0}'",
