@@ -251,7 +251,9 @@ async def test_of_two_decisions_at_once_one_is_taken_and_the_other_refused(agenc
 
 async def _waits(handle: Handle) -> bool:
     """It is on record as stuck, and no workflow task is open that could still add to the history."""
-    kinds = [event.event_type for event in await history(handle)]
-    recorded = kinds.count(EventType.EVENT_TYPE_MARKER_RECORDED) == len(["SagaStarted", "SagaStuck"])
+    events = await history(handle)
+    kinds = [event.event_type for event in events]
+    markers = [event.marker_recorded_event_attributes.marker_name for event in events]
+    recorded = markers.count("core_local_activity") == len(["SagaStarted", "SagaStuck"])
     begun, ended = EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     return recorded and kinds.count(begun) == kinds.count(ended)
