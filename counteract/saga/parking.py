@@ -75,9 +75,6 @@ class Parking:
                     await in_a_task_of_its_own()
                 raise TimeoutError
             decision = decided.result()
-            if apart:
-                # The decision takes a task more to be acted on: whoever asks meanwhile is not to decide again.
-                step.stuck = False
         finally:
             decided.cancel()
         said = {"decision": decision.decision, "who": decision.who, "why": decision.why}
