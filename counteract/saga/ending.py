@@ -8,11 +8,11 @@ from functools import partial
 
 from counteract.errors import RecordSaysOtherwise, SagaContradicted, SagaTurnedBack
 from counteract.lifecycle import Ended, SagaCompensated, SagaCompleted, SagaStuck
-from counteract.messages import Outcome, Role
+from counteract.messages import CommandKind, Outcome, Role
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.course import Course
 from counteract.saga.failing import completed_before, describe, incomplete, undone
-from counteract.saga.ledger import Ledger, Undoing
+from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.record import Record
 from counteract.saga.report import SagaReport, SagaStatus
 from counteract.saga.showing import Display
@@ -111,7 +111,13 @@ class Endings:
         if not ended.contradicted:
             return SagaTurnedBack(f"the saga's record says that it is {ended.state}")
         for step in self.ledger.steps:
-            if step.dispatch_key in ended.contradicted and step.outcome is Outcome.APPLIED:
+            if step.dispatch_key in ended.contradicted and _is_believed(step):
                 step.outcome = Outcome.UNKNOWN
                 step.undoing = Undoing.NOT_BEGUN
         return SagaContradicted(ended.contradicted)
+
+
+def _is_believed(step: Step) -> bool:
+    """To have taken effect, or not to have: where the store says otherwise, nobody knows."""
+    never = step.outcome is Outcome.NOT_APPLIED and step.kind is CommandKind.COMPENSATABLE and not step.skipped
+    return step.outcome is Outcome.APPLIED or never

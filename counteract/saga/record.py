@@ -215,8 +215,11 @@ class Record:
     def own(self, steps: Sequence[Step]) -> None:
         """The code has come by these: they are its own, whoever sent them first."""
         for step in steps:
-            if self.foreign.pop(step.dispatch_key, None) is not None:
+            if (known := self.foreign.pop(step.dispatch_key, None)) is not None:
                 self.come_by.add(step.dispatch_key)
+                if known.may_have_applied and step.outcome is Outcome.NOT_APPLIED and not step.skipped:
+                    # It was stopped before it came to its turn, in a run whose history begins in the midst of its group.
+                    step.outcome = Outcome.UNKNOWN
 
     async def adopt(self, *, pivot: bool) -> Step | None:
         """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivot, if asked for.
@@ -328,12 +331,15 @@ class Record:
     async def _take(self, opened: Opened) -> None:
         if opened.state == "reused":
             raise CommandIdReused("this step of the parent saga has been a child saga with another workflow id")
-        self._taken_up = opened.this_run.partition(" ")[0] == workflow.info().run_id
+        is_ours = opened.this_run.partition(" ")[0] == workflow.info().run_id
         # A child that had begun before goes on under the ids that it had then.
         self.dispatcher.run_id, self.dispatcher.epoch, self.state = opened.run_id, opened.epoch, opened.state
         if opened.is_new:
+            self._taken_up = is_ours
             return
         self.foreign = await self._steps()
+        # Only now: whoever is stopped before has yet to read what others left behind.
+        self._taken_up = is_ours
         self._hold_history_against_it()
         self.own(self.ledger.steps)
         self._raise_if_over()
@@ -379,7 +385,9 @@ class Record:
             kind = command_type(step.command_type, step.service)
         except ConfigurationError as unknown:
             raise UnreadableCommand(f"{step.key} cannot be undone: {unknown}") from None
-        is_pivot = kind.kind is CommandKind.PIVOT and pivot and step.status in ("started", "done")
+        # One that is fenced may be about to be settled: nobody has said yet whether it happened.
+        may_stand = step.status in ("started", "done") or step.may_have_applied
+        is_pivot = kind.kind is CommandKind.PIVOT and pivot and may_stand
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
         return await self._stored(step.key, step.command_id, kind)

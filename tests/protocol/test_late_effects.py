@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from counteract import Outcome
-from counteract.errors import CommandIdReused
+from counteract.errors import CommandFenced, CommandIdReused
 from counteract.messages import Dispatch, Role
 from counteract.participants import Undo
 from counteract.participants.executing import Executor
 from counteract.participants.recovery import late_effects
 from counteract.store import PostgresEventStore
-from tests.protocol.runs import Run, Town
+from tests.protocol.runs import CAPTURE, Run, Town
 from tests.travel.bank import Authorize, Capture, CardCompany, Reference
 
 pytestmark = pytest.mark.integration
@@ -144,3 +145,33 @@ def by_recovery(saga: Run) -> Dispatch:
     """As a round of recovery sends it: nobody's run stands behind it."""
     dispatch = saga.dispatch("Authorize", Role.UNDO)
     return dispatch.model_copy(update={"command_id": uuid4(), "undoes": dispatch.command_id, "standing": None})
+
+
+async def test_a_pivot_that_was_answered_between_two_settlements_is_on_record(town: Town, saga: Run) -> None:
+    """The provider could not say at first, and then the attempt itself came to its end."""
+    executor, begun, go_on = town.executors[Capture], asyncio.Event(), asyncio.Event()
+    ours = executor.participant.handler
+
+    async def slow(command: Capture, **arguments: Any) -> Reference:
+        reference: Reference = await ours.function(command, **arguments)
+        begun.set()
+        await go_on.wait()
+        return reference
+
+    participant = replace(executor.participant, handler=replace(ours, function=slow))
+    town.executors[Capture] = Executor(participant, executor.fence, executor.resources)
+    attempt = asyncio.create_task(saga.send(CAPTURE))
+    await begun.wait()
+    town.company.gate.clear()
+    with pytest.raises(ConnectionError):
+        await saga.settle(CAPTURE)
+    go_on.set()
+    with pytest.raises(CommandFenced):
+        await attempt
+    town.company.gate.set()
+
+    assert (await saga.settle(CAPTURE))["happened"]
+
+    assert await saga.recorded_state() == "past the pivot"
+    assert (await saga.complete("Capture")).state == "completed"
+    assert await marked(town) == 0

@@ -95,6 +95,27 @@ async def test_a_step_that_never_came_to_its_turn_is_undone_where_an_earlier_run
     assert await failed_tasks(again) == ["a test"], "but for the one that the reset failed"
 
 
+async def test_nor_is_it_left_behind_by_a_reset_into_the_midst_of_its_group(stage: Stage, name: str) -> None:
+    stage.post.delays = {"HoldMoney"}
+    saga = await stage.tour(name, "one by one", "wait")
+    await stage.begun(name, "Authorize")
+    # For a decision of its own, with the first of the group under way.
+    await saga.signal("resume")
+    await asyncio.sleep(A_MOMENT)
+    stage.post.delays = set()
+    await stage.applied(name, "Authorize")
+    stage.post.delays = {"HoldMoney"}
+    again = await reset(stage, saga.id, number=2)
+    await stage.begun(name, "Authorize")
+
+    await again.cancel()
+    stage.post.delays = set()
+
+    assert await ending(again) == "CancelledError"
+    assert await stage.money(name) == Account(100, {})
+    assert stage.effects_left() == 0
+
+
 async def test_a_paused_saga_sends_nothing_that_waits_for_its_turn(stage: Stage, name: str) -> None:
     stage.post.delays = {"HoldMoney"}
     saga = await stage.tour(name, "one by one", "pay")

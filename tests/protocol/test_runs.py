@@ -163,6 +163,49 @@ async def test_a_recovery_finds_out_about_a_pivot_before_it_decides(stage: Stage
     assert (await stage.money(name)).held == {f"{name} 0": 60}
 
 
+async def being_settled(stage: Stage, name: str) -> None:
+    """Its pivot took effect, its answer was lost, and the provider cannot say yet what became of it."""
+    await until(lambda: _has_captured(stage))
+    stage.company.gate.clear()
+    stage.post.loses_orders = {"Capture"}
+
+    async def is_fenced() -> bool:
+        rows = await stage.sql("select status from commands where saga_id = %s and step = 'Capture'", name)
+        return rows == [("fenced",)]
+
+    await until(is_fenced)
+
+
+async def _has_captured(stage: Stage) -> bool:
+    return bool(stage.company.captured)
+
+
+async def test_a_recovery_finds_out_about_a_pivot_that_was_about_to_be_settled(stage: Stage, name: str) -> None:
+    stage.company.loses_answers = True
+    saga = await stage.tour(name, "hold", "capture")
+    await being_settled(stage, name)
+    await saga.terminate()
+    stage.company.gate.set()
+
+    assert await stage.recovered(saga) == "SagaIncomplete"
+
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held == {f"{name} 0": 60}
+
+
+async def test_so_does_a_run_that_turns_back_before_it_comes_by_that_pivot(stage: Stage, name: str) -> None:
+    stage.company.loses_answers = True
+    saga = await stage.tour(name, "hold", "capture", otherwise=["refuse"])
+    await being_settled(stage, name)
+
+    again = await reset(stage, saga.id)
+    stage.company.gate.set()
+
+    assert await ending(again) == "SagaIncomplete"
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held == {f"{name} 0": 60}
+
+
 async def test_a_recovery_undoes_a_saga_whose_pivot_never_happened(stage: Stage, name: str) -> None:
     stage.company.unreachable = True
     saga = await stage.tour(name, "hold", "capture")

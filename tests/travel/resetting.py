@@ -19,10 +19,19 @@ _SIGNALLED = ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL
 
 
 async def reset(
-    world: World, trip: str, *, behind: str = "", run_id: str | None = None, last: bool = False, told: bool = True
+    world: World,
+    trip: str,
+    *,
+    behind: str = "",
+    number: int = 0,
+    run_id: str | None = None,
+    last: bool = False,
+    told: bool = True,
 ) -> Handle:
-    """Back to its first decision, or to the one after this step was answered, or to its last; `told` its signals again."""
-    decided = await (last_decision(world, trip) if last else decision(world, trip, behind, run_id))
+    """Back to its first decision, or to the one after this step was answered, to that of this `number`, or to its last; `told` its
+    signals again."""
+    numbered = -1 if last else number - 1
+    decided = await (decision_at(world, trip, numbered) if last or number else decision(world, trip, behind, run_id))
     await world.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=world.client.namespace,
@@ -49,7 +58,7 @@ async def decision(world: World, trip: str, behind: str, run_id: str | None = No
     raise AssertionError(f"{behind} was never answered")
 
 
-async def last_decision(world: World, trip: str) -> int:
+async def decision_at(world: World, trip: str, index: int) -> int:
     history = await world.client.get_workflow_handle(trip).fetch_history()
     decided = [e.event_id for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
-    return decided[-1]
+    return decided[index]

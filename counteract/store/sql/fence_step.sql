@@ -57,8 +57,12 @@ begin
         return query select 'applied', original.result, original.command, original.activity_type, false, clock_timestamp();
         return;
     end if;
-    -- A late effect whose attempt gave an answer. Without one it falls under what follows: unknown.
-    if original.late_since is not null and original.result is not null then
+    -- A late effect whose attempt gave an answer. Without one it falls under what follows: unknown. So does a pivot, whose provider
+    -- can say by now what became of it: what follows from that is recorded with its settlement.
+    if original.late_since is not null and original.result is not null and not (role = 'settle' and p_step ->> 'kind' = 'pivot') then
+        if role = 'settle' then
+            update commands c set status = 'done', late_since = null where c.command_id = original_id;
+        end if;
         return query select 'applied', original.result, original.command, original.activity_type, false, clock_timestamp();
         return;
     end if;

@@ -74,7 +74,7 @@ begin
     end if;
 
     if p_settled is not null then
-        update commands c set status = 'done', result = p_settled
+        update commands c set status = 'done', result = p_settled, late_since = null
         where c.command_id = (p_step ->> 'undoes')::uuid and c.status = 'fenced';
     end if;
     if role = 'undo' or role = 'turn' then
