@@ -81,7 +81,7 @@ class Interruptions:
         self, why: Interruption, failure: BaseException | None, number: int, *, apart: bool
     ) -> None:
         try:
-            state = await self.record.standing(f"before interruption {number}")
+            state = await self.record.lookups.state(f"before interruption {number}")
         except ActivityError:
             state = None
         if apart:

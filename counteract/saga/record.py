@@ -10,22 +10,15 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from counteract.commands import command_type, of_content
+from counteract.commands import command_type
 from counteract.errors import CommandIdReused, ConfigurationError, SagaReset, SagaTurnedBack, UnreadableCommand
 from counteract.lifecycle import (
-    FETCH_COMMAND,
-    FETCH_STATE,
-    FIND_STEPS,
-    TAKE_UP_SAGA,
     Ending,
     Opened,
     Opening,
@@ -37,20 +30,11 @@ from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.dispatching import Dispatcher, UnreadableAnswer
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
+from counteract.saga.lookups import Lookups
 from counteract.saga.skipping import Skips
 from counteract.saga.wording import in_own_words
 
-PAGE = 500
-"""Steps that one look at the store brings."""
 _OVER = ("turning back", "compensated", "never")
-_LOOK: dict[str, Any] = {
-    "start_to_close_timeout": timedelta(seconds=30),
-    "retry_policy": RetryPolicy(
-        initial_interval=timedelta(milliseconds=100),
-        maximum_interval=timedelta(seconds=10),
-        non_retryable_error_types=["UnreadableCommand"],
-    ),
-}
 
 
 @dataclass(slots=True)
@@ -63,6 +47,7 @@ class Record:
     parent: Parent | None = None
     state: str = "forward"
     skips: Skips = field(init=False)
+    lookups: Lookups = field(init=False)
     foreign: dict[str, RecordedStep] = field(default_factory=dict)
     """Commands of earlier runs that this one's code has not come by, by their keys."""
     come_by: set[str] = field(default_factory=set)
@@ -79,6 +64,7 @@ class Record:
 
     def __post_init__(self) -> None:
         self.skips = Skips(self.dispatcher)
+        self.lookups = Lookups(self.dispatcher)
 
     @classmethod
     def after(
@@ -186,17 +172,6 @@ class Record:
         except (SagaTurnedBack, SagaReset):
             return True
 
-    async def standing(self, when: str) -> str | None:
-        """What the store says that the saga has come to; None where it has no record of it."""
-        state: str | None = await workflow.execute_local_activity(
-            FETCH_STATE,
-            args=[self.dispatcher.saga_id, self.dispatcher.run_id],
-            activity_id=f"state {when}",
-            result_type=str,
-            **_LOOK,
-        )
-        return state
-
     async def take_over(self, epoch: int | None, state: str) -> None:
         """For recovery, whose saga this is now: everything that it sent out was another run's."""
         self.dispatcher.epoch, self.state = epoch, state
@@ -245,7 +220,7 @@ class Record:
         if key not in self._seen or not workflow.patched(f"counteract: the child {key} as it was begun"):
             return step.command
         try:
-            return await self._stored(key, self.dispatcher.id_of(key), type(step.command))
+            return await self.lookups.command(key, self.dispatcher.id_of(key), type(step.command))
         except (ActivityError, UnreadableCommand) as error:
             raise UnreadableAnswer(step.key, f"its record cannot be read: {in_own_words(error)}") from error
 
@@ -255,7 +230,7 @@ class Record:
         if not sent or not workflow.patched(f"counteract: what was corrected of {step.dispatch_key}"):
             return None
         first = min(sent, key=lambda each: tries_of(each.key))
-        return tries_of(first.key), await self._stored(first.key, first.command_id, type(step.command))
+        return tries_of(first.key), await self.lookups.command(first.key, first.command_id, type(step.command))
 
     def concluded(self, *, given_up: bool) -> tuple[str, ...]:
         """The steps that this run has undone, or those that others have; or those that were given up. Its own come first."""
@@ -319,14 +294,7 @@ class Record:
         )
 
     async def _take_up(self, when: str, again: int = 0) -> None:
-        opened: Opened = await workflow.execute_local_activity(
-            TAKE_UP_SAGA,
-            args=[self.dispatcher.saga_id, self._opening(again)],
-            activity_id=f"take up {when}",
-            result_type=Opened,
-            **_LOOK,
-        )
-        await self._take(opened)
+        await self._take(await self.lookups.take_up(self._opening(again), when))
 
     async def _take(self, opened: Opened) -> None:
         if opened.state == "reused":
@@ -363,17 +331,7 @@ class Record:
             raise SagaReset(sorted(gone))
 
     async def _steps(self) -> dict[str, RecordedStep]:
-        found: list[RecordedStep] = []
-        while len(found) % PAGE == 0:
-            page: list[RecordedStep] = await workflow.execute_local_activity(
-                FIND_STEPS,
-                args=[self.dispatcher.saga_id, self.dispatcher.run_id, len(found), PAGE],
-                result_type=list[RecordedStep],
-                **_LOOK,
-            )
-            found += page
-            if not page:
-                break
+        found = await self.lookups.steps()
         # The workflow id may have been used before.
         own = {step.key: step for step in found if step.command_id == self.dispatcher.id_of(step.key)}
         self.skips.learn(own)
@@ -390,16 +348,7 @@ class Record:
         is_pivot = kind.kind is CommandKind.PIVOT and pivot and may_stand
         if not is_pivot and (kind.kind is not CommandKind.COMPENSATABLE or not step.may_have_applied):
             return None
-        return await self._stored(step.key, step.command_id, kind)
-
-    async def _stored(self, key: str, command_id: UUID, kind: type[Command[Any]]) -> Command[Any]:
-        stored: dict[str, Any] = await workflow.execute_local_activity(
-            FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
-        )
-        try:
-            return of_content(kind, stored)
-        except ValidationError:
-            raise UnreadableCommand(f"{key} cannot be undone: it does not fit {kind.__name__} any more") from None
+        return await self.lookups.command(step.key, step.command_id, kind)
 
 
 def _kind_of(step: RecordedStep) -> CommandKind | None:

@@ -1,0 +1,83 @@
+"""What the store says of a saga, asked in the midst of its workflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from counteract.commands import of_content
+from counteract.errors import UnreadableCommand
+from counteract.lifecycle import FETCH_COMMAND, FETCH_STATE, FIND_STEPS, TAKE_UP_SAGA, Opened, Opening, RecordedStep
+from counteract.messages import Command
+from counteract.saga.dispatching import Dispatcher
+
+PAGE = 500
+"""Steps that one look at the store brings."""
+_LOOK: dict[str, Any] = {
+    "start_to_close_timeout": timedelta(seconds=30),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=["UnreadableCommand"],
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Each is a local activity: its answer is in the history, and a store that is down is waited for."""
+
+    dispatcher: Dispatcher
+
+    async def state(self, when: str) -> str | None:
+        """What the saga has come to; None where there is no record of it. `when` tells the looks apart."""
+        state: str | None = await workflow.execute_local_activity(
+            FETCH_STATE,
+            args=[self.dispatcher.saga_id, self.dispatcher.run_id],
+            activity_id=f"state {when}",
+            result_type=str,
+            **_LOOK,
+        )
+        return state
+
+    async def take_up(self, opening: Opening, when: str) -> Opened:
+        """The record as this run takes it up, which has an epoch of its own from then on."""
+        opened: Opened = await workflow.execute_local_activity(
+            TAKE_UP_SAGA,
+            args=[self.dispatcher.saga_id, opening],
+            activity_id=f"take up {when}",
+            result_type=Opened,
+            **_LOOK,
+        )
+        return opened
+
+    async def steps(self) -> list[RecordedStep]:
+        """All commands of the workflow id that the store has rows of."""
+        found: list[RecordedStep] = []
+        while len(found) % PAGE == 0:
+            page: list[RecordedStep] = await workflow.execute_local_activity(
+                FIND_STEPS,
+                args=[self.dispatcher.saga_id, self.dispatcher.run_id, len(found), PAGE],
+                result_type=list[RecordedStep],
+                **_LOOK,
+            )
+            found += page
+            if not page:
+                break
+        return found
+
+    async def command(self, key: str, command_id: UUID, kind: type[Command[Any]]) -> Command[Any]:
+        """As it is on record. Raises UnreadableCommand where it does not fit its class any more."""
+        stored: dict[str, Any] = await workflow.execute_local_activity(
+            FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
+        )
+        try:
+            return of_content(kind, stored)
+        except ValidationError:
+            raise UnreadableCommand(f"{key} cannot be undone: it does not fit {kind.__name__} any more") from None
