@@ -82,7 +82,8 @@ class Dispatch(Message):
     """For a compensation: the id of the command to undo."""
     standing: Standing | None = Field(default=None, exclude=True)
     attempt: int = Field(default=1, exclude=True)
-    """Temporal's number of the attempt, which outlives the store."""
+    """Temporal's number of the attempt, which outlives the store; one more each time that an attempt asks its handler anew, because
+    another writer was faster."""
     server_since: datetime | None = Field(default=None, exclude=True)
     """When the database's server was started that an external effect was begun in: a later one may have forgotten others."""
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 from uuid import uuid5
 
@@ -63,8 +64,15 @@ class Executor:
         if begun.status != "started":
             await self._undo_late(command, dispatch, Outcome.UNKNOWN, None)
             return begun.answer(name, dispatch, command)
+        attempts = count(dispatch.attempt)
+
+        async def attempt() -> Found:
+            # Asked anew where another writer was faster, when the effect may be there already: a refusal proves nothing then.
+            told = dispatch.model_copy(update={"attempt": next(attempts)})
+            return await self._attempt(command, told, limit)
+
         try:
-            found = await self._until_no_conflict(lambda: self._attempt(command, dispatch, limit))
+            found = await self._until_no_conflict(attempt)
         except WrongExpectedVersion:
             raise
         except BaseException:

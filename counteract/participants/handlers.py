@@ -82,7 +82,8 @@ def handles(command: type[Command[Any]], *, effect: Effect = "transactional") ->
     The default is a decision on streams, with no effect of its own: it may run again after a conflict, and takes effect
     as its events and its result are recorded, at once or not at all. `effect="external"` is for functions that call
     out: their command is known to have started before they run, they are stopped after four fifths of the command's
-    `attempt_timeout`, and they must pass `Dispatch.command_id` on as the idempotency key.
+    `attempt_timeout`, and they must pass `Dispatch.command_id` on as the idempotency key. They too run again where another
+    writer is faster; a refusal is no proof by then, and the step is undone (a pivot settled).
     """
     return _marked(Role.HANDLES, command, effect)
 

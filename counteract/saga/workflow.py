@@ -15,6 +15,9 @@ from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
 
+# The old branch can go once no saga is under way that continued as new, paused, on a release without it.
+_RESUMED_EARLY = "counteract: a paused saga is resumed before it is opened again"
+
 
 class SagaWorkflow(SagaHost):
     """Derive a `@workflow.defn` class from it, and open the saga in its run method::
@@ -25,7 +28,8 @@ class SagaWorkflow(SagaHost):
 
     _saga: Saga | None = None
     _intercepted: bool = False
-    _paused_early: bool = False
+    _paused_early: bool | None = None
+    """What was said last of a pause, before the saga was there; None if nothing was."""
 
     def saga(
         self,
@@ -46,15 +50,18 @@ class SagaWorkflow(SagaHost):
             raise SagaMisuse("sagas need their plugin: Client.connect(..., plugins=[CounteractPlugin(...)])")
         if self._saga is not None:
             raise SagaMisuse("a workflow has one saga: put all steps into one `async with self.saga()`")
+        earlier = carried_over()
         self._saga = Saga(
             Dispatcher.of_this_workflow(),
             deadline=deadline,
             alert_after=alert_after,
             on_failure=on_failure,
-            earlier=carried_over(),
+            earlier=earlier,
         )
         if self._paused_early:
             self._saga.pause()
+        elif self._paused_early is False and earlier.carried.paused and workflow.patched(_RESUMED_EARLY):
+            self._saga.resume()
         return self._saga
 
     @workflow.query(name="report")

@@ -33,11 +33,18 @@ Handle = WorkflowHandle[Any, Any]
 class Stage(World):
     """What the tests of the protocol look at and pull at."""
 
-    async def tour(self, account: str, *steps: str, options: dict[str, Any] | None = None, **more: Any) -> Handle:
+    async def tour(
+        self,
+        account: str,
+        *steps: str,
+        options: dict[str, Any] | None = None,
+        flow: type[Tour] = Tour,
+        **more: Any,
+    ) -> Handle:
         """A tour that has been started, under the name of its account."""
         await self.store.append(accounts.stream(account), [Deposited(amount=100)], expect=ANY)
         plan = Plan(account=account, steps=list(steps), **more)
-        return await self.client.start_workflow(Tour.run, plan, id=account, task_queue=self.queue, **(options or {}))
+        return await self.client.start_workflow(flow.run, plan, id=account, task_queue=self.queue, **(options or {}))
 
     def handle(self, saga: str) -> Handle:
         """Of whichever run is the last."""

@@ -243,4 +243,22 @@ class Lingering(Tour):
         return "done"
 
 
-FLOWS = [Tour, Unopened, Lingering]
+@workflow.defn
+class Late(Tour):
+    """A further run waits to be told before it opens its saga, or does something else."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        if workflow.info().continued_run_id:
+            await workflow.wait_condition(lambda: self.told)
+            match plan.steps:
+                case ["return early", *_]:
+                    return "early"
+                case ["fail early", *_]:
+                    raise ApplicationError("not today", type="TooLate")
+                case ["another run", *rest]:
+                    workflow.continue_as_new(plan.model_copy(update={"steps": rest}))
+        return await super().run(plan)
+
+
+FLOWS = [Tour, Unopened, Lingering, Late]

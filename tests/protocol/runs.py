@@ -25,6 +25,7 @@ from counteract.messages import Command, Dispatch, Role, Standing, command_id_of
 from counteract.participants import Participants
 from counteract.participants.executing import Executor
 from counteract.participants.fence import Fence
+from counteract.participants.handlers import Handler
 from counteract.participants.sagas import SagaRecords
 from counteract.store import PostgresEventStore
 from tests.travel import bank
@@ -47,6 +48,11 @@ class Town:
         participants = Participants(store, bank, resources=[company]).check(["accounts", "card"])
         resources = {CardCompany: company}
         self.executors = {each.command: Executor(each, Fence(store), resources) for each in participants}
+
+    def handle(self, command: type[Command[Any]], handler: Handler) -> None:
+        """By another handler than the bank's."""
+        executor = self.executors[command]
+        self.executors[command] = replace(executor, participant=replace(executor.participant, handler=handler))
 
     async def begin(self, *, parent: Parent | None = None, saga_id: str | None = None) -> Run:
         """The first run of a saga."""

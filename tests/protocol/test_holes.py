@@ -8,12 +8,17 @@ import pytest
 
 from counteract import Outcome
 from counteract.errors import CommandFenced, RefusalInDoubt, Rejected
-from counteract.messages import Role
+from counteract.messages import Dispatch, Role
+from counteract.participants import Streams, handles
+from counteract.participants.handlers import marked_in
 from tests.protocol.runs import AUTHORIZE, CAPTURE, HOLD, PAY, PAY_BACK, Run, Town, refused
 from tests.travel.bank import (
     Account,
     Authorize,
     CardCompany,
+    Deposited,
+    Reference,
+    accounts,
 )
 
 pytestmark = pytest.mark.integration
@@ -189,6 +194,27 @@ async def test_a_refusal_proves_nothing_where_the_store_forgot_that_it_had_begun
 
     with pytest.raises(RefusalInDoubt):
         await first.send(AUTHORIZE)
+
+
+async def test_a_refusal_proves_nothing_where_another_writer_was_faster_than_the_effect(town: Town, first: Run) -> None:
+    """The same attempt asks its handler again, which finds the account as the other one has left it."""
+
+    @handles(Authorize, effect="external")
+    async def authorize(command: Authorize, streams: Streams, dispatch: Dispatch, company: CardCompany) -> Reference:
+        account = await streams.load(accounts, "ann")
+        if account.state.available < 100:
+            raise Rejected("the money is gone")
+        await company.call(company.authorized, dispatch.command_id)
+        await first.send(HOLD)
+        account.append(Deposited(amount=1))
+        return Reference(reference="authorized")
+
+    town.handle(Authorize, marked_in(authorize)[0])
+    with pytest.raises(RefusalInDoubt):
+        await first.send(AUTHORIZE)
+    await first.undo(AUTHORIZE, Role.TURN)
+
+    assert town.company.voided == town.company.authorized != {}
 
 
 # 8
