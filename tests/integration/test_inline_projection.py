@@ -204,6 +204,61 @@ async def test_code_that_handles_more_events_of_it_asks_for_a_rebuild_where_some
         assert await rows(engine) == {"b": 200}
 
 
+def other_totals() -> Projection:
+    """Of a later release, which handles another event, and one no more that the release before handles."""
+    projection = Projection(
+        "totals",
+        Column("counter", Text, primary_key=True),
+        Column("total", BigInteger, nullable=False, default=0),
+        Column("last", BigInteger),
+        inline=True,
+    )
+
+    @projection.on(Counted)
+    def counted(recorded: Recorded[Counted]) -> Increment:
+        return Increment(recorded.stream.aggregate_id, "total", recorded.event.amount)
+
+    @projection.on(Renamed)
+    def renamed(recorded: Recorded[Renamed]) -> Increment:
+        return Increment(recorded.event.name, "total", 100)
+
+    projection.ignores(CounterReset)
+    return projection
+
+
+async def test_code_that_handles_another_event_takes_none_away_from_whoever_began_it(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    async with opened(app_url, other_totals()) as newer:
+        with pytest.raises(InlineProjectionMissing):
+            await newer.append(counter("a"), [CounterReset()], expect=ANY)
+    async with opened(app_url, totals()) as older:
+        await older.append(counter("a"), [CounterReset()], expect=ANY)
+
+
+async def test_after_a_rebuild_it_is_kept_for_the_events_of_that_code_alone(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    await rebuild(app_url, other_totals())
+    async with opened(app_url, other_totals()) as newer:
+        await newer.append(counter("a"), [CounterReset()], expect=ANY)
+
+
+async def test_of_two_releases_that_begin_it_at_once_both_are_asked_for_their_events(app_url: str) -> None:
+    async with await connect(app_url) as blocking:
+        await blocking.execute("begin")
+        # The two find that nobody keeps it, and then wait.
+        await append(blocking, "a")
+        both = [asyncio.create_task(enter(opened(app_url, each))) for each in (totals(), other_totals())]
+        await asyncio.sleep(0.5)
+        await blocking.execute("rollback")
+    await asyncio.gather(*both)
+    async with await connect(app_url) as connection:
+        row = await (await connection.execute("select event_types from inline_projections")).fetchone()
+    assert row
+    assert set(row[0]) == {"CounterReset", "Counted", "Renamed"}
+
+
 async def test_a_writer_of_the_release_before_says_names_alone(store: PostgresEventStore, app_url: str) -> None:
     append = (
         "select append_event('counter', 'a', 0, 0, gen_random_uuid(), 'Counted', 1::smallint, '{\"amount\": 1}', '{}')"
