@@ -278,6 +278,12 @@ class RowsLost(StoreError):
     """Rows were lost that the log alone cannot make anew, for some of their events were archived: restore those, or drop the projection."""
 
 
+class RowsOfOtherCode(StoreError):
+    """Other code has made a projection's rows anew while this process ran: it takes no more part, and leaves them to processes with
+    that code. Deploy that, or rebuild with the code of this one.
+    """
+
+
 class StreamIncomplete(StoreError):
     """Events are missing from a stream and were not archived: restore a backup."""
 

@@ -41,7 +41,7 @@ class InlineProjection:
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """In an empty store it begins here. Raises ConfigurationError where rows are missing that only a rebuild can make."""
-        is_new = not await is_inline(connection, self.name) and await keep_inline(connection, self)
+        is_new = not await is_inline(connection, self.name) and await self._begin(connection)
         if more := self.event_types - set((await connection.execute(_KEPT_EVENTS, {"name": self.name})).scalar_one()):
             await self._keep_more(connection, sorted(more))
         has_no_table = await self._table.create(connection)
@@ -52,13 +52,21 @@ class InlineProjection:
             )
             raise ConfigurationError(f"inline projection {self.name!r}", [problem])
 
+    async def _begin(self, connection: AsyncConnection) -> bool:
+        """Whether no other process has begun it meanwhile: then nothing is done, for the other's code may handle fewer events."""
+        async with connection.begin_nested() as attempt:
+            if is_new := await _keep(connection, self):
+                return is_new
+            await attempt.rollback()
+        return False
+
     async def _keep_more(self, connection: AsyncConnection, names: Sequence[str]) -> None:
         """Its code handles events that it did not when the rows were made: whoever appends them must keep it from now on."""
         await connection.execute(_UNLIMITED)
         end = (await connection.execute(_END)).scalar_one()
         await self._refuse_stored(connection, names, after=0, up_to=end)
         # Nobody appends from here on, and what came while the log was looked through is little.
-        await keep_inline(connection, self)
+        await _keep(connection, self)
         await self._refuse_stored(connection, names, after=end, up_to=_NEWEST)
 
     async def _refuse_stored(
@@ -81,8 +89,15 @@ async def is_inline(connection: AsyncConnection, name: str) -> bool:
     return bool((await connection.execute(_IS_INLINE, {"name": name})).scalar_one())
 
 
-async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> bool:
-    """From the end of this transaction on whoever appends must keep it. No append goes on meanwhile. Whether it is new."""
+async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> None:
+    """From the end of this transaction on whoever appends its events must keep it, and no others: its rows are made of these alone.
+    No append goes on meanwhile."""
+    await leave_inline(connection, projection.name)
+    await _keep(connection, projection)
+
+
+async def _keep(connection: AsyncConnection, projection: InlineProjection) -> bool:
+    """Add its events to those that it is kept for. Whether there were none."""
     values = {"name": projection.name, "event_types": sorted(projection.event_types)}
     return bool((await connection.execute(_KEEP, values)).scalar_one())
 

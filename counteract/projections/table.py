@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SetTableComment
 from sqlalchemy.sql.dml import UpdateBase
 
-from counteract.errors import ConfigurationError
+from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
 from counteract.projections.identifiers import quoted
 from counteract.projections.writing import TableWriter
@@ -49,12 +49,16 @@ class ProjectionTable:
         schema = projection.table.schema
         self._where = {"schema_translate_map": {None: schema}} if schema else {}
         self._has_reported = False
+        # By what the last look found on the table, whose code had made it. One that was not looked at may be anybody's.
+        self._made_by: str | None = None
+        self._has_looked = False
 
     async def create(self, connection: AsyncConnection, *, anew_if_changed: bool = False) -> bool:
         """Whether it was made now. One that is there is looked at.
 
         It is where it would be made, which for the application's role is a schema of its own: one of that name that the
-        owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns.
+        owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns, and RowsOfOtherCode
+        for one that other code has made since the last look.
         """
         await connection.execute(_LOCK)
         return await connection.run_sync(self._create, anew_if_changed)
@@ -72,9 +76,13 @@ class ProjectionTable:
         _refuse_hidden(connection, table.name, schema)
         fingerprint = self._projection.fingerprint
         if inspector.has_table(table.name, schema):
-            is_changed = inspector.get_table_comment(table.name, schema)["text"] not in (None, fingerprint)
+            made_by = inspector.get_table_comment(table.name, schema)["text"]
+            is_changed = made_by not in (None, fingerprint)
             if not (is_changed and anew_if_changed):
+                if is_changed and self._has_looked and made_by != self._made_by:
+                    raise self._replaced()
                 self._check(inspector, schema, is_changed=is_changed)
+                self._has_looked, self._made_by = True, made_by
                 return False
             _in(schema, table).drop(connection)
         table = _in(schema, table)
@@ -83,7 +91,15 @@ class ProjectionTable:
         # What made its rows is written on the table itself, and so goes where it goes.
         table.comment = fingerprint
         connection.execute(SetTableComment(table))
+        self._has_looked, self._made_by = True, fingerprint
         return True
+
+    def _replaced(self) -> RowsOfOtherCode:
+        name = self._projection.name
+        return RowsOfOtherCode(
+            f"projection {name!r} was rebuilt with other code than this process has, which writes nothing more into it: deploy that "
+            f"code, or `counteract projections rebuild {name}` with the code of this process"
+        )
 
     def _check(self, inspector: Inspector, schema: str, *, is_changed: bool) -> None:
         name = self._projection.table.name

@@ -42,7 +42,7 @@ _DEFINED_AS = text("""
 _IS_THERE = text("select to_regclass(:name) is not null")
 # What is inline shows whatever was appended.
 _SHOWN = """
-    select coalesce(min(coalesce(position, case when exists (select from inline_projections where name = wanted) then %(now)s else 0 end)), %(now)s)
+    select coalesce(min(case when exists (select from inline_projections where name = wanted) then %(now)s else coalesce(position, 0) end), %(now)s)
     from unnest(%(names)s::text[]) wanted
     left join (select name, min(position) as position from subscriptions group by name) known on known.name = wanted
 """

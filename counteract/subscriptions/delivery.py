@@ -25,7 +25,7 @@ from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.pairs import Pair
 from counteract.subscriptions.parking import Parking, parked_streams, streams_to_redrive
 from counteract.subscriptions.reading_ahead import ReadingAhead
-from counteract.subscriptions.subscriber import Subscriber
+from counteract.subscriptions.subscriber import Subscriber, prepare
 
 _REDRIVEN_AT_ONCE = 20
 """However large each is, they are in memory together."""
@@ -284,6 +284,9 @@ class Delivery:
         renewed = await self._lease.renewed(self._reader)
         if renewed is None:
             raise LeaseLost
+        if renewed.epoch != self._lease.epoch:
+            # Somebody has started it over, or put other rows in its place.
+            await prepare(self._subscriber, self._writer)
         self._lease = renewed
         self._renew_at = monotonic() + spread(renewed.seconds / 3)
         await self._subscriber.watch()

@@ -12,6 +12,7 @@ from counteract.errors import (
     LogCutShort,
     MasterKeyMissing,
     RowsLost,
+    RowsOfOtherCode,
     SealedByNewerRelease,
     StoreUnavailable,
     UndecodableEvent,
@@ -35,6 +36,9 @@ class EverythingFails(Exception):
         super().__init__(f"all that were tried fail alike ({tried}): {reason(error)}")
 
 
+_KNOWN = EverythingFails | LogCutShort | RowsLost | RowsOfOtherCode | MasterKeyMissing | SealedByNewerRelease
+
+
 def is_outage(error: Exception) -> bool:
     """Whether something is down that will be up again, which no event is to blame for."""
     return isinstance(in_our_terms(error) or error, StoreUnavailable | OSError)
@@ -44,8 +48,7 @@ def is_waited_for(error: Exception) -> bool:
     """Whether no event is to blame: something is down, the set-up is at fault, or a newer release has to read it."""
     if isinstance(error, UndecodableEvent):
         return error.is_newer
-    known = isinstance(error, EverythingFails | LogCutShort | RowsLost | MasterKeyMissing | SealedByNewerRelease)
-    return known or is_outage(error) or (_state(error) or "").startswith(_OF_THE_SETUP)
+    return isinstance(error, _KNOWN) or is_outage(error) or (_state(error) or "").startswith(_OF_THE_SETUP)
 
 
 def fail_alike(failed: Sequence[tuple[StoredEvent, Exception]]) -> bool:

@@ -18,7 +18,7 @@ _STANDINGS = """
                      from events where position > min(s.position) order by position limit 1), 0),
            (select count(*) from parked_events where subscription = s.name and discarded_at is null),
            max(within_seconds)
-    from subscriptions s group by name order by name
+    from subscriptions s where name not in (select name from inline_projections) group by name order by name
 """
 _INLINE = """
     select name, 0, (select coalesce(max(position), 0) from events), false, true, 0, 0, 0, null::float8, true
@@ -83,9 +83,9 @@ async def standings(connection: Connection) -> Sequence[Standing]:
 
 async def set_paused(connection: Connection, name: str, *, paused: bool) -> None:
     """A batch that is under way is still delivered. Raises NoSuchSubscription."""
+    if await (await connection.execute(_IS_INLINE, (name,))).fetchone() == (True,):
+        raise NoSuchSubscription(f"{name!r} is inline: it is part of each append, and has no pause")
     done = await connection.execute(_PAUSE, (paused, name))
     if done.rowcount:
         return
-    if await (await connection.execute(_IS_INLINE, (name,))).fetchone() == (True,):
-        raise NoSuchSubscription(f"{name!r} is inline: it is part of each append, and has no pause")
     raise NoSuchSubscription(f"there is no subscription {name!r}: `counteract projections list` shows what there is")

@@ -9,10 +9,10 @@ from counteract.errors import ProjectionBehind
 from counteract.store import PostgresEventStore
 from counteract.subscriptions.backoff import Backoff
 
-# What is inline has come as far as whatever was appended.
+# What is inline has come as far as whatever was appended, also where a process of the release before has begun a subscription to it.
 _POSITION = """
-    select coalesce((select min(position) from subscriptions where name = %(name)s),
-                    (select %(wanted)s from inline_projections where name = %(name)s), 0)
+    select coalesce((select %(wanted)s from inline_projections where name = %(name)s),
+                    (select min(position) from subscriptions where name = %(name)s), 0)
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from counteract.errors import RowsOfOtherCode
 from counteract.store.translating import translated
 from counteract.store.vault import Vault
 from counteract.subscriptions.delivery import Delivery, Terms, Tries
@@ -13,15 +14,10 @@ from counteract.subscriptions.lag import Lag
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.lookout import Watch
 from counteract.subscriptions.membership import Membership
-from counteract.subscriptions.pairs import Limits, Pair
-from counteract.subscriptions.subscriber import Subscriber
+from counteract.subscriptions.pairs import Limits
+from counteract.subscriptions.subscriber import Subscriber, prepare
 
 _NEVER_LOOKED = -1
-
-
-async def prepare(subscriber: Subscriber, pair: Pair) -> None:
-    async with pair.writer.begin():
-        await subscriber.prepare(pair.writer)
 
 
 class Shard:
@@ -55,7 +51,10 @@ class Shard:
         self._redrives = True
 
     async def serve(self, *, up_to: int | None = None) -> None:
-        """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
+        """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can.
+
+        Raises RowsOfOtherCode where another process has to.
+        """
         goes_on = True
         while goes_on:
             # Before it looks: what comes meanwhile may be seen twice, and is not missed.
@@ -63,6 +62,8 @@ class Shard:
             try:
                 with translated():
                     goes_on = await self._work(up_to) and await self._rest(news)
+            except RowsOfOtherCode:
+                raise
             except Exception as error:
                 stop_if_cancelled(error)
                 self._is_prepared, self._redrives = False, True
@@ -74,7 +75,7 @@ class Shard:
         """Until there is nothing to do. Whether it is still this process's, and short of the position."""
         async with self._watch.pairs.one(self._limits) as pair:
             if not self._is_prepared:
-                await prepare(self._subscriber, pair)
+                await prepare(self._subscriber, pair.writer)
                 self._is_prepared = True
             delivery = Delivery(
                 self._subscriber, self._terms, self._lease, pair, self._vault, self._health, self._lag, self._tries
@@ -99,6 +100,8 @@ class Shard:
             if lease is None:
                 return False
             self._lease = lease
+            # In another epoch it has started over, or has other rows.
+            self._is_prepared = self._is_prepared and lease is before
             await self._subscriber.watch()
             self._redrives = self._member.has_to_redrive(self._tries.redriving.is_near, begun)
             if self._redrives or lease is not before:

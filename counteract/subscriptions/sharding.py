@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from counteract.errors import ConfigurationError
 from counteract.store.connecting import Connection
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import FREE
 
-_COUNT = "select count(*) from subscriptions where name = %s"
+_COUNT = """
+    select count(*), exists (select from inline_projections where name = %(name)s) from subscriptions where name = %(name)s
+"""
 _ALL_FREE = f"""
     select shard, position, epoch, (select count(*) from subscriptions where name = %(name)s)
     from subscriptions where name = %(name)s and (owner = %(owner)s or {FREE})
@@ -20,7 +23,9 @@ _ALL_FREE = f"""
 _CREATE = """
     with first as (
         insert into subscriptions (name, shard, position, epoch)
-        select %(name)s, 0, %(position)s, %(epoch)s where not exists (select from subscriptions where name = %(name)s)
+        select %(name)s, 0, %(position)s, %(epoch)s
+        where not exists (select from subscriptions where name = %(name)s)
+          and not exists (select from inline_projections where name = %(name)s)
         on conflict do nothing
         returning name, position, epoch
     )
@@ -38,10 +43,16 @@ _KEEP = """
 
 
 async def set_up(connection: Connection, name: str, shards: int) -> int:
-    """Before the first event. What is there stays as it is: returns how many there are."""
+    """Before the first event. What is there stays as it is: returns how many there are.
+
+    Raises ConfigurationError where it is inline: a position that nobody moves would hold up whoever goes by it.
+    """
     await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
-    row = await (await connection.execute(_COUNT, (name,))).fetchone()
-    return int(row[0]) if row else 0
+    count, is_inline = await (await connection.execute(_COUNT, {"name": name})).fetchone() or (0, False)
+    if is_inline:
+        problem = f"it is kept by whoever appends: `counteract projections rebuild {name}` makes it what it is here"
+        raise ConfigurationError(f"subscription {name!r}", [problem])
+    return int(count)
 
 
 async def declare(connection: Connection, name: str, within: timedelta | None) -> None:

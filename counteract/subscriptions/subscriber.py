@@ -37,8 +37,11 @@ class Subscriber(ABC):
         return False
 
     async def prepare(self, connection: AsyncConnection) -> None:  # noqa: B027 - most have nothing to prepare
-        """Called before the first event, and again after whatever went wrong. Runs in a transaction; the next one may have another
-        session, whose time limits are the subscription's."""
+        """Called before the first event, again after whatever went wrong, and where the subscription has started over or what it fills
+        was made anew. Runs in a transaction; the next one may have another session, whose time limits are the subscription's.
+
+        Raises RowsOfOtherCode where this process must deliver no more: others get its shards, and it is asked again every few seconds.
+        """
 
     async def watch(self) -> None:  # noqa: B027 - most have nothing to watch
         """Called every few seconds, whether there are events or not. What it raises is taken like a failure of `handle`."""
@@ -55,3 +58,8 @@ class Subscriber(ABC):
     async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
         """Take an event that was parked. Later ones of other streams have been handled."""
         await self.handle([event], connection)
+
+
+async def prepare(subscriber: Subscriber, connection: AsyncConnection) -> None:
+    async with connection.begin():
+        await subscriber.prepare(connection)

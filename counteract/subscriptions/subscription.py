@@ -26,8 +26,8 @@ from counteract.subscriptions.lookout import Lookout, Watch
 from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.pace import Pace
 from counteract.subscriptions.pairs import Limits
-from counteract.subscriptions.shard import Shard, prepare, stop_if_cancelled
-from counteract.subscriptions.subscriber import Subscriber
+from counteract.subscriptions.shard import Shard, stop_if_cancelled
+from counteract.subscriptions.subscriber import Subscriber, prepare
 
 _POLLING = Polling()
 
@@ -123,7 +123,7 @@ class Subscription:
         async with await connect_directly(self._url, "a subscription") as connection:
             await sharding.set_up(connection, name, self._shards)
             async with watch.pairs.one(self._limits) as pair:
-                await prepare(self._subscriber, pair)
+                await prepare(self._subscriber, pair.writer)
             waits = False
             # It may be dropped while this waits.
             while await sharding.set_up(connection, name, self._shards) != self._shards:

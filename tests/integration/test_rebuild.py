@@ -47,6 +47,24 @@ def totals(*more: Column[Any], by: int = 1) -> Projection:
     return projection
 
 
+def tens(*more: Column[Any]) -> Projection:
+    """The same of other code: ten times as much."""
+    projection = Projection(
+        "totals",
+        Column("counter", Text, primary_key=True),
+        Column("total", BigInteger, nullable=False, default=0),
+        *more,
+        Index("totals_total_idx", "total"),
+    )
+
+    @projection.on(Counted)
+    def counted(recorded: Recorded[Counted]) -> Increment:
+        return Increment(recorded.stream.aggregate_id, "total", 10 * recorded.event.amount)
+
+    projection.ignores(CounterReset)
+    return projection
+
+
 @asynccontextmanager
 async def running(url: str, projection: Projection) -> AsyncIterator[None]:
     task = asyncio.create_task(ProjectionRunner(url, [projection]).run())
@@ -172,17 +190,61 @@ async def test_other_columns_take_the_place_of_the_old_ones(
 async def test_a_process_with_old_columns_parks_nothing_and_spoils_nothing(
     store: PostgresEventStore, engine: AsyncEngine, app_url: str
 ) -> None:
-    new = totals(Column("note", Text))
+    new = tens(Column("note", Text))
     async with running(app_url, totals()):
         await reached(store, "totals", await write(store, 10), timeout=PATIENCE)
         await rebuild(app_url, new)
-        await write(store, 5)
+        last = await write(store, 5)
         await asyncio.sleep(1.0)
     async with store.connection() as connection:
         assert await parked_streams(connection) == []
     async with running(app_url, new):
+        await reached(store, "totals", last, timeout=PATIENCE)
+    assert await rows(engine, new) == {str(each): 30 for each in range(5)}
+
+
+@pytest.mark.parametrize("is_at_rest", [True, False])
+async def test_processes_with_old_handlers_leave_the_new_rows_to_a_process_with_the_new_ones(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str, caplog: pytest.LogCaptureFixture, *, is_at_rest: bool
+) -> None:
+    async with running(app_url, totals()), running(app_url, totals()):
+        await reached(store, "totals", await write(store, 10), timeout=PATIENCE)
+        rebuilding = asyncio.create_task(rebuild(app_url, tens()))
+        while not (is_at_rest or rebuilding.done()):
+            await write(store, 1)
+        await rebuilding
+        await asyncio.sleep(0.0 if is_at_rest else 1.0)
+        last = await write(store, 5)
+        # The second one, too, has become the shard's owner meanwhile, and has given it up.
+        await asyncio.sleep(2.0)
+        async with running(app_url, tens()):
+            await reached(store, "totals", last, timeout=PATIENCE)
+            assert sum((await rows(engine, totals())).values()) == 10 * len(await store.read(limit=10_000))
+    errors = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert len([each for each in errors if "rebuilt with other code than this process has" in each]) == 2
+
+
+async def test_a_process_goes_on_after_another_rebuild_with_its_own_code(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    async with running(app_url, totals()):
+        await reached(store, "totals", await write(store, 10), timeout=PATIENCE)
+        await rebuild(app_url, tens())
+        await write(store, 5)
+        await asyncio.sleep(1.0)
+        await rebuild(app_url, totals())
         await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
-    assert sum((await rows(engine, new)).values()) == 20
+    assert sum((await rows(engine, totals())).values()) == 20
+
+
+async def test_a_process_whose_code_differed_at_its_start_goes_on(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    await rebuild(app_url, tens())
+    async with running(app_url, totals()):
+        await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
+        await rebuild(app_url, tens())
+        await reached(store, "totals", await write(store, 5), timeout=PATIENCE)
 
 
 async def test_a_change_of_its_code_is_noticed_at_the_start(

@@ -7,7 +7,10 @@ declare
         where e.aggregate_type = p_type and e.aggregate_id = p_id and e.version <= p_last_version);
     behind record;
 begin
-    select s.name, s.position into behind from subscriptions s where s.position < newest order by s.position limit 1;
+    -- What is inline has read whatever is stored.
+    select s.name, s.position into behind from subscriptions s
+    where s.position < newest and s.name not in (select p.name from inline_projections p)
+    order by s.position limit 1;
     if found then
         raise exception 'subscription % is at position %, and %/% would be archived up to position %',
             behind.name, behind.position, p_type, p_id, newest
