@@ -1,4 +1,7 @@
-"""What a projection does to its rows. Keys are a value, or a tuple in the order of the table's primary key columns."""
+"""What a projection does to its rows. Keys are a value, or a tuple in the order of the table's primary key columns.
+
+A key is brought to the types of its columns: a UUID and its text are one row of a column of UUIDs.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ from copy import copy
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.dialects.postgresql import CITEXT
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -16,6 +18,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
 from counteract.projections.identifiers import identifier_problems
 from counteract.projections.inline import InlineProjection
+from counteract.projections.keys import Keys, parts_of
 from counteract.projections.operations import Delete, Effect, Increment, Patch, Put
 from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.sink import Sink
@@ -57,7 +60,7 @@ class Projection:
         self.shards = shards
         self.is_inline = inline
         self.table = Table(name.replace("-", "_"), MetaData(), *items)
-        self._key = [column.name for column in self.table.primary_key.columns]
+        self._keys = Keys(self.table)
         self._declared = self.table
         self.layout = Layout(name, self.table)
         self._handlers: dict[type[Event], Handler[Any]] = {}
@@ -69,7 +72,7 @@ class Projection:
             problems.append(
                 f"its table would be named like {self.table.name}, which is the store's own: give it another name"
             )
-        if not self._key:
+        if not self._keys.names:
             problems.append("no column is the primary key")
         if inline and within is not None:
             problems.append("it is inline, and so never behind: leave within= out")
@@ -174,7 +177,7 @@ class Projection:
             # Looked at once for each shape, of which there are few.
             if self.shards > 1 or _shape(operation) not in self._fitting:
                 self._check(recorded, operations)
-                break
+                return [self._spelled(each) for each in operations]
         return operations
 
     def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
@@ -197,10 +200,15 @@ class Projection:
                 if misfits := list(self._misfits(operation)):
                     yield from misfits
                     continue
-                if shape is not None:
+                if not isinstance(operation, UpdateBase) and self._keys.are_spelled(operation.key):
                     self._fitting.add(shape)
             if self.shards > 1:
                 yield from self._strays(operation, own)
+
+    def _spelled(self, effect: Effect) -> Effect:
+        if isinstance(effect, UpdateBase) or self._keys.are_spelled(effect.key):
+            return effect
+        return replace(effect, key=self._keys.spelled(effect.key))
 
     def _misfits(self, operation: Effect) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
@@ -209,12 +217,11 @@ class Projection:
         if not isinstance(operation, _EFFECTS):
             yield f"{operation!r} is no operation"
             return
-        if len(_parts(operation.key)) != len(self._key):
-            yield f"{operation} needs a key of {', '.join(self._key)}"
+        yield from (f"{operation}: {problem}" for problem in self._keys.misfits(operation.key))
         for name in _NAMES[type(operation)](operation):
             if name not in self.table.columns:
                 yield f"{operation} names {name!r}, which is no column"
-            elif name in self._key:
+            elif name in self._keys.names:
                 yield f"{operation} names {name!r}, which is part of the key"
 
     def _statement_misfits(self, statement: UpdateBase) -> Iterable[str]:
@@ -226,12 +233,8 @@ class Projection:
     def _strays(self, operation: Effect, own: str) -> Iterable[str]:
         if isinstance(operation, UpdateBase):
             yield f"a statement may reach the rows of other shards: there are {self.shards}"
-        elif str(_parts(operation.key)[0]) != own:
+        elif str(parts_of(operation.key)[0]) != own:
             yield f"{operation} is of a row that may be another shard's: with {self.shards} it must be {own!r}"
-
-
-def _parts(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
 
 
 _EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)
@@ -250,11 +253,13 @@ def _shape(operation: Any) -> Hashable:
     if kind not in _NAMES:
         return None
     key = operation.key
-    parts = len(key) if isinstance(key, tuple) else None
+    parts = tuple(map(type, key)) if type(key) is tuple else type(key)
     return (kind, parts, operation.field) if kind is Increment else (kind, parts, *_NAMES[kind](operation))
 
 
 def _problems(column: Column[Any]) -> Iterable[str]:
+    if column.primary_key and isinstance(column.type, CITEXT):
+        yield f"the key column {column.name!r} tells no case apart, and operations do: make it Text, and write one case in the handlers"
     default = column.default
     if column.server_default is not None or (default is not None and not default.is_scalar):
         yield f"the default of column {column.name!r} is not a plain value"

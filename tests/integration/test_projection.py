@@ -7,9 +7,10 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import BigInteger, Column, Index, Text, select, text
+from sqlalchemy import BigInteger, Column, Index, Text, Uuid, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Event, Recorded
@@ -238,6 +239,26 @@ def apply(table: dict[Any, dict[str, Any]], operation: Operation) -> None:
         case Increment(key, name, by):
             row = table.setdefault(key, dict(blank))
             row[name] = (row[name] or 0) + by
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_row_that_handlers_spell_in_several_ways_is_one_row_within_a_batch(
+    store: PostgresEventStore, engine: AsyncEngine, database_url: str, ends: bool
+) -> None:
+    projection = Projection(
+        "spelled", Column("account", Uuid, primary_key=True), Column("balance", BigInteger, nullable=False, default=0)
+    )
+    projection.on(Opened)(lambda recorded: Put((UUID(recorded.stream.aggregate_id),), {"balance": 1}))
+    projection.on(Deposited)(
+        lambda recorded: Increment(recorded.stream.aggregate_id.upper(), "balance", recorded.event.amount)
+    )
+    projection.on(Closed)(lambda recorded: Delete(recorded.stream.aggregate_id))
+    each = uuid4()
+    events = [Deposited(amount=5), Opened(owner="ann"), *([Closed()] if ends else [])]
+    appended = await store.append(account(str(each)), events, expect=ANY)
+    async with running(ProjectionRunner(database_url, [projection])):
+        await reached(store, "spelled", appended.position, timeout=PATIENCE)
+    assert await rows(engine, projection) == ([] if ends else [(each, 1)])
 
 
 async def test_a_projection_of_keys_alone_keeps_a_set(engine: AsyncEngine) -> None:

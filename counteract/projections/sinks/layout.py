@@ -11,6 +11,7 @@ from sqlalchemy import JSON, Column, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from counteract.projections.coalescing import increased
+from counteract.projections.keys import Keys, parts_of
 from counteract.projections.operations import Delete, Increment, Operation, Patch, Put
 
 Row = Mapping[str, Any]
@@ -22,15 +23,18 @@ class Layout:
     def __init__(self, name: str, table: Table) -> None:
         self.name = name
         self.columns: Mapping[str, Column[Any]] = dict(table.columns)
-        self._key = [column.name for column in table.primary_key.columns]
+        self._keys = Keys(table)
         self._blank: Row = {
             each.name: getattr(each.default, "arg", None) for each in table.columns if not each.primary_key
         }
 
     def id_of(self, key: Any) -> str:
-        """Of the row: its key, or the parts of one that has several, with a colon between them and %3A for their own."""
-        if len(self._key) == 1:
-            return str(key[0] if isinstance(key, tuple) else key)
+        """Of the row, however its key is spelled: the key, or the parts of one that has several, with a colon between them and %3A
+        for their own.
+        """
+        key = key if self._keys.are_spelled(key) else self._keys.spelled(key)
+        if len(self._keys.names) == 1:
+            return str(key)
         return ":".join(str(part).replace("%", "%25").replace(":", "%3A") for part in key)
 
     def applied(self, row: Row | None, operations: Iterable[Operation]) -> Row | None:
@@ -76,8 +80,7 @@ class Layout:
                 assert_never(operation)
 
     def _new(self, key: Any) -> Row:
-        parts = key if isinstance(key, tuple) else (key,)
-        return {**dict(zip(self._key, parts, strict=True)), **self._blank}
+        return {**dict(zip(self._keys.names, parts_of(key), strict=True)), **self._blank}
 
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
