@@ -13,7 +13,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
-from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected, SagaClosed
+from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected, SagaClosed, WrongExpectedVersion
 from counteract.messages import CommandKind
 from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
@@ -111,6 +111,14 @@ async def refuse_after_it_happened(encounter: Encounter, proceed: Proceed) -> No
     if encounter.run.once((encounter.place, "happened")):
         await proceed()
         raise error("explore: failed")
+    raise Rejected("explore: refused, though it had happened")
+
+
+async def refuse_after_a_conflict(encounter: Encounter, proceed: Proceed) -> NoReturn:
+    """It takes effect, another writer is faster at its stream, and what it decides then is a refusal: of what has happened."""
+    if encounter.run.once((encounter.place, "happened")):
+        await proceed()
+        raise WrongExpectedVersion(encounter.place, expected="the version that was loaded", actual=1)
     raise Rejected("explore: refused, though it had happened")
 
 

@@ -152,6 +152,8 @@ def _final(step: Known) -> Iterator[Fault]:
         yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
         name = "happened, not recorded, then refused"
         yield _always(place, name, acts.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
+        name = "happened, in conflict, then refused"
+        yield _always(place, name, acts.refuse_after_a_conflict, GIVEN_UP, layer=layer, may_end=happened, ends=ends)
 
 
 def _resolved(step: Known) -> Iterator[Fault]:

@@ -79,6 +79,11 @@ def _lost(step: Known) -> Iterator[Fault]:
         yield _fault(place, "terminated between effect and record", lost, WENT_ON)
         late = Injection(place, Layer.HANDLER, acts.terminate_and_come_late, timing=HELD)
         yield _fault(place, "terminated, and comes late", late, may_end)
+        # Fenced by then, and the provider has not said yet what became of it.
+        settling = Place(step.key, Role.SETTLES)
+        unsettled = Injection(settling, Layer.HANDLER, before(acts.terminate_and_vanish), timing=HELD)
+        answerless = Injection(place, Layer.HANDLER, after(acts.fail), None, Timing(attempts=1))
+        yield _fault(settling, "terminated during", unsettled, WENT_ON, answerless)
 
 
 def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
