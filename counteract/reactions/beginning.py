@@ -2,13 +2,12 @@
 
 Everything that is committed after it was first started is to be answered, and nothing from before. The newest position that was
 drawn does not part the two: appends that were under way may have lower ones. So it begins at the newest position, once
-nothing up to it is under way, and what could not be seen at first and is there by then is given to it as parked events are.
+nothing up to it is under way, and what could not be seen at first and is there by then is given to it as parked events are. docs/decisions/0114
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import cast
 
 from sqlalchemy import text
@@ -25,53 +24,61 @@ _FURTHEST_BACK = 100_000
 # Nobody has had it yet, and no process has begun it.
 _NEW = "name = :name and position = 0 and epoch = 0"
 _IS_NEW = text(f"select exists (select from subscriptions where {_NEW})")  # noqa: S608 - a constant
-# Of appends that are under way, or were never committed.
-_UNSEEN = text("""
-    select drawn from generate_series(greatest(cast(:end as bigint) - :back, 0) + 1, :end) as drawn
-    where not exists (select from events where position = drawn)
+# Processes that start it at once look one after the other.
+_TAKE_TURN = text(f"select name from subscriptions where {_NEW} for update")  # noqa: S608 - a constant
+# What was seen, as discarded events of no stream: nobody is told of them, and a release before this one passes them by. The last
+# one says how far the log went; those of appends that are under way, or were never committed, are to be delivered if they hold an event yet.
+_MARK = text("""
+    insert into parked_events (subscription, position, aggregate_type, aggregate_id, redrive, discarded_at, discarded_why)
+    select :name, drawn, '', '', not exists (select from events where position = drawn), clock_timestamp(), 'seen at the beginning'
+    from generate_series(greatest(cast(:end as bigint) - :back, 0), :end) as drawn
+    where drawn = :end or not exists (select from events where position = drawn)
 """)
+_MARKED = "subscription = :name and aggregate_type = ''"
+_END = text(f"select max(position) from parked_events where {_MARKED}")  # noqa: S608 - a constant
 # The epoch says that it has begun, also where the log is empty: its first owner begins epoch 2.
 _BEGIN = text(f"update subscriptions set position = :end, epoch = 1 where {_NEW} returning name")  # noqa: S608 - a constant
-_HAND_OVER = text("""
-    insert into parked_events (subscription, position, aggregate_type, aggregate_id, redrive)
-    select :name, position, aggregate_type, aggregate_id, true from events
-    where position = any (:positions) and event_type = any (:types)
-    on conflict (subscription, position) do nothing
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """Of the log, when the reaction was first started."""
-
-    end: int
-    unseen: Sequence[int]
-    """Positions up to the end."""
+_HAND_OVER = text(f"""
+    update parked_events set aggregate_type = late.aggregate_type, aggregate_id = late.aggregate_id,
+                             discarded_at = null, discarded_why = null
+    from events late
+    where {_MARKED.replace("aggregate_type", "parked_events.aggregate_type")} and redrive
+      and late.position = parked_events.position and late.event_type = any (:types)
+""")  # noqa: S608 - constants
+_FORGET = text(f"delete from parked_events where {_MARKED}")  # noqa: S608 - a constant
 
 
 class Beginning:
-    """What one process has seen of the log at the start of a reaction, for as long as it has not begun."""
+    """What was seen of the log at the first start of a reaction, by whichever process, is the past; everything else is not."""
 
     def __init__(self, name: str, event_types: Collection[str]) -> None:
         self._name = name
         self._event_types = sorted(event_types)
-        self._sight: _Sight | None = None
 
     async def make(self, connection: AsyncConnection) -> None:
         """Once and for all processes. Raises StoreUnavailable while an append is under way; what comes meanwhile is not from before."""
-        if not (await connection.execute(_IS_NEW, {"name": self._name})).scalar_one():
-            return
-        mark = HighWaterMark(cast(Connection, (await connection.get_raw_connection()).driver_connection))
-        await mark.advance()
-        self._sight = sight = self._sight or await _look(connection, mark)
-        await mark.settled(timeout=_PATIENCE)
-        if (await connection.execute(_BEGIN, {"name": self._name, "end": sight.end})).first():
-            late = {"name": self._name, "positions": list(sight.unseen), "types": self._event_types}
-            await connection.execute(_HAND_OVER, late)
+        name = {"name": self._name}
+        if (await connection.execute(_IS_NEW, name)).scalar_one():
+            if (await connection.execute(_END, name)).scalar_one() is None:
+                await self._look(connection)
+            await (await _mark_of(connection)).settled(timeout=_PATIENCE)
+            end = (await connection.execute(_END, name)).scalar_one()
+            if (await connection.execute(_BEGIN, name | {"end": end})).first():
+                await connection.execute(_HAND_OVER, name | {"types": self._event_types})
+        # One that began it without a look at these is of a release before this one.
+        await connection.execute(_FORGET, name)
+
+    async def _look(self, connection: AsyncConnection) -> None:
+        """In a transaction of its own: others go by it while this one waits, and so does the next attempt, of whichever process."""
+        name = {"name": self._name}
+        async with connection.engine.begin() as own:
+            is_new = (await own.execute(_TAKE_TURN, name)).first() is not None
+            if is_new and (await own.execute(_END, name)).scalar_one() is None:
+                mark = await _mark_of(own)
+                await mark.advance()
+                back = 0 if mark.is_settled else _FURTHEST_BACK
+                await own.execute(_MARK, name | {"end": mark.drawn, "back": back})
 
 
-async def _look(connection: AsyncConnection, mark: HighWaterMark) -> _Sight:
-    if mark.is_settled:
-        return _Sight(mark.drawn, ())
-    unseen = await connection.execute(_UNSEEN, {"end": mark.drawn, "back": _FURTHEST_BACK})
-    return _Sight(mark.drawn, unseen.scalars().all())
+async def _mark_of(connection: AsyncConnection) -> HighWaterMark:
+    return HighWaterMark(cast(Connection, (await connection.get_raw_connection()).driver_connection))

@@ -9,12 +9,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from counteract.errors import StoreUnavailable
 from counteract.messages import Recorded
 from counteract.reactions import Reaction, beginning, reacts_to
 from counteract.reactions.beginning import Beginning
 from counteract.store import PostgresEventStore
 from counteract.store.connecting import Connection, connect
 from counteract.subscriptions import position_of
+from counteract.subscriptions.managing import standings
+from counteract.subscriptions.parked import parked_streams
 from counteract.subscriptions.sharding import set_up
 from tests.counters import Counted
 from tests.integration.test_reactions import count, running
@@ -111,3 +114,61 @@ async def test_of_two_processes_that_start_it_at_once_one_begins_it(
         await asyncio.gather(*both)
         assert await position_of(store, "reaction note") == 2
         assert await parked(observer) == [(1, True)]
+
+
+async def begin(engine: AsyncEngine, beginning: Beginning) -> None:
+    async with engine.begin() as connection:
+        await beginning.make(connection)
+
+
+async def test_all_processes_go_by_what_the_first_one_saw(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    async with await connect(app_url) as other, await connect(app_url) as observer:
+        await set_up(observer, "reaction note", 1)
+        await append(observer, "before")
+        await other.execute("begin")
+        await append(other, "under way")
+        with pytest.raises(StoreUnavailable):
+            await begin(engine, Beginning("reaction note", ["Counted"]))
+        await append(observer, "meanwhile")
+        monkeypatch.setattr(beginning, "_PATIENCE", PATIENCE)
+        second = asyncio.create_task(begin(engine, Beginning("reaction note", ["Counted"])))
+        await asyncio.sleep(0.5)
+        await other.execute("commit")
+        await second
+        assert await position_of(store, "reaction note") == 2
+        late = await observer.execute("select position, aggregate_id, redrive, discarded_at from parked_events")
+        assert await late.fetchall() == [(2, "under way", True, None)]
+
+
+async def test_what_was_seen_is_told_to_nobody_while_it_waits(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    async with await connect(app_url) as other, await connect(app_url) as observer:
+        await set_up(observer, "reaction note", 1)
+        await other.execute("begin")
+        await append(other, "under way")
+        with pytest.raises(StoreUnavailable):
+            await begin(engine, Beginning("reaction note", ["Counted"]))
+        assert await parked_streams(observer) == []
+        assert [(each.position, each.parked) for each in await standings(observer)] == [(0, 0)]
+
+
+async def test_beside_a_release_that_has_begun_it_nothing_is_left_of_what_was_seen(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    async with await connect(app_url) as other, await connect(app_url) as observer:
+        await set_up(observer, "reaction note", 1)
+        await other.execute("begin")
+        await append(other, "under way")
+        with pytest.raises(StoreUnavailable):
+            await begin(engine, Beginning("reaction note", ["Counted"]))
+        await other.execute("commit")
+        await observer.execute("update subscriptions set position = 1, epoch = 1")
+        await begin(engine, Beginning("reaction note", ["Counted"]))
+        assert await (await observer.execute("select position from parked_events")).fetchall() == []
+    assert await position_of(store, "reaction note") == 1
