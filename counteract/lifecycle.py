@@ -158,6 +158,7 @@ class Opened(Message):
 
     position: int
     is_new: bool
+    """This run begins the saga."""
     run_id: str
     """Another one's for a child that had begun before, under the same command of its parent."""
     state: str

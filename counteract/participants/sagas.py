@@ -75,8 +75,10 @@ class SagaRecords:
         """Take up the record, together with the saga's first event."""
         about = opening.model_dump(mode="json") | {"saga_id": record.saga_id, "namespace": namespace}
         is_new, run_id, state, epoch, position = await self._append(_OPEN, about, record, event)
+        # A child that may not begin any more has no beginning: its run is told so, like one that comes after the end.
+        begins = is_new and state == "forward"
         return Opened(
-            position=position, is_new=is_new, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run
+            position=position, is_new=begins, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run
         )
 
     async def take_up(self, saga_id: str, opening: Opening, namespace: str) -> Opened:
@@ -96,6 +98,9 @@ class SagaRecords:
         about = ending.model_dump(mode="json") if ending else _trusted(record)
         about |= {"saga_id": record.saga_id, "namespace": namespace}
         state, position, contradicted = await self._append(_END, about, record, event)
+        if (state, about["state"]) == ("never", "compensated"):
+            # It did nothing, and so nothing of it is left. There is no event of a saga that never began.
+            state = "compensated"
         if not position and (last := await self._fetch(_LAST_POSITION, (record.saga_id,))):
             # It had ended before, and whoever asks has forgotten that: its events are where they were.
             (position,) = last

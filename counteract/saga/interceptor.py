@@ -33,10 +33,12 @@ from temporalio.worker import (
 from counteract.errors import SagaClosed, SagaMisuse
 from counteract.lifecycle import CHILD
 from counteract.messages import Dispatch, Standing
+from counteract.saga import unopened
 from counteract.saga.arguments import checked
-from counteract.saga.carrying import MEMO, MEMO_RECORD, Carried, parent_of_this
+from counteract.saga.carrying import MEMO, MEMO_RECORD, parent_of_this
 from counteract.saga.course import IN_HANDLER
 from counteract.saga.failing import Interruption, is_saga_failure, not_completed
+from counteract.saga.tasks import to_the_end
 from counteract.saga.workflow import SagaWorkflow
 
 STANDING = "counteract-standing"
@@ -72,6 +74,9 @@ def standing_in(header: Payload) -> Standing:
 
 
 class _SagaInbound(WorkflowInboundInterceptor):
+    _body: asyncio.Task[Any] | None = None
+    """The code of the workflow's own."""
+
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         super().init(_SagaOutbound(outbound))
 
@@ -81,12 +86,32 @@ class _SagaInbound(WorkflowInboundInterceptor):
             return await super().execute_workflow(call)
         call.args = checked(call.run_fn, workflow.info().workflow_type, call.args)
         instance._intercepted = True
-        result = await _attended(instance, asyncio.create_task(super().execute_workflow(call)))
+        self._body = asyncio.create_task(super().execute_workflow(call))
+        result = await self._answered_for(instance, self._body)
         if instance._saga is not None and instance._saga.under_way:
             raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
         if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
             # Its parent counts on what it did, whatever its own code made of its failure.
             raise not_completed(instance._saga.report())
+        return result
+
+    async def _answered_for(self, instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
+        """What the code returns, unless it ends without the saga that its run continues."""
+        if instance._stopped_early and unopened.is_stopped(instance):
+            body.cancel()
+        try:
+            result = await _attended(instance, body)
+        except BaseException as failure:
+            if is_saga_failure(failure) and unopened.is_unopened(instance):
+                await to_the_end(unopened.turn_back(instance, failure))
+            raise
+        if unopened.is_unopened(instance):
+            if unopened.is_stopped(instance):
+                await to_the_end(unopened.turn_back(instance, asyncio.CancelledError()))
+            raise SagaMisuse(
+                "the workflow returns without the saga that its run before has begun: open it with `async with self.saga()` in every "
+                "run, until the one that ends it"
+            )
         return result
 
     async def handle_signal(self, call: HandleSignalInput) -> None:
@@ -103,16 +128,25 @@ class _SagaInbound(WorkflowInboundInterceptor):
         except SagaClosed as closed:
             workflow.logger.warning("the signal %s came too late: %s", call.signal, closed)
         except (Exception, asyncio.CancelledError) as failure:
-            instance = workflow.instance()
-            saga = instance._saga if isinstance(instance, SagaWorkflow) else None
-            if saga is None or not is_saga_failure(failure):
+            if not (is_saga_failure(failure) and self._is_taken_note_of(failure)):
                 raise
-            if isinstance(failure, asyncio.CancelledError | CancelledError):
-                # Its step was asked to stop, with the saga.
-                return
-            if not saga.under_way:
-                raise
+
+    def _is_taken_note_of(self, failure: BaseException) -> bool:
+        """Whether it is the saga's concern that the handler of a signal failed."""
+        instance = workflow.instance()
+        saga = instance._saga if isinstance(instance, SagaWorkflow) else None
+        is_stopped = isinstance(failure, asyncio.CancelledError | CancelledError)
+        if saga is not None and is_stopped:
+            # Its step was asked to stop, with the saga.
+            return True
+        if saga is not None and saga.under_way:
             saga.interrupt(Interruption.HANDLER, failure)
+            return True
+        if is_stopped or not isinstance(instance, SagaWorkflow) or not unopened.is_unopened(instance):
+            return False
+        if unopened.stop(instance, Interruption.HANDLER, failure) and self._body:
+            self._body.cancel()
+        return True
 
     async def handle_query(self, call: HandleQueryInput) -> Any:
         answer = await super().handle_query(call)
@@ -164,7 +198,7 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
     def continue_as_new(self, call: ContinueAsNewInput) -> NoReturn:
         instance = workflow.instance()
         if isinstance(instance, SagaWorkflow):
-            carried, record = instance._saga.carry() if instance._saga else (Carried(), None)
+            carried, record = unopened.handed_on(instance)
             memo = workflow.memo() if call.memo is None else call.memo
             call.memo = {**memo, MEMO: carried}
             if record is not None:
@@ -190,10 +224,11 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             await workflow.wait([body])
         except asyncio.CancelledError:
             saga = instance._saga
-            if saga is None or not (saga.under_way or saga.stands):
-                body.cancel()
-            elif saga.under_way:
+            if saga is not None and saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
+            elif saga is None or not saga.stands:
+                if not unopened.is_unopened(instance) or unopened.stop(instance, Interruption.CANCELLED):
+                    body.cancel()
             else:
                 # Everything stands: an end as Cancelled would say otherwise.
                 workflow.logger.warning("the saga had completed when it was cancelled: it goes on to its end")

@@ -221,7 +221,17 @@ class Saga:
     @property
     def under_way(self) -> bool:
         """Neither still to be opened nor over: what comes now is the saga's concern."""
-        return (self._flights.body is not None or self._course.is_closing) and not self._course.is_over
+        return self.has_been_opened and not self._course.is_over
+
+    @property
+    def has_been_opened(self) -> bool:
+        """By this run."""
+        return self._flights.body is not None or self._course.is_closing
+
+    @property
+    def _is_handed_on(self) -> bool:
+        """An earlier run began it, and this one comes to its end without having opened it."""
+        return self._earlier.carried.begun and not self.has_been_opened
 
     @property
     def stands(self) -> bool:
@@ -243,7 +253,7 @@ class Saga:
 
     def carry(self) -> tuple[Carried, CarriedRecord | None]:
         """What the workflow's next run is to know. Raises SagaMisuse while a step is in flight."""
-        if not self.under_way:
+        if not (self.under_way or self._is_handed_on):
             return Carried(over=self._course.is_over), None
         self._interruptions.take_effect()
         self._flights.raise_if_interrupted()

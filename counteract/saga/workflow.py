@@ -11,6 +11,7 @@ from counteract.options import check_duration
 from counteract.saga.carrying import carried_over
 from counteract.saga.children import SagaHost
 from counteract.saga.dispatching import Dispatcher, Park
+from counteract.saga.failing import Interruption
 from counteract.saga.parking import Resolution
 from counteract.saga.report import SagaReport
 from counteract.saga.saga import Saga
@@ -30,6 +31,8 @@ class SagaWorkflow(SagaHost):
     _intercepted: bool = False
     _paused_early: bool | None = None
     """What was said last of a pause, before the saga was there; None if nothing was."""
+    _stopped_early: tuple[Interruption, BaseException | None] | None = None
+    """What was to stop a saga that this run continues, before it had opened it."""
 
     def saga(
         self,
@@ -62,6 +65,8 @@ class SagaWorkflow(SagaHost):
             self._saga.pause()
         elif self._paused_early is False and earlier.carried.paused and workflow.patched(_RESUMED_EARLY):
             self._saga.resume()
+        if self._stopped_early:
+            self._saga.interrupt(*self._stopped_early)
         return self._saga
 
     @workflow.query(name="report")

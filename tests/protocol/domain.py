@@ -249,8 +249,14 @@ class Late(Tour):
 
     @workflow.run
     async def run(self, plan: Plan) -> str:
+        self.plan = plan
         if workflow.info().continued_run_id:
-            await workflow.wait_condition(lambda: self.told)
+            try:
+                await workflow.wait_condition(lambda: self.told)
+            except asyncio.CancelledError:
+                if not plan.polite:
+                    raise
+                return "sorry"
             match plan.steps:
                 case ["return early", *_]:
                     return "early"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from counteract.messages import command_id_of
 from counteract.saga import Resolution
 from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.domain import Plan, Tour
@@ -166,3 +167,31 @@ async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, n
 
     assert await ending(run) == "SagaCompensated"
     assert (await stage.money(f"{name}-child")).available == 7
+
+
+async def test_a_child_that_begins_when_its_parent_does_not_go_forward_does_nothing(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", "child", child=child(name, "authorize"))
+    await stage.applied(name, "HoldMoney")
+    await stage.sql("update sagas set state = 'turning back' where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(stage.handle(name)) == "SagaCompensated"
+    assert await ending(stage.handle(f"{name}-child")) == "SagaCompensated"
+    assert await stage.lifecycle(f"{name}-child") == []
+    assert await stage.state(f"{name}-child") == "never"
+    assert stage.company.asked == [], "it was not even tried"
+
+
+async def test_a_child_that_was_settled_before_it_began_does_nothing(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "wait", "child", child=child(name, "authorize"))
+    await stage.applied(name, "HoldMoney")
+    step = command_id_of(name, str(saga.first_execution_run_id), "Tour")
+    await stage.sql("select settle_child(%s, %s, 'Tour', 'default')", step, f"{name}-child")
+
+    await saga.signal("go_on")
+
+    assert await ending(stage.handle(name)) == "SagaCompensated"
+    assert await ending(stage.handle(f"{name}-child")) == "SagaCompensated"
+    assert await stage.lifecycle(f"{name}-child") == []
+    assert await stage.money(name) == Account(100, {})
