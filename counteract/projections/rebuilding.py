@@ -27,7 +27,8 @@ from counteract.projections.projection import Projection
 from counteract.projections.renamed import refuse_renamed
 from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.sinks.sink import Sink
-from counteract.projections.table import drop_table, own_schema
+from counteract.projections.table import drop_table, is_made_by, own_schema
+from counteract.projections.turn import RebuildRuns, Turn, turn_of
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import KeyWrapper, PostgresEventStore
 from counteract.store.connecting import async_engine, connect
@@ -88,7 +89,8 @@ async def rebuild(
 
     With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the new
     table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
-    Raises ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
+    Raises RebuildRuns where another process is at it, ProjectionBehind where the new table cannot catch up with the live one, and
+    ConfigurationError.
     """
     projection.check()
     if projection.sink:
@@ -99,16 +101,17 @@ async def rebuild(
         raise ConfigurationError(f"projection {projection.name!r} has no rebuild", [problem])
     _check_shards(projection, shards)
     shadow = _shadow(projection, await _store_name(url))
-    subscriber = ProjectionSubscriber(shadow, start_over_if_changed=True)
-    filling = partial(Subscription, url, subscriber, batch_size=batch_size, master_key=master_key)
-    await _prepare(url, projection, subscriber)
-    async with PostgresEventStore.open(url, pool_size=2) as store:
+    # Whoever fills it does not make it anew: other code may have done so meanwhile.
+    filling = partial(Subscription, url, ProjectionSubscriber(shadow), batch_size=batch_size, master_key=master_key)
+    async with turn_of(url, projection.name) as turn, PostgresEventStore.open(url, pool_size=2) as store:
+        await _prepare(url, projection, shadow)
         if shards > 1:
             async with helpers or nullcontext(), _running(filling(shards=shards)) as running:
-                await _nearly_there(store, shadow.name, running, progress)
+                await _nearly_there(store, shadow.name, turn, running, progress)
         async with _running(filling()) as running:
-            end = await _nearly_there(store, shadow.name, running, progress)
+            end = await _nearly_there(store, shadow.name, turn, running, progress)
             await reached(store, shadow.name, end, timeout=_HOLD_SECONDS)
+            await turn.check()
             await _switch(url, store, projection, shadow, lock_timeout)
             progress(Progress(end, end))
 
@@ -139,7 +142,11 @@ def _check_shards(projection: Projection, shards: int) -> None:
 
 
 async def _nearly_there(
-    store: PostgresEventStore, name: str, running: asyncio.Task[None], progress: Callable[[Progress], None]
+    store: PostgresEventStore,
+    name: str,
+    turn: Turn,
+    running: asyncio.Task[None],
+    progress: Callable[[Progress], None],
 ) -> int:
     """The end of the log, once the new table is close to it."""
     end = await store.high_water_mark()
@@ -148,15 +155,16 @@ async def _nearly_there(
         await asyncio.wait([running], timeout=0.2)
         if running.done():
             await running
+        await turn.check()
         end = await store.high_water_mark()
     return end
 
 
-async def _prepare(url: str, projection: Projection, subscriber: ProjectionSubscriber) -> None:
+async def _prepare(url: str, projection: Projection, shadow: Projection) -> None:
     with translated():
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
             await refuse_renamed(connection, projection)
-            await subscriber.prepare(connection)
+            await ProjectionSubscriber(shadow, start_over_if_changed=True).prepare(connection)
 
 
 @asynccontextmanager
@@ -180,6 +188,7 @@ async def _switch(
             await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
             # Locked as well, and no batch of it is under way any more: what it has done is committed.
             position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
+            await _refuse_overtaken(connection, live, shadow)
             await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout:.3f}s"})
             await _exchange(connection, live, shadow)
             await connection.execute(_UNPARK, {"name": live.name})
@@ -202,6 +211,15 @@ async def _held_up(connection: AsyncConnection, store: PostgresEventStore, live:
     else:
         await leave_inline(connection, live.name)
     return await store.high_water_mark()
+
+
+async def _refuse_overtaken(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
+    """The checkpoint is locked, without which nobody makes the table anew."""
+    if not await is_made_by(connection, shadow):
+        raise RebuildRuns(
+            f"{live.name!r}: while this rebuild was cut off from the database, another, by other code, has begun anew or is done. "
+            "Run this again if its code is the one that is to be live"
+        )
 
 
 async def _refuse_parked(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:

@@ -37,6 +37,7 @@ _SET_PATH = text("select set_config('search_path', :path, true)")
 _FOUND_IN = text("""
     select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(quote_ident(:name))
 """)
+_MADE_BY = text("select to_regclass(:name) is not null, obj_description(to_regclass(:name), 'pg_class')")
 
 
 class ProjectionTable:
@@ -124,6 +125,13 @@ def own_schema(connection: Connection) -> str:
         problem = "this role may create tables in none of its schemas: run `counteract migrate` as the owner"
         raise ConfigurationError("the tables of projections", [problem])
     return str(schema)
+
+
+async def is_made_by(connection: AsyncConnection, projection: Projection) -> bool:
+    """Whether its table is there, and holds rows that this code has made. Of one without a remark that is not known."""
+    name = quoted(projection.table.schema or "", projection.table.name)
+    is_there, made_by = (await connection.execute(_MADE_BY, {"name": name})).one()
+    return is_there and made_by in (None, projection.fingerprint)
 
 
 def drop_table(connection: Connection, table: Table) -> None:

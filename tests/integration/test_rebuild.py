@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import BigInteger, Column, Index, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
-from counteract.errors import StoreError
+from counteract.errors import StoreError, StoreUnavailable
 from counteract.projections import Increment, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuilding import Progress, rebuild
+from counteract.projections.turn import RebuildRuns
 from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
@@ -292,3 +295,91 @@ async def test_while_a_reader_holds_the_live_table_the_rebuild_gives_up_and_can_
             await rebuild(app_url, totals(), lock_timeout=0.2)
     await rebuild(app_url, totals())
     assert sum((await rows(engine, projection)).values()) == 3
+
+
+def once(then: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Progress], None]:
+    """At a rebuild's first look, which stands still meanwhile: in a thread, as if another process did it."""
+    has_been = False
+
+    def do(_: Progress) -> None:
+        nonlocal has_been
+        if not has_been:
+            has_been = True
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(lambda: asyncio.run(then())).result(PATIENCE)
+
+    return do
+
+
+@pytest.mark.parametrize("by", [1, 2])
+async def test_a_second_rebuild_is_refused_and_the_first_ends_with_its_own_rows(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str, by: int
+) -> None:
+    await write(store, 600)
+
+    async def again() -> None:
+        with pytest.raises(
+            RebuildRuns, match=r"'totals' is being rebuilt: the session \d+ .* since 20.* UTC\. Wait until"
+        ):
+            await rebuild(app_url, totals(by=by))
+
+    async with asyncio.timeout(PATIENCE):
+        await rebuild(app_url, totals(), batch_size=50, progress=once(again))
+    assert sum((await rows(engine, totals())).values()) == 600
+
+
+async def test_of_two_rebuilds_at_once_one_is_refused_and_both_end(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    await write(store, 600)
+    async with asyncio.timeout(PATIENCE):
+        both = await asyncio.gather(
+            *(rebuild(app_url, totals(), batch_size=5) for _ in range(2)), return_exceptions=True
+        )
+    assert [type(each) for each in both if each] == [RebuildRuns]
+    assert sum((await rows(engine, totals())).values()) == 600
+
+
+async def test_a_projection_of_another_name_is_rebuilt_meanwhile(store: PostgresEventStore, app_url: str) -> None:
+    await write(store, 600)
+    other = Projection("others", Column("counter", Text, primary_key=True))
+    other.on(Renamed)(lambda recorded: Put(recorded.stream.aggregate_id, {}))
+
+    async def beside() -> None:
+        await rebuild(app_url, other)
+
+    await rebuild(app_url, totals(), progress=once(beside))
+
+
+async def test_a_rebuild_that_loses_its_session_stops_and_nothing_of_it_is_live(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str, database_url: str
+) -> None:
+    await write(store, 600)
+    async with running(app_url, totals(by=3)):
+        await reached(store, "totals", await store.high_water_mark(), timeout=PATIENCE)
+
+    async def cut() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as owner:
+            await owner.execute(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objsubid = 1"
+            )
+
+    with pytest.raises(StoreUnavailable):
+        await rebuild(app_url, totals(), batch_size=5, progress=once(cut))
+    assert sum((await rows(engine, totals())).values()) == 1800
+
+
+async def test_rows_of_other_code_do_not_go_live(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str, database_url: str
+) -> None:
+    await write(store, 600)
+    async with running(app_url, totals(by=3)):
+        await reached(store, "totals", await store.high_water_mark(), timeout=PATIENCE)
+
+    async def remark() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as owner:
+            await owner.execute("comment on table counteract_rebuild.totals is 'of other code'")
+
+    with pytest.raises(RebuildRuns, match="Run this again if its code is the one"):
+        await rebuild(app_url, totals(), batch_size=5, progress=once(remark))
+    assert sum((await rows(engine, totals())).values()) == 1800

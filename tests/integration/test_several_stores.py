@@ -18,6 +18,7 @@ from counteract.dev.fixtures import execute
 from counteract.errors import ConfigurationError, StoreError
 from counteract.projections import ProjectionRunner
 from counteract.projections.rebuilding import rebuild
+from counteract.projections.turn import turn_of
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archiving import restore_streams
 from counteract.store.connecting import async_engine, connect
@@ -71,6 +72,15 @@ async def test_each_tenant_has_its_own_events_and_projections(tenants: Tenants) 
         assert await total(app) == amount
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_one_tenant_rebuilds_another_rebuilds_meanwhile(tenants: Tenants) -> None:
+    (_, acme), (_, zenith) = tenants.values()
+    async with PostgresEventStore.open(zenith) as store:
+        await store.append(counter("a"), [Counted(amount=3)], expect=ANY)
+    async with turn_of(acme, "totals"):
+        await rebuild(zenith, totals())
+    assert await total(zenith) == 3
 
 
 async def test_what_is_inline_with_one_tenant_is_not_with_another(tenants: Tenants) -> None:
