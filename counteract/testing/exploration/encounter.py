@@ -131,6 +131,8 @@ class Run:
     """The commands whose row a fault has taken from the store."""
     sibling: asyncio.Event = field(default_factory=asyncio.Event)
     """Another step of a group is under way."""
+    _begun_by_then: set[str] = field(default_factory=set)
+    """The steps that had begun when it was paused."""
     _once: set[object] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _corrected: dict[Place, Command[Any]] = field(default_factory=dict)
@@ -242,12 +244,14 @@ class Run:
     async def pause(self) -> None:
         await self.handle.signal("pause")
         self.is_paused = True
-        await self.report()
+        self._begun_by_then = await self._begun()
 
     async def between_steps(self, interruption: Coroutine[Any, Any, None]) -> None:
         """Interrupt the paused saga once nothing is in flight, then let it go on."""
         while not self.ended.is_set() and await self._in_flight():  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(_PAUSE)
+        for step in (await self._begun()) - self._begun_by_then:
+            self.complain(f"{step} began although the saga was paused")
         await interruption
         with suppress(RPCError):
             await self.handle.signal("resume")
@@ -330,6 +334,10 @@ class Run:
         """Whether the saga says so of this step."""
         report = await self.report()
         return any(each.step == step and each.stuck for each in report.steps) if report else False
+
+    async def _begun(self) -> set[str]:
+        report = await self.report()
+        return {each.step for each in report.steps} if report else set()
 
     async def _in_flight(self) -> bool:
         report = await self.report()
