@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NoReturn
 
 from temporalio import workflow
 
 from counteract.saga.carrying import MEMO, Carried, CarriedRecord, carried_over
+from counteract.saga.dispatching import Dispatcher
 from counteract.saga.failing import Interruption
+from counteract.saga.saga import Saga
 from counteract.saga.workflow import SagaWorkflow
 
 # The old branch can go once no run is kept that continued a saga on a release without it, and ended, or was stopped, before it had
@@ -41,12 +44,18 @@ async def turn_back(instance: SagaWorkflow, failure: BaseException) -> NoReturn:
 
 def handed_on(instance: SagaWorkflow) -> tuple[Carried, CarriedRecord | None]:
     """What a run takes along that continues as new."""
-    if _is_left_over(instance):
-        return (instance._saga or instance.saga()).carry()
-    if instance._saga is not None:
-        return instance._saga.carry()
-    said = instance._paused_early
-    return Carried(paused=_carried().paused if said is None else said), None
+    saga = instance._saga
+    if saga is not None:
+        return saga.carry()
+    said = {} if instance._paused_early is None else {"paused": instance._paused_early}
+    if not _is_left_over(instance):
+        return _carried().model_copy(update=said), None
+    # Nobody is shown anything of it: what earlier releases recorded is to be replayed.
+    saga = Saga(Dispatcher.of_this_workflow(), deadline=None, alert_after=timedelta(minutes=10), earlier=carried_over())
+    if instance._stopped_early:
+        saga.interrupt(*instance._stopped_early)
+    carried, record = saga.carry()
+    return carried.model_copy(update=said), record
 
 
 def _is_left_over(instance: SagaWorkflow) -> bool:
