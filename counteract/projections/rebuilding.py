@@ -58,6 +58,14 @@ _BEGIN = text("""
 _LOCK_TIMEOUT = text("select set_config('lock_timeout', :timeout, true)")
 _END = text("delete from subscriptions where name = :name")
 _UNPARK = text("delete from parked_events where subscription = :name")
+# The events come anew, and what somebody has decided about them still holds.
+_KEEP_DISCARDED = text("""
+    insert into parked_events (subscription, position, aggregate_type, aggregate_id, error, parked_at, discarded_at, discarded_why)
+    select :shadow, position, aggregate_type, aggregate_id, error, parked_at, discarded_at, discarded_why
+    from parked_events where subscription = :name and discarded_at is not null
+    on conflict (subscription, position) do update
+    set redrive = false, discarded_at = excluded.discarded_at, discarded_why = excluded.discarded_why
+""")
 _PARKED = text("select count(*) from parked_events where subscription = :name and discarded_at is null")
 _INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
 
@@ -165,6 +173,7 @@ async def _prepare(url: str, projection: Projection, shadow: Projection) -> None
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
             await refuse_renamed(connection, projection)
             await ProjectionSubscriber(shadow, start_over_if_changed=True).prepare(connection)
+            await connection.execute(_KEEP_DISCARDED, {"name": projection.name, "shadow": shadow.name})
 
 
 @asynccontextmanager
@@ -191,6 +200,7 @@ async def _switch(
             await _refuse_overtaken(connection, live, shadow)
             await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout:.3f}s"})
             await _exchange(connection, live, shadow)
+            await connection.execute(_KEEP_DISCARDED, {"name": live.name, "shadow": shadow.name})
             await connection.execute(_UNPARK, {"name": live.name})
             if live.is_inline:
                 await _refuse_parked(connection, live, shadow)
@@ -198,7 +208,7 @@ async def _switch(
             else:
                 await connection.execute(_TAKE_OVER, {"name": live.name, "position": position})
                 await connection.execute(_BEGIN, {"name": live.name, "position": position})
-                await connection.execute(_INHERIT, {"name": live.name, "shadow": shadow.name})
+            await connection.execute(_INHERIT, {"name": live.name, "shadow": shadow.name})
             await connection.execute(_END, {"name": shadow.name})
 
 

@@ -173,6 +173,8 @@ class Delivery:
         async with self._writer.begin():
             # Moved first: whoever would take the lease over waits here, and finds the batch done, instead of doing it too.
             moved = await self._move(position)
+            if events and moved.has_discarded:
+                events = await self._parking.kept(events)
             parked = await self._parking.streams(events) if events and moved.has_parked else set[StreamId]()
             if self._subscriber.is_elsewhere and len(part := self._part(events, parked)) < len(events):
                 events, moved = part, await self._cut_short(moved, part[-1].position)

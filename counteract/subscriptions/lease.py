@@ -14,7 +14,9 @@ _MOVE = """
     update subscriptions
     set position = :to, leased_until = clock_timestamp() + :seconds * interval '1 second', updated_at = clock_timestamp()
     where name = :name and shard = :shard and position = :position and epoch = :epoch and owner = :owner and not paused
-    returning exists (select from parked_events where subscription = :name and discarded_at is null), ctid::text
+    returning exists (select from parked_events where subscription = :name and discarded_at is null),
+              exists (select from parked_events where subscription = :name and position > :position and discarded_at is not null),
+              ctid::text
 """
 _MOVE_BY_NAME = text(_MOVE)
 # Each move leaves an old version of the row, which stays for as long as anybody's snapshot is older. By its name a row is
@@ -28,7 +30,7 @@ _RENEW = """
 _START_OVER = text("""
     update subscriptions set position = 0, epoch = epoch + 1, updated_at = clock_timestamp() where name = :name
 """)
-_UNPARK_ALL = text("delete from parked_events where subscription = :name")
+_UNPARK_ALL = text("delete from parked_events where subscription = :name and discarded_at is null")
 
 # By the hash that partitions of tables use, which no version of PostgreSQL may change. The aggregates of one id stay together.
 _OF_SHARD = "(hashtextextended(aggregate_id, 0) & 9223372036854775807) %% {shards} = {shard}"
@@ -48,6 +50,8 @@ class Lease:
     """For how long it holds from each move on, and from each renewal."""
     has_parked: bool = False
     """Whether streams of the subscription are parked, as of the last move."""
+    has_discarded: bool = False
+    """Whether events were discarded that come after where the last move began: those of a subscription that has started over."""
     place: str | None = None
     """Where the last move has put its row, which may be elsewhere by now."""
 
@@ -68,7 +72,10 @@ class Lease:
             row = (await connection.execute(_MOVE_IN_PLACE, values | {"place": self.place})).first()
         if row is None:
             row = (await connection.execute(_MOVE_BY_NAME, values)).first()
-        return replace(self, position=position, has_parked=row[0], place=row[1]) if row else None
+        if row is None:
+            return None
+        has_parked, has_discarded, place = row
+        return replace(self, position=position, has_parked=has_parked, has_discarded=has_discarded, place=place)
 
     async def renewed(self, connection: Connection) -> Lease | None:
         """The lease as it is now, which may have started over; None if it is somebody else's, or paused."""
@@ -77,6 +84,6 @@ class Lease:
 
 
 async def start_over(connection: AsyncConnection, name: str) -> None:
-    """Back before the first event, on all shards. The new epoch stops whoever was about to move one on."""
+    """Back before the first event, on all shards. The new epoch stops whoever was about to move one on. What was discarded stays so."""
     await connection.execute(_START_OVER, {"name": name})
     await connection.execute(_UNPARK_ALL, {"name": name})

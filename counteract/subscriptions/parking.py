@@ -42,6 +42,10 @@ _PARKED = text("""
     where subscription = :name and aggregate_type = :type and aggregate_id = :id and discarded_at is null
     order by position limit :limit
 """)
+_DISCARDED = text("""
+    select position from parked_events
+    where subscription = :name and position = any (:positions) and discarded_at is not null
+""")
 _UNPARK = text("delete from parked_events where subscription = :name and position = any (:positions)")
 _FAILED_AGAIN = text("""
     update parked_events set redrive = false, error = case when position = :position then :error else error end
@@ -77,6 +81,12 @@ class Parking:
         ]
         if rows:
             await self._connection.execute(_PARK, rows)
+
+    async def kept(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Without those that were discarded."""
+        values = {"name": self._name, "positions": [event.position for event in events]}
+        discarded = set((await self._connection.execute(_DISCARDED, values)).scalars())
+        return [event for event in events if event.position not in discarded]
 
     async def positions(self, stream: StreamId, limit: int) -> Sequence[int]:
         """Of the stream's parked events, the first."""

@@ -12,11 +12,14 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import NullPool
 
 from counteract.messages import StreamId
 from counteract.store import ANY, PostgresEventStore, StoredEvent
+from counteract.store.connecting import async_engine
 from counteract.store.objections import objection
 from counteract.subscriptions import Subscriber, Subscription, reached
+from counteract.subscriptions.lease import start_over
 from counteract.subscriptions.parked import (
     NothingParked,
     ParkedStream,
@@ -200,6 +203,26 @@ async def test_what_is_discarded_is_never_handled_and_stays_on_record(store: Pos
         await try_again(store)
         await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
     assert await noted(store, BAD) == [1, 3, 4, 5]
+    async with store.connection() as connection:
+        (event,) = await parked_events(connection, "fussy", BAD)
+    assert (event.position, event.discarded_why) == (2, "a test of ours")
+
+
+async def test_what_is_discarded_is_not_handled_by_a_subscription_that_starts_over(
+    store: PostgresEventStore, app_url: str
+) -> None:
+    async with running(app_url, Fussy(2)):
+        await reached(store, "fussy", await write(store, BAD, BAD, BAD, GOOD), timeout=PATIENCE)
+        async with store.connection() as connection:
+            await discard(connection, "fussy", 2, why="a test of ours")
+        await try_again(store)
+    async with async_engine(app_url, poolclass=NullPool).begin() as transaction:
+        await transaction.execute(text("delete from notes"))
+        await start_over(transaction, "fussy")
+    async with running(app_url, Fussy(2)):
+        await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
+    assert await noted(store) == [1, 3, 4, 5]
+    assert await parked(store) == []
     async with store.connection() as connection:
         (event,) = await parked_events(connection, "fussy", BAD)
     assert (event.position, event.discarded_why) == (2, "a test of ours")
