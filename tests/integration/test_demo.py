@@ -130,6 +130,9 @@ def test_the_end_of_a_part_that_cannot_be_done_without_ends_the_demo_with_its_na
 
 
 def command_line(pid: int) -> str:
-    """Empty for a guard, which ends when what it guards does."""
-    words = psutil.Process(pid).cmdline()
+    """Empty for a guard, which ends when what it guards does, and for what has ended since."""
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
+        return ""
     return "" if any("guard.py" in word for word in words) else " ".join(words)

@@ -326,8 +326,9 @@ async def _too_late(encounter: Encounter, proceed: Proceed) -> None:
 
 
 def _answered_too_late(encounter: Encounter) -> None:
-    # A pivot that its settlement found to have happened may well be answered now.
-    if encounter.command.kind is CommandKind.COMPENSATABLE and encounter.place.step in encounter.run.barred:
+    # A pivot that its settlement found to have happened may well be answered now, and so may what undoes a step.
+    is_original = encounter.command.kind is CommandKind.COMPENSATABLE and not encounter.dispatch.undoes
+    if is_original and encounter.place.step in encounter.run.barred:
         encounter.run.complain(f"{encounter.place} came after its undo, and was carried out and answered")
 
 
