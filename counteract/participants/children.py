@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.store import PostgresEventStore
 
+_ANOTHERS = "select exists (select from sagas where saga_id = %s and parent_command is distinct from %s)"
 _SETTLE = "select state, is_new from settle_child(%s, %s, %s, %s)"
 _LAST_RUN = """
     select ended.event_type
@@ -66,8 +67,12 @@ async def child_settled(
     if state not in ("completed", "compensated", "never"):
         raise ApplicationError(f"the child saga {saga_id} is {state}: it is to end, or to be recovered")
     if is_new and mine and found is not None and found.status is WorkflowExecutionStatus.COMPLETED:
-        # A worker of the release before carried it out, which kept no record.
-        return await child_completed(client, store, saga_id, parent_id)
+        async with store.connection() as connection:
+            others = await connection.execute(_ANOTHERS, (saga_id, parent_command))
+            ((is_anothers,),) = await others.fetchall()
+        # Where none was kept, a worker of the release before carried it out. Else it was another saga's child, of one that had the
+        # parent's id before.
+        return not is_anothers and await child_completed(client, store, saga_id, parent_id)
     return bool(state == "completed")
 
 

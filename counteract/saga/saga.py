@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, SagaReset, SagaTurnedBack
 from counteract.lifecycle import Claimed
-from counteract.messages import Command, CommandKind, Retriable, Retry, Role
+from counteract.messages import Command, CommandKind, Outcome, Retriable, Retry, Role
 from counteract.saga.calls import Calls
 from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
 from counteract.saga.children import ChildCall, child_saga
@@ -372,6 +372,10 @@ class Saga:
         if self._ledger.pivot is not None:
             # It may be in flight yet, and only what becomes of it says which way to go.
             await self._flights.settle(cancel=False)
+        if (lost := self._ledger.pivot) is not None and lost.outcome is Outcome.UNKNOWN:
+            # The store has no answer of it any more: the provider says whether it happened.
+            lost.outcome = None
+            await self._stepper.find_out(lost)
         if pivot := await self._others_pivot():
             await self._stepper.find_out(pivot)
         if self._ledger.past_pivot:

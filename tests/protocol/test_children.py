@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from counteract.messages import command_id_of
+from counteract.participants.children import child_settled
 from counteract.saga import Resolution
 from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.domain import Plan, Tour
@@ -195,3 +197,12 @@ async def test_a_child_that_was_settled_before_it_began_does_nothing(stage: Stag
     assert await ending(stage.handle(f"{name}-child")) == "SagaCompensated"
     assert await stage.lifecycle(f"{name}-child") == []
     assert await stage.money(name) == Account(100, {})
+
+
+async def test_a_child_of_an_earlier_saga_of_the_same_id_is_none_of_this_one(stage: Stage, name: str) -> None:
+    assert await ending(await stage.tour(name, "child", child=child(name, "authorize"))) == "done"
+
+    happened = await child_settled(stage.client, stage.store, f"{name}-child", name, "Tour", uuid4())
+
+    assert happened is False
+    assert stage.effects_left() == 1

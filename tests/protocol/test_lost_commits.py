@@ -139,3 +139,16 @@ async def test_recovery_finds_out_about_a_pivot_that_only_the_history_knows_of(s
 
     assert await stage.state(name) == "past the pivot"
     assert (await stage.money(name)).held, "nothing is undone behind it"
+
+
+async def test_so_does_a_run_that_comes_to_its_end_all_the_same(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "capture", "wait")
+    await stage.applied(name, "Capture")
+    await stage.sql("delete from commands where saga_id = %s and activity_type = 'Capture'", name)
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaIncomplete"
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held, "nothing is undone behind it"

@@ -206,6 +206,18 @@ async def test_so_does_a_run_that_turns_back_before_it_comes_by_that_pivot(stage
     assert (await stage.money(name)).held == {f"{name} 0": 60}
 
 
+async def test_no_other_pivot_takes_effect_while_that_one_may_stand(stage: Stage, name: str) -> None:
+    stage.company.loses_answers = True
+    saga = await stage.tour(name, "hold", "capture", otherwise=["hold", "pay"])
+    await being_settled(stage, name)
+
+    again = await reset(stage, saga.id)
+    stage.company.gate.set()
+
+    assert await ending(again) == "SagaIncomplete"
+    assert (await stage.money(name)).held == {f"{name} 0": 60}, "it is paid once"
+
+
 async def test_a_recovery_undoes_a_saga_whose_pivot_never_happened(stage: Stage, name: str) -> None:
     stage.company.unreachable = True
     saga = await stage.tour(name, "hold", "capture")

@@ -12,6 +12,8 @@ declare
     -- An array of ids is written in JSON as PostgreSQL writes it, but for its brackets.
     done constant uuid[] := coalesce(translate(p_saga ->> 'done', '[]"', '{}'), '{}')::uuid[];
     children constant uuid[] := coalesce(translate(p_saga ->> 'children', '[]"', '{}'), '{}')::uuid[];
+    -- The pivot that is about to be sent; none where it ends.
+    own constant uuid := (p_saga ->> 'command_id')::uuid;
     skipped constant uuid[] := coalesce(translate(p_saga ->> 'skipped', '[]"', '{}'), '{}')::uuid[];
     as_said boolean;
 begin
@@ -30,7 +32,10 @@ begin
         select c.step from commands c
         where c.saga_id = saga and c.run_id = run
           and c.undoes is null and c.kind is not null
-          and c.command_id <> all (skipped) and not (c.kind = 'pivot' and c.status in ('fenced', 'started'))
+          and c.command_id <> all (skipped)
+          -- Its own pivot it settles. Another one that may stand, which an earlier run began, is not to be passed over.
+          and not (c.kind = 'pivot' and c.status in ('fenced', 'started')
+                   and (p_undone or c.command_id = any (done) or coalesce(c.command_id = own, false)))
           and case
               when c.command_id = any (done) then c.status <> 'done' or c.undone_since is not null
               when p_undone and c.kind <> 'compensatable' then false
