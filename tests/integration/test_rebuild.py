@@ -51,7 +51,7 @@ def totals(*more: Column[Any], by: int = 1) -> Projection:
 
 
 def tens(*more: Column[Any]) -> Projection:
-    """The same of other code: ten times as much."""
+    """The same of other code: ten times as much. Written out, for a fingerprint does not see a value that the code is given."""
     projection = Projection(
         "totals",
         Column("counter", Text, primary_key=True),

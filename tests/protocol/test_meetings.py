@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.test_handlers import failed_tasks
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
@@ -86,12 +86,7 @@ async def test_a_step_that_never_came_to_its_turn_is_undone_where_an_earlier_run
     again = await reset(stage, saga.id)
     await stage.begun(name, "Authorize")
 
-    await again.cancel()
-    stage.post.delays = set()
-
-    assert await ending(again) == "CancelledError"
-    assert await stage.money(name) == Account(100, {})
-    assert stage.effects_left() == 0
+    await is_undone_once_cancelled(stage, again)
     assert await failed_tasks(again) == ["a test"], "but for the one that the reset failed"
 
 
@@ -108,11 +103,15 @@ async def test_nor_is_it_left_behind_by_a_reset_into_the_midst_of_its_group(stag
     again = await reset(stage, saga.id, number=2)
     await stage.begun(name, "Authorize")
 
-    await again.cancel()
+    await is_undone_once_cancelled(stage, again)
+
+
+async def is_undone_once_cancelled(stage: Stage, saga: Handle) -> None:
+    await saga.cancel()
     stage.post.delays = set()
 
-    assert await ending(again) == "CancelledError"
-    assert await stage.money(name) == Account(100, {})
+    assert await ending(saga) == "CancelledError"
+    assert await stage.money(saga.id) == Account(100, {})
     assert stage.effects_left() == 0
 
 
