@@ -134,3 +134,5 @@ from counteract.subscriptions import Subscriber as Subscriber
 from counteract.subscriptions import Subscription as Subscription
 from counteract.subscriptions import position_of as position_of
 from counteract.subscriptions import reached as reached
+
+__all__: list[str]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from temporalio import workflow
+from temporalio.client import Client
 from temporalio.worker import WorkerConfig
 
 from counteract import ConfigurationError, CounteractPlugin, Lifecycle, PostgresEventStore, SagaWorkflow
@@ -22,22 +23,23 @@ class Nothing(SagaWorkflow):
     async def run(self) -> None: ...
 
 
-def activities(plugin: CounteractPlugin) -> list[Any]:
-    return list(plugin.configure_worker(cast("WorkerConfig", {"workflows": [Nothing]}))["activities"])
+async def activities(plugin: CounteractPlugin) -> list[Any]:
+    client = await Client.connect("nowhere:1", lazy=True)
+    return list(plugin.configure_worker(WorkerConfig(client=client, workflows=[Nothing]))["activities"])
 
 
-def test_a_store_is_all_that_a_worker_of_sagas_needs() -> None:
-    given = activities(CounteractPlugin(store=STORE))
+async def test_a_store_is_all_that_a_worker_of_sagas_needs() -> None:
+    given = await activities(CounteractPlugin(store=STORE))
 
-    assert given == activities(CounteractPlugin(Lifecycle(STORE)))
+    assert given == await activities(CounteractPlugin(Lifecycle(STORE)))
     assert {each.__self__.store for each in given} == {STORE}
 
 
-def test_a_worker_of_sagas_without_a_store_is_told_how_to_get_one() -> None:
+async def test_a_worker_of_sagas_without_a_store_is_told_how_to_get_one() -> None:
     with pytest.raises(
         ConfigurationError, match=r"worker of Nothing .*\n.*plugins=\[CounteractPlugin\(store=store\)\]"
     ):
-        activities(CounteractPlugin())
+        await activities(CounteractPlugin())
 
 
 def test_what_the_sagas_record_has_one_place() -> None:
