@@ -1,8 +1,8 @@
 """Counteract: orchestration sagas on Temporal, with every step paired with its undo and every event kept.
 
 Everyday names are all to be had from here, and each loads its module when it is first asked for: a domain loads neither
-a database driver nor Temporal, and `import counteract` by itself loads nothing. What a type checker and an editor see is
-`__init__.pyi`, which a test holds against this table.
+a database driver nor Temporal, and `import counteract` by itself loads nothing. What type checkers, editors and the
+reference see is `__init__.pyi`, which a test holds against this table.
 """
 
 _NAMES_IN = {

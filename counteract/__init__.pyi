@@ -1,138 +1,303 @@
-"""What `__init__.py` has, for type checkers and editors: a name here is a name there, from the same module."""
+"""What `__init__.py` has, for type checkers, editors and the reference: a name here is a name there, from the same module."""
 
-from counteract.decider import Decider as Decider
-from counteract.errors import AppendTooLarge as AppendTooLarge
-from counteract.errors import BoundaryChanged as BoundaryChanged
-from counteract.errors import CheckpointPassed as CheckpointPassed
-from counteract.errors import CommandFenced as CommandFenced
-from counteract.errors import CommandIdReused as CommandIdReused
-from counteract.errors import ConfigurationError as ConfigurationError
-from counteract.errors import CounteractError as CounteractError
-from counteract.errors import EventIdReused as EventIdReused
-from counteract.errors import InlineProjectionGone as InlineProjectionGone
-from counteract.errors import InlineProjectionMissing as InlineProjectionMissing
-from counteract.errors import InvalidArchive as InvalidArchive
-from counteract.errors import InvalidCommand as InvalidCommand
-from counteract.errors import InvalidDeclaration as InvalidDeclaration
-from counteract.errors import InvalidEvent as InvalidEvent
-from counteract.errors import InvalidImport as InvalidImport
-from counteract.errors import LogCutShort as LogCutShort
-from counteract.errors import MasterKeyMissing as MasterKeyMissing
-from counteract.errors import NoSuchVersion as NoSuchVersion
-from counteract.errors import PersonalDataLocked as PersonalDataLocked
-from counteract.errors import ProjectionBehind as ProjectionBehind
-from counteract.errors import RecordSaysOtherwise as RecordSaysOtherwise
-from counteract.errors import RefusalInDoubt as RefusalInDoubt
-from counteract.errors import Rejected as Rejected
-from counteract.errors import RowsLost as RowsLost
-from counteract.errors import RowsOfOtherCode as RowsOfOtherCode
-from counteract.errors import SagaClosed as SagaClosed
-from counteract.errors import SagaContradicted as SagaContradicted
-from counteract.errors import SagaFailure as SagaFailure
-from counteract.errors import SagaHasCompleted as SagaHasCompleted
-from counteract.errors import SagaIncomplete as SagaIncomplete
-from counteract.errors import SagaLost as SagaLost
-from counteract.errors import SagaMisuse as SagaMisuse
-from counteract.errors import SagaReset as SagaReset
-from counteract.errors import SagaTurnedBack as SagaTurnedBack
-from counteract.errors import SchemaOutdated as SchemaOutdated
-from counteract.errors import SealedByNewerRelease as SealedByNewerRelease
-from counteract.errors import StepFailed as StepFailed
-from counteract.errors import StoreError as StoreError
-from counteract.errors import StoreReadOnly as StoreReadOnly
-from counteract.errors import StoreUnavailable as StoreUnavailable
-from counteract.errors import StreamArchived as StreamArchived
-from counteract.errors import StreamIncomplete as StreamIncomplete
-from counteract.errors import UndecodableEvent as UndecodableEvent
-from counteract.errors import UnknownEventType as UnknownEventType
-from counteract.errors import UnreadableCommand as UnreadableCommand
-from counteract.errors import UnreadableEvent as UnreadableEvent
-from counteract.errors import WrongExpectedVersion as WrongExpectedVersion
-from counteract.lifecycle import SagaCompensated as SagaCompensated
-from counteract.lifecycle import SagaCompleted as SagaCompleted
-from counteract.lifecycle import SagaResolved as SagaResolved
-from counteract.lifecycle import SagaStarted as SagaStarted
-from counteract.lifecycle import SagaStuck as SagaStuck
-from counteract.messages import Command as Command
-from counteract.messages import Compensatable as Compensatable
-from counteract.messages import Dispatch as Dispatch
-from counteract.messages import Event as Event
-from counteract.messages import Outcome as Outcome
-from counteract.messages import Pivot as Pivot
-from counteract.messages import Recorded as Recorded
-from counteract.messages import Retriable as Retriable
-from counteract.messages import Retry as Retry
-from counteract.messages import StreamId as StreamId
-from counteract.messages import command_id_of as command_id_of
-from counteract.participants import Happened as Happened
-from counteract.participants import Lifecycle as Lifecycle
-from counteract.participants import NeverHappened as NeverHappened
-from counteract.participants import Participants as Participants
-from counteract.participants import Settle as Settle
-from counteract.participants import Stream as Stream
-from counteract.participants import Streams as Streams
-from counteract.participants import Undo as Undo
-from counteract.participants import compensates as compensates
-from counteract.participants import handles as handles
-from counteract.participants import settles as settles
-from counteract.personal import FORGOTTEN as FORGOTTEN
-from counteract.personal import Forgotten as Forgotten
-from counteract.personal import Personal as Personal
-from counteract.plugin import CounteractPlugin as CounteractPlugin
-from counteract.plugin import LifecycleRecorder as LifecycleRecorder
-from counteract.projections import Delete as Delete
-from counteract.projections import Effect as Effect
-from counteract.projections import Increment as Increment
-from counteract.projections import MaterializedView as MaterializedView
-from counteract.projections import Operation as Operation
-from counteract.projections import Patch as Patch
-from counteract.projections import Projection as Projection
-from counteract.projections import ProjectionRunner as ProjectionRunner
-from counteract.projections import Put as Put
-from counteract.reactions import Reaction as Reaction
-from counteract.reactions import ReactionRunner as ReactionRunner
-from counteract.reactions import Send as Send
-from counteract.reactions import SendCommand as SendCommand
-from counteract.reactions import StartSaga as StartSaga
-from counteract.reactions import reacts_to as reacts_to
-from counteract.saga import Park as Park
-from counteract.saga import Resolution as Resolution
-from counteract.saga import Saga as Saga
-from counteract.saga import SagaReport as SagaReport
-from counteract.saga import SagaStatus as SagaStatus
-from counteract.saga import SagaWorkflow as SagaWorkflow
-from counteract.saga import StepReport as StepReport
-from counteract.store import ANY as ANY
-from counteract.store import NO_STREAM as NO_STREAM
-from counteract.store import STREAM_EXISTS as STREAM_EXISTS
-from counteract.store import Appended as Appended
-from counteract.store import AtPosition as AtPosition
-from counteract.store import AtVersion as AtVersion
-from counteract.store import Checkpoint as Checkpoint
-from counteract.store import Decided as Decided
-from counteract.store import EventDecoder as EventDecoder
-from counteract.store import EventStore as EventStore
-from counteract.store import ExactVersion as ExactVersion
-from counteract.store import Expect as Expect
-from counteract.store import Found as Found
-from counteract.store import KeyWrapper as KeyWrapper
-from counteract.store import Loaded as Loaded
-from counteract.store import MasterKey as MasterKey
-from counteract.store import PostgresEventStore as PostgresEventStore
-from counteract.store import Query as Query
-from counteract.store import QueryItem as QueryItem
-from counteract.store import Since as Since
-from counteract.store import StoredEvent as StoredEvent
-from counteract.store import StreamChange as StreamChange
-from counteract.store import decide as decide
-from counteract.store import decide_where as decide_where
-from counteract.store.connecting import async_engine as async_engine
-from counteract.store.migrate import migrate as migrate
-from counteract.store.sealing import MASTER_KEY_VARIABLE as MASTER_KEY_VARIABLE
-from counteract.subscriptions import Polling as Polling
-from counteract.subscriptions import Subscriber as Subscriber
-from counteract.subscriptions import Subscription as Subscription
-from counteract.subscriptions import position_of as position_of
-from counteract.subscriptions import reached as reached
+from counteract.decider import (
+    Decider,
+)
+from counteract.errors import (
+    AppendTooLarge,
+    BoundaryChanged,
+    CheckpointPassed,
+    CommandFenced,
+    CommandIdReused,
+    ConfigurationError,
+    CounteractError,
+    EventIdReused,
+    InlineProjectionGone,
+    InlineProjectionMissing,
+    InvalidArchive,
+    InvalidCommand,
+    InvalidDeclaration,
+    InvalidEvent,
+    InvalidImport,
+    LogCutShort,
+    MasterKeyMissing,
+    NoSuchVersion,
+    PersonalDataLocked,
+    ProjectionBehind,
+    RecordSaysOtherwise,
+    RefusalInDoubt,
+    Rejected,
+    RowsLost,
+    RowsOfOtherCode,
+    SagaClosed,
+    SagaContradicted,
+    SagaFailure,
+    SagaHasCompleted,
+    SagaIncomplete,
+    SagaLost,
+    SagaMisuse,
+    SagaReset,
+    SagaTurnedBack,
+    SchemaOutdated,
+    SealedByNewerRelease,
+    StepFailed,
+    StoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+    StreamArchived,
+    StreamIncomplete,
+    UndecodableEvent,
+    UnknownEventType,
+    UnreadableCommand,
+    UnreadableEvent,
+    WrongExpectedVersion,
+)
+from counteract.lifecycle import (
+    SagaCompensated,
+    SagaCompleted,
+    SagaResolved,
+    SagaStarted,
+    SagaStuck,
+)
+from counteract.messages import (
+    Command,
+    Compensatable,
+    Dispatch,
+    Event,
+    Outcome,
+    Pivot,
+    Recorded,
+    Retriable,
+    Retry,
+    StreamId,
+    command_id_of,
+)
+from counteract.participants import (
+    Happened,
+    Lifecycle,
+    NeverHappened,
+    Participants,
+    Settle,
+    Stream,
+    Streams,
+    Undo,
+    compensates,
+    handles,
+    settles,
+)
+from counteract.personal import (
+    FORGOTTEN,
+    Forgotten,
+    Personal,
+)
+from counteract.plugin import (
+    CounteractPlugin,
+    LifecycleRecorder,
+)
+from counteract.projections import (
+    Delete,
+    Effect,
+    Increment,
+    MaterializedView,
+    Operation,
+    Patch,
+    Projection,
+    ProjectionRunner,
+    Put,
+)
+from counteract.reactions import (
+    Reaction,
+    ReactionRunner,
+    Send,
+    SendCommand,
+    StartSaga,
+    reacts_to,
+)
+from counteract.saga import (
+    Park,
+    Resolution,
+    Saga,
+    SagaReport,
+    SagaStatus,
+    SagaWorkflow,
+    StepReport,
+)
+from counteract.store import (
+    ANY,
+    NO_STREAM,
+    STREAM_EXISTS,
+    Appended,
+    AtPosition,
+    AtVersion,
+    Checkpoint,
+    Decided,
+    EventDecoder,
+    EventStore,
+    ExactVersion,
+    Expect,
+    Found,
+    KeyWrapper,
+    Loaded,
+    MasterKey,
+    PostgresEventStore,
+    Query,
+    QueryItem,
+    Since,
+    StoredEvent,
+    StreamChange,
+    decide,
+    decide_where,
+)
+from counteract.store.connecting import (
+    async_engine,
+)
+from counteract.store.migrate import (
+    migrate,
+)
+from counteract.store.sealing import (
+    MASTER_KEY_VARIABLE,
+)
+from counteract.subscriptions import (
+    Polling,
+    Subscriber,
+    Subscription,
+    position_of,
+    reached,
+)
 
-__all__: list[str]
+__all__ = [
+    "ANY",
+    "FORGOTTEN",
+    "MASTER_KEY_VARIABLE",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "AppendTooLarge",
+    "Appended",
+    "AtPosition",
+    "AtVersion",
+    "BoundaryChanged",
+    "Checkpoint",
+    "CheckpointPassed",
+    "Command",
+    "CommandFenced",
+    "CommandIdReused",
+    "Compensatable",
+    "ConfigurationError",
+    "CounteractError",
+    "CounteractPlugin",
+    "Decided",
+    "Decider",
+    "Delete",
+    "Dispatch",
+    "Effect",
+    "Event",
+    "EventDecoder",
+    "EventIdReused",
+    "EventStore",
+    "ExactVersion",
+    "Expect",
+    "Forgotten",
+    "Found",
+    "Happened",
+    "Increment",
+    "InlineProjectionGone",
+    "InlineProjectionMissing",
+    "InvalidArchive",
+    "InvalidCommand",
+    "InvalidDeclaration",
+    "InvalidEvent",
+    "InvalidImport",
+    "KeyWrapper",
+    "Lifecycle",
+    "LifecycleRecorder",
+    "Loaded",
+    "LogCutShort",
+    "MasterKey",
+    "MasterKeyMissing",
+    "MaterializedView",
+    "NeverHappened",
+    "NoSuchVersion",
+    "Operation",
+    "Outcome",
+    "Park",
+    "Participants",
+    "Patch",
+    "Personal",
+    "PersonalDataLocked",
+    "Pivot",
+    "Polling",
+    "PostgresEventStore",
+    "Projection",
+    "ProjectionBehind",
+    "ProjectionRunner",
+    "Put",
+    "Query",
+    "QueryItem",
+    "Reaction",
+    "ReactionRunner",
+    "RecordSaysOtherwise",
+    "Recorded",
+    "RefusalInDoubt",
+    "Rejected",
+    "Resolution",
+    "Retriable",
+    "Retry",
+    "RowsLost",
+    "RowsOfOtherCode",
+    "Saga",
+    "SagaClosed",
+    "SagaCompensated",
+    "SagaCompleted",
+    "SagaContradicted",
+    "SagaFailure",
+    "SagaHasCompleted",
+    "SagaIncomplete",
+    "SagaLost",
+    "SagaMisuse",
+    "SagaReport",
+    "SagaReset",
+    "SagaResolved",
+    "SagaStarted",
+    "SagaStatus",
+    "SagaStuck",
+    "SagaTurnedBack",
+    "SagaWorkflow",
+    "SchemaOutdated",
+    "SealedByNewerRelease",
+    "Send",
+    "SendCommand",
+    "Settle",
+    "Since",
+    "StartSaga",
+    "StepFailed",
+    "StepReport",
+    "StoreError",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "StoredEvent",
+    "Stream",
+    "StreamArchived",
+    "StreamChange",
+    "StreamId",
+    "StreamIncomplete",
+    "Streams",
+    "Subscriber",
+    "Subscription",
+    "UndecodableEvent",
+    "Undo",
+    "UnknownEventType",
+    "UnreadableCommand",
+    "UnreadableEvent",
+    "WrongExpectedVersion",
+    "async_engine",
+    "command_id_of",
+    "compensates",
+    "decide",
+    "decide_where",
+    "handles",
+    "migrate",
+    "position_of",
+    "reached",
+    "reacts_to",
+    "settles",
+]

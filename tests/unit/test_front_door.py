@@ -84,8 +84,10 @@ def test_every_error_is_to_be_had_at_the_door() -> None:
 
 def test_type_checkers_see_each_name_where_it_comes_from() -> None:
     stub = ast.parse((ROOT / "counteract" / "__init__.pyi").read_text(encoding="utf-8"))
-    seen = {(name.asname, node.module) for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    seen = {(name.name, node.module) for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names}
 
+    (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
+    assert sorted(listed) == counteract.__all__
     assert seen == {(name, module) for module, names in counteract._NAMES_IN.items() for name in names.split()}  # type: ignore[attr-defined] # not in the stub
 
 
