@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
 _CLOSE = "select state, is_closed from close_saga(%s, %s, %s, %s)"
-# A workflow id may have been used more than once: one without an end comes first.
+# A workflow id may have been used more than once: one without an end comes first, and then one with an effect that came late.
 _RUNS = """
-    select run_id from sagas where saga_id = %s
-    order by state in ('completed', 'compensated', 'never'), began_at desc
+    select s.run_id from sagas s where s.saga_id = %s
+    order by s.state in ('completed', 'compensated', 'never'), not exists (
+        select from commands c where c.saga_id = s.saga_id collate "default" and c.run_id = s.run_id and c.late_since is not null
+    ), s.began_at desc
 """
 
 
@@ -39,13 +41,14 @@ def close_(
 ) -> None:
     """Put on record that a person has finished a saga by hand, whose workflow has ended without doing so.
 
-    Recovery and `counteract sagas resume` leave it alone from then on. Nothing is undone, and nothing is sent.
+    Recovery and `counteract sagas resume` leave it alone from then on, effects of it that came late included. Nothing is undone, and
+    nothing is sent.
     """
     asyncio.run(_close(workflow_id, who or getpass.getuser(), why, database_url, (address, namespace)))
 
 
 async def close(connection: AsyncConnection[Any], saga_id: str, run_id: str, who: str, why: str) -> tuple[str, bool]:
-    """The state that stands, and whether it is this call that ended the saga."""
+    """The state that stands, and whether it is this call that closed the saga."""
     row = await (await connection.execute(_CLOSE, (saga_id, run_id, who, why))).fetchone()
     if row is None:
         raise CannotClose(f"the record of {saga_id} is gone: `counteract sagas list` shows which sagas are known")

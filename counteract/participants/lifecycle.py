@@ -167,9 +167,11 @@ class Lifecycle:
         return claimed
 
     @activity.defn(name=END_OPEN_RUN)
-    async def end_open_run(self, lost: Lost) -> None:
-        """Nobody else is to act for a saga that is claimed."""
-        await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id)
+    async def end_open_run(self, lost: Lost) -> bool:
+        """Nobody else is to act for a saga that is claimed. Whether somebody does for one that is not."""
+        state = await SagaRecords(self.store).state(lost.saga_id, lost.run_id)
+        is_claimed = state not in ("at the pivot", "past the pivot")
+        return await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id, is_claimed=is_claimed)
 
     @activity.defn(name=FIND_UNRECORDED)
     async def find_unrecorded(self, lost: Lost) -> list[LostStep]:

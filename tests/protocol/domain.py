@@ -118,8 +118,10 @@ class Tour(SagaWorkflow):
                 await workflow.wait_condition(lambda: self.told)
             case "refuse":
                 raise Rejected("changed its mind")
-            case "new run":
-                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]}))
+            case "new run" | "new run with a memo":
+                memo = {"colour": "red"} if step.endswith("memo") else None
+                further = self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]})
+                workflow.continue_as_new(further, memo=memo)
             case "child" | "another child":
                 await self._child(step)
             case "race":

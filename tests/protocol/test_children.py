@@ -51,6 +51,14 @@ async def test_a_child_that_catches_its_own_undoing_did_not_complete(stage: Stag
     assert stage.effects_left() == 0
 
 
+async def test_a_child_that_continues_as_new_with_a_memo_of_its_own_stays_a_child(stage: Stage, name: str) -> None:
+    polite = child(name, "hold", "new run with a memo", "refuse", polite=True)
+    saga = await stage.tour(name, "child", child=polite)
+    assert await ending(saga) == "SagaCompensated"
+
+    assert await ending(stage.handle(f"{name}-child")) == "SagaCompensated", "whatever its own code returns"
+
+
 async def test_another_workflow_under_the_childs_id_is_not_taken_for_the_child(stage: Stage, name: str) -> None:
     await stage.client.start_workflow(
         Tour.run, Plan(account=name, steps=["wait"]), id=f"{name}-child", task_queue=stage.queue

@@ -11,7 +11,9 @@ from uuid import uuid4
 import pytest
 
 from counteract import Outcome
+from counteract.cli.close import close
 from counteract.errors import CommandFenced, CommandIdReused
+from counteract.lifecycle import sagas
 from counteract.messages import Dispatch, Role
 from counteract.participants import Undo
 from counteract.participants.executing import Executor
@@ -139,6 +141,24 @@ async def test_an_external_effect_is_not_begun_under_the_id_of_another(town: Tow
         await town.executors[Capture].forward(Capture(trip="rome"), forged, limit=5)
 
     assert town.company.captured == set()
+
+
+async def test_a_late_effect_that_has_no_undo_is_marked_until_a_person_has_seen_to_it(town: Town, saga: Run) -> None:
+    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+    assert not (await saga.settle(CAPTURE))["happened"]
+    await saga.undo(AUTHORIZE, Role.TURN)
+    await saga.compensated()
+    async with town.store.connection() as connection:
+        await connection.execute("select late_step(%s)", (saga.id_of("Capture"),))
+    assert await marked(town) == 1
+
+    async with town.store.connection() as connection:
+        assert await close(connection, saga.saga_id, saga.run_id, "ann", "refunded by hand") == ("compensated", True)
+        assert await close(connection, saga.saga_id, saga.run_id, "ann", "again") == ("compensated", False)
+
+    assert await marked(town) == 0
+    *_, ended, said = await town.store.read_stream(sagas.stream(saga.saga_id))
+    assert (ended.event_type, said.event_type) == ("SagaCompensated", "SagaResolved")
 
 
 def by_recovery(saga: Run) -> Dispatch:
