@@ -173,7 +173,7 @@ class Saga:
         await self._record.take_over(epoch, state)
         self._record.own(self._ledger.steps)
         if state != "turning back":
-            if pivot := await self._record.adopt(pivot=True):
+            for pivot in await self._record.adopt(pivot=True):
                 await self._stepper.find_out(pivot)
             claimed = await claim()
             await self._record.take_over(epoch, claimed.state if claimed else state)
@@ -376,16 +376,17 @@ class Saga:
             # The store has no answer of it any more: the provider says whether it happened.
             lost.outcome = None
             await self._stepper.find_out(lost)
-        if pivot := await self._others_pivot():
+        for pivot in await self._others_pivots():
             await self._stepper.find_out(pivot)
         if self._ledger.past_pivot:
             return await self._endings.incomplete(failure)
         return await self._endings.compensate(failure, lambda: self._flights.settle(cancel=True))
 
-    async def _others_pivot(self) -> Step | None:
-        """Take over what other runs of the saga left behind."""
+    async def _others_pivots(self) -> list[Step]:
+        """Take over what other runs of the saga left behind, these among it."""
         # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
         await self._record.refreshed("its undo")
         if self._record.is_kept:
             return await self._record.adopt(pivot=True)
-        return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
+        pivot = await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
+        return [pivot] if pivot else []

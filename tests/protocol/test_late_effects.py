@@ -19,8 +19,8 @@ from counteract.participants import Undo
 from counteract.participants.executing import Executor
 from counteract.participants.recovery import late_effects
 from counteract.store import PostgresEventStore
-from tests.protocol.runs import CAPTURE, Run, Town
-from tests.travel.bank import Authorize, Capture, CardCompany, Reference
+from tests.protocol.runs import CAPTURE, PAY, Run, Town
+from tests.travel.bank import Authorize, Capture, CardCompany, PayHeldMoney, Reference
 
 pytestmark = pytest.mark.integration
 
@@ -195,3 +195,22 @@ async def test_a_pivot_that_was_answered_between_two_settlements_is_on_record(to
     assert await saga.recorded_state() == "past the pivot"
     assert (await saga.complete("Capture")).state == "completed"
     assert await marked(town) == 0
+
+
+async def test_a_saga_stays_at_a_pivot_that_may_stand_where_another_one_never_happened(town: Town, saga: Run) -> None:
+    """An earlier run's, and the one that a further run has in its place, and that was refused."""
+    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+
+    assert not (await saga.settle(PAY))["happened"]
+    assert await saga.recorded_state() == "at the pivot"
+
+    assert not (await saga.settle(CAPTURE))["happened"]
+    assert await saga.recorded_state() == "forward"
+
+
+async def test_so_it_does_where_the_provider_of_the_other_one_has_to_be_asked(town: Town, saga: Run) -> None:
+    await town.executors[PayHeldMoney].fence.begin(PAY, saga.dispatch("PayHeldMoney", Role.FORWARD))
+
+    assert not (await saga.settle(CAPTURE))["happened"]
+
+    assert await saga.recorded_state() == "at the pivot"
