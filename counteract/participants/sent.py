@@ -24,9 +24,11 @@ _COMMANDS = """
 """
 
 
+# Of a child saga whose record does not name its parent, what undoes it is all that there is.
 _KNOWN = """
-    select command_id from commands where command_id = any (%s)
-    union all select parent_command from sagas where parent_command = any (%s)
+    select command_id from commands where command_id = any (%(sent)s)
+    union all select parent_command from sagas where parent_command = any (%(sent)s)
+    union all select command_id from commands where command_id = any (%(undone)s) and status = 'done'
 """
 _MOST_BYTES = 1_000_000
 
@@ -67,9 +69,10 @@ async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last
         why = f"the history of {lost.saga_id} cannot be read: {type(error).__name__}: give the worker its codec"
         raise ApplicationError(why, type="UnreadableHistory", non_retryable=True) from error
     ids = {command_id_of(lost.saga_id, lost.run_id, key): key for key in sent_out}
+    undos = {command_id_of(lost.saga_id, lost.run_id, f"undo {key}"): key for key in sent_out}
     async with store.connection() as connection:
-        rows = await connection.execute(_KNOWN, (list(ids), list(ids)))
-        known = {ids[command_id] for (command_id,) in await rows.fetchall()}
+        rows = await connection.execute(_KNOWN, {"sent": list(ids), "undone": list(undos)})
+        known = {(ids | undos)[command_id] for (command_id,) in await rows.fetchall()}
     forgotten = [step for key, step in sent_out.items() if key not in known]
     return _fitting(forgotten)
 
