@@ -48,7 +48,15 @@ ENVIRONMENTS = (
     Environment(
         "pivot-again", "a person has a refused pivot tried again", (RESERVE, CHARGE_OR_ELSE, CHARGE_AGAIN), resets=1
     ),
-    Environment("continued-unopened", "a further run continues as new", (RESERVE, CHARGE), resets=1, hands_on=True),
+    Environment(
+        "continued-unopened",
+        "a further run continues as new",
+        (POINTS, CHARGE),
+        resets=1,
+        other_way=True,
+        hands_on=True,
+    ),
+    Environment("two-decisions", "external attempts that decide again", (HOTEL, CHARGE), resets=1, conflicts=True),
     Environment("no-pivot", "nothing is a point of no return", (RESERVE, TAXI), resets=1, other_way=True),
     Environment("two-attempts", "external attempts, two alive at once", (HOTEL, CAPTURE), resets=1, attempts=2),
     Environment("two-attempts-pivot", "the same of the pivot", (RESERVE, CHARGE), resets=1, attempts=2),

@@ -143,11 +143,21 @@ def _record_held(setting: Setting, state: State, step: int) -> Moves:
     attempts = state.attempts[step]
     if attempts.holding & CHECKED:
         yield from _record_unlocked(setting, state, step)
+    if setting.environment.conflicts and attempts.holding & DONE_HELD and not attempts.uncalled:
+        yield ("decides again", step), _decides_again(setting, state, step)
     for bit in (DONE_HELD, FIRST_REFUSAL, LATER_REFUSAL):
         if attempts.holding & bit:
             rest = attempts._replace(holding=attempts.holding & ~bit)
             freed = state._replace(attempts=put(state.attempts, step, rest))
             yield from _record_outside(setting, freed, step, bit)
+
+
+def _decides_again(setting: Setting, state: State, step: int) -> State:
+    """Another writer was faster. What the handler is told now was not the attempt's first answer."""
+    attempts = state.attempts[step]
+    is_first = state.rows[step].begun == 1 and "B2.once" not in setting.rules
+    again = attempts._replace(uncalled=1, fresh=is_first, holding=attempts.holding & ~DONE_HELD)
+    return state._replace(attempts=put(state.attempts, step, again))
 
 
 def _record_unlocked(setting: Setting, state: State, step: int) -> Moves:

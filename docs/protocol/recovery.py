@@ -141,6 +141,8 @@ def _collect(setting: Setting, state: State, at: int) -> Moves:
 
 def _strangers(setting: Setting, state: State) -> str:
     """What it finds out of pivots before it undoes anything, though the record has been turned: report, settle or nothing."""
+    if "A3.asks" not in setting.rules:
+        return ""
     if setting.another_stands(state, -1):
         return "report"
     return "settle" if setting.another_may_stand(state, None) else ""

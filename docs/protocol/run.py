@@ -53,7 +53,7 @@ def _code(setting: Setting, state: State) -> Moves:
     waiting = IN_FLIGHT in knows or UNDOING in knows
     failed = _failed(setting, state) is not None
     if mode == "forward" and not waiting:
-        yield ("turns back", failed), turning.begin(state)
+        yield ("turns back", failed), turning.begin(_stopped(setting, state))
     if failed:
         if mode == "past":
             yield from turning.incomplete(state)
@@ -65,6 +65,15 @@ def _code(setting: Setting, state: State) -> Moves:
         yield from _next(setting, state, to_send)
     elif not to_send and not waiting:
         yield from _finish(setting, state)
+
+
+def _stopped(setting: Setting, state: State) -> State:
+    """Some of a group may not have come to their turn. That says nothing of what an earlier run sent."""
+    group, run = _next_group(setting, state), state.run
+    waiting = [at for at in group if run.knows[at] == NOT_SENT]
+    if "epoch.gate" in setting.rules or len(waiting) == len(group):
+        return state
+    return state._replace(run=run._replace(seen=run.seen & ~sum(1 << at for at in waiting)))
 
 
 def _answers(setting: Setting, state: State) -> Moves:
