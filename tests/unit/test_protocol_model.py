@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from docs.protocol import catalogue, story
-from docs.protocol.catalogue import CAPTURE, CHARGE, HOTEL, RESERVE
+from docs.protocol import story
+from docs.protocol.catalogue import CAPTURE, CAPTURE_INSTEAD, CHARGE, CHARGE_FIRST, HOTEL, RESERVE
 from docs.protocol.checker import Outcome, Search
 from docs.protocol.environments import Environment
 from docs.protocol.machine import SagaMachine
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.unit
 ONE_RESET = Environment("one-reset", "", (RESERVE, CAPTURE), resets=1)
 OUTSIDE = Environment("outside", "", (HOTEL,))
 DECIDES_AGAIN = Environment("decides-again", "", (HOTEL,), conflicts=True)
+ANOTHER_PIVOT = Environment("another-pivot", "", (CHARGE_FIRST, CAPTURE_INSTEAD), resets=1, other_way=True)
 HANDED_ON = Environment("handed-on", "", (RESERVE, CHARGE), resets=1, hands_on=True)
 
 
@@ -64,9 +65,9 @@ def test_each_rule_says_where_it_matters() -> None:
 
 
 def test_without_the_rule_of_the_other_pivot_both_take_effect() -> None:
-    outcome = _checked(catalogue.environment("another-pivot"), "A3.others")
-    assert outcome.found is not None
-    assert outcome.found.promise == "ChargeCard and CapturePayment have both taken effect"
+    found = _checked(ANOTHER_PIVOT, "A3.others").found
+    assert found is not None
+    assert found.promise == "ChargeCard and CapturePayment have both taken effect"
 
 
 def test_a_refusal_behind_an_answer_that_was_not_recorded_proves_nothing() -> None:
