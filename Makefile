@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check bench chaos marketplace record lock clean
+.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check bench chaos marketplace record package test-pythons lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,13 @@ marketplace: setup ## Run the benchmark's standard mix, and check its criteria (
 
 record: setup ## Record today's workflow histories for the replay tests
 	@$(BIN)/python -m tests.replay.record
+
+package: setup ## Build the sdist and the wheel with its bill of materials, twice, into dist/ (ARGS="--repository ADDRESS")
+	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/package.txt
+	@$(BIN)/python -m scripts.package $(ARGS)
+
+test-pythons: package ## Try the wheel on each Python from 3.11 to 3.13 that is here, and resolve it for 3.14
+	@$(BIN)/python -m scripts.pythons dist
 
 lock: ## Compile requirements/*.txt anew from requirements/*.in and pyproject.toml
 	@$(PYTHON) scripts/lock_requirements.py $(ARGS)

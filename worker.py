@@ -22,11 +22,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities import orders, payments, products, shipments, stock
 from activities.payment_port import HttpPaymentProvider
-from counteract import CounteractError
-from counteract.errors import ConfigurationError
-from counteract.participants import Lifecycle, Participants
-from counteract.plugin import CounteractPlugin
-from counteract.store import PostgresEventStore
+from counteract import ConfigurationError, CounteractError, CounteractPlugin, Participants, PostgresEventStore
 from workflows.checkout import Checkout
 from workflows.delivery import Delivery
 from workflows.replacement import ProductReplacement
@@ -110,7 +106,7 @@ async def run(services: Collection[str]) -> None:
         store = await stack.enter_async_context(
             PostgresEventStore.open(settings.database_url, pool_size=settings.pool_size)
         )
-        client = await connected(CounteractPlugin(Lifecycle(store)))
+        client = await connected(CounteractPlugin(store=store))
         participants = Participants(store, orders, payments, products, shipments, stock, resources=ports)
         workers = participants.workers(
             client, [service for service in services if service != SAGAS], graceful_shutdown_timeout=GRACE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counteract.participants import Streams, Undo, compensates, handles
+from counteract import Streams, Undo, compensates, handles
 from domain import orders
 from domain.orders import CompleteOrder, DeliverOrder, OrderNumbered, PlacedOrder, PlaceOrder, order_numbers
 

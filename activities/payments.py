@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from activities.payment_port import PaymentProvider
-from counteract.participants import (
-    Dispatch,
-    Happened,
-    NeverHappened,
-    Settle,
-    Streams,
-    Undo,
-    compensates,
-    handles,
-    settles,
-)
+from counteract import Dispatch, Happened, NeverHappened, Settle, Streams, Undo, compensates, handles, settles
 from domain import payments
 from domain.payments import Authorization, AuthorizePayment, Capture, ConfirmPayment
 

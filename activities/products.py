@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counteract.participants import Streams, handles
+from counteract import Streams, handles
 from domain import products
 from domain.products import Replacement, ReplaceProduct
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from counteract.participants import Streams, Undo, compensates, handles
+from counteract import Streams, Undo, compensates, handles
 from domain import stock
 from domain.stock import ConfirmStock, RenewStockItem, ReserveStock, StockReservation, stock_item
 

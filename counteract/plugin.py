@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 from temporalio.converter import DataConverter
@@ -29,6 +29,9 @@ from counteract.saga.sandbox import lean
 from counteract.saga.sending import SendCommand, SendCommandWithCurrentVersion
 from counteract.saga.workflow import SagaWorkflow
 
+if TYPE_CHECKING:
+    from counteract.store import PostgresEventStore
+
 ENGINE_MODULES = (
     "counteract",
     "pydantic",
@@ -51,7 +54,7 @@ BUILT_IN_WITH_VERSIONS = (
 
 
 class LifecycleRecorder(Protocol):
-    """Gives the activities by which sagas write their lifecycle events; `participants.Lifecycle(store)` is one."""
+    """Gives the activities by which sagas write their lifecycle events; `counteract.Lifecycle(store)` is one."""
 
     def activities(self) -> Sequence[Any]: ...
 
@@ -59,19 +62,28 @@ class LifecycleRecorder(Protocol):
 class CounteractPlugin(SimplePlugin):
     """Data converter, interceptor, sandbox settings and the sagas' own activities.
 
-    A program that only starts sagas needs no argument. A worker that runs them needs `lifecycle`. `passthrough` names
-    further modules that workflows import and that are free of side effects, so that they are imported once instead of
-    once per workflow; the modules of commands and events are found without being named.
+    A program that only starts sagas needs no argument. A worker that runs them needs `store`, in which they record what
+    becomes of them, or `lifecycle`, which does that in some other way. `passthrough` names further modules that
+    workflows import and that are free of side effects, so that they are imported once instead of once per workflow; the
+    modules of commands and events are found without being named.
     """
 
-    def __init__(self, lifecycle: LifecycleRecorder | None = None, *, passthrough: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        lifecycle: LifecycleRecorder | None = None,
+        *,
+        store: PostgresEventStore | None = None,
+        passthrough: Sequence[str] = (),
+    ) -> None:
+        if lifecycle is not None and store is not None:
+            raise ConfigurationError("CounteractPlugin", ["give it either a store or a lifecycle recorder, not both"])
         super().__init__(
             "counteract",
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
             workflow_failure_exception_types=list(FAILURES),
         )
-        self._lifecycle = lifecycle
+        self._lifecycle = _recording_in(store) if store is not None else lifecycle
         self._passthrough = tuple(passthrough)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
@@ -83,7 +95,7 @@ class CounteractPlugin(SimplePlugin):
             names = ", ".join(each.__name__ for each in workflows)
             raise ConfigurationError(
                 f"the worker of {names} cannot record what becomes of its sagas",
-                ["connect its client with plugins=[CounteractPlugin(Lifecycle(store))]"],
+                ["connect its client with plugins=[CounteractPlugin(store=store)]"],
             )
         if problems := namesakes():
             raise ConfigurationError("the sagas cannot start", problems)
@@ -111,6 +123,13 @@ class CounteractPlugin(SimplePlugin):
             return runner
         modules = {*ENGINE_MODULES, *self._passthrough, *message_modules(each.__module__ for each in workflows)}
         return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
+
+
+def _recording_in(store: PostgresEventStore) -> LifecycleRecorder:
+    # Only here: a program that merely starts sagas needs no database driver.
+    from counteract.participants import Lifecycle
+
+    return Lifecycle(store)
 
 
 def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from counteract.store import NO_STREAM, STREAM_EXISTS, PostgresEventStore
+from counteract import NO_STREAM, STREAM_EXISTS, PostgresEventStore
 from domain.products import ProductListed, VersionListed, products
 from domain.stock import ProductReplaced, StockItemAdded, stock_item
 

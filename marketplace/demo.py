@@ -23,13 +23,9 @@ from rich.table import Table
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from counteract import CounteractError
+from counteract import MASTER_KEY_VARIABLE, CounteractError, CounteractPlugin, MasterKey, PostgresEventStore, SagaReport
 from counteract.dev import Supervisor
 from counteract.dev.runtime import DevOptions, start
-from counteract.plugin import CounteractPlugin
-from counteract.saga import SagaReport
-from counteract.store import PostgresEventStore
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
 from domain.checkout import Receipt
 from marketplace import catalogue
 from marketplace.invariants import Facts, Finding, findings, rebuilt_equals_live

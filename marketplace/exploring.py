@@ -8,8 +8,7 @@ from temporalio.client import Client
 
 from activities import orders, payments, shipments, stock
 from activities.payment_port import HttpPaymentProvider
-from counteract.participants import Participants
-from counteract.store import PostgresEventStore
+from counteract import Participants, PostgresEventStore
 from counteract.testing import Exploration, explore
 from domain.checkout import CartLine, CheckoutRequest
 from domain.payments import Card, Method, PaymentMethod

@@ -12,10 +12,17 @@ from typing import Any, TypeVar
 import aiohttp
 from psycopg import sql
 
-from counteract import Decider, Event
+from counteract import (
+    Decider,
+    Event,
+    EventDecoder,
+    PostgresEventStore,
+    Projection,
+    ProjectionRunner,
+    StoredEvent,
+    reached,
+)
 from counteract.lifecycle import sagas
-from counteract.projections import Projection, ProjectionRunner, reached
-from counteract.store import EventDecoder, PostgresEventStore, StoredEvent
 from counteract.store.naming import StoreName
 from domain.orders import OrderStatus, orders
 from domain.payments import PaymentStatus, payments

@@ -7,9 +7,7 @@ import os
 import signal
 import sys
 
-from counteract import CounteractError
-from counteract.projections import ProjectionRunner
-from counteract.store.sealing import MASTER_KEY_VARIABLE
+from counteract import MASTER_KEY_VARIABLE, CounteractError, ProjectionRunner
 from projections import READ_MODELS
 
 NEEDED = {

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Boolean, Column, Index, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from counteract import Recorded
-from counteract.projections import Patch, Projection, Put
+from counteract import Patch, Projection, Put, Recorded
 from domain.orders import OrderCancelled, OrderCompleted, OrderDelivered, OrderPlaced
 from domain.payments import PaymentAuthorized, PaymentCaptured, PaymentVoided
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, Text
 
-from counteract import Recorded
-from counteract.projections import Increment, Patch, Projection, Put
+from counteract import Increment, Patch, Projection, Put, Recorded
 from domain.orders import OrderCancelled, OrderCompleted, OrderDelivered, OrderPlaced, OrderStatus
 from domain.payments import PaymentAuthorized, PaymentCaptured, PaymentVoided
 from domain.shipments import PackagesDelivered, ShipmentConcluded, ShipmentCreated

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, Text
 
-from counteract import Recorded
-from counteract.projections import Patch, Projection, Put
+from counteract import Patch, Projection, Put, Recorded
 from domain.products import PriceUpdated, ProductListed, VersionListed
 
 product_replicas = Projection(

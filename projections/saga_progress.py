@@ -6,9 +6,18 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, Integer, Text
 
-from counteract import Recorded
-from counteract.lifecycle import SagaCompensated, SagaCompleted, SagaResolved, SagaStarted, SagaStuck
-from counteract.projections import Effect, Increment, Patch, Projection
+from counteract import (
+    Effect,
+    Increment,
+    Patch,
+    Projection,
+    Recorded,
+    SagaCompensated,
+    SagaCompleted,
+    SagaResolved,
+    SagaStarted,
+    SagaStuck,
+)
 
 saga_progress = Projection(
     "saga-progress",

@@ -10,8 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import Delete as DeleteStatement
 
-from counteract import Recorded
-from counteract.projections import Delete, Patch, Projection, Put
+from counteract import Delete, Patch, Projection, Put, Recorded
 from domain.orders import OrderCancelled, OrderCompleted, OrderDelivered, OrderPlaced
 from domain.shipments import PackagesDelivered, ShipmentConcluded, ShipmentCreated
 

@@ -12,8 +12,7 @@ from sqlalchemy import Column, Integer, Text, func, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.dml import Update
 
-from counteract import Recorded
-from counteract.projections import Patch, Projection, Put
+from counteract import Patch, Projection, Put, Recorded
 from domain.stock import ProductDeleted, ProductReplaced, StockItemAdded, StockReleased, StockReserved, StockSold
 
 stock_levels = Projection(

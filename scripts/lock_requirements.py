@@ -25,6 +25,9 @@ SOURCES = {
         *("requirements/app.in", "requirements/dev.in"),
     ],
     "requirements/bench.txt": ["requirements/bench.in"],
+    # What the package itself needs, for its bill of materials.
+    "requirements/engine.txt": ["pyproject.toml", "--constraint", "requirements/app.txt"],
+    "requirements/package.txt": ["requirements/package.in"],
 }
 
 

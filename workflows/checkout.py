@@ -6,8 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from counteract import Rejected
-from counteract.saga import Saga, SagaWorkflow
+from counteract import Rejected, Saga, SagaWorkflow
 from domain.checkout import CartLine, CheckoutRequest, Receipt
 from domain.orders import CompleteOrder, PlaceOrder
 from domain.payments import AuthorizePayment, ConfirmPayment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import workflow
 
-from counteract.saga import SagaWorkflow
+from counteract import SagaWorkflow
 from domain.orders import DeliverOrder
 from domain.shipments import Delivered, DeliverPackages, DeliveryRequest
 

@@ -13,6 +13,7 @@ from counteract.cli import contracts, events, parked, personal, projections, sag
 from counteract.cli.dev import dev
 from counteract.cli.doctor import doctor
 from counteract.cli.migrate import migrate
+from counteract.cli.new import new
 from counteract.cli.personal import forget
 from counteract.cli.record import record
 from counteract.cli.replay import replay
@@ -24,6 +25,7 @@ app.command()(dev)
 app.command()(doctor)
 app.command()(forget)
 app.command()(migrate)
+app.command()(new)
 app.command()(record)
 app.command()(replay)
 app.add_typer(contracts.app, name="contracts")

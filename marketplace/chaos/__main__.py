@@ -12,8 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from counteract import CounteractError
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract import MASTER_KEY_VARIABLE, CounteractError, MasterKey
 from marketplace.chaos.load import AT_ONCE, MOST_AT_ONCE
 from marketplace.chaos.plan import LONG_PACE, Kind, Plan
 from marketplace.chaos.run import run

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from counteract.saga import Saga, SagaWorkflow
+from counteract import Saga, SagaWorkflow
 from domain.checkout import CheckoutRequest, Receipt
 from domain.orders import CompleteOrder, PlaceOrder
 from domain.payments import AuthorizePayment, ConfirmPayment

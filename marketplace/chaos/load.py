@@ -16,7 +16,7 @@ from uuid import uuid4
 from temporalio.client import RPCTimeoutOrCancelledError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from counteract.saga import SagaStatus
+from counteract import SagaStatus
 from marketplace.chaos.cases import INCOMPLETE, LOST, Case, gift
 from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, begin_anew, reset

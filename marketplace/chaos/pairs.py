@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from temporalio.client import Client
 
+from counteract import PostgresEventStore, migrate
 from counteract.dev import EmbeddedPostgres, Supervisor
 from counteract.dev.ports import free_port
-from counteract.store import PostgresEventStore
-from counteract.store.migrate import migrate
 from counteract.testing import ExplorationFailed
 from marketplace.chaos.faults import PROVIDER
 from marketplace.chaos.fleet import Fleet, Job

@@ -20,9 +20,9 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from counteract import Resolution, SagaReport
 from counteract.cli.close import close
 from counteract.lifecycle import Found
-from counteract.saga import Resolution, SagaReport
 from marketplace.chaos.cases import INCOMPLETE, Case
 from marketplace.chaos.load import Load
 from marketplace.chaos.plan import Kind

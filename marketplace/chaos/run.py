@@ -16,13 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from temporalio.client import Client
 
+from counteract import CounteractPlugin, PostgresEventStore, migrate
 from counteract.dev import EmbeddedTemporal, Supervisor
 from counteract.dev.ports import free_port
 from counteract.dev.state import StateFolder
 from counteract.dev.temporal import NAMESPACE
-from counteract.plugin import CounteractPlugin
-from counteract.store import PostgresEventStore
-from counteract.store.migrate import migrate
 from marketplace import catalogue
 from marketplace.catalogue import Catalogue
 from marketplace.chaos.cases import INCOMPLETE, LOST, Case, mix

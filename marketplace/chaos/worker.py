@@ -8,10 +8,7 @@ import sys
 
 from temporalio.worker import Worker
 
-from counteract import CounteractError
-from counteract.participants import Lifecycle
-from counteract.plugin import CounteractPlugin
-from counteract.store import PostgresEventStore
+from counteract import CounteractError, CounteractPlugin, PostgresEventStore
 from marketplace.chaos.gifts import GiftCheckout
 from worker import GRACE, SAGAS, Settings, connected, read, stop_requested
 from workflows.checkout import Checkout
@@ -21,7 +18,7 @@ async def run() -> None:
     """Work until SIGINT or SIGTERM."""
     settings = read(Settings)
     async with PostgresEventStore.open(settings.database_url, pool_size=settings.pool_size) as store:
-        client = await connected(CounteractPlugin(Lifecycle(store)))
+        client = await connected(CounteractPlugin(store=store))
         sagas = [Checkout, GiftCheckout]
         async with Worker(client, task_queue=SAGAS, workflows=sagas, graceful_shutdown_timeout=GRACE):
             print("ready: sagas", flush=True)

@@ -15,8 +15,7 @@ from statistics import quantiles
 from rich.console import Console
 from rich.table import Table
 
-from counteract import CounteractError
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract import MASTER_KEY_VARIABLE, CounteractError, MasterKey
 from marketplace.demo import finding_table
 from marketplace.workload.customers import MIX, Customers
 from marketplace.workload.run import Plan, run

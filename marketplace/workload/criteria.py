@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from counteract.store import EventDecoder, PostgresEventStore
+from counteract import EventDecoder, PostgresEventStore
 from domain.products import Product, products
 from domain.shipments import shipments
 from marketplace.invariants import Facts, Finding, findings, rebuilt_equals_live

@@ -17,7 +17,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from counteract.store import PostgresEventStore, decide
+from counteract import PostgresEventStore, decide
 from domain.checkout import CartLine, CheckoutRequest
 from domain.payments import Card, Method, PaymentMethod
 from domain.products import ReplacementRequest, products, set_price

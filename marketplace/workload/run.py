@@ -9,14 +9,10 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from counteract import CounteractPlugin, PostgresEventStore, async_engine, migrate, reached
 from counteract.dev import EmbeddedTemporal, Supervisor
 from counteract.dev.ports import free_port
 from counteract.dev.state import StateFolder
-from counteract.plugin import CounteractPlugin
-from counteract.projections import reached
-from counteract.store import PostgresEventStore
-from counteract.store.connecting import async_engine
-from counteract.store.migrate import migrate
 from marketplace import catalogue
 from marketplace.chaos.databases import MortalPostgres
 from marketplace.chaos.faults import ORCHESTRATOR, PROJECTIONS, PROVIDER, SERVICES

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.payment_port import HttpPaymentProvider
-from counteract.participants import Lifecycle, Participants
+from counteract.participants import Participants
 from counteract.plugin import CounteractPlugin
 from counteract.reactions import ReactionRunner, SendCommand
 from counteract.store import PostgresEventStore
@@ -21,7 +21,7 @@ async def main(url: str, address: str, provider_url: str) -> None:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore.open(url))
         provider = await stack.enter_async_context(HttpPaymentProvider.open(provider_url))
-        client = await Client.connect(address, plugins=[CounteractPlugin(Lifecycle(store))])
+        client = await Client.connect(address, plugins=[CounteractPlugin(store=store)])
         for worker in (
             Worker(client, task_queue=checkout.QUEUE, workflows=[SendCommand]),
             *Participants(store, checkout, resources=[provider]).workers(client),

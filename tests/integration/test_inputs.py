@@ -16,7 +16,7 @@ from temporalio.worker import Worker
 
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import sagas
-from counteract.participants import Lifecycle, Participants
+from counteract.participants import Participants
 from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaReport
 from counteract.store import PostgresEventStore
@@ -56,7 +56,7 @@ class Office:
 async def office(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[Office]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore.open(database_url))
-        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
+        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(store=store)])
         queue = f"parcels-{uuid4().hex[:8]}"
         workers = [
             *Participants(store, parcels).workers(client, graceful_shutdown_timeout=timedelta(seconds=1)),

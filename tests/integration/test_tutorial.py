@@ -1,7 +1,8 @@
 """The tutorial, followed to the letter by a reader in an empty folder, in two terminals.
 
 One thing is not as on the page: its installation needs a network. Instead the reader has this environment's packages, and
-of Counteract itself the wheel that the installation would have built, unpacked in front of them.
+of Counteract itself the wheel that the installation would have built, unpacked in front of them. `make test-pythons` gives
+them an environment in which Counteract really is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"
 INSTALLING = "pip install "
 STAYS_UP = "counteract dev "
+PROGRAMS = os.environ.get("COUNTERACT_TUTORIAL_PROGRAMS")
+"""The folder of an environment in which Counteract is installed."""
 # Of a reader's terminal: rich makes its tables as wide as it.
 WIDTH = "120"
 STEPS = [
@@ -59,18 +62,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def reader(wheel: Path, tmp_path: Path) -> Iterator[Reader]:
-    installed = tmp_path / "installed"
-    with zipfile.ZipFile(wheel) as packed:
-        packed.extractall(installed)
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of a shell in which Counteract can be used."""
+    if PROGRAMS:
+        return {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+    unpacked = tmp_path / "installed"
+    with zipfile.ZipFile(request.getfixturevalue("wheel")) as packed:
+        packed.extractall(unpacked)
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(unpacked)}
+
+
+@pytest.fixture
+def reader(installed: dict[str, str], tmp_path: Path) -> Iterator[Reader]:
     folder = tmp_path / "top-up"
     folder.mkdir()
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEMPORAL_", "DATABASE_"))
     }
-    environment = own | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(installed),
+    terminal = {
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": WIDTH,
         # A terminal, as the reader has one, without colours.
@@ -78,7 +87,7 @@ def reader(wheel: Path, tmp_path: Path) -> Iterator[Reader]:
         "TERM": "dumb",
     }
     with ExitStack() as stack:
-        yield Reader(folder, environment, stack)
+        yield Reader(folder, own | installed | terminal, stack)
 
 
 class Reader:

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
 from counteract.dev.fixtures import fresh_database
 from counteract.lifecycle import Found
-from counteract.participants import Lifecycle, Participants
+from counteract.participants import Participants
 from counteract.plugin import CounteractPlugin
 from counteract.store import ANY, PostgresEventStore
 from tests.protocol import domain, films
@@ -115,7 +115,7 @@ async def bank_of_the_module(postgres: EmbeddedPostgres, temporal: EmbeddedTempo
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(fresh_database(postgres))
         store = await stack.enter_async_context(PostgresEventStore.open(url, pool_size=10))
-        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(Lifecycle(store))])
+        client = await Client.connect(temporal.address, plugins=[CounteractPlugin(store=store)])
         company, post, queue = CardCompany(), Post(), f"tours-{uuid4().hex[:8]}"
         services = Participants(store, bank, films, resources=[company])
         for worker in [

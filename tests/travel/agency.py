@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from counteract import Command, CounteractPlugin, Dispatch
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
@@ -37,8 +38,6 @@ from counteract.lifecycle import (
     RecordedStep,
     Skip,
 )
-from counteract.messages import Command, Dispatch
-from counteract.plugin import CounteractPlugin
 from tests.travel.booking import BookFlight, BookHotel, BookSauna, ChargeCard, SendTickets
 from tests.travel.trips import Trip
 

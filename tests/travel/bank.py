@@ -11,11 +11,18 @@ from uuid import UUID
 
 from pydantic import BaseModel, PositiveInt
 
-from counteract import Compensatable, Decider, Event, Outcome, Pivot, Rejected, Retriable, Retry
-from counteract.participants import (
+from counteract import (
+    Compensatable,
+    Decider,
     Dispatch,
+    Event,
     Happened,
     NeverHappened,
+    Outcome,
+    Pivot,
+    Rejected,
+    Retriable,
+    Retry,
     Settle,
     Streams,
     Undo,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from counteract.saga import SagaWorkflow
+from counteract import SagaWorkflow
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 from tests.travel.outings import Outing, OutingRequest
 from tests.travel.trips import TripRequest

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from counteract import Rejected
-from counteract.saga import SagaWorkflow
+from counteract import Rejected, SagaWorkflow
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 
 

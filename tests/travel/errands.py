@@ -7,8 +7,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 from temporalio import workflow
 
-from counteract import Retry
-from counteract.saga import SagaWorkflow
+from counteract import Retry, SagaWorkflow
 from tests.travel.parcels import QUICK, Hand, Pack, Weigh
 
 

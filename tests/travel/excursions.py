@@ -6,9 +6,7 @@ import asyncio
 
 from temporalio import workflow
 
-from counteract import Rejected
-from counteract.errors import StepFailed
-from counteract.saga import Saga, SagaWorkflow
+from counteract import Rejected, Saga, SagaWorkflow, StepFailed
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 from tests.travel.trips import TripRequest
 

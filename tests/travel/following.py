@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes, Hist
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from counteract.saga import Resolution, SagaReport, SagaStatus
+from counteract import Resolution, SagaReport, SagaStatus
 from tests.travel.agency import Agency
 from tests.travel.detours import Detour
 from tests.travel.trips import Trip, TripRequest

@@ -7,7 +7,7 @@ import asyncio
 from pydantic import BaseModel
 from temporalio import workflow
 
-from counteract.saga import SagaWorkflow
+from counteract import SagaWorkflow
 from tests.travel.bank import HoldMoney, PayBack
 from tests.travel.outings import Outing, OutingRequest
 

@@ -7,7 +7,7 @@ import asyncio
 from pydantic import BaseModel
 from temporalio import workflow
 
-from counteract.saga import SagaWorkflow
+from counteract import SagaWorkflow
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 from tests.travel.trips import TripRequest
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from counteract import Compensatable, Pivot, Rejected, Retry
-from counteract.participants import Undo, compensates, handles
+from counteract import Compensatable, Pivot, Rejected, Retry, Undo, compensates, handles
 
 LOG: defaultdict[str, list[str]] = defaultdict(list)
 """What the service did, by the parcel."""

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from counteract import Rejected
-from counteract.saga import Park
+from counteract import Park, Rejected
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard, SendTickets
 from tests.travel.detours import Detour
 

@@ -17,7 +17,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from counteract.plugin import CounteractPlugin, LifecycleRecorder
+from counteract import CounteractPlugin, LifecycleRecorder
 
 SEALED = b"binary/sealed"
 

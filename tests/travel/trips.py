@@ -8,9 +8,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 from temporalio import workflow
 
-from counteract import Rejected
-from counteract.errors import StepFailed
-from counteract.saga import Saga, SagaWorkflow
+from counteract import Rejected, Saga, SagaWorkflow, StepFailed
 from tests.travel.booking import Booked, BookFlight, BookHotel, ChargeCard, SendTickets
 
 

@@ -6,8 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from counteract import Compensatable
-from counteract.participants import Dispatch, Undo, compensates, handles
+from counteract import Compensatable, Dispatch, Undo, compensates, handles
 
 
 class Seal(BaseModel):

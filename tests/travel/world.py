@@ -17,11 +17,9 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
+from counteract import ANY, CounteractPlugin, Lifecycle, Participants, PostgresEventStore
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import sagas
-from counteract.participants import Lifecycle, Participants
-from counteract.plugin import CounteractPlugin
-from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank, sealed
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
 from tests.travel.holidays import Holiday

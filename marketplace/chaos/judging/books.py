@@ -11,9 +11,7 @@ from uuid import UUID
 
 import aiohttp
 
-from counteract import Decider, Event
-from counteract.messages import command_id_of
-from counteract.store import EventDecoder, PostgresEventStore, StoredEvent
+from counteract import Decider, Event, EventDecoder, PostgresEventStore, StoredEvent, command_id_of
 from counteract.testing.protocol import Trace, traces
 from domain.orders import Order, OrderStatus, orders
 from domain.payments import Payment, PaymentStatus, payments

@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from counteract.store import PostgresEventStore
+from counteract import PostgresEventStore
 from marketplace.chaos.cases import INCOMPLETE, LOST, OPEN, Case
 from marketplace.chaos.recovering import Caretaker
 from marketplace.scenarios import Ending

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
-from counteract.store import PostgresEventStore
+from counteract import PostgresEventStore
 from marketplace.chaos.cases import ENDINGS, INCOMPLETE, Case
 
 COMMANDS = "select activity_type, status, count(*) from commands where undoes is null group by 1, 2"

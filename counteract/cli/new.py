@@ -1,0 +1,95 @@
+"""`counteract new`: a project to begin with, from the templates beside this file.
+
+A template's name is that of its file and `.tmpl`; `package` stands for the project's package, and a dot that begins a name
+is left out. In its text `{{package}}` and the like are replaced.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counteract.cli.showing import say, say_lines
+from counteract.errors import CounteractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TEMPLATES = Path(__file__).parent / "templates"
+SUFFIX = ".tmpl"
+HIDDEN = ("gitignore", "gitkeep")
+TAKEN = frozenset({"counteract", "hatchling", "mypy", "pydantic", "pytest", "ruff", "temporalio", "tests"})
+"""Packages that the project's own would hide."""
+LONGEST = 40
+NEXT = """
+Begin with:
+  cd {folder}
+  make test     # the first time it builds .venv
+  make dev      # the servers and the worker, until Ctrl-C
+README.md says more."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_MARK = re.compile(r"\{\{(\w+)\}\}")
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the project and its folder, such as ticket-shop.")],
+    into: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make the project's folder in.")] = Path(),
+) -> None:
+    """Begin a project: a saga of three steps, its services, its worker and its tests, all of which run."""
+    folder = into / name
+    for file in write(name, folder):
+        say(str(file))
+    say_lines(NEXT.format(folder=folder))
+
+
+def write(name: str, folder: Path) -> list[Path]:
+    """The files that were written. Raises CounteractError, and writes nothing, for a name that will not do or is taken."""
+    check_name(name)
+    values = {"project": name, "package": name.replace("-", "_"), "version": version("counteract")}
+    files = dict(rendered(values))
+    try:
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise CounteractError(f"{folder} is there already: choose another name, or remove it") from None
+    except OSError as error:
+        raise CounteractError(f"{folder} cannot be written: {error.strerror}") from error
+    return [folder / file for file in files]
+
+
+def check_name(name: str) -> None:
+    package = name.replace("-", "_")
+    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+        problem = (
+            f"write at most {LONGEST} lower-case letters, digits and single hyphens, a letter first, as in ticket-shop"
+        )
+    elif keyword.iskeyword(package) or keyword.issoftkeyword(package):
+        problem = "it is a word of Python's own"
+    elif package in sys.stdlib_module_names or package in TAKEN:
+        problem = f"its package would hide another one that is called {package}"
+    else:
+        return
+    raise CounteractError(f"{name!r} cannot be the name of a project: {problem}")
+
+
+def rendered(values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """The files of a project and their texts, in the order of their names."""
+    for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
+        text = template.read_text(encoding="utf-8")
+        yield place_of(template, values["package"]), _MARK.sub(lambda mark: values[mark[1]], text)
+
+
+def place_of(template: Path, package: str) -> Path:
+    folder = template.parent.relative_to(TEMPLATES)
+    name = template.name.removesuffix(SUFFIX)
+    parts = [package if part == "package" else part for part in folder.parts]
+    return Path(*parts, f".{name}" if name in HIDDEN else name)
