@@ -25,6 +25,7 @@ SOURCES = {
         *("requirements/app.in", "requirements/dev.in"),
     ],
     "requirements/bench.txt": ["requirements/bench.in"],
+    "requirements/docs.txt": ["requirements/docs.in"],
 }
 
 
