@@ -42,7 +42,7 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
     "page",
     [
         *("archive-streams", "change-an-event", "decide-across-streams", "personal-data", "store-events"),
-        *("test-decisions", "write-a-projection"),
+        *("test-decisions", "test-on-real-servers", "write-a-projection"),
     ],
 )
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(
