@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from scripts.site.navigation import Section
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 SHIM = "javascripts/iframe-worker.js"
 """By which a page that is opened from a file, without a server, can be searched."""
@@ -72,7 +74,10 @@ def write(file: Path, *, root: Path, url: str, version: str, sections: Sequence[
             "search": {},
             "offline": {},
             "llmstxt": {"sections": {each.title: _described(each) for each in sections}},
-            "mkdocstrings": {"handlers": {"python": {"paths": [str(root)], "options": _REFERENCE}}},
+            "mkdocstrings": {
+                "custom_templates": str(TEMPLATES),
+                "handlers": {"python": {"paths": [str(root)], "options": _REFERENCE}},
+            },
         },
     }
     file.write_text(_toml({"project": project}), encoding="utf-8")

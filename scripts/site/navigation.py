@@ -54,5 +54,11 @@ def missing(pages: Path, found: Sequence[Section]) -> list[str]:
 def _section(part: str) -> Section:
     title, _, text = part.partition("\n")
     rows = _ROW.finditer(text)
-    entries = [Entry(name.strip("*"), page, row["about"]) for row in rows for name, page in _LINK.findall(row["links"])]
+    entries = [Entry(_title(name), page, row["about"]) for row in rows for name, page in _LINK.findall(row["links"])]
     return Section(title.strip(), entries)
+
+
+def _title(name: str) -> str:
+    """A link that goes on in the middle of a sentence begins as a title does."""
+    name = name.replace("*", "")
+    return name[:1].upper() + name[1:]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import griffe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 MODULES: dict[str, Sequence[str]] = {
@@ -66,7 +66,8 @@ class Name:
 class Package:
     """The package as its source has it: nothing is imported."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, modules: Mapping[str, Sequence[str]] = MODULES) -> None:
+        self._public = modules
         loader = griffe.GriffeLoader(search_paths=[root])
         loaded = cast("griffe.Module", loader.load("counteract"))
         loader.resolve_aliases(implicit=True)
@@ -75,7 +76,7 @@ class Package:
     @cached_property
     def names(self) -> Sequence[Name]:
         """The public names of every module that has a page."""
-        return [each for module in MODULES for each in self._names_of(module)]
+        return [each for module in self._public for each in self._names_of(module)]
 
     def docstring_of(self, module: str) -> str:
         found = self._modules[module].docstring
@@ -93,19 +94,19 @@ class Package:
 
     def undocumented(self) -> Iterator[str]:
         """What has no docstring: a module with a page, a public name, or a method or property of one."""
-        yield from (module for module in MODULES if not self.docstring_of(module))
+        yield from (module for module in self._public if not self.docstring_of(module))
         found = {each.target.path: each.target for each in self.names}
         for target in found.values():
             yield from (each.path for each in (target, *_parts(target)) if each.docstring is None)
 
     def unlisted(self) -> Iterator[str]:
         """The modules that have `__all__`, and neither a page nor a reason for having none."""
-        known = {*MODULES, *INTERNAL}
+        known = {*self._public, *INTERNAL}
         yield from (path for path, each in self._modules.items() if each.exports is not None and path not in known)
 
     def _names_of(self, path: str) -> Iterator[Name]:
         module = self._modules[path]
-        for name in MODULES[path] or module.exports or _defined_in(module):
+        for name in self._public[path] or module.exports or _defined_in(module):
             member = module.members[str(name)]
             yield Name(path, str(name), member.final_target if isinstance(member, griffe.Alias) else member)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from scripts.site.public import MODULES, Name, Package
@@ -27,15 +28,20 @@ def place_of(module: str) -> str:
 
 def _lines(package: Package, module: str) -> Iterator[str]:
     names = package.of(module)
-    yield from (f"# {module}", "", package.docstring_of(module), "", "| name | |", "|---|---|")
+    yield from (f"# {module}", "", _linked(package.docstring_of(module)), "", "| name | |", "|---|---|")
     for name in names:
         home = package.home_of(name)
         page = "" if home == module else f"{home}.md"
-        yield f"| [`{name.name}`]({page}#{name.target.path}) | {_in_cell(name)} |"
+        yield f"| [`{name.name}`]({page}#{home}.{name.name}) | {_in_cell(name)} |"
     yield ""
     for name in names:
         if package.home_of(name) == module:
-            yield from (f"::: {name.target.path}", "")
+            yield from (f"::: {name.path}", "")
+
+
+def _linked(text: str) -> str:
+    """Pages of the documentation that the text names, as links."""
+    return re.sub(r"docs/([\w/-]+\.md)", r"[\1](../\1)", text)
 
 
 def _in_cell(name: Name) -> str:
