@@ -22,7 +22,7 @@ _RESUMED_EARLY = "counteract: a paused saga is resumed before it is opened again
 
 
 class SagaWorkflow(SagaHost):
-    """Derive a `@workflow.defn` class from it, and open the saga in its run method::
+    """Derive a `@workflow.defn` class from it, and open the saga in its run method:
 
     async with self.saga(deadline=timedelta(minutes=30)) as saga:
         reservation = await saga.execute(ReserveStock(...))

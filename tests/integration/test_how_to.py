@@ -40,7 +40,10 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["archive-streams", "change-an-event", "personal-data", "decide-across-streams", "store-events", "test-decisions"],
+    [
+        *("archive-streams", "change-an-event", "decide-across-streams", "personal-data", "store-events"),
+        *("test-decisions", "test-on-real-servers", "write-a-projection"),
+    ],
 )
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(
     page: str, tmp_path: Path, app_url: str, database_url: str
