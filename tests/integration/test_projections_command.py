@@ -13,6 +13,7 @@ from counteract.store import PostgresEventStore
 from counteract.subscriptions import reached
 from tests.commands import counteract
 from tests.integration.test_rebuild import PATIENCE, running, totals, write
+from tests.integration.test_rebuild_resumed import MANY, count, interrupt
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 
@@ -67,6 +68,16 @@ async def test_one_is_rebuilt_and_dropped_by_its_name(
         assert kept.returncode == 1
         assert kept.stderr.startswith("a process runs 'totals': stop it first")
     dropped = await projections("drop", "totals", url=app_url, folder=project)
+    assert (dropped.returncode, dropped.stderr) == (0, "")
+    assert (await projections("list", url=app_url, folder=project)).stdout == ""
+
+
+async def test_what_is_left_of_a_rebuild_is_dropped_by_the_name_that_is_listed(
+    event_store: PostgresEventStore, app_url: str, project: Path
+) -> None:
+    await count(event_store, "a", MANY)
+    await interrupt(app_url, totals())
+    dropped = await projections("drop", "totals@rebuild", url=app_url, folder=project)
     assert (dropped.returncode, dropped.stderr) == (0, "")
     assert (await projections("list", url=app_url, folder=project)).stdout == ""
 
