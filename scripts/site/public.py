@@ -69,7 +69,7 @@ class Package:
     def __init__(self, root: Path, modules: Mapping[str, Sequence[str]] = MODULES) -> None:
         self._public = modules
         loader = griffe.GriffeLoader(search_paths=[root])
-        loaded = cast("griffe.Module", loader.load("counteract"))
+        loaded = cast("griffe.Module", loader.load("counteract", try_relative_path=False))
         loader.resolve_aliases(implicit=True)
         self._modules = {each.path: each for each in _modules_below(loaded)}
 
