@@ -47,11 +47,12 @@ _HOLD_SECONDS = 20.0
 _LOCK = text(
     "select coalesce(max(position), 0) from (select position from subscriptions where name = :name for update) locked"
 )
+# Also a member that has no shard, or one that is paused, would go on with what it does not find.
 _OWNED = text("""
     select exists (
         select from subscriptions
         where name = :name and leased_until >= clock_timestamp() and exists (select from pg_stat_activity where pid = owner_pid)
-    )
+    ) or exists (select from subscription_members where name = :name and alive_until >= clock_timestamp())
 """)
 _TAKE_OVER = text("update subscriptions set position = :position, epoch = epoch + 1 where name = :name")
 # Of a projection that has never been live.
@@ -327,7 +328,9 @@ async def _discard_shadow(connection: AsyncConnection, projection: Projection) -
 
 async def _refuse_owned(connection: AsyncConnection, name: str) -> None:
     if (await connection.execute(_OWNED, {"name": name})).scalar_one():
-        raise ProjectionRuns(f"a process runs {name!r}: stop it first, for it would make the table anew")
+        raise ProjectionRuns(
+            f"a process runs {name!r}: stop it first, for it would make the table anew; one that was killed is forgotten in ten seconds"
+        )
 
 
 async def _erase(sink: Sink) -> None:

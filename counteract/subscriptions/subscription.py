@@ -34,6 +34,11 @@ _POLLING = Polling()
 
 _OUTDATED = "subscription %r has %d shards by now, and was to have %d: this process takes no more part in it as it is"
 
+_GONE = (
+    "subscription %r is not there any more: it was dropped, or is kept by whoever appends. This process takes no part in it until it is "
+    "started again"
+)
+
 _logger = logging.getLogger("counteract.subscriptions")
 
 
@@ -86,6 +91,8 @@ class Subscription:
         # A shard that comes back to this process finds the same code.
         self._redriving = defaultdict[int, Redriving](Redriving)
         self._within = within
+        self._begins = begins
+        self._has_reported = False
         self._set_up_shards = partial(sharding.set_up, name=subscriber.name, shards=shards, begins=begins)
 
     async def run(self) -> NoReturn:
@@ -111,6 +118,7 @@ class Subscription:
             try:
                 while not member.is_outdated:
                     beats = watch.beats
+                    self._report_gone(member)
                     await self._take_share(watch, member, serving)
                     await self._next_beat(watch, beats, serving)
                 _logger.warning(_OUTDATED, member.name, member.there, member.shards)
@@ -121,6 +129,12 @@ class Subscription:
                 with suppress(psycopg.Error):
                     async with await connect(self._url) as last:
                         await member.leave(last)
+
+    def _report_gone(self, member: Membership) -> None:
+        """Of one that others begin it is no news: they also end it."""
+        if self._begins and not member.there and not self._has_reported:
+            self._has_reported = True
+            _logger.warning(_GONE, member.name)
 
     async def _set_up(self, watch: Watch, member: Membership) -> None:
         name = self._subscriber.name
