@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check bench chaos marketplace record package test-pythons lock clean
+.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check docs bench chaos marketplace record package test-pythons lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ check: setup ## Check format, lint, types, import rules and event contracts
 	$(BIN)/counteract contracts check || failed=1; \
 	$(BIN)/counteract contracts check --modules counteract.lifecycle --folder counteract/contracts || failed=1; \
 	exit $$failed
+
+docs: setup ## Build the site of the documentation, and check its links and docstrings (ARGS="--into FOLDER --url ADDRESS")
+	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/docs.txt
+	@$(BIN)/python -m scripts.site $(ARGS)
 
 bench: setup ## Measure against others, side by side (ARGS="append load" for some parts, ARGS=-h lists them)
 	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/bench.txt \

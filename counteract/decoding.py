@@ -36,7 +36,11 @@ class Reader(Generic[E]):
             raise UnreadableEvent(self.event_class.event_type, version, problems) from None
 
     def _upcast(self, stored: int, data: str) -> bytes:
-        content = from_json(data)
+        try:
+            content = from_json(data)
+        except ValueError:
+            problem = "it holds a number of more than 4300 digits, or nests too deeply"
+            raise UnreadableEvent(self.event_class.event_type, stored, [{"loc": (), "msg": problem}]) from None
         for version, upcaster in enumerate(self.upcasters, start=stored):
             try:
                 content = upcaster(content)

@@ -22,7 +22,7 @@ class SagaFailure(CounteractError):
 class Rejected(SagaFailure):
     """A business refusal: the command took no effect and never will. Do not retry; tell the caller.
 
-    Raised by domain code with the reason and the facts behind it::
+    Raised by domain code with the reason and the facts behind it:
 
         raise Rejected("out of stock", available=3)
 
@@ -219,6 +219,7 @@ class UnknownEventType(UndecodableEvent):
 
     @property
     def is_newer(self) -> bool:
+        """The stored version is above every one that a class of this process declares."""
         return self.schema_version > self._newest
 
 

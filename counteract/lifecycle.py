@@ -337,3 +337,4 @@ def _evolve(progress: SagaProgress, event: LifecycleEvent) -> SagaProgress:
 
 
 sagas = Decider("saga", initial=SagaProgress(), evolve=_evolve, events=LifecycleEvent)
+"""The decider of the streams of sagas, `saga/WORKFLOW_ID`: the runs of one workflow id, counted by how they ended."""

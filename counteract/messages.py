@@ -52,11 +52,11 @@ def _no_tags(_: Any) -> Iterable[str]:
 class Event(Message):
     """Something that happened. `name` and `version` are the stored contract and default to the class name and 1.
 
-    A changed event has a new version, and an upcaster for what is stored of the old ones, each one step::
+    A changed event has a new version, and an upcaster for what is stored of the old ones, each one step:
 
         class StockReserved(Event, version=2, upcasters={1: lambda data: data | {"unit": "piece"}}): ...
 
-    Its `tags`, by which queries find it whatever its stream, are stored beside it, as they are: keep personal data out::
+    Its `tags`, by which queries find it whatever its stream, are stored beside it, as they are: keep personal data out:
 
         class SeatTaken(Event, tags=lambda event: [f"flight:{event.flight}", f"seat:{event.seat}"]): ...
     """
@@ -141,11 +141,16 @@ class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
         event_id: UUID = _NIL,
         metadata: Mapping[str, Any] | None = None,
     ) -> Recorded[E]:
+        """An event that comes from nowhere, for a test of a handler.
+
+        What is not given is as for a first event without metadata.
+        """
         about = to_json(metadata or {}).decode()
         return Recorded(event, stream, version, position, recorded_at, event_id.bytes, about)
 
     @property
     def event_id(self) -> UUID:
+        """The id by which an append that is repeated is known as the same."""
         return UUID(bytes=self.id_bytes)
 
     @property

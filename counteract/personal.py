@@ -34,6 +34,7 @@ class Forgotten(BaseModel):
 
 
 FORGOTTEN = Forgotten()
+"""What a personal field holds once its subject has been forgotten."""
 
 
 def personal_fields(model: type[BaseModel]) -> Mapping[str, str]:

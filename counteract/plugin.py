@@ -56,7 +56,9 @@ BUILT_IN_WITH_VERSIONS = (
 class LifecycleRecorder(Protocol):
     """Gives the activities by which sagas write their lifecycle events; `counteract.Lifecycle(store)` is one."""
 
-    def activities(self) -> Sequence[Any]: ...
+    def activities(self) -> Sequence[Any]:
+        """The activities, for a worker that runs sagas."""
+        ...
 
 
 class CounteractPlugin(SimplePlugin):
@@ -87,6 +89,10 @@ class CounteractPlugin(SimplePlugin):
         self._passthrough = tuple(passthrough)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Called by Temporal's worker: adds what sagas need to one that has any.
+
+        Raises ConfigurationError without `lifecycle`.
+        """
         config = super().configure_worker(config)
         workflows = [each for each in config.get("workflows", ()) if issubclass(each, SagaWorkflow)]
         if not workflows:
@@ -111,6 +117,7 @@ class CounteractPlugin(SimplePlugin):
         return config
 
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """Called by Temporal's replayer: adds the engine's own workflows, and the sandbox settings of a worker."""
         config = super().configure_replayer(config)
         workflows = config.get("workflows", ())
         config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)

@@ -28,6 +28,7 @@ SOURCES = {
     # What the package itself needs, for its bill of materials.
     "requirements/engine.txt": ["pyproject.toml", "--constraint", "requirements/app.txt"],
     "requirements/package.txt": ["requirements/package.in"],
+    "requirements/docs.txt": ["requirements/docs.in"],
 }
 
 

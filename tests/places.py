@@ -67,7 +67,7 @@ class InRedis:
 
 class InOpenSearch:
     def __init__(self, server: SearchServer) -> None:
-        self._server = server
+        self.url = server.url
         self.kill, self.start = server.kill, server.start
 
     @classmethod
@@ -77,16 +77,16 @@ class InOpenSearch:
             yield cls(server)
 
     def sink(self, name: str) -> OpenSearchIndex:
-        return OpenSearchIndex(self._server.url, name=name, refresh="wait_for")
+        return OpenSearchIndex(self.url, name=name, refresh="wait_for")
 
     async def rows(self, projection: Projection, name: str) -> dict[str, dict[str, Any]]:
-        async with AsyncOpenSearch(hosts=[self._server.url]) as client:
+        async with AsyncOpenSearch(hosts=[self.url]) as client:
             await client.indices.refresh(index=name)
             found = await client.search(index=name, body={"query": {"match_all": {}}}, size=1000)
         return {each["_id"]: dict(projection.layout.from_document(each["_source"])) for each in found["hits"]["hits"]}
 
     async def is_there(self, name: str) -> bool:
-        async with AsyncOpenSearch(hosts=[self._server.url]) as client:
+        async with AsyncOpenSearch(hosts=[self.url]) as client:
             return bool(await client.indices.exists(index=f"{name}-1"))
 
 

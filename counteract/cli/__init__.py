@@ -53,7 +53,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. Errors raised on purpose are told in one line; anything else keeps its traceback."""
+    """Run the command line. Errors raised on purpose are told in one line, and so is what the system refuses, or whoever asks with text
+    that is none; anything else keeps its traceback."""
     try:
         app()
         code = 0
@@ -62,14 +63,34 @@ def main() -> None:
     except CounteractError as error:
         say_lines(str(error), aside=True)
         code = 1
+    except (OSError, UnicodeError) as error:
+        say_lines(_what_is_wrong(error), aside=True)
+        code = 1
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1
     leave(code)
 
 
+def _what_is_wrong(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
+    if wrong := [each for each in sys.argv[1:] if not _is_text(each)]:
+        return f"this is no UTF-8: {', '.join(wrong)}"
+    return str(error)
+
+
+def _is_text(argument: str) -> bool:
+    """What is no UTF-8 comes from the system as half surrogate pairs."""
+    return not any("\ud800" <= each <= "\udfff" for each in argument)
+
+
 def leave(code: int) -> None:
     """End the process now: the runtime of the Temporal SDK may abort an interpreter that winds down at leisure."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        # Nowhere to write to, or closed: it was said where it was noticed, if that could be said.
+        code = code or 1
     os._exit(code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.contracts import counted
+from counteract.cli.files import named
 from counteract.cli.showing import named_stream, say
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from counteract.store.archiving import Archived, Chosen, Restored
 
 Owner = Annotated[
@@ -49,7 +47,7 @@ def archive(
     They leave the store only when the file is on the disk and was read back. See docs/how-to/archive-streams.md first.
     """
     chosen = _chosen(category, idle_for, streams, go_on)
-    with _named(file):
+    with named(file):
         done = asyncio.run(_archive(database_url, chosen, file))
     for line in _told(done, file):
         say(line)
@@ -60,19 +58,10 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `counteract store archive` wrote.")],
 ) -> None:
     """Put the events of an archive back where they were. Safe to repeat."""
-    with _named(file):
+    with named(file):
         done = asyncio.run(_restore(database_url, file))
     present = f", {counted(done.present, 'stream')} had never left or {'was' if done.present == 1 else 'were'} back"
     say(f"{_amount(done)} restored from {file.name}" + (present if done.present else ""))
-
-
-@contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """What the system says of a file or its disk, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise CounteractError(f"{file}: {error.strerror or error}. Correct that, and run the command again") from error
 
 
 def _chosen(category: str | None, idle_for: str | None, streams: list[str] | None, go_on: bool) -> Chosen | None:

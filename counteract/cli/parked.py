@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import AsJson, is_for_programs, name_of, named_stream, say, say_document, say_table
+from counteract.cli.showing import AsJson, Stored, is_for_programs, name_of, named_stream, say, say_document, say_table
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ async def _show(url: str, subscription: str, stream: StreamId | None, as_json: b
                     "position": event.position,
                     "version": event.version,
                     "event_type": event.event_type,
-                    "event_data": json.loads(event.data) if event.data else None,
+                    "event_data": Stored(event.data) if event.data else None,
                     "error": event.error,
                     "parked_at": event.since.isoformat(),
                     "discarded_why": event.discarded_why,

@@ -71,8 +71,16 @@ def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modul
 
 @app.command()
 def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
-    """Remove a projection's table and its checkpoint. Not while a process has it, which would make them anew."""
-    asyncio.run(_drop(database_url, _found(name, modules)))
+    """Remove a projection's table and its checkpoint. Not while a process has it, which would make them anew.
+
+    NAME@rebuild is what is left of a rebuild that was interrupted.
+    """
+    from counteract.store.naming import REBUILD
+
+    if name.endswith(REBUILD):
+        asyncio.run(_drop_rebuild(database_url, _rebuildable(name.removesuffix(REBUILD), modules)))
+    else:
+        asyncio.run(_drop(database_url, _found(name, modules)))
 
 
 async def _list(url: str, as_json: bool | None) -> None:
@@ -156,6 +164,12 @@ async def _drop(url: str, projection: Projection | MaterializedView) -> None:
     from counteract.projections.rebuilding import drop
 
     await drop(url, projection)
+
+
+async def _drop_rebuild(url: str, projection: Projection) -> None:
+    from counteract.projections.rebuilding import drop_rebuild
+
+    await drop_rebuild(url, projection)
 
 
 def _found(name: str, modules: list[str] | None) -> Projection | MaterializedView:

@@ -9,11 +9,11 @@ from uuid import uuid4
 import typer
 
 from counteract.cli.showing import say
-from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, report_of, told
+from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, recovery_of, report_of, told
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
+    from temporalio.client import Client, WorkflowExecutionDescription
 
     from counteract.saga import SagaReport
 
@@ -57,9 +57,13 @@ async def _resume(workflow_id: str, url: str | None, address: str | None, namesp
             return
         if description.status is WorkflowExecutionStatus.COMPLETED:
             raise _completed(workflow_id)
-        await _check_recovery(client, description)
+        recovery = await recovery_of(client, workflow_id, description.raw_info.first_run_id)
+        _refuse_while_recovered(workflow_id, recovery)
     state = await _recorded(url, workflow_id, description.raw_info.first_run_id) if url else None
     if not _may_go_forward(workflow_id, state):
+        if recovery is not None:
+            async with told():
+                await _refuse_recovered(client, workflow_id, recovery)
         _check(workflow_id, await report_of(handle, description.task_queue))
     async with told():
         run_id = await _reset(client, description)
@@ -107,31 +111,21 @@ def _check(workflow_id: str, report: SagaReport) -> None:
         )
 
 
-async def _check_recovery(client: Client, description: WorkflowExecutionDescription) -> None:
-    """One that succeeded has undone the saga; one that ended otherwise has found it past its pivot."""
+def _refuse_while_recovered(workflow_id: str, recovery: WorkflowExecutionDescription | None) -> None:
     from temporalio.client import WorkflowExecutionStatus
 
-    from counteract.saga.recovery import recovery_id
-
-    found_by = recovery_id(description.id, description.raw_info.first_run_id)
-    recovery = await _described(client.get_workflow_handle(found_by))
-    if recovery and recovery.status is WorkflowExecutionStatus.COMPLETED:
-        raise NothingToResume(f"{description.id} was undone by recovery: {_NEW}")
     if recovery and recovery.status is WorkflowExecutionStatus.RUNNING:
-        raise NothingToResume(
-            f"{description.id} is being recovered: wait until `{recovery.id}` has ended, and ask again"
-        )
+        raise NothingToResume(f"{workflow_id} is being recovered: wait until `{recovery.id}` has ended, and ask again")
 
 
-async def _described(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription | None:
-    from temporalio.service import RPCError, RPCStatusCode
+async def _refuse_recovered(client: Client, workflow_id: str, recovery: WorkflowExecutionDescription) -> None:
+    """One that succeeded has undone the saga, unless it returned nothing: that went on. One that failed found it past its pivot."""
+    from temporalio.client import WorkflowExecutionStatus
 
-    try:
-        return await handle.describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
+    if recovery.status is WorkflowExecutionStatus.COMPLETED:
+        report = await client.get_workflow_handle(recovery.id, run_id=recovery.run_id).result()
+        if report is not None:
+            raise NothingToResume(f"{workflow_id} was undone by recovery: {_NEW}")
 
 
 async def _reset(client: Client, description: WorkflowExecutionDescription) -> str:

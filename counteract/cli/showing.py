@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from counteract.messages import StreamId
 from counteract.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -72,9 +74,25 @@ def named_stream(name: str) -> StreamId:
     return StreamId(re.sub("%2f", "/", aggregate_type, flags=re.IGNORECASE).replace("%25", "%"), aggregate_id)
 
 
-def say_document(fields: object) -> None:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """JSON as PostgreSQL writes it, for a document's field. It takes numbers and depths that Python reads none of, so nothing is parsed."""
+
+    text: str
+
+
+def say_document(fields: Mapping[str, object]) -> None:
     """One JSON document, in one line."""
-    say(json.dumps(fields, ensure_ascii=False))
+    say(_json(fields))
+
+
+def _json(fields: Mapping[str, object]) -> str:
+    written = (f"{_plain_json(name)}: {_plain_json(value)}" for name, value in fields.items())
+    return f"{{{', '.join(written)}}}"
+
+
+def _plain_json(value: object) -> str:
+    return value.text if isinstance(value, Stored) else json.dumps(value, ensure_ascii=False)
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -118,7 +136,7 @@ def show_events(events: Sequence[StoredEvent], as_json: bool | None) -> None:
     if not events:
         return
     if is_for_programs(as_json):
-        say_lines("\n".join(json.dumps(document(each), ensure_ascii=False) for each in events))
+        say_lines("\n".join(_json(document(each)) for each in events))
         return
     rows = [
         (str(each.position), name_of(each.stream), str(each.version), each.event_type, each.data) for each in events
@@ -130,8 +148,11 @@ def show_events(events: Sequence[StoredEvent], as_json: bool | None) -> None:
 
 
 def show_event(event: StoredEvent) -> None:
-    """All of it, over several lines."""
-    say_lines(json.dumps(document(event), indent=2, ensure_ascii=False))
+    """All of it, over several lines, or in one where Python cannot read it."""
+    text = _json(document(event))
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    say_lines(text)
 
 
 def document(event: StoredEvent) -> dict[str, Any]:
@@ -144,7 +165,7 @@ def document(event: StoredEvent) -> dict[str, Any]:
         "version": event.version,
         "event_type": event.event_type,
         "schema_version": event.schema_version,
-        "event_data": json.loads(event.data),
-        "metadata": dict(event.metadata),
+        "event_data": Stored(event.data),
+        "metadata": Stored(event.metadata_json),
         "created_at": event.recorded_at.isoformat(),
     }

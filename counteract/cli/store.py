@@ -19,6 +19,7 @@ from counteract.cli.showing import name_of, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from counteract.store.restoring import Reader
     from counteract.store.vault import Vault
     from counteract.store.verifying import Expected, Problem, Step
 
@@ -112,13 +113,33 @@ def restored(
     done = asyncio.run(leap(database_url, beyond=beyond))
     say(f"the log ends with position {done.log}; new events come after {done.after}, and snapshots are taken anew")
     for each in done.ahead:
-        say(
-            f"{each.name} is at {each.position} and shows events that are lost: `counteract projections rebuild {each.name}`"
-        )
+        say(f"{each.name} is at {each.position} and {_remedy(each)}")
+    if done.ahead:
+        say("do so now: a second run lists none of them")
     say(
         "rows outside this database (Redis, OpenSearch, files) may show lost events: `counteract projections drop` each, and run it"
     )
     say("sagas and reactions that were ahead: `counteract sagas recover` finds what they left")
+
+
+def _remedy(ahead: Reader) -> str:
+    from counteract.store.restoring import Kind
+
+    name = ahead.name
+    match ahead.kind:
+        case Kind.PROJECTION:
+            return f"shows events that are lost: `counteract projections rebuild {name}`"
+        case Kind.VIEW:
+            return "shows events that are lost until what it reads is rebuilt, and its rows with that"
+        case Kind.REACTION:
+            return "has answered events that are lost: `counteract sagas recover` finds what they began"
+        case Kind.REBUILD:
+            return f"was interrupted: discarded, so `counteract projections rebuild {name.removesuffix('@rebuild')}` begins anew"
+        case Kind.ELSEWHERE:
+            return (
+                f"has handled events that are lost: a projection to a sink is dropped (`counteract projections drop {name}`) and "
+                "run again; what a subscriber of your own did with them only you know"
+            )
 
 
 async def _verify(url: str, expected: Expected, findings: Findings) -> float:

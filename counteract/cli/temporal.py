@@ -14,7 +14,7 @@ from counteract.cli.client import own_client, unreachable
 from counteract.errors import ConfigurationError, CounteractError
 
 if TYPE_CHECKING:
-    from temporalio.client import Client, WorkflowHandle
+    from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle
 
     from counteract.saga import SagaReport
 
@@ -91,6 +91,25 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
         queue = f"the task queue {task_queue!r}" if task_queue else "its task queue"
         hint = f"no worker answered: is one running for {queue}?" if silent else error.message
         raise CounteractError(hint) from error
+
+
+async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+    """Its last run; None where the server does not know it."""
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        return await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+async def recovery_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:
+    """Of the saga that this run began; None where none has been begun."""
+    from counteract.saga.recovery import recovery_id
+
+    return await described(client, recovery_id(saga_id, run_id))
 
 
 async def report_of(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:

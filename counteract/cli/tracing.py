@@ -13,7 +13,7 @@ from counteract.errors import CounteractError
 from counteract.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rich.tree import Tree
@@ -127,11 +127,19 @@ def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | N
 
 
 def _event(event: StoredEvent) -> Node:
-    cause = event.metadata.get("causation_id")
+    cause = _metadata(event).get("causation_id")
     title = f"{event.position}  {name_of(event.stream)}  {event.version}  {event.event_type}  {event.data}"
     return Node(
         str(event.event_id), cause and str(cause), event.recorded_at, title, {"kind": "event"} | document(event)
     )
+
+
+def _metadata(event: StoredEvent) -> Mapping[str, Any]:
+    """None where it was imported with what Python cannot read."""
+    try:
+        return event.metadata
+    except ValueError:
+        return {}
 
 
 def _grow(tree: Tree, node: Node) -> None:

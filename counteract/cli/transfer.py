@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from counteract.cli.contracts import counted
+from counteract.cli.files import named
 from counteract.cli.showing import say
 from counteract.errors import CounteractError, WrongExpectedVersion
 
@@ -31,7 +32,8 @@ def export(
 
     Personal data stays sealed: to read it elsewhere, the table personal_keys and the master key must be there too.
     """
-    count, archived = asyncio.run(_export(_required(database_url), file, after))
+    with named(file.name):
+        count, archived = asyncio.run(_export(_required(database_url), file, after))
     say(f"{count} events exported", aside=True)
     if archived:
         lacking = f"{counted(archived, 'archived stream')}: to have them whole, restore and export again"
@@ -55,7 +57,8 @@ def import_(
     """
     with _shown(_size(file)) as progress:
         try:
-            done = asyncio.run(_import(_required(database_url), file, batch_size, go_on, progress))
+            with named(file.name):
+                done = asyncio.run(_import(_required(database_url), file, batch_size, go_on, progress))
         except WrongExpectedVersion as error:
             remedy = "or let the import append after them: --continue" if not go_on else "run the import again"
             raise CounteractError(f"{error}: the stream has events that are not the file's; {remedy}") from error
@@ -70,11 +73,25 @@ async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:
 
     count = 0
     async with PostgresEventStore.open(url, pool_size=1) as store:
-        async for lines in exported(store, after=after):
-            output.writelines(f"{line}\n".encode() for line in lines)
-            count += len(lines)
+        with _closed_if_it_fails(output):
+            async for lines in exported(store, after=after):
+                output.writelines(f"{line}\n".encode() for line in lines)
+                count += len(lines)
+            # Before anybody is told that it is there.
+            output.flush()
         async with store.connection() as connection:
             return count, await count_archived(connection, after=after)
+
+
+@contextmanager
+def _closed_if_it_fails(output: BinaryIO) -> Iterator[None]:
+    """What cannot be written would be tried again as the command ends, and told once more, in other words."""
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            output.close()
+        raise
 
 
 async def _import(

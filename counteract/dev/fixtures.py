@@ -68,6 +68,7 @@ async def temporal() -> AsyncIterator[EmbeddedTemporal]:
 
 @contextlib.asynccontextmanager
 async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A copy of the template for as long as the context lasts: its URL, as the owner connects to it."""
     name = f"test_{next(_numbers)}"
     # Before PostgreSQL 15 the files are copied anyway.
     strategy = "STRATEGY FILE_COPY" if int(server.version.split(".")[0]) >= 15 else ""
@@ -85,5 +86,6 @@ def as_application(server: EmbeddedPostgres, url: str) -> str:
 
 
 async def execute(server: EmbeddedPostgres, statement: str) -> None:
+    """Run one statement as the server's superuser, outside a transaction."""
     async with await psycopg.AsyncConnection.connect(server.url_of("postgres"), autocommit=True) as connection:
         await connection.execute(statement.encode())

@@ -78,9 +78,11 @@ class EmbeddedPostgres:
         return self.url_of(DATABASE, role=APP_ROLE)
 
     def url_of(self, database: str, *, role: str = "postgres") -> str:
+        """The URL of one of the server's databases, by its socket; no password is asked for."""
         return f"postgresql://{role}@/{database}?host={self._cluster.socket}"
 
     def lines(self) -> list[tuple[str, str]]:
+        """What a person is told at the start: name, version, and the URL to connect to as the application."""
         return [(f"{NAME} {self.version}", self.app_url)]
 
     async def start(self) -> None:
@@ -100,6 +102,7 @@ class EmbeddedPostgres:
         self._cluster.clear_leftovers()
 
     async def restart(self) -> None:
+        """Stop and start the server, on the files it has. Connections end."""
         await self.stop()
         await self.start()
 

@@ -89,6 +89,7 @@ class EmbeddedTemporal:
 
     @property
     def address(self) -> str:
+        """Host and port, as `Client.connect` takes them."""
         return f"{LOOPBACK}:{self._ports.server}"
 
     @property
@@ -97,6 +98,7 @@ class EmbeddedTemporal:
         return f"http://{LOOPBACK}:{self._ports.ui}" if self._ports.ui else ""
 
     def lines(self) -> list[tuple[str, str]]:
+        """What a person is told at the start: its name with the version and address, and where the Web UI is."""
         return [(f"{NAME} {self.version}", self.address), *([("Web UI", self.ui_url)] if self.ui_url else [])]
 
     async def crashed(self) -> PartCrashed:

@@ -35,20 +35,25 @@ _lost = _meter.create_counter(
 
 
 def count_looked_at(sagas: int) -> None:
+    """Count sagas whose record a round of recovery has looked at."""
     _looks.add(sagas)
 
 
 def count_found(outcome: Literal["lost", "left"], sagas: int) -> None:
+    """Count sagas that nobody carries on: `lost` ones are recovered, `left` ones wait for a person."""
     _found.add(sagas, {"outcome": outcome})
 
 
 def count_claim(state: str) -> None:
+    """Count a lost saga that was claimed, by the state of its record."""
     _claims.add(1, {"state": state})
 
 
 def count_late_effects(effects: int) -> None:
+    """Count effects that came after their undo."""
     _late.add(effects)
 
 
 def count_lost_command(activity_type: str) -> None:
+    """Count a command that the store has lost, by the type of its activity."""
     _lost.add(1, {"activity_type": activity_type})

@@ -46,10 +46,12 @@ def observe_lag(of: Lagging) -> None:
 
 
 def count_parked(subscription: str) -> None:
+    """Count an event that was parked."""
     _parked.add(1, {"subscription": subscription})
 
 
 def count_breach(subscription: str) -> None:
+    """Count that a subscription fell further behind than it declared with `within`."""
     _breaches.add(1, {"subscription": subscription})
 
 

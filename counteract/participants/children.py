@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
 
+from counteract.lifecycle import PARENT, Parent
+from counteract.participants.recovery import described
 from counteract.store import PostgresEventStore
 
-_ANOTHERS = "select exists (select from sagas where saga_id = %s and parent_command is distinct from %s)"
-_SETTLE = "select state, is_new from settle_child(%s, %s, %s, %s)"
+_ENDED = ("completed", "compensated", "never")
+_OF_STEP = "select state from sagas where parent_command = %s"
+# One whose workflow began it anew goes on under the run that it had then.
+_OF_WORKFLOW = """
+    select s.state, s.parent_command from sagas s
+    where s.saga_id = %(saga)s and (s.run_id = %(run)s or split_part(s.last_run, ' ', 1) = %(run)s)
+    order by s.began_at desc limit 1
+"""
+_HEED = "select from heed_ends(array[%(saga)s], array[%(run)s])"
+_SETTLE = "select state from settle_child(%s, %s, %s, %s)"
 _LAST_RUN = """
     select ended.event_type
     from events started
@@ -30,18 +40,15 @@ async def child_completed(client: Client, store: PostgresEventStore, saga_id: st
 
     A workflow that another began under the same id is none of the parent's business, and false.
     """
-    found = await _described(client, saga_id)
+    found = await described(client, saga_id, None)
     if found is not None:
         if found.parent_id != parent_id:
             return False
         if found.status is WorkflowExecutionStatus.RUNNING:
-            # The parent's own request may have been lost with it. A saga that is past its pivot completes all the same.
-            await client.get_workflow_handle(saga_id, run_id=found.run_id).cancel()
-            raise ApplicationError(f"the child saga {saga_id} is still open, and has been asked to stop")
+            raise await _asked_to_stop(client, found)
         if found.status is WorkflowExecutionStatus.COMPLETED:
             return True
-    async with store.connection() as connection:
-        row = await (await connection.execute(_LAST_RUN, (saga_id,))).fetchone()
+    row = await _fetch(store, _LAST_RUN, (saga_id,))
     if row is None:
         return False  # It has not begun, and so has no step.
     if row[0] is None:
@@ -56,30 +63,71 @@ async def child_settled(
 
     Raises ApplicationError while it has not ended, to be asked again.
     """
-    found = await _described(client, saga_id)
-    mine = found is not None and found.parent_id == parent_id
-    if found is not None and mine and found.status is WorkflowExecutionStatus.RUNNING:
-        # The parent's own request may have been lost with it. A saga that is past its pivot completes all the same.
-        await client.get_workflow_handle(saga_id, run_id=found.run_id).cancel()
-    async with store.connection() as connection:
-        settled = await connection.execute(_SETTLE, (parent_command, saga_id, saga_type, client.namespace))
-        ((state, is_new),) = await settled.fetchall()
-    if state not in ("completed", "compensated", "never"):
+    recorded = await _fetch(store, _OF_STEP, (parent_command,))
+    if recorded is not None and recorded[0] in _ENDED:
+        return bool(recorded[0] == "completed")
+    found = await described(client, saga_id, None)
+    if found is not None and await _is_child_of(found, store, parent_id, parent_command):
+        if recorded is None and await _has_completed(found, store):
+            return True
+        if found.status is WorkflowExecutionStatus.RUNNING:
+            open_yet = await _asked_to_stop(client, found)
+            if recorded is None and await _has_begun(client, found):
+                # A record that says `never` would be a guess: past its pivot it completes all the same.
+                raise open_yet
+    (state,) = await _fetch(store, _SETTLE, (parent_command, saga_id, saga_type, client.namespace))
+    if state not in _ENDED:
         raise ApplicationError(f"the child saga {saga_id} is {state}: it is to end, or to be recovered")
-    if is_new and mine and found is not None and found.status is WorkflowExecutionStatus.COMPLETED:
-        async with store.connection() as connection:
-            others = await connection.execute(_ANOTHERS, (saga_id, parent_command))
-            ((is_anothers,),) = await others.fetchall()
-        # Where none was kept, a worker of the release before carried it out. Else it was another saga's child, of one that had the
-        # parent's id before.
-        return not is_anothers and await child_completed(client, store, saga_id, parent_id)
     return bool(state == "completed")
 
 
-async def _described(client: Client, saga_id: str) -> WorkflowExecutionDescription | None:
-    try:
-        return await client.get_workflow_handle(saga_id).describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or "workflow" not in error.message.lower():
-            raise
-        return None
+async def _is_child_of(
+    found: WorkflowExecutionDescription, store: PostgresEventStore, parent_id: str, parent_command: UUID
+) -> bool:
+    """Whether it is the child of that very step: an earlier or a later saga may have had the parent's id, and its child this one's."""
+    said: Parent | None = await found.memo_value(PARENT, None, type_hint=Parent)
+    if said is not None:
+        return said.command_id == parent_command
+    # The release before began it, and said nothing.
+    own = await _fetch(store, _OF_WORKFLOW, _of(found))
+    return found.parent_id == parent_id and (own is None or own[1] in (None, parent_command))
+
+
+async def _has_completed(found: WorkflowExecutionDescription, store: PostgresEventStore) -> bool:
+    """By a record that names no parent: a worker of the release before wrote it, or the store lost it and it was made anew.
+
+    Raises ApplicationError where the child is lost.
+    """
+    await _fetch(store, _HEED, _of(found))
+    own = await _fetch(store, _OF_WORKFLOW, _of(found))
+    if own is not None and own[0] in _ENDED:
+        return bool(own[0] == "completed")
+    if own is not None and found.status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
+        raise ApplicationError(f"the child saga {found.id} is {own[0]}: it is to be recovered")
+    return found.status is WorkflowExecutionStatus.COMPLETED
+
+
+async def _asked_to_stop(client: Client, found: WorkflowExecutionDescription) -> ApplicationError:
+    """The parent's own request may have been lost with it. A saga that is past its pivot completes all the same."""
+    await client.get_workflow_handle(found.id, run_id=found.run_id).cancel()
+    return ApplicationError(f"the child saga {found.id} is still open, and has been asked to stop")
+
+
+async def _has_begun(client: Client, found: WorkflowExecutionDescription) -> bool:
+    """Whether its code may have sent anything. None does before it has come to the end of a workflow task."""
+    if found.run_id != found.raw_info.first_run_id:
+        return True
+    history = client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history_events()
+    async for event in history:
+        if event.HasField("workflow_task_completed_event_attributes"):
+            return True
+    return False
+
+
+def _of(found: WorkflowExecutionDescription) -> dict[str, str]:
+    return {"saga": found.id, "run": found.raw_info.first_run_id}
+
+
+async def _fetch(store: PostgresEventStore, query: str, arguments: Any) -> Any:
+    async with store.connection() as connection:
+        return await (await connection.execute(query, arguments)).fetchone()

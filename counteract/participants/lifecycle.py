@@ -64,6 +64,10 @@ class Lifecycle:
     store: PostgresEventStore
 
     def activities(self) -> Sequence[Any]:
+        """The activities by which sagas, recovery and people read and write records.
+
+        The plugin gives them to the worker.
+        """
         of_sagas = [self.record, self.take_up, self.find_steps, self.fetch_command, self.fetch_state]
         of_children = [self.settle_child_record]
         of_people = [self.skip_step, self.fetch_skip]
@@ -126,6 +130,7 @@ class Lifecycle:
 
     @activity.defn(name=FETCH_COMMAND)
     async def fetch_command(self, command_id: UUID) -> Mapping[str, Any]:
+        """The content of a command, as it was recorded."""
         return await SagaRecords(self.store).command(command_id)
 
     @activity.defn(name=FETCH_STATE)
@@ -140,6 +145,7 @@ class Lifecycle:
 
     @activity.defn(name=FETCH_SKIP)
     async def fetch_skip(self, skip_id: UUID) -> Any:
+        """What a saga goes on with in the place of a step that a person gave up."""
         return await SagaRecords(self.store).skipped(skip_id)
 
     @activity.defn(name=SETTLE_CHILD_RECORD)
@@ -149,6 +155,7 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LOST)
     async def find_lost(self, after: tuple[str, str, str] | None, include_forgotten: bool) -> Page:
+        """The next page of the sagas whose record has no end and whose workflow nobody carries on."""
         page = await lost_page(activity.client(), self.store, after, include_forgotten=include_forgotten)
         count_found("lost", len(page.lost))
         count_found("left", len(page.left))
@@ -156,6 +163,7 @@ class Lifecycle:
 
     @activity.defn(name=CLAIM_SAGA)
     async def claim(self, lost: Lost) -> Claimed | None:
+        """Turn a lost saga back on record. None where it has gone on, or has ended, in between."""
         who = str(activity.info().workflow_id)
         why = f"its workflow was {lost.how}"
         records = SagaRecords(self.store)
@@ -167,9 +175,11 @@ class Lifecycle:
         return claimed
 
     @activity.defn(name=END_OPEN_RUN)
-    async def end_open_run(self, lost: Lost) -> None:
-        """Nobody else is to act for a saga that is claimed."""
-        await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id)
+    async def end_open_run(self, lost: Lost) -> bool:
+        """Nobody else is to act for a saga that is claimed. Whether somebody does for one that is not."""
+        state = await SagaRecords(self.store).state(lost.saga_id, lost.run_id)
+        is_claimed = state not in ("at the pivot", "past the pivot")
+        return await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id, is_claimed=is_claimed)
 
     @activity.defn(name=FIND_UNRECORDED)
     async def find_unrecorded(self, lost: Lost) -> list[LostStep]:
@@ -180,6 +190,7 @@ class Lifecycle:
 
     @activity.defn(name=FIND_WITHOUT_RECORD)
     async def find_without_record(self, restored_to: str, token: str | None = None) -> Page:
+        """The next page of the sagas that began after `restored_to` (UTC), of which the store has no record."""
         page = await without_record(activity.client(), self.store, restored_to, token)
         count_found("lost", len(page.lost))
         return page
@@ -213,4 +224,8 @@ class Lifecycle:
 
     @activity.defn(name=SETTLE_CHILD)
     async def settle_child(self, saga_id: str, parent_id: str) -> bool:
+        """Whether a child saga of the release before has completed.
+
+        Fails, to be asked again, while it has not ended.
+        """
         return await child_completed(activity.client(), self.store, saga_id, parent_id)

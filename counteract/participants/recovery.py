@@ -148,16 +148,24 @@ async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) ->
     return taken.raw_info.first_run_id if taken else run_id
 
 
-async def end_open_run(client: Client, store: PostgresEventStore, saga_id: str, run_id: str) -> None:
-    """End whatever run of a claimed saga is open: one that a reset began in between, for instance."""
+async def end_open_run(
+    client: Client, store: PostgresEventStore, saga_id: str, run_id: str, *, is_claimed: bool
+) -> bool:
+    """Whether a run that is open carries the saga on: one that a reset began in between, for instance. Of a claimed saga it is
+    ended, and carries on nothing.
+    """
     last = await last_run_on_record(client, store, saga_id, run_id)
-    if last is not None and last.status in _OPEN_STATES:
-        try:
-            handle = client.get_workflow_handle(saga_id, run_id=last.run_id)
-            await handle.terminate("its saga was taken for lost, and is being undone")
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
+    if last is None or last.status not in _OPEN_STATES:
+        return False
+    if not is_claimed:
+        return True
+    try:
+        handle = client.get_workflow_handle(saga_id, run_id=last.run_id)
+        await handle.terminate("its saga was taken for lost, and is being undone")
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+    return False
 
 
 async def late_effects(

@@ -12,9 +12,10 @@ from temporalio.converter import ActivitySerializationContext, DataConverter, Wo
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from counteract.commands import command_types
+from counteract.commands import command_type, command_types
+from counteract.errors import ConfigurationError
 from counteract.lifecycle import CHILD, Lost, LostStep
-from counteract.messages import command_id_of
+from counteract.messages import CommandKind, command_id_of
 from counteract.store import PostgresEventStore
 
 _COMMANDS = """
@@ -24,9 +25,11 @@ _COMMANDS = """
 """
 
 
+# Of a child saga whose record does not name its parent, what undoes it is all that there is.
 _KNOWN = """
-    select command_id from commands where command_id = any (%s)
-    union all select parent_command from sagas where parent_command = any (%s)
+    select command_id from commands where command_id = any (%(sent)s)
+    union all select parent_command from sagas where parent_command = any (%(sent)s)
+    union all select command_id from commands where command_id = any (%(undone)s) and status = 'done'
 """
 _MOST_BYTES = 1_000_000
 
@@ -49,29 +52,42 @@ async def sent(
 
 
 async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last_run: str | None) -> list[LostStep]:
-    """What the saga's histories sent and the store has no row of, the first few: with each undo they become fewer.
+    """What the saga's histories sent and the store has no row of: the pivots, and the latest few of what can be undone.
 
+    With each undo they become fewer.
     Raises ApplicationError where a history cannot be read, which is tried no more.
     """
     if last_run is None:
         return []
+    sent_out: dict[str, LostStep] = {}
     try:
-        sent_out = {
-            step.key: step
-            for history in await _histories(client, lost.saga_id, last_run)
-            async for step in _scheduled(history, client)
-        }
+        for history in await _histories(client, lost.saga_id, last_run):
+            async for step in _scheduled(history, client):
+                # What undoes a child saga goes out under the child's key.
+                sent_out.setdefault(step.key, step)
     except Exception as error:
         if isinstance(error, RPCError):
             raise
         why = f"the history of {lost.saga_id} cannot be read: {type(error).__name__}: give the worker its codec"
         raise ApplicationError(why, type="UnreadableHistory", non_retryable=True) from error
     ids = {command_id_of(lost.saga_id, lost.run_id, key): key for key in sent_out}
+    undos = {command_id_of(lost.saga_id, lost.run_id, f"undo {key}"): key for key in sent_out}
     async with store.connection() as connection:
-        rows = await connection.execute(_KNOWN, (list(ids), list(ids)))
-        known = {ids[command_id] for (command_id,) in await rows.fetchall()}
+        rows = await connection.execute(_KNOWN, {"sent": list(ids), "undone": list(undos)})
+        known = {(ids | undos)[command_id] for (command_id,) in await rows.fetchall()}
     forgotten = [step for key, step in sent_out.items() if key not in known]
-    return _fitting(forgotten)
+    kinds = {step.key: _kind(step) for step in forgotten}
+    # A pivot that may have taken effect is asked about before anything is undone; what this worker does not know may be one.
+    pivots = [step for step in forgotten if kinds[step.key] in (CommandKind.PIVOT, None)]
+    undoable = [step for step in reversed(forgotten) if kinds[step.key] is CommandKind.COMPENSATABLE]
+    return [*pivots, *_fitting(undoable)]
+
+
+def _kind(step: LostStep) -> CommandKind | None:
+    try:
+        return command_type(step.command_type, step.service).kind
+    except ConfigurationError:
+        return None
 
 
 def _fitting(steps: Sequence[LostStep]) -> list[LostStep]:

@@ -44,6 +44,7 @@ class Increment(msgspec.Struct, frozen=True):
 
 
 Operation = Put | Patch | Delete | Increment
+"""What a handler returns, or yields: one change of one row, found by its key."""
 
 Effect = Operation | UpdateBase
 """An operation; or, where those do not suffice and the rows are in PostgreSQL, SQLAlchemy's insert, update or delete on the

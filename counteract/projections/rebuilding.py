@@ -9,32 +9,36 @@ transaction. A process that runs the projection notices that its epoch has passe
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from counteract.errors import ConfigurationError, CounteractError
+from counteract.errors import ConfigurationError, CounteractError, ProjectionBehind
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
 from counteract.projections.renamed import refuse_renamed
 from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
+from counteract.projections.shadow import begin, check_begun, discard, locked, remark_of, shadow_of
 from counteract.projections.sinks.sink import Sink
 from counteract.projections.table import drop_table, is_made_by, own_schema
-from counteract.projections.turn import RebuildRuns, Turn, turn_of
+from counteract.projections.turn import RebuildRuns, Turn, refuse_running, turn_of
 from counteract.projections.views import MaterializedView, drop_view, views_made_anew
 from counteract.store import KeyWrapper, PostgresEventStore
-from counteract.store.connecting import async_engine, connect
+from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.naming import StoreName
 from counteract.store.translating import translated
 from counteract.subscriptions import Subscription, position_of, reached
+
+_logger = logging.getLogger("counteract.projections")
 
 _CLOSE = 500
 """Events behind the live table: from there on the live one is held up until the new one has caught up."""
@@ -43,11 +47,12 @@ _HOLD_SECONDS = 20.0
 _LOCK = text(
     "select coalesce(max(position), 0) from (select position from subscriptions where name = :name for update) locked"
 )
+# Also a member that has no shard, or one that is paused, would go on with what it does not find.
 _OWNED = text("""
     select exists (
         select from subscriptions
         where name = :name and leased_until >= clock_timestamp() and exists (select from pg_stat_activity where pid = owner_pid)
-    )
+    ) or exists (select from subscription_members where name = :name and alive_until >= clock_timestamp())
 """)
 _TAKE_OVER = text("update subscriptions set position = :position, epoch = epoch + 1 where name = :name")
 # Of a projection that has never been live.
@@ -66,6 +71,11 @@ _KEEP_DISCARDED = text("""
     on conflict (subscription, position) do update
     set redrive = false, discarded_at = excluded.discarded_at, discarded_why = excluded.discarded_why
 """)
+_REMARK = "comment on table {} is '{}'"
+_STILL_SHOWN = (
+    "projection %r: somebody was forgotten while its rebuild went on, and may still show in its rows: "
+    "`counteract projections rebuild %s` once more"
+)
 _PARKED = text("select count(*) from parked_events where subscription = :name and discarded_at is null")
 _INHERIT = text("update parked_events set subscription = :name where subscription = :shadow")
 
@@ -97,8 +107,8 @@ async def rebuild(
 
     With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the new
     table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
-    Raises RebuildRuns where another process is at it, ProjectionBehind where the new table cannot catch up with the live one, and
-    ConfigurationError.
+    Raises RebuildRuns where another process is at it, RebuildVoid where archived events came back that it may have passed,
+    ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
     if projection.sink:
@@ -108,20 +118,21 @@ async def rebuild(
         )
         raise ConfigurationError(f"projection {projection.name!r} has no rebuild", [problem])
     _check_shards(projection, shards)
-    shadow = _shadow(projection, await _store_name(url))
-    # Whoever fills it does not make it anew: other code may have done so meanwhile.
-    filling = partial(Subscription, url, ProjectionSubscriber(shadow), batch_size=batch_size, master_key=master_key)
+    shadow = shadow_of(projection, await _store_name(url))
+    filling = partial(_filling, url, shadow, batch_size=batch_size, master_key=master_key)
     async with turn_of(url, projection.name) as turn, PostgresEventStore.open(url, pool_size=2) as store:
-        await _prepare(url, projection, shadow)
+        remark = await _prepare(url, projection, shadow, shards)
         if shards > 1:
             async with helpers or nullcontext(), _running(filling(shards=shards)) as running:
-                await _nearly_there(store, shadow.name, turn, running, progress)
+                await _nearly_there(store, shadow, turn, running, progress)
         async with _running(filling()) as running:
-            end = await _nearly_there(store, shadow.name, turn, running, progress)
-            await reached(store, shadow.name, end, timeout=_HOLD_SECONDS)
+            end = await _nearly_there(store, shadow, turn, running, progress)
+            await _caught_up(store, shadow, end)
             await turn.check()
             await _switch(url, store, projection, shadow, lock_timeout)
             progress(Progress(end, end))
+        if await _remark_now(url, shadow) != remark:
+            _logger.warning(_STILL_SHOWN, projection.name, projection.name)
 
 
 async def take_part(
@@ -129,18 +140,24 @@ async def take_part(
 ) -> NoReturn:
     """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
     _check_shards(projection, shards)
-    subscriber = ProjectionSubscriber(_shadow(projection, await _store_name(url)))
-    await Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key).run()
+    shadow = shadow_of(projection, await _store_name(url))
+    await _filling(url, shadow, shards=shards, batch_size=batch_size, master_key=master_key).run()
+
+
+def _filling(
+    url: str, shadow: Projection, *, shards: int = 1, batch_size: int, master_key: KeyWrapper | None
+) -> Subscription:
+    """Whoever fills it does not make it anew, and does not begin: other code may have done so meanwhile, and what it has filled may
+    count no more.
+    """
+    subscriber = ProjectionSubscriber(shadow)
+    return Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key, begins=False)
 
 
 async def _store_name(url: str) -> StoreName:
     with translated():
         async with await connect(url) as connection:
             return connection.store
-
-
-def _shadow(projection: Projection, store: StoreName) -> Projection:
-    return projection.under(f"{projection.name}@rebuild", schema=store.rebuild)
 
 
 def _check_shards(projection: Projection, shards: int) -> None:
@@ -151,29 +168,46 @@ def _check_shards(projection: Projection, shards: int) -> None:
 
 async def _nearly_there(
     store: PostgresEventStore,
-    name: str,
+    shadow: Projection,
     turn: Turn,
     running: asyncio.Task[None],
     progress: Callable[[Progress], None],
 ) -> int:
     """The end of the log, once the new table is close to it."""
     end = await store.high_water_mark()
-    while (position := await position_of(store, name)) < end - _CLOSE:
+    while (position := await position_of(store, shadow.name)) < end - _CLOSE:
         progress(Progress(position, end))
         await asyncio.wait([running], timeout=0.2)
         if running.done():
             await running
         await turn.check()
+        await check_begun(store, shadow)
         end = await store.high_water_mark()
     return end
 
 
-async def _prepare(url: str, projection: Projection, shadow: Projection) -> None:
+async def _caught_up(store: PostgresEventStore, shadow: Projection, position: int) -> None:
+    try:
+        await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
+    except ProjectionBehind:
+        await check_begun(store, shadow)
+        raise
+
+
+async def _prepare(url: str, projection: Projection, shadow: Projection, shards: int) -> str:
+    """The remark on the new table."""
     with translated():
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
             await refuse_renamed(connection, projection)
-            await ProjectionSubscriber(shadow, start_over_if_changed=True).prepare(connection)
+            remark = await begin(connection, shadow, shards)
             await connection.execute(_KEEP_DISCARDED, {"name": projection.name, "shadow": shadow.name})
+            return remark
+
+
+async def _remark_now(url: str, shadow: Projection) -> str:
+    with translated():
+        async with async_engine(url, poolclass=NullPool).connect() as connection:
+            return await remark_of(connection, shadow)
 
 
 @asynccontextmanager
@@ -194,9 +228,9 @@ async def _switch(
     with translated():
         async with engine.begin() as connection:
             position = await _held_up(connection, store, live)
-            await reached(store, shadow.name, position, timeout=_HOLD_SECONDS)
+            await _caught_up(store, shadow, position)
             # Locked as well, and no batch of it is under way any more: what it has done is committed.
-            position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
+            position = await locked(connection, shadow)
             await _refuse_overtaken(connection, live, shadow)
             await connection.execute(_LOCK_TIMEOUT, {"timeout": f"{lock_timeout:.3f}s"})
             await _exchange(connection, live, shadow)
@@ -249,19 +283,22 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         with views_made_anew(connection, name):
             connection.exec_driver_sql(plain(f"drop table if exists {name}"))
             connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))
+            # Of the code alone, which is all that a release before knows of.
+            connection.exec_driver_sql(_REMARK.format(plain(name), live.fingerprint))
 
     await connection.run_sync(exchange)
 
 
 async def drop(url: str, projection: Projection | MaterializedView) -> None:
-    """Remove the rows, and all that is known of the subscription. Raises ProjectionRuns while a process has it."""
-    engine = async_engine(url, poolclass=NullPool)
+    """Remove the rows, what is left of a rebuild, and all that is known of the subscription.
+
+    Raises ProjectionRuns while a process has it, and RebuildRuns.
+    """
     with translated():
-        async with engine.begin() as connection:
-            if (await connection.execute(_OWNED, {"name": projection.name})).scalar_one():
-                raise ProjectionRuns(
-                    f"a process runs {projection.name!r}: stop it first, for it would make the table anew"
-                )
+        async with async_engine(url, poolclass=NullPool).begin() as connection:
+            await _refuse_owned(connection, projection.name)
+            if isinstance(projection, Projection):
+                await _discard_shadow(connection, projection)
             if await is_inline(connection, projection.name):
                 await leave_inline(connection, projection.name)
             await connection.execute(_END, {"name": projection.name})
@@ -272,6 +309,28 @@ async def drop(url: str, projection: Projection | MaterializedView) -> None:
                 await _erase(projection.sink)
             else:
                 await connection.run_sync(drop_table, projection.table)
+
+
+async def drop_rebuild(url: str, projection: Projection) -> None:
+    """Remove what is left of a rebuild that was interrupted. Raises as `drop`."""
+    with translated():
+        async with async_engine(url, poolclass=NullPool).begin() as connection:
+            await _discard_shadow(connection, projection)
+
+
+async def _discard_shadow(connection: AsyncConnection, projection: Projection) -> None:
+    own = cast(Connection, (await connection.get_raw_connection()).driver_connection)
+    await refuse_running(own, projection.name)
+    shadow = shadow_of(projection, own.store)
+    await _refuse_owned(connection, shadow.name)
+    await discard(connection, shadow)
+
+
+async def _refuse_owned(connection: AsyncConnection, name: str) -> None:
+    if (await connection.execute(_OWNED, {"name": name})).scalar_one():
+        raise ProjectionRuns(
+            f"a process runs {name!r}: stop it first, for it would make the table anew; one that was killed is forgotten in ten seconds"
+        )
 
 
 async def _erase(sink: Sink) -> None:

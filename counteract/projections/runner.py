@@ -105,12 +105,11 @@ class ProjectionRunner:
 class ProjectionSubscriber(Subscriber):
     """Writes what a projection says."""
 
-    def __init__(self, projection: Projection, *, start_over_if_changed: bool = False) -> None:
+    def __init__(self, projection: Projection) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
         self.vocabulary = projection.vocabulary
         self._table = ProjectionTable(projection)
-        self._starts_over = start_over_if_changed
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
@@ -119,7 +118,7 @@ class ProjectionSubscriber(Subscriber):
                 f"it is kept by whoever appends: `counteract projections rebuild {self.name}` makes it what it is here"
             )
             raise ConfigurationError(f"projection {self.name!r}", [problem])
-        if await self._table.create(connection, anew_if_changed=self._starts_over):
+        if await self._table.create(connection):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
-from counteract.projections.identifiers import quoted
+from counteract.projections.identifiers import plain, quoted
 from counteract.projections.writing import TableWriter
 from counteract.store import StoredEvent
 
@@ -54,15 +54,15 @@ class ProjectionTable:
         self._made_by: str | None = None
         self._has_looked = False
 
-    async def create(self, connection: AsyncConnection, *, anew_if_changed: bool = False) -> bool:
-        """Whether it was made now. One that is there is looked at.
+    async def create(self, connection: AsyncConnection, *, remark: str | None = None) -> bool:
+        """Whether it was made now. One that is there is looked at; with a `remark`, one that has another is made anew, and gets it.
 
         It is where it would be made, which for the application's role is a schema of its own: one of that name that the
         owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns, and RowsOfOtherCode
         for one that other code has made since the last look.
         """
         await connection.execute(_LOCK)
-        return await connection.run_sync(self._create, anew_if_changed)
+        return await connection.run_sync(self._create, remark)
 
     async def write(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         for each in coalesced(self._projection.operations_of(events), self._writer.blank):
@@ -71,29 +71,31 @@ class ProjectionTable:
             else:
                 await self._writer.write(connection, each)
 
-    def _create(self, connection: Connection, anew_if_changed: bool) -> bool:
+    def _create(self, connection: Connection, remark: str | None) -> bool:
         table, inspector = self._projection.table, inspect(connection)
         schema = table.schema or own_schema(connection)
         _refuse_hidden(connection, table.name, schema)
-        fingerprint = self._projection.fingerprint
         if inspector.has_table(table.name, schema):
-            made_by = inspector.get_table_comment(table.name, schema)["text"]
-            is_changed = made_by not in (None, fingerprint)
-            if not (is_changed and anew_if_changed):
-                if is_changed and self._has_looked and made_by != self._made_by:
-                    raise self._replaced()
-                self._check(inspector, schema, is_changed=is_changed)
-                self._has_looked, self._made_by = True, made_by
+            found = inspector.get_table_comment(table.name, schema)["text"]
+            if remark in (None, found):
+                self._look(inspector, schema, _code_of(found))
                 return False
-            _in(schema, table).drop(connection)
+            connection.exec_driver_sql(plain(f"drop table {quoted(schema, table.name)}"))
         table = _in(schema, table)
         with _types_in(connection, own_schema(connection)):
             table.create(connection)
         # What made its rows is written on the table itself, and so goes where it goes.
-        table.comment = fingerprint
+        self._has_looked, self._made_by = True, self._projection.fingerprint
+        table.comment = remark or self._made_by
         connection.execute(SetTableComment(table))
-        self._has_looked, self._made_by = True, fingerprint
         return True
+
+    def _look(self, inspector: Inspector, schema: str, made_by: str | None) -> None:
+        is_changed = made_by not in (None, self._projection.fingerprint)
+        if is_changed and self._has_looked and made_by != self._made_by:
+            raise self._replaced()
+        self._check(inspector, schema, is_changed=is_changed)
+        self._has_looked, self._made_by = True, made_by
 
     def _replaced(self) -> RowsOfOtherCode:
         name = self._projection.name
@@ -131,7 +133,12 @@ async def is_made_by(connection: AsyncConnection, projection: Projection) -> boo
     """Whether its table is there, and holds rows that this code has made. Of one without a remark that is not known."""
     name = quoted(projection.table.schema or "", projection.table.name)
     is_there, made_by = (await connection.execute(_MADE_BY, {"name": name})).one()
-    return is_there and made_by in (None, projection.fingerprint)
+    return is_there and _code_of(made_by) in (None, projection.fingerprint)
+
+
+def _code_of(remark: str | None) -> str | None:
+    """The fingerprint, with which a remark begins."""
+    return remark and remark.partition(" ")[0]
 
 
 def drop_table(connection: Connection, table: Table) -> None:

@@ -19,6 +19,7 @@ from counteract.store.translating import translated
 # The locks of stores that share a database are told apart by their schemas, as those of streams are.
 _KEY = "hashtextextended(%(name)s, hashtextextended(current_schema(), 7203480155))"
 _TAKE = f"select pg_try_advisory_lock({_KEY})"
+_TAKE_FOR_A_TRANSACTION = f"select pg_try_advisory_xact_lock({_KEY})"
 _GIVE_BACK = f"select pg_advisory_unlock({_KEY})"
 _HOLDER = f"""
     select pid, backend_start from pg_locks left join pg_stat_activity using (pid)
@@ -67,6 +68,13 @@ async def _take(connection: Connection, name: str) -> None:
             return
         await asyncio.sleep(_PAUSE)
     raise RebuildRuns(await _who_has_it(connection, name))
+
+
+async def refuse_running(connection: Connection, name: str) -> None:
+    """Until the transaction ends no rebuild of it begins. Raises RebuildRuns where one is on."""
+    row = await (await connection.execute(_TAKE_FOR_A_TRANSACTION, {"name": name})).fetchone()
+    if row != (True,):
+        raise RebuildRuns(await _who_has_it(connection, name))
 
 
 async def _is_taken(connection: Connection, name: str) -> bool:

@@ -104,6 +104,7 @@ class MaterializedView:
 
     @property
     def fingerprint(self) -> str:
+        """Stored beside the view: it differs once the query or `unique` does, and the view is then made anew."""
         words = "\n".join([self.definition, *self.unique])
         return _MARK + sha256(words.encode()).hexdigest()[:16]
 

@@ -1,10 +1,12 @@
 """Reactions: choreography beside orchestration. An event starts sagas, or sends commands.
 
-@reacts_to(PaymentCaptured)
-def ship(captured: PaymentCaptured) -> Send:
-    return Send(CreateShipment(order_id=captured.order_id), task_queue="sagas")
+    @reacts_to(PaymentCaptured)
+    def ship(captured: PaymentCaptured) -> Send:
+        return Send(CreateShipment(order_id=captured.order_id), task_queue="sagas")
 
-await ReactionRunner(url, client, [ship]).run()
+    await ReactionRunner(url, client, [ship]).run()
+
+Which ids the workflows have, and what is done twice: docs/how-to/react-to-events.md.
 """
 
 from counteract.reactions.reaction import Reaction, Send, StartSaga, reacts_to

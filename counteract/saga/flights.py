@@ -87,7 +87,9 @@ class Flights:
         try:
             # Only what can be undone is asked to stop: beyond, the way is forward.
             return await settled(flights, cancel=all(step.kind is CommandKind.COMPENSATABLE for step in steps))
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError) as failure:
+            if isinstance(failure, asyncio.CancelledError) and _are_beyond(steps):
+                return [flight.result() for flight in flights]
             # Answers that nobody got cannot be relied upon, should the saga's code catch this and go on.
             self.ledger.disown(steps)
             # What was to stop the saga may have had to wait for a pivot that was then refused.
@@ -330,6 +332,15 @@ class Flights:
             await workflow.wait_condition(are_home)
             await self.undo_unknown()
             await self._may_go_on()
+
+
+def _are_beyond(steps: Sequence[Step]) -> bool:
+    """Whether code that was no longer to wait for them (`asyncio.timeout`, for instance) gets their answers all the same: all of them have
+    taken effect, and there is no way back from that. An error would say otherwise.
+    """
+    only_forward = all(step.kind is not CommandKind.COMPENSATABLE and step.outcome is Outcome.APPLIED for step in steps)
+    # The old branch can go once no saga is under way whose code has gone on without such a step on a release without it.
+    return only_forward and workflow.patched("counteract: what has taken effect beyond the way back is answered")
 
 
 def _is_to_stop() -> bool:

@@ -31,7 +31,7 @@ from temporalio.worker import (
 )
 
 from counteract.errors import SagaClosed, SagaMisuse
-from counteract.lifecycle import CHILD
+from counteract.lifecycle import CHILD, PARENT
 from counteract.messages import Dispatch, Standing
 from counteract.saga import unopened
 from counteract.saga.arguments import checked
@@ -97,8 +97,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
 
     async def _answered_for(self, instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
         """What the code returns, unless it ends without the saga that its run continues."""
-        if instance._stopped_early and unopened.is_stopped(instance):
-            body.cancel()
+        unopened.stop_code(instance, body)
         try:
             result = await _attended(instance, body)
         except BaseException as failure:
@@ -144,8 +143,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
             return True
         if is_stopped or not isinstance(instance, SagaWorkflow) or not unopened.is_unopened(instance):
             return False
-        if unopened.stop(instance, Interruption.HANDLER, failure) and self._body:
-            self._body.cancel()
+        unopened.stop(instance, self._body, Interruption.HANDLER, failure)
         return True
 
     async def handle_query(self, call: HandleQueryInput) -> Any:
@@ -199,8 +197,10 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
         instance = workflow.instance()
         if isinstance(instance, SagaWorkflow):
             carried, record = unopened.handed_on(instance)
-            memo = workflow.memo() if call.memo is None else call.memo
-            call.memo = {**memo, MEMO: carried}
+            # A memo of the code's own takes the place of the run's; whose child the saga is stays.
+            known = workflow.memo()
+            kept = {key: known[key] for key in (PARENT, CHILD) if key in known}
+            call.memo = {**kept, **(known if call.memo is None else call.memo), MEMO: carried}
             if record is not None:
                 call.memo = {**call.memo, MEMO_RECORD: record}
         self.next.continue_as_new(call)
@@ -227,7 +227,9 @@ async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
             if saga is not None and saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
             elif saga is None or not saga.stands:
-                if not unopened.is_unopened(instance) or unopened.stop(instance, Interruption.CANCELLED):
+                if unopened.is_unopened(instance):
+                    unopened.stop(instance, body, Interruption.CANCELLED)
+                else:
                     body.cancel()
             else:
                 # Everything stands: an end as Cancelled would say otherwise.

@@ -15,7 +15,8 @@ from counteract.errors import ConfigurationError
 from counteract.lifecycle import FETCH_COMMAND, Found, LateEffect
 from counteract.messages import Dispatch
 
-_ATTEMPTS = RetryPolicy(maximum_attempts=3, maximum_interval=timedelta(seconds=10))
+_MOST = 3
+_ATTEMPTS = RetryPolicy(maximum_attempts=_MOST, maximum_interval=timedelta(seconds=10))
 
 
 async def undo_late(late: LateEffect) -> Found:
@@ -27,7 +28,11 @@ async def undo_late(late: LateEffect) -> Found:
     try:
         spec = command_type(late.command_type, late.service).spec
         if spec.compensation is None:
-            return said("", f"{late.key} came late, and {late.command_type} has no undo any more")
+            return said(
+                "",
+                f"{late.key} took effect after it was to be impossible, and has no undo: see what is true, then "
+                f"`counteract sagas close {late.saga_id}` puts on record that a person has seen to it",
+            )
         command: dict[str, Any] = await workflow.execute_local_activity(
             FETCH_COMMAND,
             late.command_id,
@@ -39,8 +44,9 @@ async def undo_late(late: LateEffect) -> Found:
             spec.compensation,
             args=[command, _dispatch(late)],
             task_queue=late.service,
-            start_to_close_timeout=spec.attempt_timeout,
-            schedule_to_close_timeout=timedelta(minutes=1),
+            start_to_close_timeout=spec.undo_attempt_timeout,
+            # Beside the attempts a minute, in which a worker takes it: a round waits for nobody who is not there.
+            schedule_to_close_timeout=_MOST * spec.undo_attempt_timeout + timedelta(minutes=1),
             retry_policy=_ATTEMPTS,
         )
     except (ConfigurationError, ActivityError) as error:

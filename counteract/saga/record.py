@@ -196,19 +196,23 @@ class Record:
                     # It was stopped before it came to its turn, in a run whose history begins in the midst of its group.
                     step.outcome = Outcome.UNKNOWN
 
-    async def adopt(self, *, pivot: bool) -> Step | None:
-        """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivot, if asked for.
+    async def adopt(self, *, pivot: bool) -> list[Step]:
+        """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivots, if asked for.
 
-        Their pivot is what is returned: what became of it says whether the saga may be undone at all.
+        Their pivots are what is returned: what became of them says whether the saga may be undone at all.
         """
-        found = None
+        found = []
         for step in list(self.foreign.values()):
             command = await self._adoptable(step, pivot=pivot)
             # The code may have come by it meanwhile, or somebody else taken it over.
             if command is None or self.foreign.pop(step.key, None) is None:
                 continue
             adopted = self.ledger.adopt(step.key, command)
-            found = adopted if adopted.kind is CommandKind.PIVOT else found
+            if adopted.kind is CommandKind.PIVOT:
+                found.append(adopted)
+        # The old branch can go once no saga is under way in which more than one was found on a release without it.
+        if len(found) > 1 and not workflow.patched("counteract: each pivot of earlier runs is asked about"):
+            return found[-1:]
         return found
 
     async def as_begun(self, step: Step) -> Command[Any]:

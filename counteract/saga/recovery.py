@@ -146,7 +146,8 @@ class RecoverLostSaga(SagaWorkflow):
         claimed = await self._claim(lost)
         if claimed is None or claimed.state in ("completed", "compensated", "never"):
             return None
-        await self._end_open_run(lost)
+        if await self._is_carried_on(lost):
+            return None
         why = f"recovered: its workflow was {lost.how}"
         try:
             await self._saga.recover(
@@ -183,10 +184,16 @@ class RecoverLostSaga(SagaWorkflow):
         )
         return found
 
-    async def _end_open_run(self, lost: Lost) -> None:
-        await workflow.execute_activity(
-            END_OPEN_RUN, lost, start_to_close_timeout=timedelta(seconds=30), retry_policy=ASKING
+    async def _is_carried_on(self, lost: Lost) -> bool:
+        """An open run is ended where the saga is recovery's now; at its pivot and past it nothing was claimed, and it goes on."""
+        carried_on: bool | None = await workflow.execute_activity(
+            END_OPEN_RUN,
+            lost,
+            result_type=bool | None,  # type: ignore[arg-type]
+            start_to_close_timeout=timedelta(seconds=30),
+            retry_policy=ASKING,
         )
+        return bool(carried_on)
 
 
 @workflow.defn

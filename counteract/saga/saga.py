@@ -173,7 +173,7 @@ class Saga:
         await self._record.take_over(epoch, state)
         self._record.own(self._ledger.steps)
         if state != "turning back":
-            if pivot := await self._record.adopt(pivot=True):
+            for pivot in await self._record.adopt(pivot=True):
                 await self._stepper.find_out(pivot)
             claimed = await claim()
             await self._record.take_over(epoch, claimed.state if claimed else state)
@@ -200,6 +200,7 @@ class Saga:
     # What the workflow's signals, query and update call.
 
     def report(self) -> SagaReport:
+        """How far the saga is, step by step: what the query `report` answers."""
         return report(self._ledger, self.status, cause=self._course.cause, paused=self._course.paused)
 
     def pause(self) -> None:
@@ -214,6 +215,7 @@ class Saga:
 
     @property
     def status(self) -> SagaStatus:
+        """Where the saga stands; `STUCK` while a step of it waits for a person."""
         phase = self._course.phase
         is_open = phase in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
         return SagaStatus.STUCK if is_open and self._ledger.stuck else phase
@@ -240,6 +242,7 @@ class Saga:
 
     @property
     def course(self) -> Course:
+        """For the engine: which way the saga goes, and why it turned."""
         return self._course
 
     @property
@@ -248,6 +251,7 @@ class Saga:
         return self._endings.position
 
     def resume(self) -> None:
+        """Begin steps again, after `pause`."""
         self._course.paused = False
         self.changed()
 
@@ -272,12 +276,18 @@ class Saga:
         return carried, record
 
     def check(self, resolution: Resolution) -> None:
+        """Refuse a decision that makes no sense, such as one about a step that does not wait.
+
+        Raises ApplicationError.
+        """
         self._parking.check(resolution)
 
     def resolve(self, resolution: Resolution) -> None:
+        """Go on as a person decided about a step that waits."""
         self._parking.resolve(resolution)
 
     def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
+        """Turn the saga back for a reason from outside its code. Past its pivot it goes on instead."""
         self._interruptions.interrupt(why, failure)
 
     # What the stepper calls.
@@ -287,6 +297,7 @@ class Saga:
         self._display.update()
 
     async def stuck(self, step: Step, why: str) -> Resolution:
+        """For the engine: wait for a person to decide how a step goes on."""
         return await self._parking.ask(step, why)
 
     # The context manager.
@@ -376,16 +387,17 @@ class Saga:
             # The store has no answer of it any more: the provider says whether it happened.
             lost.outcome = None
             await self._stepper.find_out(lost)
-        if pivot := await self._others_pivot():
+        for pivot in await self._others_pivots():
             await self._stepper.find_out(pivot)
         if self._ledger.past_pivot:
             return await self._endings.incomplete(failure)
         return await self._endings.compensate(failure, lambda: self._flights.settle(cancel=True))
 
-    async def _others_pivot(self) -> Step | None:
-        """Take over what other runs of the saga left behind."""
+    async def _others_pivots(self) -> list[Step]:
+        """Take over what other runs of the saga left behind, these among it."""
         # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
         await self._record.refreshed("its undo")
         if self._record.is_kept:
             return await self._record.adopt(pivot=True)
-        return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
+        pivot = await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
+        return [pivot] if pivot else []

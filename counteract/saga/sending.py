@@ -55,6 +55,7 @@ class SendCommand:
 
     @workflow.run
     async def run(self, sent: SentCommand) -> Any:
+        """Send the command, and return what its handler returned."""
         workflow_id = workflow.info().workflow_id
         dispatch = Dispatch(
             command_id=command_id_of(workflow_id, REACTION, sent.command_type),

@@ -32,6 +32,17 @@ from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.parking import Resolution, corrected, replacement
 from counteract.saga.record import Record
 
+# The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release without it.
+_HEARD = "counteract: the last word on a step that is being barred counts"
+
+
+class DecidedAgain(Exception):
+    """About a step that is being barred for what was decided before."""
+
+    def __init__(self, decision: Resolution) -> None:
+        super().__init__(decision.decision)
+        self.decision = decision
+
 
 class Observer(Protocol):
     """Whoever shows the saga to the world, and knows whom to ask."""
@@ -185,13 +196,16 @@ class Stepper:
                     raise failure_of(step, error) from error
                 await self.record.rise(epoch, f"{step.dispatch_key} is sent again")
 
-    async def _settlement(self, pivot: Step) -> Settled[Any]:
+    async def _settlement(self, step: Step) -> Settled[Any]:
+        """Whether it happened; if not, it never will. Raises DecidedAgain where a person takes back what it is barred for."""
         while True:
             try:
-                return settlement_of(pivot, await self._try(pivot, self.dispatcher.settle(pivot, self.alert_after)))
+                return settlement_of(step, await self._try(step, self.dispatcher.settle(step, self.alert_after)))
             except (ActivityError, StepFailed) as error:
+                decision = await self._trouble(step, error)
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
-                await self._trouble(pivot, error)
+                if decision and step.kind is CommandKind.RETRIABLE and _replaces(decision) and workflow.patched(_HEARD):
+                    raise DecidedAgain(decision) from error
 
     async def _until_it_succeeds(self, step: Step, options: Options) -> Any:
         retry = replace(options.retry or step.command.spec.retry, attempts=None)
@@ -233,11 +247,25 @@ class Stepper:
         As it is, the step is asked again under its own id: it may have happened. Before another command, or none, takes
         its place, it is barred, and if it turns out to have happened, its result is taken. Only a refusal keeps its
         recorded answer, so that asking again takes a new id.
+
+        The last word counts, also one that comes while the step is being barred. Who gives up then has been told that nobody can
+        find out what became of the step, and need not wait for it.
         """
+        bars = self.record.is_kept and not isinstance(failure, Rejected)
+        while True:
+            try:
+                return await self._replaced(step, decision, failure, bars=bars)
+            except DecidedAgain as again:
+                decision = again.decision
+                bars = decision.decision != "skip"
+
+    async def _replaced(
+        self, step: Step, decision: Resolution, failure: Rejected | StepFailed, *, bars: bool
+    ) -> Settled[Any] | None:
         refused = isinstance(failure, Rejected)
-        replaced = decision.decision == "skip" or decision.command is not None
-        settled = await self._settlement(step) if self.record.is_kept and replaced and not refused else None
-        if decision.decision == "skip" and not (settled and settled.happened):
+        replaced = _replaces(decision)
+        settled = await self._settlement(step) if bars and replaced else None
+        if decision.decision == "skip" and (bars or refused) and not (settled and settled.happened):
             settled = await self._corrections_barred(step)
         if settled is not None and settled.happened:
             self._settle(step, Outcome.APPLIED)
@@ -302,6 +330,11 @@ class Stepper:
     def _noted(self, step: Step, *, stuck: bool) -> None:
         step.stuck = stuck
         self.observer.changed()
+
+
+def _replaces(decision: Resolution) -> bool:
+    """Something else takes the step's place, or nothing."""
+    return decision.decision == "skip" or decision.command is not None
 
 
 def _correct(step: Step, decision: Resolution) -> None:

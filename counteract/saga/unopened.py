@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError
 
 from counteract.saga.carrying import MEMO, Carried, CarriedRecord, carried_over
 from counteract.saga.dispatching import Dispatcher
 from counteract.saga.failing import Interruption
+from counteract.saga.lookups import Lookups
 from counteract.saga.saga import Saga
+from counteract.saga.tasks import in_a_task_of_its_own
 from counteract.saga.workflow import SagaWorkflow
+
+PAST_PIVOT = ("past the pivot", "completed")
 
 # The old branch can go once no run is kept that continued a saga on a release without it, and ended, or was stopped, before it had
 # opened the saga.
 _ANSWERED_FOR = "counteract: a saga is answered for before it is opened"
+# The old branch can go once no such run is kept that a retry policy had begun anew.
+_ASKED = "counteract: the record is asked before a saga is stopped that is not open"
 
 
 def is_unopened(instance: SagaWorkflow) -> bool:
@@ -23,16 +31,43 @@ def is_unopened(instance: SagaWorkflow) -> bool:
     return _is_left_over(instance) and workflow.patched(_ANSWERED_FOR)
 
 
-def stop(instance: SagaWorkflow, why: Interruption, failure: BaseException | None = None) -> bool:
-    """Have the saga stopped as it is opened, and say whether the run's code is to stop before: not where there is no way back."""
+def stop(
+    instance: SagaWorkflow, body: asyncio.Task[Any] | None, why: Interruption, failure: BaseException | None = None
+) -> None:
+    """Have the saga stopped as it is opened, and the run's code, if it has begun, before that: not where there is no way back."""
     instance._stopped_early = instance._stopped_early or (why, failure)
     if instance._saga is not None:
         instance._saga.interrupt(why, failure)
-    return is_stopped(instance)
+    if body is not None:
+        stop_code(instance, body)
+
+
+def stop_code(instance: SagaWorkflow, body: asyncio.Task[Any]) -> None:
+    """Stop what comes before the saga, if that is to be undone."""
+    if not is_stopped(instance):
+        return
+    if workflow.info().attempt > 1 and workflow.patched(_ASKED):
+        # What the attempts before have done the memo does not say: it is as old as the first of them.
+        instance._asking = instance._asking or asyncio.create_task(_stop_unless_past(instance, body))
+    else:
+        body.cancel()
+
+
+async def _stop_unless_past(instance: SagaWorkflow, body: asyncio.Task[Any]) -> None:
+    dispatcher = Dispatcher.of_this_workflow()
+    if (record := carried_over().record) is not None:
+        dispatcher.run_id = record.run_id
+    try:
+        state = await Lookups(dispatcher).state("before the saga is opened")
+    except ActivityError:
+        state = None
+    await in_a_task_of_its_own()
+    if state not in PAST_PIVOT and _is_left_over(instance):
+        body.cancel()
 
 
 def is_stopped(instance: SagaWorkflow) -> bool:
-    """Whether it is to be undone."""
+    """Whether it is to be undone, as far as the memo says."""
     return instance._stopped_early is not None and not _is_past_pivot()
 
 
@@ -70,5 +105,5 @@ def _carried() -> Carried:
 
 def _is_past_pivot() -> bool:
     earlier = carried_over()
-    is_known = earlier.record is not None and earlier.record.state in ("past the pivot", "completed")
+    is_known = earlier.record is not None and earlier.record.state in PAST_PIVOT
     return is_known or earlier.ledger().pivot is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -21,7 +22,7 @@ _RESUMED_EARLY = "counteract: a paused saga is resumed before it is opened again
 
 
 class SagaWorkflow(SagaHost):
-    """Derive a `@workflow.defn` class from it, and open the saga in its run method::
+    """Derive a `@workflow.defn` class from it, and open the saga in its run method:
 
     async with self.saga(deadline=timedelta(minutes=30)) as saga:
         reservation = await saga.execute(ReserveStock(...))
@@ -33,6 +34,8 @@ class SagaWorkflow(SagaHost):
     """What was said last of a pause, before the saga was there; None if nothing was."""
     _stopped_early: tuple[Interruption, BaseException | None] | None = None
     """What was to stop a saga that this run continues, before it had opened it."""
+    _asking: asyncio.Task[None] | None = None
+    """The record whether that comes too late."""
 
     def saga(
         self,

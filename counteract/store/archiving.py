@@ -19,6 +19,7 @@ from counteract.printable import printable
 from counteract.store.archive_file import Digest, NewArchive, archived_streams, check_archive, new_archive
 from counteract.store.archives import raise_if_archived
 from counteract.store.connecting import APP_ROLE, Connection, connect_directly
+from counteract.store.naming import REBUILD
 from counteract.store.stored import PAGE_BYTES, WEIGHT
 from counteract.store.translating import translated
 
@@ -69,6 +70,12 @@ _PUT_BACK = """
            (line ->> 'version')::integer, line ->> 'event_type', (line ->> 'schema_version')::smallint,
            line -> 'event_data', line -> 'metadata', (line ->> 'created_at')::timestamptz
     from unnest(%s::jsonb[]) as line
+"""
+# They are filled from the log, and may have passed the positions. Whoever goes on with one finds no checkpoint, and begins anew.
+_END_REBUILDS = """
+    delete from subscriptions s using pg_tables t
+    where right(s.name, length(%(ending)s)) = %(ending)s
+      and t.schemaname = %(schema)s and t.tablename = replace(left(s.name, -length(%(ending)s)), '-', '_')
 """
 
 
@@ -157,7 +164,7 @@ async def restore_streams(url: str, file: Path) -> Restored:
     """Put the events of a file back, each at its own position and version. Safe to repeat.
 
     Connect as the owner of the tables. Each stream is put back in a transaction of its own, or not at all, and is
-    compared with the file. Raises InvalidArchive, StoreUnavailable.
+    compared with the file. A rebuild that has begun begins anew, for it may have passed their positions. Raises InvalidArchive, StoreUnavailable.
     """
     async with _connected(url) as connection:
         check_archive(file)
@@ -244,4 +251,6 @@ async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[by
         stored = await (await connection.execute(_DIGEST, (*stream, digest.events))).fetchone()
         if stored != (digest.value,):
             raise InvalidArchive(f"{printable(stream)} has other events than its archive, and is not archived itself")
+        if record:
+            await connection.execute(_END_REBUILDS, {"ending": REBUILD, "schema": connection.store.rebuild})
     return digest.events, bool(record)

@@ -126,6 +126,10 @@ def needs_a_session(purpose: str) -> ConfigurationError:
 
 
 async def configure(connection: Connection) -> None:
+    """Settle timeouts, time zone and search path of a new connection, and find out which store it is in.
+
+    One round trip.
+    """
     settings = _SETTINGS | {"default_transaction_isolation": "read committed"}
     asked = {"pid": connection.info.backend_pid, "names": list(settings), "values": list(settings.values())}
     # Not prepared: behind a pooler the name would stay in a session of others.

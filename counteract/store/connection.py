@@ -49,6 +49,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @classmethod
     async def connect(cls, conninfo: str = "", **given: Any) -> Self:
+        """Connect, without the URL's `options` where a pooler refuses them: its transactions bring them along.
+
+        Raises psycopg's OperationalError.
+        """
         try:
             connection = await super().connect(conninfo, **given)
         except psycopg.OperationalError as error:
@@ -60,6 +64,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @property
     def is_pooled(self) -> bool:
+        """Whether a pooler stands in between, so that each transaction may have another session."""
         return self.settings is not None
 
     @cached_property
@@ -70,16 +75,19 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     def execute(
         self, query: Any, params: Any = None, **options: Any
     ) -> Coroutine[Any, Any, psycopg.AsyncCursor[TupleRow]]:
+        """The driver's; behind a pooler and outside a transaction, one of its own, in the same round trip."""
         if self._has_its_session:
             return super().execute(query, params, **options)
         return self._execute_alone(query, params, **options)
 
     def pipeline(self) -> Context[psycopg.AsyncPipeline]:
+        """The driver's; behind a pooler and outside a transaction, all of it is one."""
         return super().pipeline() if self._has_its_session else self._pipeline_alone()
 
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Context[psycopg.AsyncTransaction]:
+        """The driver's; behind a pooler it begins with the settings that a session would have."""
         if self._has_its_session:
             return super().transaction(savepoint_name, force_rollback)
         return self._transaction_alone(savepoint_name, force_rollback)

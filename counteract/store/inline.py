@@ -12,10 +12,12 @@ from uuid import UUID
 from psycopg.errors import DeadlockDetected
 from psycopg.rows import TupleRow
 from pydantic_core import to_json
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from counteract.errors import InlineProjectionGone, StoreError, StoreUnavailable
+from counteract.errors import InlineProjectionGone, StoreError, StoreReadOnly, StoreUnavailable
 from counteract.messages import Event
 from counteract.store.connecting import Connection, async_engine
 from counteract.store.errands import Errands
@@ -67,6 +69,9 @@ class InlineAppends:
         self._vault = vault
         self._errands = Errands()
         self._engine = async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout)
+        self._refusals = 0
+        event.listen(self._engine.sync_engine, "connect", self._made)
+        event.listen(self._engine.sync_engine, "checkout", self._replace_stale)
 
     @classmethod
     @asynccontextmanager
@@ -137,9 +142,22 @@ class InlineAppends:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        with translated():
-            async with self._engine.begin() as connection:
-                yield connection
+        try:
+            with translated():
+                async with self._engine.begin() as connection:
+                    yield connection
+        except StoreReadOnly:
+            # As the store's pool does: after a failover all of them still lead to the server that is a standby now.
+            self._refusals += 1
+            raise
+
+    def _made(self, _connection: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["refusals"] = self._refusals
+
+    def _replace_stale(self, _connection: object, entry: ConnectionPoolEntry, _proxy: object) -> None:
+        """By a new one, where it was made before the database last refused to be written to."""
+        if entry.info["refusals"] != self._refusals:
+            raise DisconnectionError
 
 
 def _refusal(name: str, error: DBAPIError) -> StoreError:

@@ -83,7 +83,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     @property
     def content(self) -> tuple[Any, ...]:
         """What makes it the same event as another one with its id, as for an append: metadata may differ."""
-        return *self.stream, self.event_type, self.schema_version, msgspec.json.decode(self.event_data)
+        return *self.stream, self.event_type, self.schema_version, _parsed(self.event_data)
+
+
+def _parsed(text: str) -> Any:
+    """The text itself where it holds numbers that PostgreSQL takes, and nobody here."""
+    try:
+        return msgspec.json.decode(text)
+    except ValueError:
+        return text
 
 
 @dataclass(slots=True)
@@ -159,7 +167,10 @@ _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 def _row(text: bytes) -> Row:
     """Raises ValueError, without the values: they may be personal."""
     # What stays text is not looked into any further, so that it must be UTF-8 from the outset.
-    line = _decoder.decode(text if text.isascii() else text.decode())
+    try:
+        line = _decoder.decode(text if text.isascii() else text.decode())
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
     row = Row(
         line.event_id.lower(),
         line.aggregate_type,

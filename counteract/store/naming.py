@@ -10,6 +10,8 @@ from counteract.errors import ConfigurationError
 # Longer ones would make names that PostgreSQL cuts off, and then two stores could have one name.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,44}")
 _RESERVED = "pg_"
+REBUILD = "@rebuild"
+"""Ends the name of a subscription that fills a table which is not live yet."""
 REMARK = "counteract store "
 """On the table of its version stands a store's name, unless it is the one that a store has by itself."""
 

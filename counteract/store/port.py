@@ -32,6 +32,7 @@ class Appended:
 
     @classmethod
     def at(cls, version: int, positions: Sequence[int]) -> Appended:
+        """The stream at this version, its new events at these positions, in their order."""
         return cls(version, positions[-1] if positions else 0, tuple(positions))
 
 

@@ -116,9 +116,11 @@ class MasterKey:
 
     @property
     def name(self) -> str:
+        """Derived from the first secret, and says nothing of it: stored beside what that one wraps."""
         return self._name
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """Encrypt `secret` under the first secret; `context` has to be the same when it is unwrapped."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._ciphers[0].encrypt(nonce, secret, context)
 

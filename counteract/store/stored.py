@@ -58,14 +58,20 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def event_id(self) -> UUID:
+        """The id by which an append that is repeated is known as the same."""
         return UUID(bytes=self.id_bytes)
 
     @property
     def stream(self) -> StreamId:
+        """The aggregate's stream that the event belongs to."""
         return StreamId(self.aggregate_type, self.aggregate_id)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
+        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known.
+
+        Parsed each time it is asked for.
+        """
         metadata: Mapping[str, Any] = from_json(self.metadata_json)
         return metadata
 

@@ -22,6 +22,7 @@ class QueryItem:
     tags: Sequence[str] = ()
 
     def finds(self, event_type: str, tags: Collection[str]) -> bool:
+        """Whether an event of this stored name, with these tags, is among them."""
         return (not self.types or event_type in self.types) and all(tag in tags for tag in self.tags)
 
 
@@ -55,6 +56,7 @@ class Query:
         return Since(self, position)
 
     def finds(self, event: StoredEvent) -> bool:
+        """Whether one of its items finds the event, which need not be stored."""
         tags = event.tags
         return any(item.finds(event.event_type, tags) for item in self.items)
 

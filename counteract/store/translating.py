@@ -73,8 +73,8 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "CA005": (StoreError, "have a superuser run `create role counteract_app login`, then migrate"),
     "CA011": (
         StoreError,
-        "nothing may be archived that a subscription has yet to read: let it read on, or delete its row from `subscriptions` "
-        "if there is no such subscription any more",
+        "nothing may be archived that a subscription has yet to read: let it read on, or, if there is no such subscription any more, "
+        "`counteract projections drop` it or delete its row from `subscriptions`",
     ),
     "CA012": (StoreError, "the store does not hold what the archive does: archive to another file"),
     "CA021": (StoreError, "prune later"),

@@ -1,12 +1,14 @@
 """Subscriptions: every event, in the global order, to whoever wants it.
 
-class Audit(Subscriber):
-    name = "audit"
+    class Audit(Subscriber):
+        name = "audit"
 
-    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        await connection.execute(insert(audit_log), [{"position": each.position} for each in events])
+        async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+            await connection.execute(insert(audit_log), [{"position": each.position} for each in events])
 
-await Subscription(url, Audit()).run()
+    await Subscription(url, Audit()).run()
+
+What goes through the connection happens exactly once, anything else at least once: docs/how-to/run-projections.md.
 """
 
 from counteract.subscriptions.delivery import Polling

@@ -28,7 +28,8 @@ from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber, prepare
 
 _REDRIVEN_AT_ONCE = 20
-"""However large each is, they are in memory together."""
+"""However large each is, they are in memory together. Who acts elsewhere gets them one by one: what is shown there must not be
+parked again because a later one of the same transaction has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,8 @@ class Delivery:
         async with self._writer.begin():
             # It moves nothing, but as long as this goes on nobody else delivers the shard.
             moved = await self._move(self._lease.position)
-            positions = await self._parking.positions(stream, size := min(self._tries.pace.size, _REDRIVEN_AT_ONCE))
+            size = 1 if self._subscriber.is_elsewhere else min(self._tries.pace.size, _REDRIVEN_AT_ONCE)
+            positions = await self._parking.positions(stream, size)
             handled = []
             with self._tries.pace.measured(len(positions)):
                 for event in await read_events_at(self._reader, positions):

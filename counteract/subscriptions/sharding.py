@@ -42,12 +42,13 @@ _KEEP = """
 """
 
 
-async def set_up(connection: Connection, name: str, shards: int) -> int:
-    """Before the first event. What is there stays as it is: returns how many there are.
+async def set_up(connection: Connection, name: str, shards: int, *, begins: bool = True) -> int:
+    """Before the first event. What is there stays as it is: returns how many there are, which may be none unless it `begins`.
 
     Raises ConfigurationError where it is inline: a position that nobody moves would hold up whoever goes by it.
     """
-    await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
+    if begins:
+        await connection.execute(_CREATE, {"name": name, "position": 0, "epoch": 0, "shards": shards})
     count, is_inline = await (await connection.execute(_COUNT, {"name": name})).fetchone() or (0, False)
     if is_inline:
         problem = f"it is kept by whoever appends: `counteract projections rebuild {name}` makes it what it is here"

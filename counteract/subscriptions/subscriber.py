@@ -29,7 +29,7 @@ class Subscriber(ABC):
 
     is_elsewhere: bool = False
     """What it does is not undone with the transaction. So events of a parked stream get batches of their own, and those of a
-    batch that fails too, one by one."""
+    batch that fails too, one by one; and so those that are redriven."""
 
     @property
     def is_resting(self) -> bool:

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 
 import psycopg
@@ -33,6 +34,11 @@ _POLLING = Polling()
 
 _OUTDATED = "subscription %r has %d shards by now, and was to have %d: this process takes no more part in it as it is"
 
+_GONE = (
+    "subscription %r is not there any more: it was dropped, or is kept by whoever appends. This process takes no part in it until it is "
+    "started again"
+)
+
 _logger = logging.getLogger("counteract.subscriptions")
 
 
@@ -45,7 +51,8 @@ class Subscription:
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
     handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
     A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is further behind than `within`. A process that stands still in the middle of a batch keeps it for as long
-    as three leases, or three times `longest_batch` seconds where more must be allowed.
+    as three leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` it only goes on: nothing is
+    delivered before somebody else has begun it, nor after its checkpoint was removed.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Subscription:
         longest_batch: float | None = None,
         master_key: KeyWrapper | None = None,
         lookout: Lookout | None = None,
+        begins: bool = True,
     ) -> None:
         if shards < 1:
             raise ConfigurationError(
@@ -83,6 +91,9 @@ class Subscription:
         # A shard that comes back to this process finds the same code.
         self._redriving = defaultdict[int, Redriving](Redriving)
         self._within = within
+        self._begins = begins
+        self._has_reported = False
+        self._set_up_shards = partial(sharding.set_up, name=subscriber.name, shards=shards, begins=begins)
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
@@ -107,6 +118,7 @@ class Subscription:
             try:
                 while not member.is_outdated:
                     beats = watch.beats
+                    self._report_gone(member)
                     await self._take_share(watch, member, serving)
                     await self._next_beat(watch, beats, serving)
                 _logger.warning(_OUTDATED, member.name, member.there, member.shards)
@@ -118,15 +130,21 @@ class Subscription:
                     async with await connect(self._url) as last:
                         await member.leave(last)
 
+    def _report_gone(self, member: Membership) -> None:
+        """Of one that others begin it is no news: they also end it."""
+        if self._begins and not member.there and not self._has_reported:
+            self._has_reported = True
+            _logger.warning(_GONE, member.name)
+
     async def _set_up(self, watch: Watch, member: Membership) -> None:
         name = self._subscriber.name
         async with await connect_directly(self._url, "a subscription") as connection:
-            await sharding.set_up(connection, name, self._shards)
+            await self._set_up_shards(connection)
             async with watch.pairs.one(self._limits) as pair:
                 await prepare(self._subscriber, pair.writer)
             waits = False
             # It may be dropped while this waits.
-            while await sharding.set_up(connection, name, self._shards) != self._shards:
+            while await self._set_up_shards(connection) != self._shards:
                 uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
                 for lease in uneven or ():
                     await self._serve(watch, member, lease, up_to=max(each.position for each in uneven or ()))

@@ -13,7 +13,7 @@ from docs.protocol import catalogue, story
 from docs.protocol.checker import Outcome, Search
 from docs.protocol.rules import ALL, RULES, Rule, rule
 
-MOST_WITHOUT = 60_000
+MOST_WITHOUT = 80_000
 """States after which the search for a counterexample is given up: the declared ones are found well before."""
 
 

@@ -17,6 +17,11 @@ HOTEL_BESIDE = Step("BookHotel", external=True, beside=True)
 TAXI = Step("BookTaxi", external=True, tolerated=True, ways=(0,))
 CAPTURE = Step("CapturePayment", kind=PIVOT)
 CHARGE = Step("ChargeCard", kind=PIVOT, external=True)
+CHARGE_FIRST = Step("ChargeCard", kind=PIVOT, external=True, ways=(0,))
+CAPTURE_INSTEAD = Step("CapturePayment", kind=PIVOT, ways=(1,))
+CHARGE_OR_ELSE = Step("ChargeCard", kind=PIVOT, external=True, tolerated=True)
+CHARGE_AGAIN = Step("ChargeCard~1", kind=PIVOT, external=True, again=True)
+RESERVE_FIRST = Step("ReserveStock", ways=(0,))
 SHIP = Step("ArrangeShipment", kind=RETRIABLE, refusable=False)
 ELSEWHERE = Step("BookRoom", database=1)
 ELSEWHERE_TOO = Step("BookTable", database=2)
@@ -33,6 +38,25 @@ ENVIRONMENTS = (
     ),
     Environment("tolerance-of-two", "two such steps", (POINTS, TAXI, CAPTURE), resets=1, other_way=True),
     Environment("external-pivot", "the same, pivot outside", (TAXI, CHARGE, SHIP), resets=1, other_way=True),
+    Environment(
+        "another-pivot",
+        "the other way has another pivot",
+        (RESERVE_FIRST, CHARGE_FIRST, CAPTURE_INSTEAD),
+        resets=2,
+        other_way=True,
+    ),
+    Environment(
+        "pivot-again", "a person has a refused pivot tried again", (RESERVE, CHARGE_OR_ELSE, CHARGE_AGAIN), resets=1
+    ),
+    Environment(
+        "continued-unopened",
+        "a further run continues as new",
+        (POINTS, CHARGE),
+        resets=1,
+        other_way=True,
+        hands_on=True,
+    ),
+    Environment("two-decisions", "external attempts that decide again", (HOTEL, CHARGE), resets=1, conflicts=True),
     Environment("no-pivot", "nothing is a point of no return", (RESERVE, TAXI), resets=1, other_way=True),
     Environment("two-attempts", "external attempts, two alive at once", (HOTEL, CAPTURE), resets=1, attempts=2),
     Environment("two-attempts-pivot", "the same of the pivot", (RESERVE, CHARGE), resets=1, attempts=2),

@@ -24,6 +24,8 @@ class Step:
     ways: tuple[int, ...] = (0, 1)
     """The branches of the code that come by it."""
     refusable: bool = True
+    again: bool = False
+    """The step before it, under another id: where that was refused, a person may have it tried again."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,23 @@ class Environment:
     """The compensations always fail: a person skips them."""
     attempts_end: bool = False
     """No call outlives its attempt, and the provider knows nothing of an undo before its original."""
+    hands_on: bool = False
+    """A further run may continue as new before it has opened the saga."""
+    conflicts: bool = False
+    """What an external attempt records may lose to another writer: then its handler decides again."""
+
+    @cached_property
+    def pivots(self) -> tuple[int, ...]:
+        return tuple(at for at, step in enumerate(self.steps) if step.kind == PIVOT)
 
     @cached_property
     def pivot(self) -> int | None:
-        return next((at for at, step in enumerate(self.steps) if step.kind == PIVOT), None)
+        return self.pivots[0] if self.pivots else None
+
+    @cached_property
+    def has_strangers(self) -> bool:
+        """A pivot may stand that the run's code does not come by: what goes back says its epoch, as it does in the database."""
+        return len(self.pivots) > 1 or self.hands_on
 
     @cached_property
     def databases(self) -> int:

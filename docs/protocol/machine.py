@@ -86,6 +86,9 @@ class SagaMachine:
         """The promise that does not hold in this state."""
         if state.broken:
             return state.broken
+        stand = [at for at in self.setting.environment.pivots if state.effects[at] == APPLIED]
+        if len(stand) > 1:
+            return " and ".join(map(self.setting.name, stand)) + " have both taken effect"
         if state.reported == COMPENSATED and (state.record.state == COMPENSATED or state.pruned):
             return self._left_over(state)
         if state.reported == COMPLETED and (state.record.state == COMPLETED or state.pruned):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from docs.protocol import turning
+from docs.protocol.record import may_be_in_force
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
     ANSWERED,
@@ -38,7 +39,10 @@ def moves(setting: Setting, state: State) -> Moves:
     run, record = state.run, state.record
     if run.mode == "announcing":
         yield from _announce(setting, state)
-    elif record.state in ENDED:
+        return
+    if setting.environment.hands_on and run.number > 1 and run.epoch and "epoch.duty" not in setting.rules:
+        yield ("goes on unopened",), state._replace(run=run._replace(mode=_by_history(setting, run.knows)))
+    if record.state in ENDED:
         yield ("takes over the end",), state._replace(run=run._replace(mode="over"))
     elif record.state == NO_RECORD:
         yield from _first(setting, state)
@@ -90,13 +94,21 @@ def _taken_over(setting: Setting, state: State, database: int) -> State:
         if spec.database == database:
             letter = _disowned(setting, knows[step], state.rows[step])
             knows = note(knows, step, letter)
-            if "epoch.rows" in setting.rules and step in setting.compensatable and _may_be_in_force(state.rows[step]):
+            if "epoch.rows" in setting.rules and step in setting.compensatable and may_be_in_force(state.rows[step]):
+                seen |= 1 << step
+            if setting.environment.has_strangers and _is_others_pivot(setting, state, step):
                 seen |= 1 << step
     return state._replace(run=run._replace(knows=knows, seen=seen))
 
 
-def _may_be_in_force(row: Row) -> bool:
-    return row.status in ("started", "done", "midway") and not row.undone
+def _is_others_pivot(setting: Setting, state: State, step: int) -> bool:
+    """Before it turns back, the run has to find out what became of it."""
+    if step not in setting.environment.pivots or "A3.asks" not in setting.rules:
+        return False
+    row = state.rows[step]
+    return row.status == "done" or (
+        setting.may_stand(state, step) and (row.status == "started" or "A3.fenced" in setting.rules)
+    )
 
 
 def _disowned(setting: Setting, letter: str, row: Row) -> str:
@@ -121,14 +133,18 @@ def _went_on(setting: Setting, state: State) -> State:
         return state._replace(run=run._replace(mode="announcing"))
     if record.state == TURNING or (run.turned and "C2.history" in setting.rules):
         return turning.begin(state)
-    if record.state == AT_PIVOT:
+    if record.state == AT_PIVOT and not setting.environment.has_strangers:
         return state._replace(run=run._replace(mode="settling"))
     if record.state == PAST:
         return state._replace(run=run._replace(mode="past"))
-    mode = "past" if setting.pivot is not None and run.knows[setting.pivot] == ANSWERED else "forward"
-    if setting.pivot is not None and run.knows[setting.pivot] == UNKNOWN:
-        mode = "settling"
-    return state._replace(run=run._replace(mode=mode))
+    seen = run.seen | (setting.at_pivot if record.state == AT_PIVOT else 0)
+    return state._replace(run=run._replace(mode=_by_history(setting, run.knows), seen=seen))
+
+
+def _by_history(setting: Setting, knows: str) -> str:
+    """Where the run's own pivot has brought it."""
+    known = [knows[at] for at in setting.environment.pivots]
+    return "settling" if UNKNOWN in known else "past" if ANSWERED in known else "forward"
 
 
 def kept(knows: str, cut: int, groups: tuple[tuple[int, ...], ...]) -> str:

@@ -16,6 +16,7 @@ from docs.protocol.record import (
 )
 from docs.protocol.setting import Setting
 from docs.protocol.state import (
+    ANSWERED,
     APPLIED,
     AT_PIVOT,
     BARRED,
@@ -33,6 +34,7 @@ from docs.protocol.state import (
     SINGLE_UNDO,
     THEIRS,
     UNDONE,
+    UNKNOWN,
     Label,
     Message,
     Record,
@@ -65,7 +67,7 @@ def _deliver_command(setting: Setting, state: State, message: Message) -> Moves:
     if enter_step(setting.rules, record, row, spec.kind, epoch, content) != GO_ON:
         return
     doubted = spec.kind == PIVOT and not spec.database and not counts_hold(state.rows, counts)
-    if doubted and "A7.pivot" in setting.rules:
+    if (doubted and "A7.pivot" in setting.rules) or _is_second(setting, state, step):
         return
     entered = state if not opens else setting.with_record_at(state, step, record)
     if spec.external:
@@ -76,6 +78,12 @@ def _deliver_command(setting: Setting, state: State, message: Message) -> Moves:
         yield ("checked", step, epoch), entered._replace(attempts=put(state.attempts, step, held))
     else:
         yield from _answered(setting, entered, step, epoch, content)
+
+
+def _is_second(setting: Setting, state: State, step: int) -> bool:
+    """A pivot, while another one may stand: which of the two the saga goes on with is open."""
+    is_pivot = step in setting.environment.pivots
+    return is_pivot and "A3.others" in setting.rules and setting.another_may_stand(state, step)
 
 
 def _answered(setting: Setting, state: State, step: int, epoch: int, content: int) -> Moves:
@@ -135,11 +143,21 @@ def _record_held(setting: Setting, state: State, step: int) -> Moves:
     attempts = state.attempts[step]
     if attempts.holding & CHECKED:
         yield from _record_unlocked(setting, state, step)
+    if setting.environment.conflicts and attempts.holding & DONE_HELD and not attempts.uncalled:
+        yield ("decides again", step), _decides_again(setting, state, step)
     for bit in (DONE_HELD, FIRST_REFUSAL, LATER_REFUSAL):
         if attempts.holding & bit:
             rest = attempts._replace(holding=attempts.holding & ~bit)
             freed = state._replace(attempts=put(state.attempts, step, rest))
             yield from _record_outside(setting, freed, step, bit)
+
+
+def _decides_again(setting: Setting, state: State, step: int) -> State:
+    """Another writer was faster. What the handler is told now was not the attempt's first answer."""
+    attempts = state.attempts[step]
+    is_first = state.rows[step].begun == 1 and "B2.once" not in setting.rules
+    again = attempts._replace(uncalled=1, fresh=is_first, holding=attempts.holding & ~DONE_HELD)
+    return state._replace(attempts=put(state.attempts, step, again))
 
 
 def _record_unlocked(setting: Setting, state: State, step: int) -> Moves:
@@ -158,6 +176,7 @@ def _record_outside(setting: Setting, state: State, step: int, bit: int) -> Move
         yield from _found_fenced(setting, state, step)
         return
     fits = row.status in ("started", "none") and may_run(setting.rules, spec.kind, record.state)
+    fits = fits and not _is_second(setting, state, step)
     if not fits:
         # What stands is the answer: the attempt was in vain.
         yield ("in vain", step), state
@@ -272,7 +291,10 @@ def _deliver_settlement(setting: Setting, state: State, message: Message) -> Mov
 
 
 def _led_back(setting: Setting, state: State, step: int) -> State:
+    """What never happened leads the record out of its pivot: not where it is at another one."""
     if setting.environment.steps[step].database or state.record.state != AT_PIVOT:
+        return state
+    if "A3.out" in setting.rules and setting.another_may_stand(state, step):
         return state
     return state._replace(record=state.record._replace(state=FORWARD))
 
@@ -291,12 +313,22 @@ def _deliver_end(setting: Setting, state: State, message: Message) -> Moves:
     """`completed`, from the run whose code came to its end."""
     _, _, _, counts, relied, content = message
     near = "".join("n" if setting.environment.steps[at].database else counts[at] for at in range(setting.size))
-    has_pivot = setting.pivot is not None
+    has_pivot = any(counts[at] == ANSWERED for at in setting.environment.pivots)
     answer = end_saga(setting.rules, state.record, state.rows, how="completed", counts=near, pivot=has_pivot)
-    if answer == GO_ON and state.record.state != "completed":
+    passed_over = "A3.others" in setting.rules and setting.another_may_stand(state, None)
+    if answer == GO_ON and state.record.state != "completed" and not passed_over:
         mistaken = [at for at, row in enumerate(state.rows) if relied >> at & 1 and row.content != content]
         broken = f"the code counts on {setting.name(mistaken[0])}, which was carried out otherwise" if mistaken else ""
         yield ("completes",), reported(state._replace(broken=broken), "completed", relied)
+
+
+def _deliver_compensated(setting: Setting, state: State, message: Message) -> Moves:
+    _, _, epoch, counts = message
+    answer = end_saga(
+        setting.rules, state.record, state.rows, how="compensated", counts=counts, pivot=False, epoch=epoch
+    )
+    if answer == GO_ON and UNKNOWN not in setting.left(state):
+        yield ("compensates late" if epoch < state.record.epoch else "compensates",), reported(state, "compensated")
 
 
 _DELIVERIES = {
@@ -305,6 +337,7 @@ _DELIVERIES = {
     "undo one": _deliver_undo,
     "settle": _deliver_settlement,
     "end": _deliver_end,
+    "compensated": _deliver_compensated,
 }
 
 

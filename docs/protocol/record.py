@@ -57,6 +57,10 @@ def enter_step(rules: Set[str], record: Record, row: Row, kind: str, epoch: int,
     return GO_ON
 
 
+def may_be_in_force(row: Row) -> bool:
+    return row.status in ("started", "done", "midway") and not row.undone
+
+
 def counts_hold(rows: Sequence[Row], counts: str) -> bool:
     """Whether the store agrees with what a run says of its steps, one letter a step."""
     for row, letter in zip(rows, counts, strict=True):
@@ -98,7 +102,11 @@ def _admit_undo(rules: Set[str], record: Record, row: Row, *, single: bool, epoc
         return late or (record.state != FORWARD and "A2.single" in rules), record
     if record.state in (FORWARD, NO_RECORD):
         # The undo of the end makes the turn in its own statement.
-        return False, record._replace(state=TURNING) if "A4.turn" in rules else record
+        late = 0 < epoch < record.epoch and "epoch.undos" in rules
+        return late, record if late or "A4.turn" not in rules else record._replace(state=TURNING)
+    if record.state == AT_PIVOT and epoch >= record.epoch:
+        # The latest run has settled its pivot before it turned: that the record is at it again, a store forgot.
+        return False, record._replace(state=TURNING)
     return record.state != TURNING and "A2.undo" in rules, record
 
 
@@ -117,12 +125,18 @@ def claim_saga(rules: Set[str], record: Record) -> tuple[str, Record]:
     return answers.get(record.state, "not lost"), record
 
 
-def end_saga(rules: Set[str], record: Record, rows: Sequence[Row], *, how: str, counts: str, pivot: bool) -> str:
-    """The answer of `end_saga`: GO_ON to record the end, DOUBTED where the store says otherwise, or ELSEWHERE."""
+def end_saga(
+    rules: Set[str], record: Record, rows: Sequence[Row], *, how: str, counts: str, pivot: bool, epoch: int = 0
+) -> str:
+    """The answer of `end_saga`: GO_ON to record the end, DOUBTED where the store says otherwise, or ELSEWHERE.
+
+    `epoch` is said where a run that turns back may find the record at its pivot.
+    """
     if record.state in ENDED:
         return ELSEWHERE if "A1.first" in rules or record.state == how else GO_ON
     if how == "compensated":
-        if record.state not in (FORWARD, TURNING):
+        settled = epoch and record.state == AT_PIVOT and (epoch >= record.epoch or "epoch.end" not in rules)
+        if record.state not in (FORWARD, TURNING) and not settled:
             return ELSEWHERE if "A1.first" in rules else GO_ON
     elif record.state != (PAST if pivot else FORWARD) and "A1.first" in rules:
         return ELSEWHERE

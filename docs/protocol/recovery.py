@@ -107,7 +107,7 @@ def _report(state: State, at: int) -> Moves:
 
 
 def _settle(setting: Setting, state: State, at: int) -> Moves:
-    pivot = setting.the_pivot
+    pivot = next((at for at in setting.environment.pivots if setting.may_stand(state, at)), setting.the_pivot)
     row, message = state.rows[pivot], ("settle", pivot, 0)
     if row.status in ("done", "rejected") or row.undone:
         out = leave_pivot(setting, state, pivot)
@@ -129,11 +129,23 @@ def _collect(setting: Setting, state: State, at: int) -> Moves:
     if state.record.state != TURNING and "D2.claim" in setting.rules:
         yield ("recovery lets it be",), _now(state, at, Recovery("idle", ""))
         return
+    if setting.environment.has_strangers and (answer := _strangers(setting, state)):
+        yield from (_report(state, at) if answer == "report" else _settle(setting, state, at))
+        return
     knows = "".join(_collected(setting, state, step) for step in range(setting.size))
     told = state
     if "D2.announces" in setting.rules:
         told = state._replace(mirrors=tuple(Record(TURNING, each.epoch) for each in state.mirrors))
     yield ("recovery collects", knows), _now(told, at, Recovery("turning", knows))
+
+
+def _strangers(setting: Setting, state: State) -> str:
+    """What it finds out of pivots before it undoes anything, though the record has been turned: report, settle or nothing."""
+    if "A3.asks" not in setting.rules:
+        return ""
+    if setting.another_stands(state, -1):
+        return "report"
+    return "settle" if setting.another_may_stand(state, None) else ""
 
 
 def _collected(setting: Setting, state: State, step: int) -> str:

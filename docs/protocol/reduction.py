@@ -80,7 +80,13 @@ class Reduction:
         run = state.run
         if run.mode in ("dead", "over"):
             # Only a further run asks what a run that is over knew; recovery asks the record.
-            return self._dead() if not state.resets else run._replace(mode="dead", epoch=0, seen=0, turned=False)
+            return (
+                self._dead()
+                if not state.resets
+                else run._replace(
+                    mode="dead", epoch=run.epoch if self.setting.environment.hands_on else 0, seen=0, turned=False
+                )
+            )
         seen = run.seen
         if seen:
             # What the run knows of a step supersedes what it found on record of it.
@@ -135,7 +141,7 @@ class Reduction:
     def _spent(self, state: State, message: Message) -> bool:
         """A message whose delivery, now or later, can only repeat an answer; runs learn answers from the record."""
         what, step = message[0], message[1]
-        if what == "end":
+        if step < 0:
             return state.record.state in ENDED and "A1.first" in self.setting.rules
         row = state.rows[step]
         if what == "settle":

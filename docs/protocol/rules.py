@@ -31,6 +31,16 @@ RULES = (
     Rule(
         "A3.opened", "a pivot in another database is opened in the saga's own before it is dispatched", "foreign-pivot"
     ),
+    Rule("A3.others", "no other pivot takes effect, and no end passes it over, while one may stand", "another-pivot"),
+    Rule(
+        "A3.out", "a pivot that never happened leads the record out only where no other one may stand", "another-pivot"
+    ),
+    Rule(
+        "A3.asks",
+        "who turns back first finds out what became of a pivot that may stand, whoever sent it",
+        "pivot-again",
+    ),
+    Rule("A3.fenced", "a pivot that is fenced and not settled is as open as one that has begun", "another-pivot"),
     Rule("A3.bars", "a pivot settled as never is barred at the provider", "external-pivot"),
     Rule(
         "A4.turn",
@@ -49,6 +59,7 @@ RULES = (
     ),
     Rule("A7.completed", "`completed` names the steps that it counts on", "no-pivot"),
     Rule("A7.compensated", "`compensated` names the steps that were undone or refused", "lost-commits-near"),
+    Rule("A7.rest", "`compensated` is refused while any step may be in force, whoever sent it", "pivot-again"),
     Rule("A8.skip", "a skipped undo is on the command's record: nobody begins it again", "skip"),
     Rule("A8.step", "a further run goes on without the step that a person gave up", "retriable"),
     Rule("epoch.commands", "a command of an older epoch that had not begun is refused", "resets"),
@@ -65,12 +76,24 @@ RULES = (
         "services with a database of their own learn the epoch before the run's first step",
         "foreign-step",
     ),
+    Rule(
+        "epoch.duty",
+        "a run that continues one which had not opened the saga opens it in its place",
+        "continued-unopened",
+    ),
+    Rule(
+        "epoch.gate",
+        "of a step that waits for its turn as the saga turns the record says whether an earlier run sent it",
+        "parallel",
+    ),
+    Rule("epoch.end", "at a pivot no earlier run's end is recorded", "continued-unopened"),
     Rule("mark_done", "a fence marks a `done` row as being undone", "tolerance"),
     Rule("B1.compare", "a repeat with other content is refused", "other-content"),
     Rule("B1.stored", "an undo is given the stored command", "other-content"),
     Rule("B2.begun", "an external refusal counts only if the row was begun once", "two-attempts"),
     Rule("B2.attempt", "an external refusal counts only at Temporal's first attempt", "lost-commits"),
     Rule("B2.same_store", "an external refusal counts only in the store in which its attempt began", "lost-commits"),
+    Rule("B2.once", "an external refusal counts only if its attempt decided once", "two-decisions"),
     Rule("B3.correct", "a retriable is fenced before it is corrected", "retriable"),
     Rule("B3.skip", "a retriable is fenced before it is skipped", "retriable"),
     Rule("B3.known", "a skip gives up the corrected command of an earlier run too", "retriable"),

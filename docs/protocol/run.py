@@ -15,7 +15,6 @@ from docs.protocol.state import (
     COMPLETED,
     FORWARD,
     IN_FLIGHT,
-    INCOMPLETE,
     NO_RECORD,
     NOT_SENT,
     PAST,
@@ -54,10 +53,10 @@ def _code(setting: Setting, state: State) -> Moves:
     waiting = IN_FLIGHT in knows or UNDOING in knows
     failed = _failed(setting, state) is not None
     if mode == "forward" and not waiting:
-        yield ("turns back", failed), turning.begin(state)
+        yield ("turns back", failed), turning.begin(_stopped(setting, state))
     if failed:
         if mode == "past":
-            yield from _incomplete(state)
+            yield from turning.incomplete(state)
         return
     group = _next_group(setting, state)
     to_send = [step for step in group if knows[step] == NOT_SENT]
@@ -66,6 +65,15 @@ def _code(setting: Setting, state: State) -> Moves:
         yield from _next(setting, state, to_send)
     elif not to_send and not waiting:
         yield from _finish(setting, state)
+
+
+def _stopped(setting: Setting, state: State) -> State:
+    """Some of a group may not have come to their turn. That says nothing of what an earlier run sent."""
+    group, run = _next_group(setting, state), state.run
+    waiting = [at for at in group if run.knows[at] == NOT_SENT]
+    if "epoch.gate" in setting.rules or len(waiting) == len(group):
+        return state
+    return state._replace(run=run._replace(seen=run.seen & ~sum(1 << at for at in waiting)))
 
 
 def _answers(setting: Setting, state: State) -> Moves:
@@ -80,10 +88,14 @@ def _next_group(setting: Setting, state: State) -> tuple[int, ...]:
     """The first group of this way that still has a step to come by."""
     way, knows = state.run.way, state.run.knows
     for group in setting.environment.groups:
-        here = tuple(at for at in group if way in setting.environment.steps[at].ways)
+        here = tuple(at for at in group if way in setting.environment.steps[at].ways and _is_due(setting, knows, at))
         if any(knows[at] == NOT_SENT for at in here):
             return here
     return ()
+
+
+def _is_due(setting: Setting, knows: str, step: int) -> bool:
+    return not setting.environment.steps[step].again or knows[step - 1] == REFUSED
 
 
 def _failed(setting: Setting, state: State) -> int | None:
@@ -112,7 +124,12 @@ def _next(setting: Setting, state: State, to_send: list[int]) -> Moves:
             yield ("sends", step, state.run.epoch), send(setting, state, step)
         return
     undo = loose(setting, state)
-    if undo and (state.run.mode == "forward" or "A5.lookup" not in setting.rules):
+    if state.run.mode == "past" and setting.another_stands(state, to_send[0]):
+        # An earlier run has passed another pivot: this one's code does not go there.
+        yield from turning.incomplete(state)
+    elif undo and state.run.seen & setting.at_pivot:
+        yield ("turns back", True), turning.begin(state)
+    elif undo and (state.run.mode == "forward" or "A5.lookup" not in setting.rules):
         yield from _single_undo(setting, state, undo[-1])
     elif spec.database and "A3.opened" in setting.rules and state.record.state != PAST:
         yield from _open_pivot(setting, state, to_send[0])
@@ -173,13 +190,17 @@ def _answer(setting: Setting, state: State, step: int) -> str:
     record = _opened_by_first(setting, state, setting.record_at(state, step))
     content = run.way if setting.environment.other_content else 0
     answer = enter_step(setting.rules, record, state.rows[step], spec.kind, run.epoch, content)
-    if answer == GO_ON and spec.kind == PIVOT and not spec.database and "A7.pivot" in setting.rules:
+    if answer != GO_ON or spec.kind != PIVOT:
+        return answer
+    if "A3.others" in setting.rules and setting.another_may_stand(state, step):
+        return DOUBTED
+    if not spec.database and "A7.pivot" in setting.rules:
         return GO_ON if setting.counts_hold(state, note(run.knows, step, NOT_SENT)) else DOUBTED
-    return answer
+    return GO_ON
 
 
 def _doubted(setting: Setting, state: State, step: int) -> State:
-    if setting.environment.steps[step].external:
+    if setting.environment.steps[step].external or setting.environment.has_strangers:
         # This delivery was refused, but an earlier one may have begun in a store that forgot it.
         return _unknown(setting, state, step)
     run = state.run
@@ -204,7 +225,11 @@ def _elsewhere(setting: Setting, state: State, step: int, answer: str) -> Moves:
             yield ("learns too late", step), state._replace(broken=broken)
             return
         # It knows that the pivot is done, and the store has forgotten it: only a person can tell.
-        yield from _incomplete(state)
+        yield from turning.incomplete(state)
+        return
+    if setting.environment.has_strangers and answer != SUPERSEDED:
+        # No answer: its code fails with it, or does without, and then finds out what became of a pivot that may stand.
+        yield ("is too early or too late", step), _unknown(setting, state, step)
         return
     yield ("opens again",), opening.again(state)
 
@@ -237,13 +262,19 @@ def _learn_single_undo(setting: Setting, state: State, step: int) -> Moves:
         return
     record = setting.record_at(state, step)
     late = run.epoch < record.epoch and not row.marked and row.status != "midway" and "epoch.undos" in setting.rules
-    if late or (record.state != FORWARD and "A2.single" in setting.rules):
+    refused = record.state != FORWARD and "A2.single" in setting.rules
+    if refused and not late and setting.environment.has_strangers:
+        yield ("turns back", True), turning.begin(state)
+    elif late or refused:
         yield ("opens again",), opening.again(state)
 
 
 def _finish(setting: Setting, state: State) -> Moves:
     """The code has come to its end."""
     undo = loose(setting, state)
+    if undo and state.run.seen & setting.at_pivot and state.run.mode == "forward":
+        yield ("turns back", True), turning.begin(state)
+        return
     if undo and state.run.mode == "forward":
         yield from _single_undo(setting, state, undo[-1])
         return
@@ -251,7 +282,7 @@ def _finish(setting: Setting, state: State) -> Moves:
         yield from _single_undo(setting, state, undo[-1])
         return
     if undo and "A6.incomplete" in setting.rules and any(_in_force(state, at) for at in undo):
-        yield from _incomplete(state)
+        yield from turning.incomplete(state)
         return
     yield ("ends",), _said_completed(setting, state)
 
@@ -270,30 +301,23 @@ def _said_completed(setting: Setting, state: State) -> State:
     return state._replace(sent=state.sent | {message}, run=run._replace(mode="ending"))
 
 
-def _incomplete(state: State) -> Moves:
-    if state.record.state == COMPLETED:
-        yield ("takes over the end",), state._replace(run=state.run._replace(mode="over"))
-        return
-    over = state._replace(run=state.run._replace(mode="over"))
-    yield (
-        ("is incomplete",),
-        over if state.reported in (COMPLETED, "compensated") else over._replace(reported=INCOMPLETE),
-    )
-
-
 def _ending(setting: Setting, state: State) -> Moves:
     if state.record.state == COMPLETED:
         yield ("learns the end",), state._replace(run=state.run._replace(mode="over"))
         return
     counts = "".join(letter if letter in "arx" else NOT_SENT for letter in state.run.knows)
     near = "".join("n" if setting.environment.steps[at].database else counts[at] for at in range(setting.size))
-    pivot = setting.pivot is not None
+    pivot = any(counts[at] == ANSWERED for at in setting.environment.pivots)
     answer = end_saga(setting.rules, state.record, state.rows, how="completed", counts=near, pivot=pivot)
+    if answer == GO_ON and "A3.others" in setting.rules and setting.another_may_stand(state, None):
+        answer = DOUBTED
     if answer == GO_ON:
         return
-    if pivot:
+    if setting.environment.has_strangers and not pivot:
+        yield ("turns back", True), turning.begin(state)
+    elif pivot:
         # The store denies what the code counts on, and nothing is undone past the pivot.
-        yield from _incomplete(state)
+        yield from turning.incomplete(state)
     elif answer == DOUBTED:
         yield ("turns back", True), turning.begin(state)
     else:

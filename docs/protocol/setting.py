@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from docs.protocol.environments import Environment
-from docs.protocol.record import counts_hold
-from docs.protocol.state import APPLIED, Record, State, put
+from docs.protocol.record import counts_hold, may_be_in_force
+from docs.protocol.state import APPLIED, NOT_SENT, UNKNOWN, Record, State, put
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,31 @@ class Setting:
     def compensatable(self) -> tuple[int, ...]:
         return self.environment.compensatable
 
+    @cached_property
+    def at_pivot(self) -> int:
+        """The bit by which a run knows that the record was at its pivot when it opened: nothing is undone singly then."""
+        return 1 << self.size
+
     def name(self, step: int) -> str:
         return self.environment.steps[step].name
+
+    def may_stand(self, state: State, pivot: int) -> bool:
+        """It has begun, and nobody has put on record what became of it: fenced by a settlement it is as open as before."""
+        row = state.rows[pivot]
+        return row.status == "started" or (row.status == "midway" and not row.undone)
+
+    def another_may_stand(self, state: State, pivot: int | None) -> bool:
+        return any(at != pivot and self.may_stand(state, at) for at in self.environment.pivots)
+
+    def left(self, state: State) -> str:
+        """The steps that may be in force, as the store has them: u, or n. None where the rule is taken away."""
+        if "A7.rest" not in self.rules:
+            return NOT_SENT * self.size
+        rows = enumerate(state.rows)
+        return "".join(UNKNOWN if at in self.compensatable and may_be_in_force(row) else NOT_SENT for at, row in rows)
+
+    def another_stands(self, state: State, pivot: int) -> bool:
+        return any(at != pivot and state.rows[at].status == "done" for at in self.environment.pivots)
 
     def record_at(self, state: State, step: int) -> Record:
         """The record as the database of this step knows it."""
@@ -57,8 +80,7 @@ class Setting:
 
     def undo_effect(self, state: State, step: int, effect: str) -> State:
         """The effect is taken back, which past the pivot it must not be."""
-        pivot = self.pivot
         broken = state.broken
-        if state.effects[step] == APPLIED and pivot is not None and state.effects[pivot] == APPLIED:
+        if state.effects[step] == APPLIED and any(state.effects[at] == APPLIED for at in self.environment.pivots):
             broken = f"{self.name(step)} is undone past the pivot"
         return state._replace(effects=put(state.effects, step, effect), broken=broken)

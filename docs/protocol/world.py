@@ -50,7 +50,8 @@ def _further_runs(setting: Setting, state: State) -> Moves:
                 if (knows, way) in seen or (way != run.way and cut >= late):
                     continue
                 seen.add((knows, way))
-                further = Run("opening", 2, 0, way, knows, 0, False)
+                epoch = run.epoch if setting.environment.hands_on else 0
+                further = Run("opening", 2, epoch, way, knows, 0, False)
                 label = ("is reset", cut, way, run.mode in ("dead", "over"))
                 yield label, state._replace(run=further, resets=state.resets - 1)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from counteract import MASTER_KEY_VARIABLE, CounteractError, MasterKey
+from marketplace.chaos.load import AT_ONCE, MOST_AT_ONCE
 from marketplace.chaos.plan import LONG_PACE, Kind, Plan
 from marketplace.chaos.run import run
 
@@ -35,8 +36,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", type=kinds, default=frozenset(Kind), metavar="KIND,…", help=f"of {', '.join(Kind)} (default: all)"
     )
+    parser.add_argument(
+        "--at-once",
+        type=positive,
+        help=f"checkouts under way (default: {AT_ONCE}, up to {MOST_AT_ONCE} where processors are idle)",
+    )
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep what the processes wrote")
     return parser
+
+
+def positive(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is no number of checkouts: give 1 or more")
+    return int(given)
 
 
 def kinds(names: str) -> frozenset[Kind]:
@@ -58,6 +70,7 @@ def plan(options: argparse.Namespace) -> Plan:
         faults=options.faults,
         kinds=options.only,
         logs=options.logs,
+        at_once=options.at_once,
     )
 
 

@@ -67,6 +67,8 @@ class Load:
     _lengths: deque[float] = field(default_factory=lambda: deque([USUAL], maxlen=50))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     under_way: int = 0
+    at_once: int | None = None
+    """How many may be; None: as many as there is room for."""
 
     async def arrive(self, chosen: Sequence[Case], seconds: float) -> None:
         """Begin all of them, at random moments spread over so many seconds, or later where too many are under way."""
@@ -74,7 +76,7 @@ class Load:
         began = asyncio.get_running_loop().time()
         for case, moment in zip(chosen, moments, strict=True):
             await asyncio.sleep(began + moment - asyncio.get_running_loop().time())
-            while self.under_way >= room():  # noqa: ASYNC110 - the machine tells nobody when it has room
+            while self.under_way >= (self.at_once or room()):  # noqa: ASYNC110 - the machine tells nobody when it has room
                 await asyncio.sleep(0.1)
             self.cases.append(case)
             self.under_way += 1

@@ -44,6 +44,8 @@ class Plan:
     """How many; None: as many as there is time for."""
     kinds: frozenset[Kind] = frozenset(Kind)
     logs: Path | None = None
+    at_once: int | None = None
+    """Customers under way; None: as the machine has room for."""
 
     @property
     def pace(self) -> float:

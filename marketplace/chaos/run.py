@@ -129,7 +129,7 @@ async def set_up(supervisor: Supervisor, plan: Plan) -> Scene:
     fleet = await supervisor.add(Fleet(jobs(port, logs.path, names), env, logs.path, plan.seed))
     worlds = [await Client.connect(temporal.address, namespace=name, plugins=[CounteractPlugin()]) for name in names]
     losses = Losses()
-    load = Load(dice(plan, "load"), plan.kinds, losses.sagas)
+    load = Load(dice(plan, "load"), plan.kinds, losses.sagas, at_once=plan.at_once)
     database = Unreliable(postgres, losses, dice(plan, "database"))
     faults = Faults(fleet, database, dice(plan, "faults"), plan.kinds, plan.freeze)
     caretaker = Caretaker(worlds, load, losses.sagas, dice(plan, "caretaker"), postgres.app_url)

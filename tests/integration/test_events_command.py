@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from temporalio.client import WorkflowFailureError
 
@@ -218,6 +219,79 @@ async def test_the_story_of_a_saga_lists_its_children_and_what_undid_them(world:
     (child,) = [each for each in nodes if each["kind"] == "child"]
     assert (child["saga"], child["state"], child["depth"]) == (outing_of(trip), "completed", 0)
     assert [each["activity"] for each in nodes if each["cause"] == child["id"]] == ["PayBack"]
+
+
+ODD = {"a number": '{"n": ' + "1" * 5000 + "}", "depth": '{"n": ' + "[" * 1100 + "]" * 1100 + "}"}
+"""JSON that PostgreSQL takes from an import, and Python does not read."""
+
+
+@pytest.fixture(params=ODD)
+async def odd(request: pytest.FixtureRequest, banked: PostgresEventStore, database_url: str) -> str:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "insert into events (event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata) "
+            "values (gen_random_uuid(), 'account', 'odd', 1, 'Deposited', 1, %(odd)s, %(odd)s)",
+            {"odd": ODD[request.param]},
+        )
+    return ODD[request.param]
+
+
+@pytest.mark.parametrize("arguments", [["read"], ["tail"]], ids=" ".join)
+async def test_what_python_cannot_read_is_shown_as_it_is_stored_and_in_the_way_of_nothing(
+    arguments: list[str], odd: str, app_url: str
+) -> None:
+    listed = await events(*arguments, "--json", database_url=app_url)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    *others, line = listed.stdout.splitlines()
+    assert [json.loads(each)["event_data"] for each in others] == [{"amount": n} for n in (1, 22, 333, 4)]
+    assert f'"event_data": {odd}, "metadata": {odd}' in line
+
+
+async def test_one_event_that_python_cannot_read_is_shown_in_one_line(odd: str, app_url: str) -> None:
+    shown = await events("show", "5", database_url=app_url)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f'"event_data": {odd}' in shown.stdout
+
+
+async def test_a_parked_event_that_python_cannot_read_is_shown_too(odd: str, database_url: str, app_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "insert into parked_events (subscription, position, aggregate_type, aggregate_id, error) "
+            "values ('totals', 5, 'account', 'odd', 'odd')"
+        )
+    shown = await counteract("parked", "show", "totals", "--json", environment=os.environ | {"DATABASE_URL": app_url})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f'"event_data": {odd}' in shown.stdout
+
+
+async def test_a_number_is_shown_with_every_digit_that_is_stored(
+    event_store: PostgresEventStore, database_url: str, app_url: str
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "insert into events (event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata) "
+            "values (gen_random_uuid(), 'account', 'ann', 1, 'Deposited', 1, '{\"amount\": 0.1000000000000000055511}', '{}')"
+        )
+    listed = await events("read", "--json", database_url=app_url)
+    assert '{"amount": 0.1000000000000000055511}' in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("group", "arguments"),
+    [
+        ("events", ["read", "order/\udcff"]),
+        ("events", ["state", "account/\udcff", "--modules", "tests.travel.bank"]),
+        ("parked", ["show", "totals", "order/\udcff"]),
+        ("parked", ["redrive", "\udcff"]),
+        ("forget", ["\udcff"]),
+    ],
+    ids=lambda value: " ".join(value).replace("\udcff", "?") if isinstance(value, list) else value,
+)
+async def test_an_argument_that_is_no_utf_8_is_one_clear_line(group: str, arguments: list[str], app_url: str) -> None:
+    refused = await counteract(group, *arguments, environment=os.environ | {"DATABASE_URL": app_url})
+    assert refused.returncode == 1
+    assert "UTF-8" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,8 @@ def run(command: Command, folder: Path, variables: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        "archive-streams",
-        "begin-a-project",
-        "change-an-event",
-        "decide-across-streams",
-        "personal-data",
-        "store-events",
-        "test-decisions",
+        *("archive-streams", "begin-a-project", "change-an-event", "decide-across-streams", "personal-data"),
+        *("store-events", "test-decisions", "test-on-real-servers", "write-a-projection"),
     ],
 )
 async def test_the_page_does_what_it_says_and_shows_what_comes_out(

@@ -231,6 +231,9 @@ async def test_every_bad_line_of_a_batch_is_named_and_nothing_of_it_is_stored(
         (line(created_at="2001-02-03T04:05:06"), "with a timezone component"),
         (line(event_date={"note": "secret"}), "unknown field `event_date`"),
         (line().replace(b": 1}", b": NaN}"), "JSON is malformed"),
+        pytest.param(
+            line().replace(b": 1}", b": %b}" % (b"[" * 5000 + b"]" * 5000)), "it nests too deeply", id="depth"
+        ),
         # What only the server finds.
         (line(event_data={"note": "secret\0"}), "unsupported Unicode escape sequence"),
         (line(aggregate_id="".join(map(chr, range(300, 9000)))), "index row requires"),

@@ -22,7 +22,6 @@ from counteract.store.diagnosing import diagnose
 from counteract.store.migrate import check_schema, migrate
 from counteract.store.restoring import restored
 from counteract.subscriptions import Subscriber, Subscription
-from tests.commands import counteract
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration
@@ -289,20 +288,6 @@ async def test_a_reader_ahead_of_the_log_refuses_until_the_store_was_told_of_the
         await asyncio.gather(running, return_exceptions=True)
         async with store.connection() as connection:
             assert await (await connection.execute("select count(*) from snapshots")).fetchone() == (0,)
-
-
-async def test_the_command_says_from_where_to_where_and_what_to_rebuild(database_url: str) -> None:
-    await copied(database_url, "insert into subscriptions (name, position) values ('orders', 40)")
-    done = await counteract("store", "restored", environment={"DATABASE_URL": database_url})
-    assert done.returncode == 0, done.stderr
-    assert "counteract projections rebuild orders" in done.stdout
-    assert "Redis" in done.stdout
-
-
-async def test_the_application_may_not_say_that_it_was_restored(app_url: str) -> None:
-    done = await counteract("store", "restored", environment={"DATABASE_URL": app_url})
-    assert done.returncode == 1
-    assert "as the owner" in done.stderr
 
 
 async def test_a_sequence_that_was_left_behind_by_its_log_is_found_and_brought_forward(

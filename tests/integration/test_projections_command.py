@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from counteract.projections.rebuilding import ProjectionRuns, drop
+from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import PostgresEventStore
-from counteract.subscriptions import reached
+from counteract.subscriptions import Subscription, reached
+from counteract.subscriptions.managing import set_paused
 from tests.commands import counteract
 from tests.integration.test_rebuild import PATIENCE, running, totals, write
+from tests.integration.test_rebuild_resumed import MANY, count, interrupt
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 
@@ -69,6 +74,38 @@ async def test_one_is_rebuilt_and_dropped_by_its_name(
     dropped = await projections("drop", "totals", url=app_url, folder=project)
     assert (dropped.returncode, dropped.stderr) == (0, "")
     assert (await projections("list", url=app_url, folder=project)).stdout == ""
+
+
+async def test_what_is_left_of_a_rebuild_is_dropped_by_the_name_that_is_listed(
+    event_store: PostgresEventStore, app_url: str, project: Path
+) -> None:
+    await count(event_store, "a", MANY)
+    await interrupt(app_url, totals())
+    dropped = await projections("drop", "totals@rebuild", url=app_url, folder=project)
+    assert (dropped.returncode, dropped.stderr) == (0, "")
+    assert (await projections("list", url=app_url, folder=project)).stdout == ""
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_one_is_not_dropped_while_a_process_stands_by_for_it(
+    event_store: PostgresEventStore, app_url: str, paused: bool
+) -> None:
+    subscription = Subscription(app_url, ProjectionSubscriber(totals()), lease=0.6)
+    serving = asyncio.create_task(subscription.run())
+    await reached(event_store, "totals", await write(event_store, 3), timeout=PATIENCE)
+    async with event_store.connection() as connection:
+        if paused:
+            await set_paused(connection, "totals", paused=True)
+            # Nobody renews what is paused.
+            await asyncio.sleep(1.0)
+        else:
+            # As between two owners.
+            await connection.execute("update subscriptions set owner = null, owner_pid = null, leased_until = null")
+        with pytest.raises(ProjectionRuns, match="a process runs 'totals'"):
+            await drop(app_url, totals())
+    serving.cancel()
+    await asyncio.wait([serving])
+    await drop(app_url, totals())
 
 
 @pytest.mark.parametrize(

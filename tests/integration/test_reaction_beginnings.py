@@ -10,16 +10,17 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.errors import StoreUnavailable
-from counteract.messages import Recorded
+from counteract.messages import Recorded, StreamId
 from counteract.reactions import Reaction, beginning, reacts_to
 from counteract.reactions.beginning import Beginning
 from counteract.store import PostgresEventStore
 from counteract.store.connecting import Connection, connect
+from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from counteract.subscriptions import position_of
 from counteract.subscriptions.managing import standings
 from counteract.subscriptions.parked import parked_streams
 from counteract.subscriptions.sharding import set_up
-from tests.counters import Counted
+from tests.counters import Counted, Renamed
 from tests.integration.test_reactions import count, running
 from tests.travel.world import World
 from tests.writers import append
@@ -172,3 +173,37 @@ async def test_beside_a_release_that_has_begun_it_nothing_is_left_of_what_was_se
         await begin(engine, Beginning("reaction note", ["Counted"]))
         assert await (await observer.execute("select position from parked_events")).fetchall() == []
     assert await position_of(store, "reaction note") == 1
+
+
+async def test_what_it_has_parked_or_somebody_discarded_stays_where_a_stream_has_an_empty_name(
+    store: PostgresEventStore, app_url: str, engine: AsyncEngine
+) -> None:
+    async with await connect(app_url) as observer:
+        await set_up(observer, "reaction note", 1)
+        await begin(engine, Beginning("reaction note", ["Counted"]))
+        await observer.execute(
+            "insert into parked_events (subscription, position, aggregate_type, aggregate_id, error, discarded_at, discarded_why) "
+            "values ('reaction note', 1, '', 'a', 'no luck', null, null), ('reaction note', 2, '', '', null, now(), 'never mind')"
+        )
+        await begin(engine, Beginning("reaction note", ["Counted"]))
+        left = await observer.execute("select position, aggregate_id from parked_events order by position")
+        assert await left.fetchall() == [(1, "a"), (2, "")]
+
+
+async def test_what_was_under_way_in_a_stream_of_an_empty_name_is_answered(world: World, app_url: str) -> None:
+    asked: list[str] = []
+
+    @reacts_to(Renamed, name=f"note-{uuid4().hex[:8]}")
+    def note(recorded: Recorded[Renamed]) -> None:
+        asked.append(recorded.event.name)
+
+    changes = [StreamChange(StreamId("", "a"), 0, 0, [Renamed(name="under way")])]
+    async with await connect(app_url) as other:
+        await other.execute("begin")
+        await other.execute(f"select append_events({APPEND_PLACEHOLDERS})", append_arguments(changes, {}).literals)
+        await count(world, "before")
+        async with running(app_url, world.client, note):
+            await asyncio.sleep(1)
+            await other.execute("commit")
+            await until(lambda: bool(asked))
+    assert asked == ["under way"]

@@ -12,8 +12,9 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from counteract.dev import EmbeddedTemporal
-from counteract.lifecycle import SagaStarted
+from counteract.lifecycle import Lost, SagaStarted
 from counteract.lifecycle import sagas as lifecycles
+from counteract.saga.recovery import recovery_id
 from counteract.store import ANY
 from tests.commands import counteract
 from tests.integration.test_recovery import recover, recovered
@@ -37,6 +38,16 @@ async def paid(world: World, trip: str) -> Handle:
     handle: Handle = await world.client.start_workflow(Purchase.run, request, id=trip, task_queue=world.queue)
     async with asyncio.timeout(15):
         while "SendReceipt" not in str(await handle.query("report")):
+            pass
+    return handle
+
+
+async def errand(world: World, trip: str) -> Handle:
+    """A saga that holds money, and naps."""
+    request = OutingRequest(account="ann", trip=trip, amount=60, nap=60)
+    handle: Handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
+    async with asyncio.timeout(15):
+        while "'applied'" not in str(await handle.query("report")):
             pass
     return handle
 
@@ -120,11 +131,7 @@ async def test_signals_that_came_after_the_last_decision_reach_the_saga_again(
 async def test_a_saga_that_recovery_has_undone_is_not_resumed(
     world: World, temporal: EmbeddedTemporal, trip: str
 ) -> None:
-    request = OutingRequest(account="ann", trip=trip, amount=60, nap=60)
-    handle: Handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
-    async with asyncio.timeout(15):
-        while "'applied'" not in str(await handle.query("report")):
-            pass
+    handle = await errand(world, trip)
     await handle.terminate()
 
     before = await sagas(temporal, "resume", trip)
@@ -137,6 +144,28 @@ async def test_a_saga_that_recovery_has_undone_is_not_resumed(
     after = await sagas(temporal, "resume", trip)
     assert after.stderr.startswith(f"{trip} was undone by recovery: start a new saga")
     assert await world.account() == Account(100, {})
+
+
+async def past_its_pivot_and_left_alone(world: World, trip: str) -> Handle:
+    """A saga that a recovery took for lost, and found carried on."""
+    handle = await paid(world, trip)
+    run_id = str(handle.first_execution_run_id)
+    lost = Lost(saga_id=trip, saga_type="Purchase", run_id=run_id, state="past the pivot", how="terminated")
+    await world.client.execute_workflow("RecoverLostSaga", lost, id=recovery_id(trip, run_id), task_queue=world.queue)
+    return handle
+
+
+@pytest.mark.parametrize("looks_at_record", [True, False])
+async def test_a_saga_that_recovery_has_left_alone_goes_forward_again(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str, looks_at_record: bool
+) -> None:
+    await (await past_its_pivot_and_left_alone(world, trip)).terminate()
+    world.post.delays.clear()
+
+    said = await sagas(temporal, "resume", trip, *(["--database-url", app_url] if looks_at_record else []))
+
+    assert said.stdout.startswith(f"{trip} goes forward again, in the run "), said
+    assert await world.client.get_workflow_handle(trip).result() == "captured"
 
 
 async def closed(temporal: EmbeddedTemporal, url: str, trip: str) -> subprocess.CompletedProcess[str]:
@@ -164,11 +193,7 @@ async def test_a_saga_that_was_finished_by_hand_past_its_pivot_is_on_record_as_c
 async def test_a_saga_that_was_finished_by_hand_before_its_pivot_is_on_record_as_compensated(
     world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
 ) -> None:
-    request = OutingRequest(account="ann", trip=trip, amount=60, nap=60)
-    handle: Handle = await world.client.start_workflow(Errand.run, request, id=trip, task_queue=world.queue)
-    async with asyncio.timeout(15):
-        while "'applied'" not in str(await handle.query("report")):
-            pass
+    handle = await errand(world, trip)
     await handle.terminate()
 
     said = await closed(temporal, app_url, trip)
@@ -210,6 +235,75 @@ async def test_a_saga_that_runs_is_not_closed(
         f"{trip} is still running: decide about a stuck step with `counteract sagas resolve`, or"
     )
     await handle.terminate()
+
+
+async def stuck_in_recovery(world: World, trip: str) -> WorkflowHandle[Any, Any]:
+    """The recovery of a saga whose undo does not get through."""
+    handle = await errand(world, trip)
+    await handle.terminate()
+    world.post.loses_orders = {"FreeMoney"}
+    await recover(world)
+    async with asyncio.timeout(15):
+        while "SagaStuck" not in await world.lifecycle(trip):  # noqa: ASYNC110 - it happens in a worker
+            await asyncio.sleep(0.05)
+    return world.client.get_workflow_handle(recovery_id(trip, str(handle.first_execution_run_id)))
+
+
+async def test_a_saga_that_is_being_recovered_is_not_closed_and_one_is_told_how_to_decide(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    recovery = await stuck_in_recovery(world, trip)
+
+    said = await closed(temporal, app_url, trip)
+
+    assert f"`counteract sagas resolve '{recovery.id}'`" in said.stderr, said
+    assert await recorded(world, trip) == [("turning back", recovery.id, "its workflow was terminated")]
+    await sagas(temporal, "resolve", recovery.id, "HoldMoney", "skip", "--why", "by phone", "--who", "ann")
+    await recovery.result()
+    assert await world.lifecycle(trip) == ["SagaStarted", "SagaStuck", "SagaResolved", "SagaCompensated"]
+    assert (await world.account()).held == {trip: 60}, "a person has seen to it"
+
+
+async def test_a_saga_whose_recovery_was_ended_is_closed(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    await (await stuck_in_recovery(world, trip)).terminate()
+
+    said = await closed(temporal, app_url, trip)
+
+    assert said.stdout == f"{trip} is closed as compensated, by ann: by phone\n", said
+
+
+async def elsewhere(world: World, trip: str) -> None:
+    """A saga of this id, of another namespace."""
+    async with world.store.connection() as connection:
+        await connection.execute(
+            "insert into sagas (saga_id, run_id, namespace, saga_type, state, epoch, last_run) "
+            "values (%s, 'its-run', 'elsewhere', 'Errand', 'forward', 1, 'its-run')",
+            (trip,),
+        )
+
+
+async def test_of_two_namespaces_the_saga_that_is_asked_for_is_closed(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    await (await errand(world, trip)).terminate()
+    await elsewhere(world, trip)
+
+    await closed(temporal, app_url, trip)
+
+    assert sorted(await recorded(world, trip), key=str) == [("compensated", "ann", "by phone"), ("forward", None, None)]
+
+
+async def test_a_saga_of_another_namespace_is_not_closed(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str
+) -> None:
+    await elsewhere(world, trip)
+
+    said = await closed(temporal, app_url, trip)
+
+    assert said.stderr.startswith(f"the store has no record of a saga {trip}: "), said
+    assert await recorded(world, trip) == [("forward", None, None)]
 
 
 async def test_a_saga_that_nobody_knows_is_not_closed(temporal: EmbeddedTemporal, app_url: str) -> None:

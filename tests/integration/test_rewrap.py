@@ -188,6 +188,22 @@ def service():
 
 
 @pytest.mark.program
+@pytest.mark.parametrize("command", ["personal rewrap", "store verify --modules kms"])
+async def test_a_key_management_service_that_does_not_answer_is_told_in_one_line(
+    kept: str, database_url: str, tmp_path: Path, command: str
+) -> None:
+    is_down = 'raise ConnectionRefusedError("the service is down")'
+    kms = KMS.format(old=OLD, new=NEW).replace("return await self.keys.unwrap(wrapped, context)", is_down)
+    (tmp_path / "kms.py").write_text(f"{kms}\nfrom counteract import Event\nclass Noted(Event): pass")
+    (tmp_path / "pyproject.toml").write_text('[tool.counteract]\nmaster-key = "kms:service"\n')
+    environment = {name: value for name, value in os.environ.items() if name != MASTER_KEY_VARIABLE}
+    refused = await counteract(
+        *command.split(), environment=environment | {"DATABASE_URL": database_url}, folder=tmp_path
+    )
+    assert (refused.returncode, refused.stderr) == (1, "the service is down\n")
+
+
+@pytest.mark.program
 @pytest.mark.parametrize("where", ["environment", "pyproject.toml"])
 async def test_a_person_runs_it(kept: str, database_url: str, tmp_path: Path, where: str) -> None:
     environment: Mapping[str, str] = os.environ | {"DATABASE_URL": database_url, MASTER_KEY_VARIABLE: f"{NEW},{OLD}"}

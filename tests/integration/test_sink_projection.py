@@ -20,13 +20,13 @@ from counteract import Recorded
 from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections import Increment, Projection, reached
 from counteract.projections.rebuilding import drop, rebuild
-from counteract.projections.sinks import Positioned, RedisHashes, Shown, Sink
+from counteract.projections.sinks import OpenSearchIndex, Positioned, RedisHashes, Shown, Sink, SinkUnavailable
 from counteract.projections.sinks.sink import RowRefused
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import Connection, connect
 from counteract.subscriptions.parked import discard, parked_streams, redrive
 from tests.integration.test_projections_command import projections
-from tests.places import KINDS, InRedis, Place, opened, place_of, soon
+from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of, soon
 from tests.scores import Idle, Left, Scored, Troubling, play, player, running, scores
 
 pytestmark = pytest.mark.integration
@@ -244,6 +244,32 @@ async def test_a_late_event_whose_place_in_a_row_is_not_known_stays_parked(name:
         for _ in range(2):
             await sink.write_late([Positioned(3, Increment("own", "points"))])
         assert await points(place, projection) == {"all": 1, "own": 1}
+
+
+class Faltering(OpenSearchIndex):
+    """Away when the third late event comes."""
+
+    late = 0
+
+    async def write_late(self, operations: Sequence[Positioned]) -> None:
+        self.late += 1
+        if self.late == 3:
+            raise SinkUnavailable("away")
+        await super().write_late(operations)
+
+
+async def test_a_redrive_that_breaks_off_goes_on_behind_what_is_shown(
+    name: str, event_store: PostgresEventStore, app_url: str
+) -> None:
+    troubles = {"all"}
+    parked = await event_store.append(player("0"), [Troubling(team="all")] * 4, expect=ANY)
+    async with InOpenSearch.open() as place:
+        projection = scores(name, Faltering(place.url, name=name, refresh="wait_for"), troubles)
+        async with running(app_url, projection):
+            await reached(event_store, name, parked.position, timeout=PATIENCE)
+            troubles.clear()
+            await redriven(app_url, name)
+            assert await points(place, projection) == {"all": 4000}
 
 
 def test_statements_shards_and_inline_are_refused(name: str) -> None:

@@ -29,6 +29,7 @@ from counteract.store.inspecting import REVISIONS
 from counteract.store.migrate import migrate
 from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
 from tests.counters import Counted, counter, counters
+from tests.integration.test_inline_projection import totals
 from tests.relay import MARK, Cut, Relay
 from tests.small_disk import SmallDisk, fetch, incompressible, small_disk
 
@@ -149,6 +150,25 @@ async def test_a_database_that_takes_no_writes_has_its_own_advice_and_is_written
         with pytest.raises(StoreReadOnly, match=r"takes no writes.*primary server.*target_session_attrs.*; retry"):
             await store.append(A, [Counted()], expect=ANY)
         assert await store.append(A, [Counted()], expect=NO_STREAM) == Appended(1, 1, (1,))
+
+
+async def test_appends_with_inline_projections_are_taken_again_too_once_the_database_takes_writes(
+    postgres: EmbeddedPostgres, database_url: str, app_url: str
+) -> None:
+    name = conninfo_to_dict(database_url)["dbname"]
+
+    async def count(number: int) -> Appended:
+        return await store.append(counter(f"at once {number}"), [Counted()], expect=ANY)
+
+    async with PostgresEventStore.open(app_url, inline=[totals()]) as store:
+        await execute(postgres, f"alter database {name} set default_transaction_read_only = on")
+        await execute(postgres, f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+        # The sessions that were ended, and then those in their places, several at once.
+        await asyncio.gather(*map(count, range(3)), return_exceptions=True)
+        refused = await asyncio.gather(*map(count, range(3)), return_exceptions=True)
+        assert [type(each) for each in refused] == [StoreReadOnly] * 3
+        await execute(postgres, f"alter database {name} set default_transaction_read_only = off")
+        assert [(await count(number)).version for number in range(3)] == [1, 1, 1]
 
 
 async def test_a_standby_is_read_from_and_refuses_appends_until_it_is_promoted(tmp_path: Path) -> None:

@@ -226,6 +226,33 @@ async def test_a_checkpoint_that_was_moved_elsewhere_is_read_again(
     assert await lines(store) == [1, 2, 3, 1, 2, 3, 4]
 
 
+async def test_a_process_whose_checkpoint_is_gone_says_so_once(
+    store: PostgresEventStore, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(Subscription(database_url, Notebook(), lease=0.6)):
+        await reached(store, "notebook", await write(store, 3), timeout=PATIENCE)
+        async with store.connection() as connection:
+            await connection.execute("delete from subscriptions where name = 'notebook'")
+        async with asyncio.timeout(PATIENCE):
+            while "subscription 'notebook' is not there any more" not in caplog.text:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+    assert caplog.text.count("is not there any more") == 1
+
+
+async def test_one_that_does_not_begin_delivers_nothing_before_somebody_else_has(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    last = await write(store, 3)
+    async with running(Subscription(database_url, Notebook(), lease=0.6, begins=False)):
+        await asyncio.sleep(0.5)
+        assert await lines(store) == []
+        async with store.connection() as connection:
+            await connection.execute("insert into subscriptions (name) values ('notebook')")
+        await reached(store, "notebook", last, timeout=PATIENCE)
+    assert await lines(store) == [1, 2, 3]
+
+
 class Slow(Notebook):
     """Takes its time for the first batch, and begins it with `begun`."""
 

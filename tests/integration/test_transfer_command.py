@@ -126,3 +126,26 @@ async def test_a_missing_database_is_asked_for(command: str, tmp_path: Path) -> 
 
     assert (refused.returncode, refused.stderr) == (1, "which database? Give --database-url or set DATABASE_URL\n")
     assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("many", [1, 3000], ids=["in one write", "in several"])
+async def test_an_export_that_the_disk_has_no_room_for_is_one_clear_line(
+    app_url: str, event_store: PostgresEventStore, many: int
+) -> None:
+    await event_store.append(accounts.stream("ann"), [Deposited(amount=1)] * many, expect=ANY)
+    refused = await counteract("events", "export", "/dev/full", database_url=app_url)
+    assert refused.returncode == 1
+    assert refused.stderr == "/dev/full: No space left on device. Correct that, and run the command again\n"
+
+
+async def test_a_line_that_says_the_same_again_is_known_whatever_its_numbers(
+    database_url: str, app_url: str, tmp_path: Path
+) -> None:
+    line = (
+        f'{{"event_id": "{uuid4()}", "aggregate_type": "odd", "aggregate_id": "1", "event_type": "Odd", '
+        f'"event_data": {{"n": {"1" * 5000}}}}}\n'
+    )
+    (tmp_path / "odd.jsonl").write_text(line * 2)
+    done = await counteract("events", "import", str(tmp_path / "odd.jsonl"), database_url=database_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 events imported")

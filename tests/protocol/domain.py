@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from counteract import Rejected
 from counteract.messages import Command
 from counteract.saga import Park, SagaWorkflow
-from tests.protocol.films import Render
+from tests.protocol.films import BuyTicket, Render
 from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, SendReceipt
 
 
@@ -118,8 +118,10 @@ class Tour(SagaWorkflow):
                 await workflow.wait_condition(lambda: self.told)
             case "refuse":
                 raise Rejected("changed its mind")
-            case "new run":
-                workflow.continue_as_new(self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]}))
+            case "new run" | "new run with a memo":
+                memo = {"colour": "red"} if step.endswith("memo") else None
+                further = self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]})
+                workflow.continue_as_new(further, memo=memo)
             case "child" | "another child":
                 await self._child(step)
             case "race":
@@ -136,6 +138,10 @@ class Tour(SagaWorkflow):
     async def _carry_out(self, step: str) -> None:
         assert self._saga is not None
         match step:
+            case "child, until told":
+                await self._child_until_told()
+            case "impatient capture":
+                await self._impatiently("capture")
             case "tolerant authorize":
                 await self._saga.parallel(self._command("authorize"), tolerate_refusals=True)
             case "one by one":
@@ -183,6 +189,21 @@ class Tour(SagaWorkflow):
         assert not pivot.done()
         raise Rejected("something else")
 
+    async def _child_until_told(self) -> None:
+        """And goes on without its answer."""
+        child = asyncio.create_task(self._child("child"))
+        await workflow.wait_condition(lambda: self.told)
+        child.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await child
+
+    async def _impatiently(self, step: str) -> None:
+        try:
+            async with asyncio.timeout(0.2):
+                await self.execute(step)
+        except TimeoutError:
+            raise Rejected("that took too long") from None
+
     async def _child(self, which: str) -> None:
         assert self._saga is not None
         assert self.plan.child is not None
@@ -212,6 +233,7 @@ class Tour(SagaWorkflow):
             "pay": PayHeldMoney(account=account, trip=trip),
             "capture": Capture(trip=trip),
             "pay back": PayBack(account=account, amount=1),
+            "buy ticket": BuyTicket(trip=trip),
             "render": Render(account=account, seconds=1.5),
             "receipt": SendReceipt(trip=trip),
             "hold": HoldMoney(

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from counteract.messages import command_id_of
 from counteract.participants.children import child_settled
 from counteract.saga import Resolution
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
@@ -49,6 +50,58 @@ async def test_a_child_that_catches_its_own_undoing_did_not_complete(stage: Stag
     assert await ending(saga) == "SagaCompensated"
     assert await stage.money(name) == Account(100, {})
     assert stage.effects_left() == 0
+
+
+async def test_a_child_that_continues_as_new_with_a_memo_of_its_own_stays_a_child(stage: Stage, name: str) -> None:
+    polite = child(name, "hold", "new run with a memo", "refuse", polite=True)
+    saga = await stage.tour(name, "child", child=polite)
+    assert await ending(saga) == "SagaCompensated"
+
+    assert await ending(stage.handle(f"{name}-child")) == "SagaCompensated", "whatever its own code returns"
+
+
+async def test_a_child_that_was_called_off_is_not_counted_on_by_a_further_run(stage: Stage, name: str) -> None:
+    """It is over, and completed by its own record; and it was undone as a single step, for the code had gone on without it."""
+    saga = await stage.tour(
+        name, "child, until told", "capture", otherwise=["child", "capture"], child=child(name, "hold", "pay", "wait")
+    )
+    stage.post.delays = {"PayBack"}
+    own = stage.handle(f"{name}-child")
+    await until(lambda: _has_paid(stage, name))
+    await saga.signal("go_on")
+    await own.signal("go_on")
+    await until(lambda: _is_being_undone(stage, name))
+    await saga.signal("pause")
+    stage.post.delays.clear()
+    await until(lambda: _is_called_off(stage, name))
+
+    again = await reset(stage, saga.id)
+    # The signals that came before the reset come again.
+    await again.signal("resume")
+    await until(lambda: _is_open(own))
+    await own.signal("go_on")
+
+    assert await ending(again) == "SagaCompensated"
+    assert (await stage.money(name)).available == 100
+    assert not stage.company.captured
+
+
+async def _has_paid(stage: Stage, name: str) -> bool:
+    return await stage.sql("select 1 from sagas where saga_id = %s and state = 'past the pivot'", f"{name}-child") != []
+
+
+async def _is_being_undone(stage: Stage, name: str) -> bool:
+    report = await stage.handle(name).query("report")
+    return any(each["undo"] == "running" for each in report["steps"])
+
+
+async def _is_called_off(stage: Stage, name: str) -> bool:
+    undone = "select 1 from commands where saga_id = %s and activity_type = 'PayBack' and status = 'done'"
+    return await stage.sql(undone, name) != []
+
+
+async def _is_open(saga: Handle) -> bool:
+    return (await saga.describe()).status == WorkflowExecutionStatus.RUNNING
 
 
 async def test_another_workflow_under_the_childs_id_is_not_taken_for_the_child(stage: Stage, name: str) -> None:

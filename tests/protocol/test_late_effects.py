@@ -11,14 +11,16 @@ from uuid import uuid4
 import pytest
 
 from counteract import Outcome
+from counteract.cli.close import close
 from counteract.errors import CommandFenced, CommandIdReused
+from counteract.lifecycle import sagas
 from counteract.messages import Dispatch, Role
 from counteract.participants import Undo
 from counteract.participants.executing import Executor
 from counteract.participants.recovery import late_effects
 from counteract.store import PostgresEventStore
-from tests.protocol.runs import CAPTURE, Run, Town
-from tests.travel.bank import Authorize, Capture, CardCompany, Reference
+from tests.protocol.runs import CAPTURE, PAY, Run, Town
+from tests.travel.bank import Authorize, Capture, CardCompany, PayHeldMoney, Reference
 
 pytestmark = pytest.mark.integration
 
@@ -141,6 +143,24 @@ async def test_an_external_effect_is_not_begun_under_the_id_of_another(town: Tow
     assert town.company.captured == set()
 
 
+async def test_a_late_effect_that_has_no_undo_is_marked_until_a_person_has_seen_to_it(town: Town, saga: Run) -> None:
+    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+    assert not (await saga.settle(CAPTURE))["happened"]
+    await saga.undo(AUTHORIZE, Role.TURN)
+    await saga.compensated()
+    async with town.store.connection() as connection:
+        await connection.execute("select late_step(%s)", (saga.id_of("Capture"),))
+    assert await marked(town) == 1
+
+    async with town.store.connection() as connection:
+        assert await close(connection, saga.saga_id, saga.run_id, "ann", "refunded by hand") == ("compensated", True)
+        assert await close(connection, saga.saga_id, saga.run_id, "ann", "again") == ("compensated", False)
+
+    assert await marked(town) == 0
+    *_, ended, said = await town.store.read_stream(sagas.stream(saga.saga_id))
+    assert (ended.event_type, said.event_type) == ("SagaCompensated", "SagaResolved")
+
+
 def by_recovery(saga: Run) -> Dispatch:
     """As a round of recovery sends it: nobody's run stands behind it."""
     dispatch = saga.dispatch("Authorize", Role.UNDO)
@@ -175,3 +195,22 @@ async def test_a_pivot_that_was_answered_between_two_settlements_is_on_record(to
     assert await saga.recorded_state() == "past the pivot"
     assert (await saga.complete("Capture")).state == "completed"
     assert await marked(town) == 0
+
+
+async def test_a_saga_stays_at_a_pivot_that_may_stand_where_another_one_never_happened(town: Town, saga: Run) -> None:
+    """An earlier run's, and the one that a further run has in its place, and that was refused."""
+    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+
+    assert not (await saga.settle(PAY))["happened"]
+    assert await saga.recorded_state() == "at the pivot"
+
+    assert not (await saga.settle(CAPTURE))["happened"]
+    assert await saga.recorded_state() == "forward"
+
+
+async def test_so_it_does_where_the_provider_of_the_other_one_has_to_be_asked(town: Town, saga: Run) -> None:
+    await town.executors[PayHeldMoney].fence.begin(PAY, saga.dispatch("PayHeldMoney", Role.FORWARD))
+
+    assert not (await saga.settle(CAPTURE))["happened"]
+
+    assert await saga.recorded_state() == "at the pivot"

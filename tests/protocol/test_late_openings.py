@@ -23,6 +23,18 @@ async def late(stage: Stage, name: str, *steps: str, **more: Any) -> Handle:
     return stage.handle(saga.id)
 
 
+async def retried(stage: Stage, name: str, *steps: str) -> Handle:
+    """Its next run has been begun anew, in the midst of the last of these steps, and waits before it opens its saga."""
+    stage.post.delays |= {"PayBack" if steps[-1] == "pay back" else "PayHeldMoney"}
+    twice = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(milliseconds=50))
+    options = {"retry_policy": twice, "run_timeout": timedelta(seconds=6)}
+    saga = await late(stage, name, "new run", *steps, options=options)
+    await next_run(saga)
+    await saga.signal("go_on")
+    await until(lambda: _is_again(saga))
+    return saga
+
+
 async def next_run(saga: Handle) -> None:
     """Told to go on, it continues as new."""
     last = (await saga.describe()).run_id
@@ -128,6 +140,33 @@ async def test_past_its_pivot_a_saga_goes_on_that_is_cancelled_before_it_is_open
     assert await stage.state(name) == "completed"
 
 
+async def test_a_retry_that_is_cancelled_before_it_opens_its_saga_goes_on_where_the_attempt_before_has_passed_the_pivot(
+    stage: Stage, name: str
+) -> None:
+    saga = await retried(stage, name, "pay", "pay back")
+    stage.post.delays.clear()
+
+    await saga.cancel()
+    await until(lambda: _has_asked(saga))
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+    assert await stage.state(name) == "completed"
+
+
+async def test_a_retry_that_is_cancelled_before_it_opens_its_saga_stops_at_once_before_the_pivot(
+    stage: Stage, name: str
+) -> None:
+    saga = await retried(stage, name, "authorize", "pay")
+    stage.post.delays.clear()
+
+    await saga.cancel()
+
+    assert await ending(saga) == "CancelledError"
+    assert await stage.money(name) == Account(100, {})
+    assert stage.effects_left() == 0
+
+
 async def test_past_its_pivot_a_saga_whose_run_fails_before_it_opens_it_is_stuck(stage: Stage, name: str) -> None:
     saga = await late(stage, name, "pay", "new run", "fail early")
     await next_run(saga)
@@ -186,6 +225,12 @@ async def _has_failed(saga: Handle, why: str) -> bool:
     events = (await saga.fetch_history()).events
     failures = [each.workflow_task_failed_event_attributes.failure.message for each in events]
     return any(why in each for each in failures)
+
+
+async def _has_asked(saga: Handle) -> bool:
+    """What its record says."""
+    events = (await saga.fetch_history()).events
+    return any(each.HasField("marker_recorded_event_attributes") for each in events)
 
 
 async def _is_again(saga: Handle) -> bool:

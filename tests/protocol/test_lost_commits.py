@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from counteract.participants import sent
+from counteract.saga.recovery import recovery_id
 from tests.protocol.conftest import Stage, ending, until
 from tests.travel.bank import Account
 
@@ -139,6 +141,58 @@ async def test_recovery_finds_out_about_a_pivot_that_only_the_history_knows_of(s
 
     assert await stage.state(name) == "past the pivot"
     assert (await stage.money(name)).held, "nothing is undone behind it"
+
+
+async def test_recovery_finds_out_about_the_pivot_first_however_much_the_store_has_forgotten(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sent, "_MOST_BYTES", 1)
+    saga = await stage.tour(name, "authorize", "hold", "capture", "wait")
+    await stage.applied(name, "Capture")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s", name)
+    await stage.sql("update sagas set state = 'forward' where saga_id = %s", name)
+
+    assert await stage.recovered(saga) == "SagaIncomplete"
+
+    assert await stage.state(name) == "past the pivot"
+    assert stage.effects_left() == 1, "nothing is undone behind it"
+
+
+@pytest.mark.parametrize("most_bytes", [1, 1_000_000])
+async def test_recovery_undoes_what_the_store_has_forgotten_the_latest_first(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr(sent, "_MOST_BYTES", most_bytes)
+    saga = await stage.tour(name, "authorize", "hold", "wait")
+    await stage.applied(name, "HoldMoney")
+    await saga.terminate("by a person")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    assert await stage.recovered(saga) == "done"
+
+    recovery = stage.handle(recovery_id(name, str(saga.first_execution_run_id)))
+    scheduled = [each.activity_task_scheduled_event_attributes async for each in recovery.fetch_history_events()]
+    undone = [each.activity_id for each in scheduled if each.activity_id.startswith("undo ")]
+    assert undone == ["undo HoldMoney", "undo Authorize"]
+
+
+async def test_recovery_undoes_a_forgotten_child_whose_undo_was_under_way(stage: Stage, name: str) -> None:
+    stage.post.delays = {"PayBack"}
+    saga = await stage.tour(name, "child", "refuse", child={"account": name, "steps": ["authorize"]})
+
+    async def is_being_undone() -> bool:
+        report = await stage.handle(name).query("report")
+        return any(each["undo"] == "running" for each in report["steps"])
+
+    await until(is_being_undone)
+    await saga.terminate("by a person")
+    await stage.sql("delete from sagas where saga_id = %s", f"{name}-child")
+    stage.post.delays = set()
+
+    assert await stage.recovered(saga) == "done"
+
+    assert await stage.money(name) == Account(160, {})
 
 
 async def test_so_does_a_run_that_comes_to_its_end_all_the_same(stage: Stage, name: str) -> None:

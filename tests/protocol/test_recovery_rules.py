@@ -78,6 +78,37 @@ async def test_a_claimed_saga_whose_workflow_runs_after_all_is_ended_and_undone(
     assert await stage.state(name) == "compensated"
 
 
+async def test_past_its_pivot_a_saga_that_goes_on_after_all_is_left_alone(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "pay", "wait", "pay back")
+    await stage.applied(name, "PayHeldMoney")
+    ((run_id,),) = await stage.sql("select run_id from sagas where saga_id = %s", name)
+    lost = Lost(saga_id=name, saga_type="Tour", run_id=run_id, state="past the pivot", how="terminated")
+
+    await stage.client.execute_workflow("RecoverLostSaga", lost, id=f"recover {name}", task_queue=stage.queue)
+
+    await saga.signal("go_on")
+    assert await ending(saga) == "done"
+    assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
+
+
+async def test_at_its_pivot_a_saga_that_goes_on_after_all_is_left_alone(stage: Stage, name: str) -> None:
+    stage.company.unreachable = True
+    saga = await stage.tour(name, "authorize", "capture")
+    await until(lambda: _is_at_its_pivot(stage, name))
+    ((run_id,),) = await stage.sql("select run_id from sagas where saga_id = %s", name)
+    lost = Lost(saga_id=name, saga_type="Tour", run_id=run_id, state="at the pivot", how="terminated")
+
+    await stage.client.execute_workflow("RecoverLostSaga", lost, id=f"recover {name}", task_queue=stage.queue)
+
+    stage.company.unreachable = False
+    assert await ending(saga) == "done"
+    assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
+
+
+async def _is_at_its_pivot(stage: Stage, name: str) -> bool:
+    return bool(await stage.sql("select 1 from sagas where saga_id = %s and state = 'at the pivot'", name))
+
+
 async def test_a_recovery_claims_and_ends_the_open_run_before_it_reads_what_was_sent(stage: Stage, name: str) -> None:
     saga = await lost_saga(stage, name)
     await stage.recovered(saga)

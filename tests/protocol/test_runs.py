@@ -9,7 +9,7 @@ import pytest
 from temporalio.common import RetryPolicy
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
 
@@ -216,6 +216,32 @@ async def test_no_other_pivot_takes_effect_while_that_one_may_stand(stage: Stage
 
     assert await ending(again) == "SagaIncomplete"
     assert (await stage.money(name)).held == {f"{name} 0": 60}, "it is paid once"
+
+
+async def with_another_pivot_in_doubt(stage: Stage, name: str) -> Handle:
+    """Beside one that took effect a further run has another one, which was refused for that, and is being settled."""
+    stage.company.loses_answers = True
+    saga = await stage.tour(name, "hold", "capture", otherwise=["hold", "buy ticket"])
+    await being_settled(stage, name)
+    again = await reset(stage, saga.id)
+
+    async def is_fenced() -> bool:
+        rows = await stage.sql("select status from commands where saga_id = %s and step = 'BuyTicket'", name)
+        return rows == [("fenced",)]
+
+    await until(is_fenced)
+    return again
+
+
+async def test_a_recovery_finds_out_about_each_of_two_pivots(stage: Stage, name: str) -> None:
+    again = await with_another_pivot_in_doubt(stage, name)
+    await again.terminate()
+    stage.company.gate.set()
+
+    assert await stage.recovered(stage.handle(name)) == "SagaIncomplete"
+
+    assert await stage.state(name) == "past the pivot"
+    assert (await stage.money(name)).held == {f"{name} 0": 60}
 
 
 async def test_a_recovery_undoes_a_saga_whose_pivot_never_happened(stage: Stage, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from counteract.lifecycle import SagaCompensated, SagaCompleted, sagas
 from counteract.saga import Resolution
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Unopened
 from tests.travel.bank import Account
 
@@ -110,3 +110,30 @@ async def _task_failure(saga: Any) -> str:
 
     await until(has_failed)
     return said[0]
+
+
+async def test_code_that_was_no_longer_to_wait_for_a_pivot_is_told_that_it_took_effect(stage: Stage, name: str) -> None:
+    """A timeout of the code's own ends while the pivot is under way: it cannot be called off any more."""
+    stage.post.delays = {"Capture"}
+    saga = await stage.tour(name, "hold", "impatient capture", "receipt")
+    await until(lambda: _is_impatient(saga))
+    stage.post.delays.clear()
+
+    assert await ending(saga) == "done"
+    assert stage.company.captured
+
+
+async def test_a_pivot_that_took_too_long_and_was_refused_did_not_take_effect(stage: Stage, name: str) -> None:
+    stage.post.delays = {"Capture"}
+    saga = await stage.tour(name, "hold", "impatient capture", "receipt")
+    await until(lambda: _is_impatient(saga))
+    stage.post.loses_orders = {"Capture"}
+    stage.post.delays.clear()
+
+    assert await ending(saga) == "SagaCompensated"
+    assert not stage.company.captured
+
+
+async def _is_impatient(saga: Handle) -> bool:
+    """The time is up that its code gives the pivot."""
+    return any(each.HasField("timer_fired_event_attributes") for each in (await saga.fetch_history()).events)

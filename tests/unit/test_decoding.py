@@ -54,6 +54,11 @@ def test_upcast_data_that_does_not_fit_names_the_stored_version() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_upcast_data_that_is_no_json_for_python_is_unreadable() -> None:
+    with pytest.raises(UnreadableEvent, match=r"Priced v1 does not fit its class: event: .* more than 4300 digits"):
+        read(Priced, 1, f'{{"price": {"1" * 5000}}}')
+
+
 def test_an_upcaster_that_fails_is_named_without_what_it_read() -> None:
     with pytest.raises(UnreadableEvent, match=r"Priced v2.*its upcaster from version 2 raised KeyError") as caught:
         read(Priced, 2, '{"secret": 1}')

@@ -258,7 +258,8 @@ def _model_moves(state: str) -> dict[Move, str | None]:
         return to if model.may_run(ALL, kind, state) else None
 
     def fenced(row: ModelRow, *, single: bool) -> str | None:
-        answer, after, _ = model.fence_step(ALL, record, row, single=single, epoch=1, distrusts=False)
+        # The turn from `at the pivot`, of a run that has seen a settlement which the store forgot, is none that is to be seen.
+        answer, after, _ = model.fence_step(ALL, record, row, single=single, epoch=1 if single else 0, distrusts=False)
         return None if answer == "refused" else after.state
 
     def ends(how: str, *, pivot: bool) -> str | None:

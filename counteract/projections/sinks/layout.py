@@ -56,6 +56,7 @@ class Layout:
         return {name: self._adapters[name].validate_json(fields[name]) for name in self.columns if name in fields}
 
     def from_document(self, document: Mapping[str, Any]) -> Row:
+        """The row of the values, as JSON knows them. Fields that are not declared are left out."""
         return {
             name: adapter.validate_python(document[name]) if adapter is _ANY else _parsed(adapter, document[name])
             for name, adapter in self._adapters.items()

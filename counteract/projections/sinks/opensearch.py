@@ -80,6 +80,10 @@ class OpenSearchIndex:
         return f"OpenSearch, {self._name!r}"
 
     async def prepare(self, layout: Layout, code: str) -> Shown | None:
+        """Find the index by its alias, or create it, and tell how far its documents have come.
+
+        Raises SinkUnavailable, RowRefused.
+        """
         self._layout = layout
         with _translated():
             if await self._client.indices.exists_alias(name=self._name):
@@ -90,10 +94,18 @@ class OpenSearchIndex:
         return Shown(0) if self._made_for else None
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
+        """Bring the documents to where the operations do, each only if it is newer.
+
+        Raises SinkUnavailable, RowRefused.
+        """
         await self._begin()
         await self._write(operations, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
+        """The operations of one event that was parked, on documents that have gone on since.
+
+        Raises SinkUnavailable, RowRefused.
+        """
         await self._begin()
         await self._write(operations, is_late=True)
 
@@ -105,16 +117,19 @@ class OpenSearchIndex:
         return found[row].row
 
     async def watch(self) -> None:
+        """Raises SinkUnavailable where the index has lost what it had."""
         with _translated():
             if not await self._client.indices.exists_alias(name=self._name):
                 raise SinkUnavailable("OpenSearch has lost an index: it is made anew from the events")
 
     async def erase(self) -> None:
+        """Delete the index, all documents with it."""
         with _translated():
             for index in await self._indices():
                 await self._client.indices.delete(index=index)
 
     async def close(self) -> None:
+        """Close the client, if it was made here and not given. It may be used again."""
         if self._made:
             await self._made.close()
             self._made = None

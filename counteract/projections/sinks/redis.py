@@ -78,6 +78,10 @@ class RedisHashes:
         return f"Redis, {self._prefix!r}"
 
     async def prepare(self, layout: Layout, code: str) -> Shown:
+        """Read how far the hashes have come; where other code has made them, the log says so.
+
+        Raises SinkUnavailable.
+        """
         self._layout = layout
         with _translated():
             known = await self._client.eval(_MAKE, 1, self._about, uuid4().hex, layout.name, code)
@@ -94,9 +98,14 @@ class RedisHashes:
         return Shown(self._shown, _text(event or ""))
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
+        """Bring the hashes to where the operations do, each only if it is newer than what they show.
+
+        Raises SinkUnavailable.
+        """
         await self._write(operations, up_to, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
+        """The operations of one event that was parked, on hashes that have gone on since. Raises SinkUnavailable."""
         if operations:
             await self._write(operations, Shown(operations[0].position), is_late=True)
 
@@ -107,9 +116,11 @@ class RedisHashes:
         return _row(projection.layout, fields)
 
     async def watch(self) -> None:
+        """Raises SinkUnavailable where Redis has lost what it had, such as by a restart without persistence."""
         await self._read(self._prepared(), {})
 
     async def erase(self) -> None:
+        """Delete every key under `prefix`."""
         pattern = "".join(f"[{each}]" if each in "*?[" else each for each in self._prefix.replace("\\", "\\\\"))
         with _translated():
             # First, so that a process which still writes notices.
@@ -119,6 +130,7 @@ class RedisHashes:
                 await self._client.unlink(*keys[start : start + _AT_ONCE])
 
     async def close(self) -> None:
+        """Close the client, if it was made here and not given. It may be used again."""
         if self._made:
             await self._made.aclose()
             self._made = None

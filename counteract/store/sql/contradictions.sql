@@ -51,7 +51,11 @@ begin
         where k.parent_saga_id = saga and k.parent_run_id = run
           and k.parent_command <> all (skipped)
           and case
-              when k.parent_command = any (children) then k.state <> 'completed'
+              -- One that is being called off, or was, counts no more than a step whose undo has passed its fence.
+              when k.parent_command = any (children) then k.state <> 'completed' or exists (
+                  select from commands u
+                  where u.saga_id = p_saga ->> 'saga_id' and u.run_id = p_saga ->> 'run_id' and u.step = k.parent_step
+                    and u.kind is null and u.undoes is null)
               else k.state not in ('compensated', 'never') and not exists (
                   select from commands u
                   -- By what was given: the ids in sagas are compared bytewise, for which commands has no index.

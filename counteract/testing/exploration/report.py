@@ -46,10 +46,12 @@ class Explored:
 
     @property
     def ending(self) -> Ending:
+        """How the saga ended."""
         return self.evidence.ending
 
     @property
     def problems(self) -> list[str]:
+        """What was wrong with the run, in sentences: breaches of the protocol, then the invariant."""
         return [*self.violations, *([f"the invariant does not hold: {self.invariant}"] if self.invariant else [])]
 
 
@@ -69,18 +71,22 @@ class Exploration:
 
     @property
     def failures(self) -> list[Explored]:
+        """The runs with a problem."""
         return [run for run in self.runs if run.problems]
 
     @property
     def not_reached(self) -> list[Explored]:
+        """The runs in which the fault did not strike, because the saga took another way."""
         return [run for run in self.runs if not run.reached]
 
     @property
     def pairs(self) -> int:
+        """How many runs had two faults."""
         return sum(len(run.fault.parts) > 1 for run in self.runs)
 
     @property
     def title(self) -> str:
+        """The heading of the table: what was tried on which saga."""
         drawn = f"{self.pairs:,} of {self.possible_pairs:,} pairs (seed {self.seed})" if self.possible_pairs else ""
         if len(self.runs) == self.pairs + 1 and drawn:
             return f"Pairs of faults of {self.saga}: {drawn}"
@@ -88,6 +94,7 @@ class Exploration:
 
     @property
     def summary(self) -> str:
+        """One line: runs, seconds, how many ended in which way, and how many broke the protocol."""
         counts = Counter(run.ending for run in self.runs)
         endings = ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
         unmet = f"{len(self.not_reached)} not reached, " if self.not_reached else ""

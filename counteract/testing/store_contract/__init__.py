@@ -1,4 +1,4 @@
-"""One suite for every adapter of `EventStore`. It needs pytest-asyncio, and a fixture from whoever runs it::
+"""One suite for every adapter of `EventStore`. It needs pytest-asyncio, and a fixture from whoever runs it:
 
     class TestMyStore(StoreContract):
         @pytest.fixture
