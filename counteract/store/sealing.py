@@ -18,6 +18,7 @@ from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.store.signing import Signature
 
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
+"""The environment variable that holds the master key, where the store is given none."""
 MASTER_KEY_FILE_VARIABLE = "COUNTERACT_MASTER_KEY_FILE"
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
