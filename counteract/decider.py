@@ -42,7 +42,7 @@ class Decider(Generic[S, E]):
 
     @property
     def event_classes(self) -> Sequence[type[E]]:
-        """As declared."""
+        """The classes of its events, as declared."""
         return get_args(self.events) or (self.events,)
 
     def stream(self, aggregate_id: str) -> StreamId:

@@ -69,7 +69,10 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """For libpq and psycopg; SQLAlchemy wants `postgresql+psycopg` as its scheme. Survives `kill` and `restart`."""
+        """The URL for libpq and psycopg, which survives `kill` and `restart`.
+
+        SQLAlchemy wants `postgresql+psycopg` as its scheme.
+        """
         return self.url_of(DATABASE)
 
     @property

@@ -137,7 +137,7 @@ class Projection:
         return other
 
     def inlined(self) -> InlineProjection:
-        """For `PostgresEventStore.open`. Raises ConfigurationError where it is not inline, and as `check`."""
+        """What `PostgresEventStore.open` keeps. Raises ConfigurationError where it is not inline, and as `check`."""
         if not self.is_inline:
             raise self._error("it is not inline: declare it with inline=True, or give it to a ProjectionRunner")
         self.check()
@@ -145,7 +145,7 @@ class Projection:
 
     @property
     def fingerprint(self) -> str:
-        """Of the code that makes rows of events: rows that other code has made may be others."""
+        """The fingerprint of the code that makes rows of events: rows that other code has made may be others."""
         columns = [
             (column.name, repr(column.type), repr(getattr(column.default, "arg", None)))
             for column in self.table.columns
@@ -155,12 +155,12 @@ class Projection:
 
     @property
     def decoder(self) -> EventDecoder[Event]:
-        """Of the events that have handlers. Events of other types are skipped."""
+        """Reads the events that have handlers. Events of other types are skipped."""
         return EventDecoder(self._handlers)
 
     @property
     def vocabulary(self) -> Mapping[str, frozenset[str]]:
-        """By aggregate type, all names that may be passed by: any other is of a newer release. See `Subscriber`."""
+        """All names that may be passed by, by aggregate type: any other is of a newer release. See `Subscriber`."""
         own = frozenset(each.event_type for each in self._handlers) | self.ignored_names
         return {kind: names | own for kind, names in vocabulary_of(self._handlers).items()}
 
@@ -181,7 +181,10 @@ class Projection:
         return operations
 
     def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
-        """As `operations`, for stored events. Raises UnknownEventType for a version of a handled event that has no class."""
+        """What stored events do to the rows, in their order.
+
+        Raises UnknownEventType for a version of a handled event that has no class, and as `operations`.
+        """
         decoder = self.decoder
         for stored in events:
             if not decoder.passes_by(stored):

@@ -204,7 +204,7 @@ def connected_once(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def sync_engine(url: str, *, directly_for: str = "this") -> Engine:
-    """For one-off work such as migrations: no pool, and none of the timeouts that a long migration would run into.
+    """An engine for one-off work such as migrations: no pool, and none of the timeouts that these would run into.
 
     Raises ConfigurationError, with the purpose, where a pooler stands in between.
     """

@@ -69,7 +69,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @cached_property
     def again(self) -> Executes:
-        """For one statement after another, as a rule the same: what a new cursor has to find out first, this one has kept."""
+        """What executes one statement after another, as a rule the same.
+
+        It keeps what a new cursor has to find out first.
+        """
         return self if self.is_pooled else self.cursor()
 
     def execute(
@@ -93,7 +96,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         return self._transaction_alone(savepoint_name, force_rollback)
 
     def session(self) -> AbstractAsyncContextManager[object]:
-        """For what must see one session until its end, and changes nothing: behind a pooler, a transaction."""
+        """One session until the end of the context, for what changes nothing: behind a pooler, a transaction."""
         return self.transaction() if self.is_pooled else nullcontext()
 
     @property

@@ -162,7 +162,7 @@ class PostgresEventStore:
         metadata: Mapping[str, Any] | None = None,
         event_ids: Sequence[UUID] | None = None,
     ) -> Sequence[TupleRow]:
-        """As `append_many`, by a statement that appends them, and may do more in the same transaction: its rows."""
+        """Append by a statement of your own, which may do more in the same transaction. Returns its rows."""
         events = [event for change in changes for event in change.events]
         with appending(anything=bool(events)):
             arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self.max_event_bytes)

@@ -35,7 +35,10 @@ class KeyWrapper(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the master key that wraps from now on: stored beside what it wraps, so no secret. Another key has another name."""
+        """The name of the master key that wraps from now on. Another key has another name.
+
+        It is stored beside what the key wraps, so it is no secret.
+        """
         ...
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
@@ -83,7 +86,10 @@ class MasterKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `MasterKey.new()`, or several of them with commas or line ends between, the newest first. Raises ConfigurationError."""
+        """Read what `MasterKey.new()` made, or several with commas or line ends between, the newest first.
+
+        Raises ConfigurationError.
+        """
         try:
             parts = ",".join(text.strip().splitlines()).split(",")
             secrets = [b64decode(each.strip().translate(_USUAL), validate=True) for each in parts]

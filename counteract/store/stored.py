@@ -77,7 +77,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def tags(self) -> Sequence[str]:
-        """By which queries find it."""
+        """The tags by which queries find it."""
         return tuple(self.metadata.get("$tags", ()))
 
 

@@ -61,7 +61,7 @@ class Query:
         return any(item.finds(event.event_type, tags) for item in self.items)
 
     def terms(self) -> list[dict[str, Any]]:
-        """As the SQL function append_on_terms takes it."""
+        """Its items as the SQL function append_on_terms takes them."""
         return [{"types": sorted(item.types), "tags": list(item.tags)} for item in self.items]
 
     @property

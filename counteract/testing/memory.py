@@ -60,7 +60,7 @@ class InMemoryEventStore:
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Appended:
-        """As `EventStore.append`."""
+        """Does as `EventStore.append` says."""
         changes = [StreamChange(stream, expect.least, expect.most, events)]
         answers = await self.append_many(
             changes, metadata=metadata, event_ids=event_ids, unless=unless, checkpoint=checkpoint
@@ -76,7 +76,7 @@ class InMemoryEventStore:
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
-        """As `EventStore.append_many`."""
+        """Does as `EventStore.append_many` says."""
         arguments = append_arguments(changes, metadata or {}, event_ids, max_event_bytes=self._max_event_bytes)
         await asyncio.sleep(0)
         new = _events(changes, arguments)
@@ -95,7 +95,7 @@ class InMemoryEventStore:
         return [self._answer(change.stream, {each.event_id for each in new}) for change in changes]
 
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
-        """As `EventStore.load`."""
+        """Does as `EventStore.load` says."""
         stream = decider.stream(aggregate_id)
         events = _until(at, await self.read_stream(stream))
         if isinstance(at, AtVersion) and len(events) != at.version:
@@ -112,7 +112,7 @@ class InMemoryEventStore:
         limit: int | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """As `EventStore.read_stream`."""
+        """Does as `EventStore.read_stream` says."""
         check_stream(stream)
         await asyncio.sleep(0)
         before = [
@@ -134,7 +134,7 @@ class InMemoryEventStore:
         query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """As `EventStore.read`."""
+        """Does as `EventStore.read` says."""
         if query is not None and (category, event_types, correlation_id) != (None, None, None):
             raise ValueError(
                 "a query selects by itself: give it the types, and neither a category nor a correlation_id"
@@ -151,17 +151,17 @@ class InMemoryEventStore:
         return (selected[::-1] if backwards else selected)[: 1000 if limit is None else limit]
 
     async def find(self, query: Query, *, after: int = 0) -> Found:
-        """As `EventStore.find`."""
+        """Does as `EventStore.find` says."""
         end = await self.high_water_mark()
         return Found([each for each in self._log[after:end] if query.finds(each)], query.since(end))
 
     async def checkpoint(self, name: str) -> int:
-        """As `EventStore.checkpoint`."""
+        """Does as `EventStore.checkpoint` says."""
         await asyncio.sleep(0)
         return self._checkpoints.get(name, 0)
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in the port
-        """As `EventStore.high_water_mark`, without ever having to wait."""
+        """Does as `EventStore.high_water_mark` says, without ever having to wait."""
         await asyncio.sleep(0)
         return len(self._log)
 

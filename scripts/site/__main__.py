@@ -21,7 +21,6 @@ from scripts.site.pages import Pages
 from scripts.site.public import Package
 
 ROOT = Path(__file__).resolve().parents[2]
-ASSETS = Path(__file__).parent / "assets"
 
 
 def main() -> int:
@@ -45,6 +44,7 @@ def build(into: Path, *, version: str, url: str) -> list[str]:
     into.mkdir(parents=True, exist_ok=True)
     pages, site = into / "pages", into / "site" / version
     problems = Pages(ROOT, pages).write()
+    shutil.copytree(config.ASSETS, pages / "assets")
     package = Package(ROOT)
     reference.write(package, pages)
     problems += [f"{name} has no docstring" for name in package.undocumented()]
@@ -54,9 +54,6 @@ def build(into: Path, *, version: str, url: str) -> list[str]:
     file = into / "zensical.toml"
     config.write(file, root=ROOT, url=url, version=version, sections=sections)
     problems += _generate(file)
-    target = site / config.SHIM
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ASSETS / "iframe-worker.js", target)
     versions.write(into / "site")
     return [*problems, *Site(site).problems()]
 

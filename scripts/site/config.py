@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-SHIM = "javascripts/iframe-worker.js"
+ASSETS = Path(__file__).parent / "assets"
+"""What goes into the folder `assets` beside the pages."""
+SHIM = "assets/iframe-worker.js"
 """By which a page that is opened from a file, without a server, can be searched."""
+STYLE = "assets/site.css"
 
 _FEATURES = [
     "content.code.copy",
@@ -70,6 +73,7 @@ def write(file: Path, *, root: Path, url: str, version: str, sections: Sequence[
             "palette": list(_palette()),
         },
         "extra": {"generator": False, "version": {"provider": "mike"}, "polyfills": [SHIM]},
+        "extra_css": [STYLE],
         "plugins": {
             "search": {},
             "offline": {},

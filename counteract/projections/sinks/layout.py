@@ -29,8 +29,9 @@ class Layout:
         }
 
     def id_of(self, key: Any) -> str:
-        """Of the row, however its key is spelled: the key, or the parts of one that has several, with a colon between them and %3A
-        for their own.
+        """The id of the row, however its key is spelled: the key as text.
+
+        A key of several parts has a colon between them, and %3A for their own.
         """
         key = key if self._keys.are_spelled(key) else self._keys.spelled(key)
         if len(self._keys.names) == 1:

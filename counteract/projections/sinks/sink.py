@@ -51,10 +51,10 @@ class Sink(Protocol):
         """
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """In order, of all events from where the batch before ended up to one; or of some that came before."""
+        """Apply the operations, in order: of all events since the batch before, up to one; or of some before."""
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
-        """Of one event that could not be handled in its turn, and is not among those that it shows."""
+        """Apply the operations of one event that could not be handled in its turn: it is not among those shown."""
 
     async def watch(self) -> None:
         """Called every few seconds. Raises SinkUnavailable if rows are lost that were there."""

@@ -58,7 +58,10 @@ class Projected(Projecting):
 
     @property
     def rows(self) -> Mapping[Any, Row]:
-        """By key, without the columns of the key. Raises AssertionError where a statement is among the operations."""
+        """The rows by their keys, without the key's columns.
+
+        Raises AssertionError where a statement is among the operations.
+        """
         if self._stored is None:
             effects = [effect for each in self._given for effect in self._projection.operations(each)]
             self._stored = _applied(effects, TableWriter(self._projection.table).blank)
