@@ -57,6 +57,9 @@ ENVIRONMENTS = (
         hands_on=True,
     ),
     Environment("two-decisions", "external attempts that decide again", (HOTEL, CHARGE), resets=1, conflicts=True),
+    Environment(
+        "late-look", "the look of a run that is over comes late", (RESERVE, CAPTURE, SHIP), resets=2, late_looks=True
+    ),
     Environment("no-pivot", "nothing is a point of no return", (RESERVE, TAXI), resets=1, other_way=True),
     Environment("two-attempts", "external attempts, two alive at once", (HOTEL, CAPTURE), resets=1, attempts=2),
     Environment("two-attempts-pivot", "the same of the pivot", (RESERVE, CHARGE), resets=1, attempts=2),
@@ -79,6 +82,13 @@ ENVIRONMENTS = (
     Environment("lost-commits", "the store goes back once", (HOTEL, CAPTURE), losses=1),
     Environment("lost-commits-near", "the same, steps inside the store", (RESERVE, CAPTURE, SHIP), losses=1),
     Environment("lost-commits-pivot", "the same, pivot outside", (RESERVE, CHARGE), losses=1),
+    Environment(
+        "lost-commits-turn",
+        "the same, turned from where the store is again",
+        (RESERVE, CHARGE),
+        losses=1,
+        to_the_letter=True,
+    ),
     Environment("lost-commits-tolerance", "the same, no pivot", (TAXI,), losses=1),
     Environment("skip", "undos that fail for ever, skipped by a person", (RESERVE, CAPTURE), resets=1, skips=True),
     Environment(

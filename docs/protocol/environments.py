@@ -57,6 +57,11 @@ class Environment:
     conflicts: bool = False
     """What an external attempt records may lose to another writer: then its handler decides again."""
 
+    late_looks: bool = False
+    """One of the further runs is over before its look at the record arrives, which raises the epoch of the run behind it."""
+    to_the_letter: bool = False
+    """What goes back says its epoch even where no pivot may stand that the run does not know of."""
+
     @cached_property
     def pivots(self) -> tuple[int, ...]:
         return tuple(at for at, step in enumerate(self.steps) if step.kind == PIVOT)
@@ -68,7 +73,7 @@ class Environment:
     @cached_property
     def has_strangers(self) -> bool:
         """A pivot may stand that the run's code does not come by: what goes back says its epoch, as it does in the database."""
-        return len(self.pivots) > 1 or self.hands_on
+        return len(self.pivots) > 1 or self.hands_on or self.to_the_letter
 
     @cached_property
     def databases(self) -> int:

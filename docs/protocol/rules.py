@@ -87,6 +87,11 @@ RULES = (
         "parallel",
     ),
     Rule("epoch.end", "at a pivot no earlier run's end is recorded", "continued-unopened"),
+    Rule(
+        "epoch.rise",
+        "what is refused as outdated is sent again, once its run has taken up the record anew",
+        "late-look",
+    ),
     Rule("mark_done", "a fence marks a `done` row as being undone", "tolerance"),
     Rule("B1.compare", "a repeat with other content is refused", "other-content"),
     Rule("B1.stored", "an undo is given the stored command", "other-content"),

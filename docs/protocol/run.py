@@ -216,10 +216,11 @@ def _opened_by_first(setting: Setting, state: State, record: Record) -> Record:
 def _elsewhere(setting: Setting, state: State, step: int, answer: str) -> Moves:
     """The record is not where the run believes: it opens again, and takes over what was decided."""
     run, spec = state.run, setting.environment.steps[step]
-    if run.mode == "past" and spec.kind == COMPENSATABLE and answer != SUPERSEDED:
+    is_outdated = answer == SUPERSEDED and "epoch.rise" in setting.rules
+    if run.mode == "past" and spec.kind == COMPENSATABLE and not is_outdated:
         yield ("learns too late", step), _unknown(setting, state, step)
         return
-    if run.mode == "past" and answer != SUPERSEDED:
+    if run.mode == "past" and not is_outdated:
         if not setting.environment.losses:
             broken = f"{spec.name} can never be recorded past the pivot"
             yield ("learns too late", step), state._replace(broken=broken)
@@ -227,7 +228,7 @@ def _elsewhere(setting: Setting, state: State, step: int, answer: str) -> Moves:
         # It knows that the pivot is done, and the store has forgotten it: only a person can tell.
         yield from turning.incomplete(state)
         return
-    if setting.environment.has_strangers and answer != SUPERSEDED:
+    if setting.environment.has_strangers and not is_outdated:
         # No answer: its code fails with it, or does without, and then finds out what became of a pivot that may stand.
         yield ("is too early or too late", step), _unknown(setting, state, step)
         return

@@ -151,6 +151,9 @@ def _reset(run: str, steps: tuple[str, ...], *rest: int) -> str:
 _MADE: Mapping[str, Callable[..., str]] = {
     "is reset": _reset,
     "opens": lambda run, steps, _, epoch: f"{run} opens, at epoch {epoch}",
+    "earlier look arrives": lambda run, steps, epoch: (
+        f"the look of a run that is over arrives: the record is at epoch {epoch}"
+    ),
     "announces": lambda run, steps, database, epoch: f"{run} announces epoch {epoch} to database {database}",
     "sends": lambda run, steps, step, epoch: f"{run} sends {steps[step]} (epoch {epoch})",
     "undoes one": lambda run, steps, step, epoch: f"{run} sends the single undo of {steps[step]} (epoch {epoch})",

@@ -33,6 +33,14 @@ def moves(setting: Setting, state: State) -> Moves:
         yield ("dies",), state._replace(run=run._replace(mode="dead"))
     if state.resets and not state.pruned:
         yield from _further_runs(setting, state)
+    if (
+        setting.environment.late_looks
+        and state.resets
+        and run.number > 1
+        and state.record.state not in (*ENDED, NO_RECORD)
+    ):
+        raised = state.record._replace(epoch=state.record.epoch + 1)
+        yield ("earlier look arrives", raised.epoch), state._replace(record=raised, resets=state.resets - 1)
     if setting.environment.losses:
         yield from _losses(setting, state)
     if setting.environment.prunes and not state.pruned and state.record.state in ENDED:
