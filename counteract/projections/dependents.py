@@ -47,6 +47,7 @@ _OTHERS = text(f"""
           and own.refobjid in (select oid from things) and own.deptype in ('a', 'i'))
     order by name
 """)  # noqa: S608 - a constant
+_UNLIMITED = text("set local statement_timeout = 0")
 _ANY = 1000
 
 
@@ -58,11 +59,14 @@ def others_on(connection: Connection, table: str, *, beside_ours: bool) -> Seque
 
 @contextmanager
 def views_made_anew(connection: Connection, table: str) -> Iterator[None]:
-    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction."""
+    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction, which no statement
+    in it may end by taking its time: it would take that at the next attempt, too.
+    """
     views = connection.execute(_VIEWS, {"table": table, "mark": f"{MARK}%", "deepest": _ANY}).all()
     for view in reversed(views):
         connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
     yield
+    connection.execute(_UNLIMITED)
     for view in views:
         query = view.query.rstrip().removesuffix(";")
         comment = f"comment on materialized view {view.name} is '{view.mark}'"

@@ -19,7 +19,7 @@ from counteract import Recorded
 from counteract.errors import ConfigurationError, ProjectionBehind, StoreError
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
 from counteract.projections.rebuilding import Progress, drop, rebuild
-from counteract.store import ANY, PostgresEventStore
+from counteract.store import ANY, PostgresEventStore, connecting
 from counteract.store.connecting import async_engine, connect
 from counteract.subscriptions.parked import redrive
 from tests.counters import Counted, Renamed, counter
@@ -181,6 +181,21 @@ async def test_a_rebuild_of_what_it_reads_takes_it_along(
     async with running(app_url, totals(by=7), view):
         await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
         assert await shown(engine, view) == {14: 5}
+
+
+async def test_a_rebuild_takes_along_what_is_computed_for_longer_than_a_statement_may_take(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = (
+        "select total, count(*)::integer as counters from totals cross join (select pg_sleep(2.5)) pause group by total"
+    )
+    view = MaterializedView("sums", query, of=[totals()], unique=["total"])
+    async with running(app_url, totals(), view):
+        await reached(event_store, "sums", await write(event_store, 5, streams=1), timeout=PATIENCE)
+    monkeypatch.setitem(connecting._SETTINGS, "statement_timeout", "2s")
+    await rebuild(app_url, totals(by=7))
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("select total from sums"))).scalar_one() == 35
 
 
 def doubled(view: MaterializedView) -> MaterializedView:
