@@ -21,7 +21,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from counteract.errors import ConfigurationError, CounteractError, ProjectionBehind
+from counteract.errors import ConfigurationError, CounteractError, ProjectionBehind, StoreError
+from counteract.projections.dependents import others_on, views_made_anew
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
@@ -31,7 +32,7 @@ from counteract.projections.shadow import begin, check_begun, discard, locked, r
 from counteract.projections.sinks.sink import Sink
 from counteract.projections.table import drop_table, is_made_by, own_schema
 from counteract.projections.turn import RebuildRuns, Turn, refuse_running, turn_of
-from counteract.projections.views import MaterializedView, drop_view, views_made_anew
+from counteract.projections.views import MaterializedView, drop_view
 from counteract.store import KeyWrapper, PostgresEventStore
 from counteract.store.connecting import Connection, async_engine, connect
 from counteract.store.naming import StoreName
@@ -199,9 +200,21 @@ async def _prepare(url: str, projection: Projection, shadow: Projection, shards:
     with translated():
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
             await refuse_renamed(connection, projection)
+            await _refuse_dependents(connection, projection)
             remark = await begin(connection, shadow, shards)
             await connection.execute(_KEEP_DISCARDED, {"name": projection.name, "shadow": shadow.name})
             return remark
+
+
+async def _refuse_dependents(connection: AsyncConnection, live: Projection) -> None:
+    """Before it is filled for hours, and not when its place is to be taken."""
+    name = quoted(await connection.run_sync(own_schema), live.table.name)
+    if found := await connection.run_sync(partial(others_on, table=name, beside_ours=True)):
+        problem = (
+            f"a rebuild puts another table in its place, and {', '.join(found)} depends on that of now: drop that, rebuild, "
+            "and make it again"
+        )
+        raise ConfigurationError(f"projection {live.name!r} cannot be rebuilt", [problem])
 
 
 async def _remark_now(url: str, shadow: Projection) -> str:
@@ -292,7 +305,7 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
 async def drop(url: str, projection: Projection | MaterializedView) -> None:
     """Remove the rows, what is left of a rebuild, and all that is known of the subscription.
 
-    Raises ProjectionRuns while a process has it, and RebuildRuns.
+    Raises ProjectionRuns while a process has it, RebuildRuns, and StoreError for what depends on the rows.
     """
     with translated():
         async with async_engine(url, poolclass=NullPool).begin() as connection:
@@ -303,12 +316,20 @@ async def drop(url: str, projection: Projection | MaterializedView) -> None:
                 await leave_inline(connection, projection.name)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
-            if isinstance(projection, MaterializedView):
-                await drop_view(connection, projection)
-            elif projection.sink:
+            if isinstance(projection, Projection) and projection.sink:
                 await _erase(projection.sink)
             else:
-                await connection.run_sync(drop_table, projection.table)
+                await _drop_rows(connection, projection)
+
+
+async def _drop_rows(connection: AsyncConnection, projection: Projection | MaterializedView) -> None:
+    name = quoted(await connection.run_sync(own_schema), projection.table.name)
+    if found := await connection.run_sync(partial(others_on, table=name, beside_ours=False)):
+        raise StoreError(f"{', '.join(found)} depends on the rows of {projection.name!r}: drop that first")
+    if isinstance(projection, MaterializedView):
+        await drop_view(connection, projection)
+    else:
+        await connection.run_sync(drop_table, projection.table)
 
 
 async def drop_rebuild(url: str, projection: Projection) -> None:

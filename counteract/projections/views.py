@@ -13,11 +13,11 @@ from typing import Any, cast
 import psycopg
 from psycopg import sql
 from sqlalchemy import ColumnElement, Dialect, Select, TableClause, column, create_mock_engine, table, text
-from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import ConfigurationError, StoreUnavailable
 from counteract.messages import Event
+from counteract.projections.dependents import MARK
 from counteract.projections.identifiers import identifier_problems, plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
@@ -30,7 +30,6 @@ from counteract.subscriptions.backoff import Backoff
 
 LONGEST_REFRESH = 600.0
 """Seconds. A process that dies is followed soon all the same."""
-_MARK = "counteract view "
 # Without %-signs of the driver's own.
 _DIALECT: Dialect = create_mock_engine("postgresql+psycopg://", lambda *_: None, paramstyle="named").dialect
 # Two processes that start at once must not both create it.
@@ -106,7 +105,7 @@ class MaterializedView:
     def fingerprint(self) -> str:
         """Stored beside the view: it differs once the query or `unique` does, and the view is then made anew."""
         words = "\n".join([self.definition, *self.unique])
-        return _MARK + sha256(words.encode()).hexdigest()[:16]
+        return MARK + sha256(words.encode()).hexdigest()[:16]
 
 
 def _sql(query: Select[*tuple[Any, ...]] | str) -> str:
@@ -219,28 +218,3 @@ class ViewSubscriber(Subscriber):
 
 async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None:
     await connection.exec_driver_sql(plain(f"drop materialized view if exists {quoted(view.table.name)}"))
-
-
-_DEPENDENTS = text("""
-    select distinct format('%I.%I', space.nspname, view.relname) as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
-           array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
-    from pg_depend
-    join pg_rewrite rule on rule.oid = pg_depend.objid and pg_depend.classid = 'pg_rewrite'::regclass
-    join pg_class view on view.oid = rule.ev_class and view.relkind = 'm'
-    join pg_namespace space on space.oid = view.relnamespace
-    where pg_depend.refobjid = to_regclass(:table) and obj_description(view.oid, 'pg_class') like :mark
-""")
-
-
-@contextmanager
-def views_made_anew(connection: SyncConnection, table: str) -> Iterator[None]:
-    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction."""
-    views = connection.execute(_DEPENDENTS, {"table": table, "mark": f"{_MARK}%"}).all()
-    for view in views:
-        connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
-    yield
-    for view in views:
-        query = view.query.rstrip().removesuffix(";")
-        comment = f"comment on materialized view {view.name} is '{view.mark}'"
-        for statement in (f"create materialized view {view.name} as {query}", *view.indexes, comment):
-            connection.exec_driver_sql(plain(statement))

@@ -7,7 +7,26 @@ from sqlalchemy.exc import DBAPIError
 
 # Classes of SQLSTATE, in which the server's own sentence names tables, columns and constraints at most. Others quote what they could
 # not read, or say what somebody's function told them to; and a detail is a whole row.
-_NAME_NO_VALUES = ("08", "0A", "23", "25", "26", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "CA", "XX")
+_NAME_NO_VALUES = (
+    "08",
+    "0A",
+    "23",
+    "25",
+    "26",
+    "28",
+    "2B",
+    "3D",
+    "3F",
+    "40",
+    "42",
+    "53",
+    "54",
+    "55",
+    "57",
+    "58",
+    "CA",
+    "XX",
+)
 _QUOTES_THE_STATEMENT = "42601"
 _NAMED = (
     ("column", "column_name"),

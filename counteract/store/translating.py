@@ -65,6 +65,7 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
         "the database takes no writes: connect to the primary server (several hosts and target_session_attrs=read-write "
         "in the URL find it), or wait for the end of its maintenance",
     ),
+    "2B": (StoreError, "something depends on it: drop that first"),
     "42501": (StoreError, "the role that you connect as may not do this"),
     "42P01": (SchemaOutdated, _MIGRATE),
     "42703": (SchemaOutdated, _MIGRATE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,14 +16,14 @@ from sqlalchemy import Column, Integer, Text, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
-from counteract.errors import ConfigurationError, ProjectionBehind
+from counteract.errors import ConfigurationError, ProjectionBehind, StoreError
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import drop, rebuild
-from counteract.store import ANY, PostgresEventStore
+from counteract.projections.rebuilding import Progress, drop, rebuild
+from counteract.store import ANY, PostgresEventStore, connecting
 from counteract.store.connecting import async_engine, connect
 from counteract.subscriptions.parked import redrive
 from tests.counters import Counted, Renamed, counter
-from tests.integration.test_rebuild import totals, write
+from tests.integration.test_rebuild import once, totals, write
 from tests.places import soon
 
 pytestmark = pytest.mark.integration
@@ -180,6 +181,115 @@ async def test_a_rebuild_of_what_it_reads_takes_it_along(
     async with running(app_url, totals(by=7), view):
         await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
         assert await shown(engine, view) == {14: 5}
+
+
+async def test_a_rebuild_takes_along_what_is_computed_for_longer_than_a_statement_may_take(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = (
+        "select total, count(*)::integer as counters from totals cross join (select pg_sleep(2.5)) pause group by total"
+    )
+    view = MaterializedView("sums", query, of=[totals()], unique=["total"])
+    async with running(app_url, totals(), view):
+        await reached(event_store, "sums", await write(event_store, 5, streams=1), timeout=PATIENCE)
+    monkeypatch.setitem(connecting._SETTINGS, "statement_timeout", "2s")
+    await rebuild(app_url, totals(by=7))
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("select total from sums"))).scalar_one() == 35
+
+
+def doubled(view: MaterializedView) -> MaterializedView:
+    """A view of a view."""
+    rows = view.table
+    query = select((2 * rows.c.total).label("total"), rows.c.counters)
+    return MaterializedView("doubled", query, of=view.projections, unique=["total"], every=OFTEN)
+
+
+async def test_a_rebuild_takes_along_views_of_views(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    view = sums(totals())
+    async with running(app_url, totals(), view):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+    async with running(app_url, doubled(view)):
+        await reached(event_store, "doubled", await event_store.high_water_mark(), timeout=PATIENCE)
+    await rebuild(app_url, totals(by=7))
+    assert await shown(engine, doubled(view)) == {14: 5}
+
+
+MADE_BY_OTHERS = {
+    "create view report_1 as select * from totals": "view report_1",
+    "create view report_2 as select * from sums": "view report_2",
+    "create materialized view report_3 as select * from totals": "materialized view report_3",
+    "create table report_4 (counter text references totals)": "constraint report_4_counter_fkey on table report_4",
+    "create table report_5 (line totals[])": "column line of table report_5",
+    "create function report_6() returns setof totals language sql as 'select * from totals'": "function report_6()",
+}
+
+
+async def test_what_others_have_made_of_its_rows_is_named_before_they_are_made_anew(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    async with running(app_url, totals(), sums(totals())):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+    await do(engine, *MADE_BY_OTHERS)
+    seen: list[Progress] = []
+    with pytest.raises(
+        ConfigurationError, match=re.escape(f"and {', '.join(sorted(MADE_BY_OTHERS.values()))} depends")
+    ):
+        await rebuild(app_url, totals(), progress=seen.append)
+    assert not seen
+
+
+async def test_what_was_made_of_its_rows_meanwhile_is_said_in_our_words(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    await write(event_store, 600)
+
+    async def make() -> None:
+        async with await connect(app_url) as connection:
+            await connection.execute("create view counteract_app.report as select * from totals")
+
+    async with running(app_url, totals()):
+        await reached(event_store, "totals", await event_store.high_water_mark(), timeout=PATIENCE)
+    with pytest.raises(StoreError, match="something depends on it: drop that first: cannot drop table"):
+        await rebuild(app_url, totals(), batch_size=50, progress=once(make))
+
+
+async def do(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("set local search_path = counteract_app, public"))
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def test_what_is_part_of_the_table_stands_in_no_rebuilds_way(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    async with running(app_url, totals()):
+        await reached(event_store, "totals", await write(event_store, 5), timeout=PATIENCE)
+    await do(
+        engine,
+        "alter table totals add check (total > 0), add foreign key (counter) references totals (counter)",
+        "create index on totals ((lower(counter)))",
+        "create statistics of_totals on counter, total from totals",
+        "create rule also as on delete to totals where old.total < 0 do also select 1 from totals",
+    )
+    await rebuild(app_url, totals(by=7))
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("select distinct total from totals"))).scalar_one() == 7
+
+
+async def test_a_table_that_a_view_reads_is_dropped_after_the_view(
+    event_store: PostgresEventStore, engine: AsyncEngine, app_url: str
+) -> None:
+    view = sums(totals())
+    async with running(app_url, totals(), view):
+        await reached(event_store, "sums", await write(event_store, 5), timeout=PATIENCE)
+    with pytest.raises(StoreError, match=r"^materialized view sums depends on the rows of 'totals': drop that first$"):
+        await drop(app_url, totals())
+    await drop(app_url, view)
+    await drop(app_url, totals())
 
 
 async def test_what_was_parked_is_shown_once_it_is_redriven(
