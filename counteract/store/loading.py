@@ -31,6 +31,8 @@ PAGE = 1000
 """How many events are in memory at once, however long the stream is; fewer, where they are large (PAGE_BYTES)."""
 _KEPT_BYTES = 64 * 1024 * 1024
 """Of all states in memory, by the text that they come from: what they take themselves nobody knows."""
+_LARGEST_SHARE = 4
+"""For one state counts at most this part of it. Without snapshots the text is a whole stream's, however small the state: it would be in memory alone."""
 _NEWEST = 2**31 - 1
 
 # By version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open over
@@ -108,14 +110,17 @@ class Memory:
         before = self.find(decider, aggregate_id)
         if before is None or before.version <= known.version:
             self._known[decider, aggregate_id] = known
-            self._bytes += known.bytes - (before.bytes if before else 0)
+            self._bytes += self._counted(known) - (self._counted(before) if before else 0)
         while len(self._known) > self._size or (self._bytes > self._most_bytes and len(self._known) > 1):
-            self._bytes -= self._known.popitem(last=False)[1].bytes
+            self._bytes -= self._counted(self._known.popitem(last=False)[1])
 
     def drop(self, decider: Decider[Any, Any], aggregate_id: str) -> None:
         """It was of another log."""
         if known := self._known.pop((decider, aggregate_id), None):
-            self._bytes -= known.bytes
+            self._bytes -= self._counted(known)
+
+    def _counted(self, known: Known) -> int:
+        return min(known.bytes, self._most_bytes // _LARGEST_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
@@ -59,6 +60,12 @@ class Pair:
                 await self.writer.execute(_LIMITS, {name: f"{each:.3f}s" for name, each in limits._asdict().items()})
             self.limits = limits
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of its reader's is under way. A page that is read ahead may be given up between two statements."""
+        status = self.reader.pgconn
+        return status.pipeline_status == PipelineStatus.OFF and status.transaction_status == TransactionStatus.IDLE
+
     async def close(self) -> None:
         try:
             await self.writer.close()
@@ -88,6 +95,10 @@ class Pairs:
         except BaseException:
             await self._errands.run(self._close(pair, *self._taken(len(self._free))))
             raise
+        if not pair.is_idle:
+            # Statements of the next one would go into its pipeline, and their errors would come out late.
+            await self._errands.run(self._close(pair))
+            return
         pair.free_since = monotonic()
         self._free.append(pair)
         self._returned.ring()

@@ -22,6 +22,7 @@ from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.store import ANY, ExactVersion, PostgresEventStore, decide
 from counteract.store.errands import Errands
 from counteract.store.wire import StreamChange
+from counteract.subscriptions.pairs import Limits, Pairs
 from tests.counters import Counted, CounterReset, counter, counters
 
 pytestmark = pytest.mark.integration
@@ -172,6 +173,21 @@ async def test_a_connection_that_was_left_between_two_statements_is_not_given_to
         with pytest.raises(asyncio.CancelledError):
             await leave()
         assert (await store.append(counter("a"), [Counted()], expect=ANY)).version == 1
+
+
+async def test_a_pair_whose_reader_was_left_between_two_statements_is_nobodys_next(app_url: str) -> None:
+    """As by a read ahead that was given up, once in some hundred times: all that follows would be part of its pipeline."""
+    pairs, limits = Pairs(app_url, "this test"), Limits(idle=PATIENCE, whole=PATIENCE)
+    async with pairs.one(limits) as left:
+        await left.reader.pipeline().__aenter__()
+        await left.reader.execute("select 1")
+    async with pairs.one(limits) as following:
+        assert left.reader.closed
+        answer = await asyncio.wait_for(following.reader.execute("select 42"), PATIENCE)
+        assert await answer.fetchone() == (42,)
+    async with pairs.one(limits) as again:
+        assert again is following
+    await pairs.close()
 
 
 async def test_an_errand_goes_to_its_end_though_nobody_waits_for_it_any_more() -> None:

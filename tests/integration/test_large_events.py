@@ -82,15 +82,31 @@ async def test_a_page_by_default_is_shorter_where_events_are_large_and_misses_no
     assert len(backwards) < 60
 
 
-def test_states_leave_memory_by_the_bytes_that_they_come_from_but_the_last_stays() -> None:
+def kept_in(memory: Memory, names: str) -> str:
+    return "".join(name for name in names if memory.find(counters, name))
+
+
+def test_states_leave_memory_by_the_bytes_that_they_come_from() -> None:
     memory = Memory(1000, most_bytes=100)
-    for name, size in (("a", 60), ("b", 30), ("c", 30)):
-        memory.keep(counters, name, Known(1, 1, 0, bytes=size))
-    assert memory.find(counters, "a") is None
-    assert memory.find(counters, "b") is not None
-    memory.keep(counters, "d", Known(1, 1, 0, bytes=1000))
-    assert memory.find(counters, "d") is not None
-    assert memory.find(counters, "c") is None
-    memory.drop(counters, "d")
-    memory.keep(counters, "e", Known(1, 1, 0, bytes=90))
-    assert memory.find(counters, "e") is not None
+    for name in "abcdef":
+        memory.keep(counters, name, Known(1, 1, 0, bytes=20))
+    assert kept_in(memory, "abcdef") == "bcdef"
+    memory.drop(counters, "b")
+    memory.keep(counters, "g", Known(1, 1, 0, bytes=20))
+    assert kept_in(memory, "cdefg") == "cdefg"
+
+
+def test_a_state_of_a_long_stream_leaves_the_others_in_memory() -> None:
+    memory = Memory(1000, most_bytes=100)
+    for name in "abc":
+        memory.keep(counters, name, Known(1, 1, 0, bytes=25))
+    for version in range(1, 5):
+        memory.keep(counters, "d", Known(1, version, 0, bytes=1000 * version))
+    assert kept_in(memory, "abcd") == "abcd"
+
+
+def test_states_of_long_streams_leave_memory_for_one_another() -> None:
+    memory = Memory(1000, most_bytes=100)
+    for name in "abcde":
+        memory.keep(counters, name, Known(1, 1, 0, bytes=1000))
+    assert kept_in(memory, "abcde") == "bcde"
