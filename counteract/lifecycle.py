@@ -49,6 +49,8 @@ SETTLE_CHILD = "SettleChildSaga"
 """The activity that finds out whether a child saga of whose end nobody heard has completed."""
 SETTLE_CHILD_RECORD = "SettleChildRecord"
 """The same, by the record of the child."""
+ENDED = ("completed", "compensated", "never")
+"""What a saga's record says of one that is over."""
 PARENT = "counteract parent"
 """The memo by which a child saga knows which step of its parent it is: a `Parent`."""
 CHILD = "counteract child"

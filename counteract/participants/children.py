@@ -8,11 +8,10 @@ from uuid import UUID
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
-from counteract.lifecycle import PARENT, Parent
+from counteract.lifecycle import ENDED, PARENT, Parent
 from counteract.participants.recovery import described
 from counteract.store import PostgresEventStore
 
-_ENDED = ("completed", "compensated", "never")
 _OF_STEP = "select state from sagas where parent_command = %s"
 # One whose workflow began it anew goes on under the run that it had then.
 _OF_WORKFLOW = """
@@ -64,7 +63,7 @@ async def child_settled(
     Raises ApplicationError while it has not ended, to be asked again.
     """
     recorded = await _fetch(store, _OF_STEP, (parent_command,))
-    if recorded is not None and recorded[0] in _ENDED:
+    if recorded is not None and recorded[0] in ENDED:
         return bool(recorded[0] == "completed")
     found = await described(client, saga_id, None)
     if found is not None and await _is_child_of(found, store, parent_id, parent_command):
@@ -76,7 +75,7 @@ async def child_settled(
                 # A record that says `never` would be a guess: past its pivot it completes all the same.
                 raise open_yet
     (state,) = await _fetch(store, _SETTLE, (parent_command, saga_id, saga_type, client.namespace))
-    if state not in _ENDED:
+    if state not in ENDED:
         raise ApplicationError(f"the child saga {saga_id} is {state}: it is to end, or to be recovered")
     return bool(state == "completed")
 
@@ -94,13 +93,13 @@ async def _is_child_of(
 
 
 async def _has_completed(found: WorkflowExecutionDescription, store: PostgresEventStore) -> bool:
-    """By a record that names no parent: a worker of the release before wrote it, or the store lost it and it was made anew.
+    """Whether it has, by a record that names no parent: a worker of the release before wrote it, or the store lost it and it was made anew.
 
     Raises ApplicationError where the child is lost.
     """
     await _fetch(store, _HEED, _of(found))
     own = await _fetch(store, _OF_WORKFLOW, _of(found))
-    if own is not None and own[0] in _ENDED:
+    if own is not None and own[0] in ENDED:
         return bool(own[0] == "completed")
     if own is not None and found.status not in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
         raise ApplicationError(f"the child saga {found.id} is {own[0]}: it is to be recovered")
@@ -108,7 +107,10 @@ async def _has_completed(found: WorkflowExecutionDescription, store: PostgresEve
 
 
 async def _asked_to_stop(client: Client, found: WorkflowExecutionDescription) -> ApplicationError:
-    """The parent's own request may have been lost with it. A saga that is past its pivot completes all the same."""
+    """Requests its cancellation, and returns the error that has the question asked again.
+
+    The parent's own request may have been lost with it. A saga that is past its pivot completes all the same.
+    """
     await client.get_workflow_handle(found.id, run_id=found.run_id).cancel()
     return ApplicationError(f"the child saga {found.id} is still open, and has been asked to stop")
 

@@ -14,6 +14,7 @@ from counteract.errors import EventIdReused
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
+    ENDED,
     FETCH_COMMAND,
     FETCH_SKIP,
     FETCH_STATE,
@@ -176,9 +177,13 @@ class Lifecycle:
 
     @activity.defn(name=END_OPEN_RUN)
     async def end_open_run(self, lost: Lost) -> bool:
-        """Nobody else is to act for a saga that is claimed. Whether somebody does for one that is not."""
+        """Ends the open run of a claimed saga, for which nobody else is to act. Whether one that is not claimed is carried on,
+        or has ended meanwhile.
+        """
         state = await SagaRecords(self.store).state(lost.saga_id, lost.run_id)
-        is_claimed = state not in ("at the pivot", "past the pivot")
+        if state is None or state in ENDED:
+            return True
+        is_claimed = state == "turning back"
         return await end_open_run(activity.client(), self.store, lost.saga_id, lost.run_id, is_claimed=is_claimed)
 
     @activity.defn(name=FIND_UNRECORDED)

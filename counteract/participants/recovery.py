@@ -151,8 +151,8 @@ async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) ->
 async def end_open_run(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str, *, is_claimed: bool
 ) -> bool:
-    """Whether a run that is open carries the saga on: one that a reset began in between, for instance. Of a claimed saga it is
-    ended, and carries on nothing.
+    """Whether an open run carries the saga on, as one does that a reset began in between. The run of a claimed saga is ended
+    instead.
     """
     last = await last_run_on_record(client, store, saga_id, run_id)
     if last is None or last.status not in _OPEN_STATES:

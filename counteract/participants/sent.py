@@ -78,9 +78,10 @@ async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last
     forgotten = [step for key, step in sent_out.items() if key not in known]
     kinds = {step.key: _kind(step) for step in forgotten}
     # A pivot that may have taken effect is asked about before anything is undone; what this worker does not know may be one.
-    pivots = [step for step in forgotten if kinds[step.key] in (CommandKind.PIVOT, None)]
+    pivots = [step for step in forgotten if kinds[step.key] is CommandKind.PIVOT]
+    unknown = [step for step in forgotten if kinds[step.key] is None]
     undoable = [step for step in reversed(forgotten) if kinds[step.key] is CommandKind.COMPENSATABLE]
-    return [*pivots, *_fitting(undoable)]
+    return [*pivots, *_fitting([*unknown, *undoable])]
 
 
 def _kind(step: LostStep) -> CommandKind | None:

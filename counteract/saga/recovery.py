@@ -22,6 +22,7 @@ from counteract.errors import ConfigurationError, SagaIncomplete, UnreadableComm
 from counteract.lifecycle import (
     CLAIM_SAGA,
     END_OPEN_RUN,
+    ENDED,
     FIND_LATE,
     FIND_LOST,
     FIND_LOST_SAGAS,
@@ -144,7 +145,7 @@ class RecoverLostSaga(SagaWorkflow):
         dispatcher.epoch = lost.epoch
         await self._saga.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
         claimed = await self._claim(lost)
-        if claimed is None or claimed.state in ("completed", "compensated", "never"):
+        if claimed is None or claimed.state in ENDED:
             return None
         if await self._is_carried_on(lost):
             return None

@@ -47,14 +47,14 @@ async def check_after_reset(ledger: Ledger, dispatcher: Dispatcher) -> None:
         raise SagaReset(sorted(believed[command_id] for command_id in undone))
 
 
-async def adopt_from_earlier_runs(ledger: Ledger, dispatcher: Dispatcher) -> Step | None:
+async def adopt_from_earlier_runs(ledger: Ledger, dispatcher: Dispatcher) -> list[Step]:
     """Before a saga that was reset is undone: take over what earlier runs sent beyond the point of the reset.
 
     Their pivot, if there is one among it: what became of that says whether the saga may be undone at all.
     """
     # A compensation that the kept history has behind it had begun without asking.
     if not _was_reset() or not workflow.patched("counteract: what earlier runs sent"):
-        return None
+        return []
     sent = await workflow.execute_activity(
         FIND_SENT,
         dispatcher.run_id,
@@ -68,7 +68,7 @@ async def adopt_from_earlier_runs(ledger: Ledger, dispatcher: Dispatcher) -> Ste
         ledger.adopt(each.key, command_type(each.command_type, each.service).model_validate(each.command))
         for each in forgotten
     ]
-    return next((step for step in adopted if step.kind is CommandKind.PIVOT), None)
+    return [step for step in adopted if step.kind is CommandKind.PIVOT][:1]
 
 
 def _was_reset() -> bool:

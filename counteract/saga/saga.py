@@ -276,10 +276,7 @@ class Saga:
         return carried, record
 
     def check(self, resolution: Resolution) -> None:
-        """Refuse a decision that makes no sense, such as one about a step that does not wait.
-
-        Raises ApplicationError.
-        """
+        """Refuse a decision that makes no sense, such as one about a step that does not wait. Raises ApplicationError."""
         self._parking.check(resolution)
 
     def resolve(self, resolution: Resolution) -> None:
@@ -399,5 +396,4 @@ class Saga:
         await self._record.refreshed("its undo")
         if self._record.is_kept:
             return await self._record.adopt(pivot=True)
-        pivot = await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
-        return [pivot] if pivot else []
+        return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)

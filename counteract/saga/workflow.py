@@ -35,7 +35,7 @@ class SagaWorkflow(SagaHost):
     _stopped_early: tuple[Interruption, BaseException | None] | None = None
     """What was to stop a saga that this run continues, before it had opened it."""
     _asking: asyncio.Task[None] | None = None
-    """The record whether that comes too late."""
+    """Finds out from the record whether that comes too late."""
 
     def saga(
         self,

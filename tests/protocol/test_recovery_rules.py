@@ -7,13 +7,15 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import ActivityEnvironment
 
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import Lost
+from counteract.participants.lifecycle import Lifecycle
 from counteract.participants.recovery import lost_page
 from counteract.saga.recovery import recovery_id
 from tests.protocol.conftest import Stage, ending, until
-from tests.protocol.domain import Plan, Tour
+from tests.protocol.domain import Lingering, Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
 
@@ -103,6 +105,25 @@ async def test_at_its_pivot_a_saga_that_goes_on_after_all_is_left_alone(stage: S
     stage.company.unreachable = False
     assert await ending(saga) == "done"
     assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
+
+
+async def test_a_saga_that_has_ended_meanwhile_keeps_its_open_run(stage: Stage, name: str) -> None:
+    """Between the claim and the look for an open run, and its code goes on after the saga."""
+    saga = await stage.tour(name, "hold", "pay", flow=Lingering)
+    await until(lambda: _is_completed(stage, name))
+    ((run_id,),) = await stage.sql("select run_id from sagas where saga_id = %s", name)
+    lost = Lost(saga_id=name, saga_type="Tour", run_id=run_id, state="past the pivot", how="terminated")
+
+    assert await ActivityEnvironment(stage.client).run(Lifecycle(stage.store).end_open_run, lost), (
+        "nothing is to be done"
+    )
+
+    await saga.signal("go_on")
+    assert await ending(saga) == "done"
+
+
+async def _is_completed(stage: Stage, name: str) -> bool:
+    return await stage.sql("select 1 from sagas where saga_id = %s and state = 'completed'", name) != []
 
 
 async def _is_at_its_pivot(stage: Stage, name: str) -> bool:
