@@ -21,9 +21,9 @@ _BEGINNING = """\
 Written by `python -m scripts.site.commands` from the command line itself. `counteract COMMAND --help` says the same.
 
 Run the commands where the application's pyproject.toml is: [what they read of it](settings.md). An option that has a
-variable beside it goes by that one where it is not given; what has no default and is not required is left out. A command
-ends with 0 where all is well, 1 where something is wrong, said in a sentence with the next move, and 2 for options that do
-not fit. Every command has `--help`, and `counteract --version` prints the version.
+variable beside it goes by that one where it is not given; what has no default and is not required is left out. A
+command ends with 0 where all is well, 1 where something is wrong, said in a sentence with the next move, and 2 for
+options that do not fit. Every command has `--help`, and `counteract --version` prints the version.
 """
 
 

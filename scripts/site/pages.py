@@ -1,4 +1,4 @@
-"""The pages of the repository, put together in one folder: docs/, what lies beside it, and every file that they link to.
+"""The pages of the repository, put together in one folder: docs/, what lies beside it, and each file that they link to.
 
 A link that leaves docs/ leads, on the site, to a copy of that file, so that the site needs no code host beside it.
 """

@@ -116,7 +116,7 @@ def _defined_in(module: griffe.Module) -> list[str]:
 
 
 def _parts(target: griffe.Object) -> Iterator[griffe.Object]:
-    """The methods and properties of a class, in the order in which they stand. Fields say by their names what they are."""
+    """The methods and properties of a class, as they stand in it. Fields say by their names what they are."""
     for name, each in target.members.items() if isinstance(target, griffe.Class) else ():
         is_method = isinstance(each, griffe.Function)
         is_property = isinstance(each, griffe.Attribute) and "property" in each.labels

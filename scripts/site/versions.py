@@ -16,7 +16,10 @@ _PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Counteract: versions of the documentation</title>
-<style>:root {{ color-scheme: light dark; font: 1rem/1.6 system-ui; }} body {{ max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}</style>
+<style>
+  :root {{ color-scheme: light dark; font: 1rem/1.6 system-ui; }}
+  body {{ max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}
+</style>
 <h1>Counteract</h1>
 <p>The documentation of each version:</p>
 <ul>
