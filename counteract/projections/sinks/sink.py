@@ -51,7 +51,7 @@ class Sink(Protocol):
         """
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """In order, of all events from where the batch before ended up to one; or of some that came before."""
+        """In order, of all events from where the batch before ended up to one; or of some that came before. None where these change no row."""
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
         """Of one event that could not be handled in its turn, and is not among those that it shows."""
