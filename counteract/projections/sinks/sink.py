@@ -51,7 +51,9 @@ class Sink(Protocol):
         """
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """Apply the operations, in order: of all events since the batch before, up to one; or of some before."""
+        """Apply the operations, in order: of all events from where the batch before ended, up to one; or of some before. None are given
+        where these change no row.
+        """
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
         """Apply the operations of one event that could not be handled in its turn: it is not among those shown."""

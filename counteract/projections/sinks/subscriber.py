@@ -34,6 +34,13 @@ _GO_BACK = text("""
     )
     returning position
 """)
+# Over all that came since an event of these types, which may be most of the log. Both limits are the subscription's.
+_UNLIMITED = text("""
+    select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')
+""")
+# Whoever has the row delivers, or goes back: then there is no hurry.
+_LOCK = text("select position from subscriptions where name = :name for update skip locked")
+_NEWEST = text("select position, event_id from events where position <= :position order by position desc limit 1")
 _ARCHIVED = text("""
     select count(*), (array_agg(distinct file order by file))[1:3] from archived_streams
     where last_position > :shown and first_position <= :position
@@ -68,20 +75,38 @@ class SinkSubscriber(Subscriber):
                 f"were lost. Stop whatever runs {self.name!r}, `counteract projections drop {self.name}`, and it is filled anew"
             )
         if shown.position < position:
-            values = {"name": self.name, "to": shown.position, "types": sorted(self.event_types or ())}
-            has_lost = (await connection.execute(_GO_BACK, values)).first() is not None
-            await self._look_for_archived(connection, shown.position, position, has_lost=has_lost)
+            await self._look_for_lost(connection, shown.position, position)
+
+    async def _look_for_lost(self, connection: AsyncConnection, shown: int, position: int) -> None:
+        values = {"name": self.name, "to": shown, "types": sorted(self.event_types or ())}
+        await connection.execute(_UNLIMITED)
+        has_lost = (await connection.execute(_GO_BACK, values)).first() is not None
+        are_archived = await self._look_for_archived(connection, shown, position, has_lost=has_lost)
+        # Of what a sink without rows may have had nobody could tell afterwards.
+        if not has_lost and (shown or not are_archived):
+            await self._pass_over(connection, shown, position)
+
+    async def _pass_over(self, connection: AsyncConnection, shown: int, position: int) -> None:
+        """What was looked through, and has nothing for the rows: the next look begins behind it. Named by an event there, by which it
+        is known whether it is of the log of now.
+        """
+        checkpoint = (await connection.execute(_LOCK, {"name": self.name})).scalar()
+        if checkpoint is None or checkpoint < position:
+            return
+        newest = (await connection.execute(_NEWEST, {"position": position})).first()
+        if newest and newest.position > shown:
+            await self._sink.write([], up_to=Shown(newest.position, str(newest.event_id)))
 
     async def _look_for_archived(
         self, connection: AsyncConnection, shown: int, position: int, *, has_lost: bool
-    ) -> None:
-        """Nobody may take rows for all there are that lack what was archived. Which events those were, only their files say: a sink that
-        is behind, and shows every event that is in the log, may never have had any of them.
+    ) -> bool:
+        """Whether there are any. Nobody may take rows for all there are that lack what was archived. Which events those were, only their
+        files say: a sink that is behind, and shows every event that is in the log, may never have had any of them.
         """
         between = {"shown": shown, "position": position}
         count, files = (await connection.execute(_ARCHIVED, between)).one()
         if not count:
-            return
+            return False
         archived = f"streams with events up to position {position} were archived ({count})"
         restore = " and ".join(f"`counteract store restore {each}`" for each in files)
         anew = f"stop whatever runs {self.name!r}, and `counteract projections drop {self.name}`"
@@ -100,6 +125,7 @@ class SinkSubscriber(Subscriber):
                 restore,
                 anew,
             )
+        return True
 
     async def watch(self) -> None:
         await self._sink.watch()
