@@ -152,15 +152,15 @@ class RecoverLostSaga(SagaWorkflow):
         why = f"recovered: its workflow was {lost.how}"
         try:
             await self._saga.recover(
-                epoch=claimed.epoch,
-                state=claimed.state,
+                claimed,
                 why=why,
                 claim=lambda: self._claim(lost),
+                is_carried_on=lambda: self._is_carried_on(lost),
                 forgotten=lambda: self._forgotten(lost),
             )
         except SagaIncomplete as incomplete:
             raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
-        return self._saga.report()
+        return self._saga.report() if self._saga.course.is_over else None
 
     async def _claim(self, lost: Lost) -> Claimed | None:
         claimed: Claimed | None = await workflow.execute_activity(

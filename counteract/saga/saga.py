@@ -144,10 +144,7 @@ class Saga:
 
     @property
     def should_continue_as_new(self) -> bool:
-        """The workflow's history has grown long: between two steps, `workflow.continue_as_new(...)` gives it a new one.
-
-        The saga goes on there, with all that it knows.
-        """
+        """The workflow's history has grown long: between two steps, `workflow.continue_as_new(...)` has the saga go on in a new one."""
         return workflow.info().is_continue_as_new_suggested()
 
     async def find_out(self, pivots: Sequence[tuple[str, Command[Any]]]) -> None:
@@ -157,27 +154,30 @@ class Saga:
 
     async def recover(
         self,
+        claimed: Claimed,
         *,
-        epoch: int,
-        state: str,
         why: str,
         claim: Callable[[], Awaitable[Claimed | None]],
+        is_carried_on: Callable[[], Awaitable[bool]],
         forgotten: Callable[[], Awaitable[Sequence[tuple[str, Command[Any]]]]],
     ) -> None:
-        """Undo a saga that nobody carries on, in its own name. Raises SagaIncomplete where its pivot took effect.
+        """Undo a saga that nobody carries on, in its own name; do nothing where somebody does. Raises SagaIncomplete where its pivot took effect.
 
         At the pivot it cannot be claimed: what became of that is found out first, and then it is claimed again.
         `forgotten` are steps that its history sent, and that the store has no row of: no proof that nothing happened.
         """
         self._course.is_closing = True
-        await self._record.take_over(epoch, state)
+        await self._record.take_over(claimed.epoch, claimed.state)
         self._record.own(self._ledger.steps)
-        if state != "turning back":
+        if claimed.state != "turning back":
             for pivot in await self._record.adopt(pivot=True):
                 await self._stepper.find_out(pivot)
-            claimed = await claim()
-            await self._record.take_over(epoch, claimed.state if claimed else state)
+            claimed = await claim() or claimed
+            await self._record.take_over(claimed.epoch, claimed.state)
             self._record.own(self._ledger.steps)
+            # It took its time. The old branch can go once no recovery is open that a release without it has begun.
+            if workflow.patched("counteract: recovery asks again whether somebody goes on") and await is_carried_on():
+                return
         while not self._ledger.past_pivot and (steps := await forgotten()):
             for step in [self._ledger.adopt(key, command) for key, command in steps]:
                 await self._stepper.undo(step, Role.TURN)

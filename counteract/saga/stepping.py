@@ -251,21 +251,19 @@ class Stepper:
         The last word counts, also one that comes while the step is being barred. Who gives up then has been told that nobody can
         find out what became of the step, and need not wait for it.
         """
-        bars = self.record.is_kept and not isinstance(failure, Rejected)
         while True:
             try:
-                return await self._replaced(step, decision, failure, bars=bars)
+                return await self._replaced(step, decision, failure)
             except DecidedAgain as again:
                 decision = again.decision
-                bars = decision.decision != "skip"
+            if decision.decision == "skip":
+                return await self._given_up_at_once(step, decision)
 
-    async def _replaced(
-        self, step: Step, decision: Resolution, failure: Rejected | StepFailed, *, bars: bool
-    ) -> Settled[Any] | None:
+    async def _replaced(self, step: Step, decision: Resolution, failure: Rejected | StepFailed) -> Settled[Any] | None:
         refused = isinstance(failure, Rejected)
         replaced = _replaces(decision)
-        settled = await self._settlement(step) if bars and replaced else None
-        if decision.decision == "skip" and (bars or refused) and not (settled and settled.happened):
+        settled = await self._settlement(step) if self.record.is_kept and replaced and not refused else None
+        if decision.decision == "skip" and not (settled and settled.happened):
             settled = await self._corrections_barred(step)
         if settled is not None and settled.happened:
             self._settle(step, Outcome.APPLIED)
@@ -289,6 +287,23 @@ class Stepper:
             self.record.own([step])
             settled = await self._settlement(step)
         return settled
+
+    async def _given_up_at_once(self, step: Step, decision: Resolution) -> Settled[Any]:
+        """Without asking what became of it. That an earlier run has carried it out, as a person had corrected it, is on record, and counts."""
+        sent = [(step.retries, step.command)]
+        while correction := await self.record.correction(step):
+            step.retries, step.command = correction
+            counts = self.record.foreign[step.dispatch_key].counts
+            self.record.own([step])
+            if counts:
+                self._settle(step, Outcome.APPLIED)
+                return Settled(happened=True, result=replacement(step, decision))
+            sent.append(correction)
+        for step.retries, step.command in sent:
+            await self.record.skips.put(step, decision, "step")
+        self._settle(step, Outcome.NOT_APPLIED)
+        step.skipped = True
+        return Settled(happened=False, result=replacement(step, decision))
 
     async def _try(self, step: Step, attempt: ActivityHandle[RawValue]) -> RawValue:
         """The attempt's result. Where a person has been asked, their decision puts an end to it."""

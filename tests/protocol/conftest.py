@@ -175,3 +175,20 @@ async def town(database_url: str) -> AsyncIterator[Town]:
 async def first(town: Town) -> Run:
     """A saga's first run."""
     return await town.begin()
+
+
+async def being_settled(stage: Stage, name: str) -> None:
+    """Its pivot took effect, its answer was lost, and the provider cannot say yet what became of it."""
+    await until(lambda: _has_captured(stage))
+    stage.company.gate.clear()
+    stage.post.loses_orders = {"Capture"}
+
+    async def is_fenced() -> bool:
+        rows = await stage.sql("select status from commands where saga_id = %s and step = 'Capture'", name)
+        return rows == [("fenced",)]
+
+    await until(is_fenced)
+
+
+async def _has_captured(stage: Stage) -> bool:
+    return bool(stage.company.captured)

@@ -13,10 +13,11 @@ import pytest
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from counteract.lifecycle import RECORD_LIFECYCLE
-from counteract.saga import Resolution
+from counteract.saga import Resolution, parking
 from counteract.testing import replay
 from tests.protocol import domain
 from tests.protocol.conftest import Handle, Stage, ending, until
@@ -158,3 +159,23 @@ def between_the_last_word_and_the_stop(events: list[HistoryEvent]) -> list[Event
     kinds = [each.event_type for each in events]
     before = kinds[: kinds.index(STOPPED)]
     return before[len(before) - before[::-1].index(WRITTEN) :]
+
+
+async def test_a_question_that_is_moot_takes_no_answer(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saga's time is over, and its step has yet to be told so: what was decided now would count for nothing."""
+    monkeypatch.setattr(parking, "in_a_task_of_its_own", lambda: asyncio.sleep(3))
+    stage.company.declines = True
+    saga = await stage.tour(name, "hold", "authorize", parks=True, deadline=2)
+    await stage.stuck(name)
+    await until(lambda: _has_run_out(saga))
+
+    with pytest.raises(WorkflowUpdateFailedError):
+        await saga.execute_update("resolve", decided("Authorize", "skip"))
+
+    assert await ending(saga) == "SagaCompensated"
+
+
+async def _has_run_out(saga: Handle) -> bool:
+    return any(each.event_type == TIMER for each in await events(saga))

@@ -14,7 +14,7 @@ from counteract.lifecycle import Lost
 from counteract.participants.lifecycle import Lifecycle
 from counteract.participants.recovery import lost_page
 from counteract.saga.recovery import recovery_id
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Stage, being_settled, ending, until
 from tests.protocol.domain import Lingering, Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
@@ -105,6 +105,35 @@ async def test_at_its_pivot_a_saga_that_goes_on_after_all_is_left_alone(stage: S
     stage.company.unreachable = False
     assert await ending(saga) == "done"
     assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompleted"]
+
+
+async def test_a_recovery_that_waits_for_the_pivot_leaves_the_saga_to_a_run_that_has_begun_meanwhile(
+    stage: Stage, name: str
+) -> None:
+    stage.company.loses_answers = True
+    saga = await stage.tour(name, "hold", "capture", otherwise=["hold", "capture", "wait"])
+    await being_settled(stage, name)
+    await saga.terminate()
+    found = await stage.round()
+    ((run_id,),) = await stage.sql("select run_id from sagas where saga_id = %s", name)
+    recovery = stage.handle(recovery_id(name, run_id))
+    assert name in [each.saga_id for each in found if each.what == "recovering"]
+
+    async def asks() -> bool:
+        events = (await recovery.fetch_history()).events
+        return any(
+            each.activity_task_scheduled_event_attributes.activity_type.name == "SettleCapture" for each in events
+        )
+
+    await until(asks)
+    again = await reset(stage, name)
+    stage.post.loses_orders.clear()
+    stage.company.gate.set()
+
+    assert await recovery.result() is None
+    await again.signal("go_on")
+    assert await ending(again) == "done"
+    assert await stage.state(name) == "completed"
 
 
 async def test_a_saga_that_has_ended_meanwhile_keeps_its_open_run(stage: Stage, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from temporalio.common import RetryPolicy
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.conftest import Handle, Stage, being_settled, ending, until
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
 
@@ -161,23 +161,6 @@ async def test_a_recovery_finds_out_about_a_pivot_before_it_decides(stage: Stage
 
     assert await stage.state(name) == "past the pivot"
     assert (await stage.money(name)).held == {f"{name} 0": 60}
-
-
-async def being_settled(stage: Stage, name: str) -> None:
-    """Its pivot took effect, its answer was lost, and the provider cannot say yet what became of it."""
-    await until(lambda: _has_captured(stage))
-    stage.company.gate.clear()
-    stage.post.loses_orders = {"Capture"}
-
-    async def is_fenced() -> bool:
-        rows = await stage.sql("select status from commands where saga_id = %s and step = 'Capture'", name)
-        return rows == [("fenced",)]
-
-    await until(is_fenced)
-
-
-async def _has_captured(stage: Stage) -> bool:
-    return bool(stage.company.captured)
 
 
 async def test_a_recovery_finds_out_about_a_pivot_that_was_about_to_be_settled(stage: Stage, name: str) -> None:

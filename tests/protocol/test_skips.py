@@ -177,6 +177,27 @@ async def test_a_retriable_that_was_corrected_before_a_reset_counts_although_it_
     assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
 
 
+async def test_so_it_does_where_nobody_can_say_what_became_of_what_had_been_corrected(stage: Stage, name: str) -> None:
+    stage.post.loses_orders = {"PayBack"}
+    saga = await stage.tour(name, "pay", "pay back", "wait")
+    await _asked_about(stage, name, "PayBack")
+    stage.post.loses_orders = set()
+    await saga.execute_update("resolve", _of_seven(name))
+    await stage.applied(name, "PayBack")
+    stage.post.loses_orders = {"SettlePayBack"}
+
+    again = await reset(stage, name, behind="PayHeldMoney")
+    for asked in (2, 3):
+        await _asked_about(stage, name, "PayBack", times=asked)
+        await again.execute_update("resolve", skipping("PayBack"))
+    await again.signal("go_on")
+
+    assert await ending(again) == "done"
+    assert (await stage.money(name)).available == 107
+    *_, last = await stage.store.read_stream(sagas.stream(name))
+    assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
+
+
 async def test_a_result_to_go_on_with_that_cannot_be_stored_is_refused(stage: Stage, name: str) -> None:
     stage.company.declines = True
     saga = await stage.tour(name, "authorize", parks=True)
