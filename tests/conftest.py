@@ -19,6 +19,7 @@ LONG = (
     "test_chaos",
     "test_dev_command",
     "test_demo",
+    "test_docs_site",
     "test_tutorial",
     "test_worker_versions",
     "test_explore_checkout",

@@ -43,6 +43,8 @@ def build(into: Path, *, version: str, url: str) -> list[str]:
     """Returns what is wrong: the site is built all the same, as far as that goes."""
     into.mkdir(parents=True, exist_ok=True)
     pages, site = into / "pages", into / "site" / version
+    # Pages that are no more would stay, and be found by a search.
+    shutil.rmtree(site, ignore_errors=True)
     problems = Pages(ROOT, pages).write()
     shutil.copytree(config.ASSETS, pages / "assets")
     package = Package(ROOT)
