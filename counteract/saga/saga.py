@@ -177,6 +177,7 @@ class Saga:
             self._record.own(self._ledger.steps)
             # It took its time. The old branch can go once no recovery is open that a release without it has begun.
             if workflow.patched("counteract: recovery asks again whether somebody goes on") and await is_carried_on():
+                self._course.is_closing = False
                 return
         while not self._ledger.past_pivot and (steps := await forgotten()):
             for step in [self._ledger.adopt(key, command) for key, command in steps]:
