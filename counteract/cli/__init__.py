@@ -53,31 +53,32 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. Errors raised on purpose are told in one line, and so is what the system refuses, or whoever asks with text
-    that is none; anything else keeps its traceback."""
+    """Run the command line. What is raised on purpose is told in one line, and so are refusals of the system and arguments that are no
+    text; anything else keeps its traceback.
+    """
     try:
         app()
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except CounteractError as error:
-        say_lines(str(error), aside=True)
-        code = 1
-    except (OSError, UnicodeError) as error:
-        say_lines(_what_is_wrong(error), aside=True)
-        code = 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        if said := _in_a_line(error):
+            say_lines(said, aside=True)
+        else:
+            sys.excepthook(*sys.exc_info())
         code = 1
     leave(code)
 
 
-def _what_is_wrong(error: OSError | UnicodeError) -> str:
+def _in_a_line(error: BaseException) -> str | None:
+    """What there is to be said of an error that is nobody's bug; None for any other."""
+    if isinstance(error, CounteractError):
+        return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
-    if wrong := [each for each in sys.argv[1:] if not _is_text(each)]:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error) or None
+    if isinstance(error, UnicodeError) and (wrong := [each for each in sys.argv[1:] if not _is_text(each)]):
         return f"this is no UTF-8: {', '.join(wrong)}"
-    return str(error)
+    return None
 
 
 def _is_text(argument: str) -> bool:

@@ -27,6 +27,8 @@ AsJson = Annotated[
     bool | None,
     typer.Option("--json/--table", help="A JSON document a line, or a table; by default a table on a terminal only."),
 ]
+_MARKED = "\0{}".format
+_NUMBER = re.compile(r'"\\u0000([^"]*)"')
 _ENDLESS = 100_000
 """Columns: more than any table has."""
 
@@ -151,7 +153,9 @@ def show_event(event: StoredEvent) -> None:
     """All of it, over several lines, or in one where Python cannot read it."""
     text = _json(document(event))
     with suppress(ValueError, RecursionError):
-        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        # Numbers as they are stored, with every digit: as strings with a mark that no stored text has.
+        read = json.loads(text, parse_int=_MARKED, parse_float=_MARKED)
+        text = _NUMBER.sub(r"\1", json.dumps(read, indent=2, ensure_ascii=False))
     say_lines(text)
 
 
