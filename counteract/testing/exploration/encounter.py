@@ -164,9 +164,10 @@ class Run:
         self._once.add(what)
         return first
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Something that goes on beside the saga; the run is over once it is."""
-        self._tasks.add(asyncio.create_task(work))
+        self._tasks.add(task := asyncio.create_task(work))
+        return task
 
     def complain(self, what: str) -> None:
         """Note a violation that was seen while it happened; again: once is enough."""

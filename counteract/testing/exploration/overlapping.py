@@ -106,10 +106,15 @@ def _and_say_so(begin_anew: acts.Act) -> acts.Act:
 
 
 async def _begin_anew_and_stop(encounter: Encounter) -> NoReturn:
+    # Its own attempt is asked to stop with its run, which is over by then.
+    await asyncio.shield(encounter.run.spawn(_stopped_anew(encounter)))
+    raise acts.error("explore: lost on the way", final=True)
+
+
+async def _stopped_anew(encounter: Encounter) -> None:
     await acts.reset_to_the_beginning(encounter)
     await encounter.run.cancel()
     encounter.run.moments[STOPPED_TOO].set()
-    raise acts.error("explore: lost on the way", final=True)
 
 
 async def _wait_to_be_stopped(encounter: Encounter) -> None:
