@@ -81,7 +81,9 @@ begin
     on conflict (command_id) do nothing;
     if role = 'settle' and p_step ->> 'kind' = 'pivot' then
         update sagas s set state = 'forward', since = clock_timestamp(), who = p_step ->> 'who'
-        where s.saga_id = p_step ->> 'saga_id' and s.run_id = p_step ->> 'run_id' and s.state = 'at the pivot';
+        where s.saga_id = p_step ->> 'saga_id' and s.run_id = p_step ->> 'run_id' and s.state = 'at the pivot'
+          -- Another run's may be what the record is at: only what becomes of that leads out.
+          and not another_may_stand(s.saga_id, s.run_id, original_id);
     end if;
     return query select 'never', p_result_if_never, original.command, original.activity_type, is_new and original.lost, clock_timestamp();
 end $$;

@@ -87,7 +87,8 @@ begin
             when role = 'settle' then case when p_settled is null then 'forward' else 'past the pivot' end
             when p_status = 'done' then 'past the pivot' else 'forward' end;
         update sagas s set state = decided, since = clock_timestamp(), who = p_step ->> 'who'
-        where s.saga_id = saga and s.run_id = run and s.state in ('forward', 'at the pivot') and s.state <> decided;
+        where s.saga_id = saga and s.run_id = run and s.state in ('forward', 'at the pivot') and s.state <> decided
+          and (decided <> 'forward' or not another_may_stand(saga, run, coalesce((p_step ->> 'undoes')::uuid, id)));
     end if;
     if cardinality(p_types) = 1 and cardinality(p_event_ids) = 1 then
         perform append_event(p_types[1], p_ids[1], p_least[1], p_most[1], p_event_ids[1], p_event_types[1],
