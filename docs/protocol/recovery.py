@@ -69,7 +69,7 @@ def _claim(setting: Setting, state: State, at: int) -> Moves:
         yield from _report(state, at)
         return
     answer, record = claim_saga(setting.rules, state.record)
-    if answer == "claimed" and _pivot_forgotten(setting, state):
+    if answer == "claimed" and _forgotten(setting, state):
         answer = "settle"
     if answer == "claimed":
         yield ("recovery claims",), _now(state, at, Recovery("claimed", ""))._replace(record=record)
@@ -85,17 +85,21 @@ def _over_by_history(setting: Setting, state: State) -> bool:
     """The history says that the pivot was answered, or the end: what the store forgot is no reason to undo."""
     if "C2.history" not in setting.rules or not setting.environment.losses:
         return False
-    by_pivot = setting.pivot is not None and state.run.knows[setting.pivot] == ANSWERED
+    by_pivot = any(state.run.knows[pivot] == ANSWERED for pivot in setting.environment.pivots)
     return by_pivot or (state.run.mode == "over" and state.reported == COMPLETED)
 
 
-def _pivot_forgotten(setting: Setting, state: State) -> bool:
-    """A history sent the external pivot, and knows no answer: that the record does not say so is no proof."""
-    if setting.pivot is None or not setting.environment.losses or "C2.pivot" not in setting.rules:
-        return False
-    row = state.rows[setting.pivot]
-    sent = state.run.knows[setting.pivot] in (IN_FLIGHT, UNKNOWN)
-    return sent and setting.environment.steps[setting.pivot].external and not (row.undone or row.status == "rejected")
+def _forgotten(setting: Setting, state: State) -> list[int]:
+    """A history sent these pivots outside, and knows no answer: that the record does not say so is no proof."""
+    if not setting.environment.losses or "C2.pivot" not in setting.rules:
+        return []
+    return [pivot for pivot in setting.environment.pivots if _is_forgotten(setting, state, pivot)]
+
+
+def _is_forgotten(setting: Setting, state: State, pivot: int) -> bool:
+    row = state.rows[pivot]
+    sent = state.run.knows[pivot] in (IN_FLIGHT, UNKNOWN)
+    return sent and setting.environment.steps[pivot].external and not (row.undone or row.status == "rejected")
 
 
 def _report(state: State, at: int) -> Moves:
@@ -107,7 +111,8 @@ def _report(state: State, at: int) -> Moves:
 
 
 def _settle(setting: Setting, state: State, at: int) -> Moves:
-    pivot = next((at for at in setting.environment.pivots if setting.may_stand(state, at)), setting.the_pivot)
+    open_ones = [pivot for pivot in setting.environment.pivots if setting.may_stand(state, pivot)]
+    (pivot, *_) = (*open_ones, *_forgotten(setting, state), setting.the_pivot)
     row, message = state.rows[pivot], ("settle", pivot, 0)
     if row.status in ("done", "rejected") or row.undone:
         out = leave_pivot(setting, state, pivot)

@@ -1,4 +1,5 @@
--- Whether another pivot of the saga than this one has taken effect, or may have: an earlier run began it, and nobody has found out.
+-- Whether another pivot of the saga than this one has taken effect, or may have: it has begun, and neither its answer nor what became of
+-- it is on record. Fenced by a settlement, it is as open as before.
 create or replace function another_pivot_may_stand(p_saga_id text, p_run_id text, p_pivot uuid) returns boolean
 language sql stable set search_path from current as $$
     select exists (

@@ -14,11 +14,13 @@ declare
     saga constant text := p_saga ->> 'saga_id';
     run constant text := p_saga ->> 'run_id';
     wanted constant text := p_saga ->> 'state';
+    epoch constant integer := (p_saga ->> 'epoch')::integer;
     current text;
+    latest integer;
     wrong text[];
     appended bigint;
 begin
-    select s.state into current from sagas s where s.saga_id = saga and s.run_id = run for update;
+    select s.state, s.epoch into current, latest from sagas s where s.saga_id = saga and s.run_id = run for update;
     if current is null then
         -- The store forgot the saga itself; what its history knows is in how it ends.
         insert into sagas (saga_id, run_id, namespace, saga_type, state, epoch, last_run, who, why)
@@ -38,8 +40,10 @@ begin
     end if;
     if current in ('completed', 'compensated', 'never')
        or wanted = 'completed' and current not in ('forward', 'past the pivot')
-       -- A run that turns back has settled its pivot: if the record is at it again, the store forgot the answer.
-       or wanted = 'compensated' and current not in ('forward', 'at the pivot', 'turning back') then
+       -- A run that turns back has settled its pivot: if the record is at it again, the store forgot the answer. Not so where
+       -- it is at a later run's.
+       or wanted = 'compensated' and current not in ('forward', 'at the pivot', 'turning back')
+       or wanted = 'compensated' and current = 'at the pivot' and epoch < latest then
         return query select current, 0::bigint, '{}'::text[];
         return;
     end if;
