@@ -6,9 +6,8 @@ import pytest
 
 from counteract.errors import RecordSaysOtherwise
 from counteract.messages import Role
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.conftest import Stage, being_settled, ending, until
 from tests.protocol.runs import CAPTURE, HOLD, PAY, Run
-from tests.protocol.test_runs import being_settled
 from tests.travel.resetting import reset
 
 pytestmark = pytest.mark.integration
