@@ -106,7 +106,7 @@ async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescri
 
 
 async def recovery_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:
-    """Of the saga that this run began; None where none has been begun."""
+    """The recovery of the saga that this run began; None where none has been begun."""
     from counteract.saga.recovery import recovery_id
 
     return await described(client, recovery_id(saga_id, run_id))

@@ -135,7 +135,7 @@ def _event(event: StoredEvent) -> Node:
 
 
 def _metadata(event: StoredEvent) -> Mapping[str, Any]:
-    """None where it was imported with what Python cannot read."""
+    """Nothing is known where it was imported with what Python cannot read."""
     try:
         return event.metadata
     except ValueError:

@@ -155,7 +155,7 @@ class InlineAppends:
         entry.info["refusals"] = self._refusals
 
     def _replace_stale(self, _connection: object, entry: ConnectionPoolEntry, _proxy: object) -> None:
-        """By a new one, where it was made before the database last refused to be written to."""
+        """Has the pool open a new one, where it was made before the database last refused to be written to."""
         if entry.info["refusals"] != self._refusals:
             raise DisconnectionError
 

@@ -131,7 +131,7 @@ class Subscription:
                         await member.leave(last)
 
     def _report_gone(self, member: Membership) -> None:
-        """Of one that others begin it is no news: they also end it."""
+        """Says so once, but for a subscription that others begin: they also end it."""
         if self._begins and not member.there and not self._has_reported:
             self._has_reported = True
             _logger.warning(_GONE, member.name)

@@ -80,7 +80,7 @@ def _type(parameter: Any) -> str:
 
 
 def _default(parameter: Any) -> str:
-    """And what else holds of its value."""
+    """Tells where its value comes from, and what else holds of it."""
     said = [f"`{parameter.envvar}`"] if parameter.envvar else []
     if not said and parameter.default not in (None, False, ""):
         said.append(f"`{parameter.default}`")
@@ -92,7 +92,7 @@ def _default(parameter: Any) -> str:
 
 
 def _told(text: str | None) -> str:
-    """Without the line ends within a paragraph, and with the pages that it names as links."""
+    """The text without the line ends within a paragraph, and with the pages that it names as links."""
     told = re.sub(r"(?<!\n)\n(?!\n)", " ", (text or "").strip())
     return re.sub(r"docs/([\w/-]+\.md)", r"[\1](\1)", told)
 

@@ -98,7 +98,7 @@ def _palette() -> Iterator[dict[str, Any]]:
 
 
 def _toml(value: Any) -> str:
-    """Of a document: its tables as inline tables, which say the same."""
+    """The text of a document, with its inner tables as inline ones, which say the same."""
     return "".join(
         f"[{name}]\n" + "".join(f"{key} = {_inline(each)}\n" for key, each in table.items())
         for name, table in value.items()

@@ -55,7 +55,7 @@ class Pages:
         return self._problems
 
     def _place(self, source: Path) -> Path:
-        """Where the site has a file or folder of the repository, below its own folder."""
+        """The place of a file or folder of the repository on the site, below its own folder."""
         path = source.relative_to(self._root)
         if beside := BESIDE.get(str(path)):
             return Path(beside)

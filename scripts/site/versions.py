@@ -38,5 +38,5 @@ def write(site: Path) -> None:
 
 
 def _order(version: str) -> tuple[tuple[int, str], ...]:
-    """By number where there are numbers: 0.10 comes after 0.9."""
+    """Sorts by number where there are numbers: 0.10 comes after 0.9."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"[.\-+]", version))

@@ -52,7 +52,7 @@ async def test_its_checks_pass(project: Path) -> None:
 # It explores, and shares its two cores with other tests.
 @pytest.mark.timeout(600)
 async def test_its_tests_pass(project: Path) -> None:
-    assert "9 passed" in make(project, "test")
+    assert "10 passed" in make(project, "test")
 
 
 async def test_its_worker_serves_a_booking(project: Path, temporal: EmbeddedTemporal, app_url: str) -> None:
