@@ -1,7 +1,7 @@
 """Tries the wheel of a folder on each supported Python that is here: `python -m scripts.pythons dist`.
 
-In a fresh environment, with what pip finds today for its dependencies and not with what is pinned: as a user has it. There the
-tutorial is followed to the letter: a saga that is run, refused, explored under every fault, and replayed.
+In a fresh environment, with what pip finds today for its dependencies and not with what is pinned: as a user has it.
+There the tutorial is followed to the letter: a saga that is run, refused, explored under every fault, and replayed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def installing(environment: Path, wheel: Path) -> list[str]:
 
 
 def interpreters(version: str) -> Iterator[Path]:
-    """Those that work: on the path, and where pyenv and uv keep theirs. A name on the path may be a shim that leads nowhere."""
+    """Those that work: on the path, and where pyenv and uv keep theirs. A name on the path may be a shim that leads
+    nowhere.
+    """
     found = shutil.which(f"python{version}")
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local" / "share" / "uv" / "python")

@@ -1,8 +1,9 @@
 """Build the virtual environment that every make target runs in: `python3 scripts/setup_venv.py .venv`.
 
-What only some targets need is added by the names of its files in requirements: `python3 scripts/setup_venv.py .venv docs`.
-Pinned and hash-checked. The wheels are kept in a folder of the user's cache, so that after the first set-up a fresh
-clone installs without a network. Run again with nothing changed, it compares two fingerprints and leaves.
+What only some targets need is added by the names of its files in requirements:
+`python3 scripts/setup_venv.py .venv docs`. Pinned and hash-checked. The wheels are kept in a folder of the user's
+cache, so that after the first set-up a fresh clone installs without a network. Run again with nothing changed, it
+compares two fingerprints and leaves.
 
 Standard library only, and readable by any Python 3, so that an interpreter that is too old gets told so.
 """

@@ -53,7 +53,7 @@ class Bouncer:
 
 @asynccontextmanager
 async def running(server: EmbeddedPostgres, *roles: str, more: str = "") -> AsyncIterator[Bouncer]:
-    """Stands in front of a server that listens on a socket, for these roles. A test without the program is skipped, or fails."""
+    """Stands in front of a server on a socket, for these roles. Without the program a test is skipped, or fails."""
     if _PROGRAM is None:
         lacking("there is no PgBouncer here: apt-get install pgbouncer")
     with tempfile.TemporaryDirectory(prefix="counteract-bouncer-") as name:

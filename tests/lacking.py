@@ -1,4 +1,4 @@
-"""Programs that a test needs and that no wheel brings: without them it is skipped, but fails where `.ci/run` has got them."""
+"""What a test does without a program that no wheel brings: it is skipped, but fails where `.ci/run` has got that."""
 
 from __future__ import annotations
 

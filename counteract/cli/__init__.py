@@ -53,8 +53,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. What is raised on purpose is told in one line, and so are refusals of the system and arguments that are no
-    text; anything else keeps its traceback.
+    """Run the command line. What is raised on purpose is told in one line, and so are refusals of the system and
+    arguments that are no text; anything else keeps its traceback.
     """
     try:
         app()

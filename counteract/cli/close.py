@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
 _CLOSE = "select state, is_closed from close_saga(%s, %s, %s, %s)"
-# A workflow id may have been used more than once: one without an end comes first, and then one with an effect that came late.
+# A workflow id may have been used more than once: one without an end comes first, and then one with an effect that
+# came late.
 _RUNS = """
     select s.run_id from sagas s where s.saga_id = %s and (s.namespace is null or s.namespace = %s)
     order by s.state in ('completed', 'compensated', 'never'), not exists (
@@ -42,8 +43,8 @@ def close_(
 ) -> None:
     """Put on record that a person has finished a saga by hand, whose workflow has ended without doing so.
 
-    Recovery and `counteract sagas resume` leave it alone from then on, effects of it that came late included. Nothing is undone, and
-    nothing is sent.
+    Recovery and `counteract sagas resume` leave it alone from then on, effects of it that came late included. Nothing
+    is undone, and nothing is sent.
     """
     asyncio.run(_close(workflow_id, who or getpass.getuser(), why, database_url, (address, namespace)))
 
@@ -84,7 +85,9 @@ async def _running(client: Client, saga_id: str) -> str | None:
 
 
 async def _refuse_while_recovered(client: Client, saga_id: str, run_id: str) -> None:
-    """What it has yet to undo it would undo, whatever the record says by then: a person may just have done that by hand."""
+    """What it has yet to undo it would undo, whatever the record says by then: a person may just have done that by
+    hand.
+    """
     from temporalio.client import WorkflowExecutionStatus
 
     recovery = await recovery_of(client, saga_id, run_id)

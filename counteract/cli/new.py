@@ -1,7 +1,7 @@
 """`counteract new`: a project to begin with, from the templates beside this file.
 
-A template's name is that of its file and `.tmpl`; `package` stands for the project's package, and a dot that begins a name
-is left out. In its text `{{package}}` and the like are replaced.
+A template's name is that of its file and `.tmpl`; `package` stands for the project's package, and a dot that begins a
+name is left out. In its text `{{package}}` and the like are replaced.
 """
 
 from __future__ import annotations

@@ -119,7 +119,9 @@ def _refuse_while_recovered(workflow_id: str, recovery: WorkflowExecutionDescrip
 
 
 async def _refuse_recovered(client: Client, workflow_id: str, recovery: WorkflowExecutionDescription) -> None:
-    """One that succeeded has undone the saga, unless it returned nothing: that went on. One that failed found it past its pivot."""
+    """One that succeeded has undone the saga, unless it returned nothing: that went on. One that failed found it past
+    its pivot.
+    """
     from temporalio.client import WorkflowExecutionStatus
 
     if recovery.status is WorkflowExecutionStatus.COMPLETED:

@@ -78,7 +78,9 @@ def named_stream(name: str) -> StreamId:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """JSON as PostgreSQL writes it, for a document's field. It takes numbers and depths that Python reads none of, so nothing is parsed."""
+    """JSON as PostgreSQL writes it, for a document's field. It takes numbers and depths that Python reads none of, so
+    nothing is parsed.
+    """
 
     text: str
 

@@ -1,4 +1,6 @@
-"""What hangs on a projection's table: views of ours go along with a rebuild, and anything else keeps the table where it is."""
+"""What hangs on a projection's table: views of ours go along with a rebuild, and anything else keeps the table where
+it is.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,17 @@ _ANY = 1000
 
 
 def others_on(connection: Connection, table: str, *, beside_ours: bool) -> Sequence[str]:
-    """What keeps it from being dropped, by its kind and name: `view report`. With `beside_ours`, but for views of ours, and what these keep."""
+    """What keeps it from being dropped, by its kind and name: `view report`. With `beside_ours`, but for views of
+    ours, and what these keep.
+    """
     values = {"table": table, "mark": f"{MARK}%", "deepest": _ANY if beside_ours else 0}
     return connection.execute(_OTHERS, values).scalars().all()
 
 
 @contextmanager
 def views_made_anew(connection: Connection, table: str) -> Iterator[None]:
-    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's transaction, which no statement
-    in it may end by taking its time: it would take that at the next attempt, too.
+    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's
+    transaction, which no statement in it may end by taking its time: it would take that at the next attempt, too.
     """
     views = connection.execute(_VIEWS, {"table": table, "mark": f"{MARK}%", "deepest": _ANY}).all()
     for view in reversed(views):

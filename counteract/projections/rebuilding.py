@@ -106,11 +106,11 @@ async def rebuild(
 ) -> None:
     """Until the new table is live. Interrupted, it goes on from there when it is called again.
 
-    With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the new
-    table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
-    Raises RebuildRuns where another process is at it, RebuildVoid where its checkpoint was removed (events came back from an
-    archive, or were lost),
-    ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
+    With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the
+    new table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others
+    wait behind it: StoreUnavailable. Raises RebuildRuns where another process is at it, RebuildVoid where its
+    checkpoint was removed (events came back from an archive, or were lost), ProjectionBehind where the new table
+    cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
     if projection.sink:
@@ -149,8 +149,8 @@ async def take_part(
 def _filling(
     url: str, shadow: Projection, *, shards: int = 1, batch_size: int, master_key: KeyWrapper | None
 ) -> Subscription:
-    """Whoever fills it does not make it anew, and does not begin: other code may have done so meanwhile, and what it has filled may
-    count no more.
+    """Whoever fills it does not make it anew, and does not begin: other code may have done so meanwhile, and what it
+    has filled may count no more.
     """
     subscriber = ProjectionSubscriber(shadow)
     return Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key, begins=False)

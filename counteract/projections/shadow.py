@@ -1,8 +1,9 @@
 """The table that a rebuild fills beside the live one, and whether one that was interrupted may be gone on with.
 
-It may where it would come out the same if it were filled anew. Its remark says by which code it is made, and who had been
-forgotten when it was begun. Events that came back from an archive since, or were lost, are told by its checkpoint: whoever put
-them back, or cut the log short, has removed that (`restore_streams`, `restored`). docs/decisions/0129
+It may where it would come out the same if it were filled anew. Its remark says by which code it is made, and who had
+been forgotten when it was begun. Events that came back from an archive since, or were lost, are told by its
+checkpoint: whoever put them back, or cut the log short, has removed that (`restore_streams`, `restored`).
+docs/decisions/0129
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _UNPARK = text("delete from parked_events where subscription = :name")
 
 
 class RebuildVoid(CounteractError):
-    """Its checkpoint was removed, since events came back that it may have passed, or were lost: run it again, and it begins anew."""
+    """Its checkpoint was removed, since events came back that it may have passed, or were lost: run it again, and it
+    begins anew.
+    """
 
 
 def shadow_of(projection: Projection, store: StoreName) -> Projection:
@@ -67,7 +70,9 @@ async def begin(connection: AsyncConnection, shadow: Projection, shards: int) ->
 
 
 async def remark_of(connection: AsyncConnection, shadow: Projection) -> str:
-    """What stands on a table that is begun now: the code alone where nobody was ever forgotten, as earlier releases had it."""
+    """What stands on a table that is begun now: the code alone where nobody was ever forgotten, as earlier releases
+    had it.
+    """
     count, last = (await connection.execute(_FORGOTTEN)).one()
     return f"{shadow.fingerprint} {count} forgotten until {last}" if count else shadow.fingerprint
 

@@ -55,11 +55,12 @@ class ProjectionTable:
         self._has_looked = False
 
     async def create(self, connection: AsyncConnection, *, remark: str | None = None) -> bool:
-        """Whether it was made now. One that is there is looked at; with a `remark`, one that has another is made anew, and gets it.
+        """Whether it was made now. One that is there is looked at; with a `remark`, one that has another is made
+        anew, and gets it.
 
-        It is where it would be made, which for the application's role is a schema of its own: one of that name that the
-        owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns, and RowsOfOtherCode
-        for one that other code has made since the last look.
+        It is where it would be made, which for the application's role is a schema of its own: one of that name that
+        the owner made elsewhere could be read, but not written. Raises ConfigurationError for one of other columns,
+        and RowsOfOtherCode for one that other code has made since the last look.
         """
         await connection.execute(_LOCK)
         return await connection.run_sync(self._create, remark)

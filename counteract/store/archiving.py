@@ -71,7 +71,8 @@ _PUT_BACK = """
            line -> 'event_data', line -> 'metadata', (line ->> 'created_at')::timestamptz
     from unnest(%s::jsonb[]) as line
 """
-# They are filled from the log, and may have passed the positions. Whoever goes on with one finds no checkpoint, and begins anew.
+# They are filled from the log, and may have passed the positions. Whoever goes on with one finds no checkpoint, and
+# begins anew.
 _END_REBUILDS = """
     delete from subscriptions s using pg_tables t
     where right(s.name, length(%(ending)s)) = %(ending)s
@@ -164,7 +165,8 @@ async def restore_streams(url: str, file: Path) -> Restored:
     """Put the events of a file back, each at its own position and version. Safe to repeat.
 
     Connect as the owner of the tables. Each stream is put back in a transaction of its own, or not at all, and is
-    compared with the file. A rebuild that has begun begins anew, for it may have passed their positions. Raises InvalidArchive, StoreUnavailable.
+    compared with the file. A rebuild that has begun begins anew, for it may have passed their positions. Raises
+    InvalidArchive, StoreUnavailable.
     """
     async with _connected(url) as connection:
         check_archive(file)

@@ -32,7 +32,9 @@ PAGE = 1000
 _KEPT_BYTES = 64 * 1024 * 1024
 """Of all states in memory, by the text that they come from: what they take themselves nobody knows."""
 _LARGEST_SHARE = 4
-"""For one state counts at most this part of it. Without snapshots the text is a whole stream's, however small the state: it would be in memory alone."""
+"""For one state counts at most this part of it. Without snapshots the text is a whole stream's, however small the
+state: it would be in memory alone.
+"""
 _NEWEST = 2**31 - 1
 
 # By version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open over

@@ -87,11 +87,11 @@ class Leapt:
 
 
 async def restored(url: str, *, beyond: int = 0) -> Leapt:
-    """Move the sequence far beyond every position that anybody may have seen, and beyond `beyond`; forget all snapshots, and
-    rebuilds that are beyond what was drawn: one that runs ends with RebuildVoid.
+    """Move the sequence far beyond every position that anybody may have seen, and beyond `beyond`; forget all
+    snapshots, and rebuilds that are beyond what was drawn: one that runs ends with RebuildVoid.
 
-    Connect as the owner of the tables. Raises StoreError, StoreUnavailable. Running it again leaps again, and harms nothing; but the next
-    time nobody is ahead of what was drawn.
+    Connect as the owner of the tables. Raises StoreError, StoreUnavailable. Running it again leaps again, and harms
+    nothing; but the next time nobody is ahead of what was drawn.
     """
     with translated():
         async with await connect_directly(url, "this") as connection:

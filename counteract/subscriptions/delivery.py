@@ -28,8 +28,9 @@ from counteract.subscriptions.reading_ahead import ReadingAhead
 from counteract.subscriptions.subscriber import Subscriber, prepare
 
 _REDRIVEN_AT_ONCE = 20
-"""However large each is, they are in memory together. Who acts elsewhere gets them one by one: what is shown there must not be
-parked again because a later one of the same transaction has failed."""
+"""However large each is, they are in memory together. Who acts elsewhere gets them one by one: what is shown there
+must not be parked again because a later one of the same transaction has failed.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ class Pair:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of its reader's is under way. A page that is read ahead may be given up between two statements."""
+        """Whether nothing of its reader's is under way. A page that is read ahead may be given up between two
+        statements.
+        """
         status = self.reader.pgconn
         return status.pipeline_status == PipelineStatus.OFF and status.transaction_status == TransactionStatus.IDLE
 

@@ -43,7 +43,8 @@ _KEEP = """
 
 
 async def set_up(connection: Connection, name: str, shards: int, *, begins: bool = True) -> int:
-    """Make the shards before the first event. What is there stays as it is: returns how many there are, none perhaps unless it `begins`.
+    """Make the shards before the first event. What is there stays as it is: returns how many there are, none perhaps
+    unless it `begins`.
 
     Raises ConfigurationError where it is inline: a position that nobody moves would hold up whoever goes by it.
     """

@@ -50,9 +50,10 @@ class Subscription:
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
     handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
-    A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is further behind than `within`. A process that stands still in the middle of a batch keeps it for as long
-    as three leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` it only goes on: nothing is
-    delivered before somebody else has begun it, nor after its checkpoint was removed.
+    A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is
+    further behind than `within`. A process that stands still in the middle of a batch keeps it for as long as three
+    leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` it only goes on:
+    nothing is delivered before somebody else has begun it, nor after its checkpoint was removed.
     """
 
     def __init__(

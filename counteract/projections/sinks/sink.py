@@ -51,8 +51,8 @@ class Sink(Protocol):
         """
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """Apply the operations, in order: of all events from where the batch before ended, up to one; or of some before. None are given
-        where these change no row.
+        """Apply the operations, in order: of all events from where the batch before ended, up to one; or of some
+        before. None are given where these change no row.
         """
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:

@@ -87,8 +87,8 @@ class SinkSubscriber(Subscriber):
             await self._pass_over(connection, shown, position)
 
     async def _pass_over(self, connection: AsyncConnection, shown: int, position: int) -> None:
-        """What was looked through, and has nothing for the rows: the next look begins behind it. Named by an event there, by which it
-        is known whether it is of the log of now.
+        """What was looked through, and has nothing for the rows: the next look begins behind it. Named by an event
+        there, by which it is known whether it is of the log of now.
         """
         checkpoint = (await connection.execute(_LOCK, {"name": self.name})).scalar()
         if checkpoint is None or checkpoint < position:
@@ -100,8 +100,9 @@ class SinkSubscriber(Subscriber):
     async def _look_for_archived(
         self, connection: AsyncConnection, shown: int, position: int, *, has_lost: bool
     ) -> bool:
-        """Whether there are any. Nobody may take rows for all there are that lack what was archived. Which events those were, only their
-        files say: a sink that is behind, and shows every event that is in the log, may never have had any of them.
+        """Whether there are any. Nobody may take rows for all there are that lack what was archived. Which events
+        those were, only their files say: a sink that is behind, and shows every event that is in the log, may never
+        have had any of them.
         """
         between = {"shown": shown, "position": position}
         count, files = (await connection.execute(_ARCHIVED, between)).one()
