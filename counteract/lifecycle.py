@@ -231,6 +231,8 @@ class Skip(Message):
     """What was to undo it, or to settle it."""
     service: str
     is_child: bool
+    child: dict[str, object] | None = Field(default=None, exclude_if=lambda child: child is None)
+    """As the saga's ledger has it, so that it is barred where it has no record."""
     who: str
     why: str
     result: object = None
