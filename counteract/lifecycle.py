@@ -140,6 +140,10 @@ class Ending(Message):
     """The steps of those, in the same order."""
     children: tuple[UUID, ...] = ()
     """Steps of child sagas that completed, and stand."""
+    child_keys: tuple[str, ...] = ()
+    """And their keys, in the same order."""
+    child_ids: tuple[str, ...] = ()
+    """And the workflow ids of the children."""
     skipped: tuple[UUID, ...] = ()
     """Commands that a person gave up."""
 
