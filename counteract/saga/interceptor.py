@@ -90,6 +90,8 @@ class _SagaInbound(WorkflowInboundInterceptor):
         result = await self._answered_for(instance, self._body)
         if instance._saga is not None and instance._saga.under_way:
             raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
+        if parent_of_this() is not None and unopened.is_none(instance):
+            await to_the_end(unopened.complete(instance))
         if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
             # Its parent counts on what it did, whatever its own code made of its failure.
             raise not_completed(instance._saga.report())

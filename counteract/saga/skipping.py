@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
+from counteract.commands import content_of
 from counteract.lifecycle import FETCH_SKIP, SKIP_STEP, GivenUp, RecordedStep, Skip
 from counteract.saga.children import ChildSaga
 from counteract.saga.dispatching import Dispatcher, Settled
@@ -76,6 +77,7 @@ class Skips:
             activity=undo.name if step.is_child else str(spec.compensation or spec.settlement),
             service=undo.service,
             is_child=step.is_child,
+            child=content_of(step.command) if step.is_child else None,
             who=storable_text(decision.who),
             why=storable_text(decision.why),
             result=decision.result,

@@ -38,6 +38,8 @@ class Plan(BaseModel):
     """Its code makes an id of its own, as Temporal recommends."""
     polite: bool = False
     """Its code catches its own undoing, and returns."""
+    idle: bool = False
+    """Its code finds nothing to do, and opens no saga."""
 
 
 @workflow.defn
@@ -52,6 +54,8 @@ class Tour(SagaWorkflow):
     @workflow.run
     async def run(self, plan: Plan) -> str:
         self.plan = plan
+        if plan.idle:
+            return "nothing to do"
         try:
             await self.carry_out(self._steps(plan))
         except ApplicationError:

@@ -52,6 +52,14 @@ async def test_a_child_that_catches_its_own_undoing_did_not_complete(stage: Stag
     assert stage.effects_left() == 0
 
 
+async def test_a_child_that_opens_no_saga_has_completed_on_record(stage: Stage, name: str) -> None:
+    """Its parent believes only the record."""
+    saga = await stage.tour(name, "hold", "child", "pay", child=child(name, idle=True))
+
+    assert await ending(saga) == "done"
+    assert await stage.state(f"{name}-child") == "completed"
+
+
 async def test_a_child_that_continues_as_new_with_a_memo_of_its_own_stays_a_child(stage: Stage, name: str) -> None:
     polite = child(name, "hold", "new run with a memo", "refuse", polite=True)
     saga = await stage.tour(name, "child", child=polite)
