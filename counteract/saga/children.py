@@ -63,12 +63,7 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         raise SagaMisuse(
             f"{getattr(run, '__qualname__', run)} is not the run method of a SagaWorkflow: only a saga undoes itself"
         )
-    if not isinstance(compensation, Retriable):
-        raise SagaMisuse(
-            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
-            "is no way back from an undo"
-        )
-    check_storable(compensation)
+    check_undo(saga_id, compensation)
     name, service = compensation.spec.name, compensation.spec.service
     is_known_by_name = sum(name == each for _, each in command_types()) == 1
     return ChildSaga(
@@ -78,6 +73,16 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         undo=content_of(compensation),
         undo_service=None if is_known_by_name else service,
     )
+
+
+def check_undo(saga_id: str, compensation: Command[Any]) -> None:
+    """Raises SagaMisuse for a command that cannot undo a child, and InvalidCommand for one that cannot be sent."""
+    if not isinstance(compensation, Retriable):
+        raise SagaMisuse(
+            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
+            "is no way back from an undo"
+        )
+    check_storable(compensation)
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
