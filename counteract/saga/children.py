@@ -104,9 +104,14 @@ async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
         raise _failure(step, error) from error
     try:
-        return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
+        return workflow.payload_converter().from_payload(raw.payload, result_type(call.run))
     except Exception as error:
         raise StepFailed(step.key, f"its result cannot be read: {in_own_words(error)}") from error
+
+
+def result_type(run: Callable[..., Any]) -> Any:
+    """What a saga's run method returns, as it declares it."""
+    return get_type_hints(run).get("return", object)
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:
