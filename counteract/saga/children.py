@@ -63,12 +63,7 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         raise SagaMisuse(
             f"{getattr(run, '__qualname__', run)} is not the run method of a SagaWorkflow: only a saga undoes itself"
         )
-    if not isinstance(compensation, Retriable):
-        raise SagaMisuse(
-            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
-            "is no way back from an undo"
-        )
-    check_storable(compensation)
+    check_undo(saga_id, compensation)
     name, service = compensation.spec.name, compensation.spec.service
     is_known_by_name = sum(name == each for _, each in command_types()) == 1
     return ChildSaga(
@@ -78,6 +73,16 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         undo=content_of(compensation),
         undo_service=None if is_known_by_name else service,
     )
+
+
+def check_undo(saga_id: str, compensation: Command[Any]) -> None:
+    """Raises SagaMisuse for a command that cannot undo a child, and InvalidCommand for one that cannot be sent."""
+    if not isinstance(compensation, Retriable):
+        raise SagaMisuse(
+            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
+            "is no way back from an undo"
+        )
+    check_storable(compensation)
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
@@ -99,9 +104,14 @@ async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
         raise _failure(step, error) from error
     try:
-        return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
+        return workflow.payload_converter().from_payload(raw.payload, result_type(call.run))
     except Exception as error:
         raise StepFailed(step.key, f"its result cannot be read: {in_own_words(error)}") from error
+
+
+def result_type(run: Callable[..., Any]) -> Any:
+    """What a saga's run method returns, as it declares it."""
+    return get_type_hints(run).get("return", object)
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:

@@ -16,7 +16,7 @@ from counteract import Rejected
 from counteract.messages import Command
 from counteract.saga import Park, SagaWorkflow
 from tests.protocol.films import BuyTicket, Render
-from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, SendReceipt
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, Reference, SendReceipt
 
 
 class Plan(BaseModel):
@@ -293,4 +293,33 @@ class Late(Tour):
         return await super().run(plan)
 
 
-FLOWS = [Tour, Unopened, Lingering, Late]
+@workflow.defn
+class Booking(SagaWorkflow):
+    """Answers with more than a word, if it is let."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> Reference:
+        async with self.saga():
+            if "wait" in plan.steps:
+                await asyncio.Event().wait()
+            raise Rejected("no room")
+
+
+@workflow.defn
+class Package(Tour):
+    """Goes on with what its child has answered."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        async with self.saga(on_failure=Park(timeout=timedelta(minutes=1))) as saga:
+            booked = await saga.execute_child(
+                Booking.run,
+                plan,
+                id=f"{workflow.info().workflow_id}-child",
+                compensation=PayBack(account=plan.account, amount=60),
+            )
+            await workflow.wait_condition(lambda: self.told)
+            return booked.reference
+
+
+FLOWS = [Tour, Unopened, Lingering, Late, Booking, Package]

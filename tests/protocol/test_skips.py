@@ -12,7 +12,7 @@ from counteract.lifecycle import SagaCompensated, SagaCompleted, sagas
 from counteract.messages import command_id_of
 from counteract.saga import Resolution
 from tests.protocol.conftest import Handle, Stage, ending, until
-from tests.protocol.domain import Plan, Tour
+from tests.protocol.domain import Package, Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
 
@@ -252,6 +252,50 @@ async def _skipped_child(stage: Stage, name: str, step: str) -> Handle:
     await saga.execute_update("resolve", skipping("Tour", "by hand"))
     await until(lambda: _skipped(stage, name))
     return saga
+
+
+@pytest.mark.parametrize("result", [None, {"number": 7}], ids=["none", "another"])
+async def test_a_child_is_not_skipped_without_such_a_result_as_it_declares(
+    stage: Stage, name: str, result: object
+) -> None:
+    saga = await stage.tour(name, flow=Package)
+    await stage.stuck(name)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await saga.execute_update("resolve", skipping("Booking", result))
+
+    assert "is not valid" in str(refused.value.cause)
+    await saga.terminate()
+
+
+async def test_a_parent_goes_on_with_what_its_skipped_child_is_taken_to_have_returned(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, flow=Package)
+    await stage.stuck(name)
+
+    await saga.execute_update("resolve", skipping("Booking", BY_HAND))
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+    assert await saga.result() == "by hand"
+
+
+async def test_so_does_its_run_after_a_reset(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "wait", flow=Package)
+    await until(lambda: _is_open(stage, f"{name}-child"))
+    await stage.handle(f"{name}-child").terminate()
+    await stage.stuck(name)
+    await saga.execute_update("resolve", skipping("Booking", BY_HAND))
+    await until(lambda: _skipped(stage, name))
+
+    again = await reset(stage, name)
+    await again.signal("go_on")
+
+    assert await ending(again) == "done"
+    assert await again.result() == "by hand"
+
+
+async def _is_open(stage: Stage, saga: str) -> bool:
+    return await stage.sql("select 1 from sagas where saga_id = %s", saga) != []
 
 
 async def test_a_result_to_go_on_with_that_cannot_be_stored_is_refused(stage: Stage, name: str) -> None:
