@@ -231,6 +231,7 @@ async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, n
         ({"undo": {"amount": -1}}, "account: Field required"),
         ({"undo_type": "HoldMoney", "undo": {"account": "ann", "trip": "rome", "amount": 7}}, "must be Retriable"),
         ({"undo": {"account": "a\u0000", "amount": 7}}, "u0000"),
+        ({"undo": {"account": "x" * 1_000_000, "amount": 7}}, "more than 1000000"),
         ({"saga_type": "Tuor"}, "is a Tour, and stays one"),
         ({"saga_id": "another"}, "what has begun"),
     ],
