@@ -240,6 +240,7 @@ async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, n
         "an invalid one",
         "one that is not retriable",
         "one unstorable",
+        "one too large",
         "another type",
         "another id",
     ],
