@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast, get_type_hints
 
 from pydantic import Field
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
-from counteract.commands import check_storable, command_type, command_types, content_of, of_content
-from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
+from counteract.commands import MAX_COMMAND_BYTES, check_storable, command_type, command_types, content_of, of_content
+from counteract.errors import CounteractError, InvalidCommand, Rejected, SagaMisuse, StepFailed
 from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, subclasses
 from counteract.saga.converter import COMPENSATED
@@ -83,6 +84,13 @@ def check_undo(saga_id: str, compensation: Command[Any]) -> None:
             "is no way back from an undo"
         )
     check_storable(compensation)
+
+
+def check_fits(command: ChildSaga) -> None:
+    """Raises InvalidCommand for a child whose workflow could not be told which step it is: its memo says it twice."""
+    if (size := len(to_json(command))) > MAX_COMMAND_BYTES // 2:
+        what = f"with what undoes it has {size} bytes, more than {MAX_COMMAND_BYTES // 2}: keep what is large elsewhere"
+        raise InvalidCommand(command.step_name(), what)
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:

@@ -19,7 +19,7 @@ from counteract.errors import InvalidCommand, RecordSaysOtherwise, RefusalInDoub
 from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
 from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
 from counteract.options import check_duration, limit_problems, limits
-from counteract.saga.children import ChildCall, ChildSaga
+from counteract.saga.children import ChildCall, ChildSaga, check_fits
 from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
 from counteract.saga.wording import in_own_words
@@ -88,6 +88,8 @@ def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
         for command in commands:
             options.check(command)
             check_storable(command)
+            if isinstance(command, ChildSaga):
+                check_fits(command)
     except InvalidCommand:
         # A saga that sent such a command before there was this check goes on as it did. The old branch can go once no
         # saga is under way that began on a release without it.

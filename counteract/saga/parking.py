@@ -19,7 +19,7 @@ from counteract.errors import ConfigurationError, InvalidCommand, SagaMisuse
 from counteract.lifecycle import SagaResolved, SagaStuck
 from counteract.messages import Command, CommandKind
 from counteract.mistakes import mistakes
-from counteract.saga.children import ChildSaga, check_undo, result_type
+from counteract.saga.children import ChildSaga, check_fits, check_undo, result_type
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.ledger import Step, Undoing
 from counteract.saga.tasks import in_a_task_of_its_own
@@ -178,6 +178,7 @@ def _check_correction(step: Step, command: Command[Any]) -> None:
     if command.saga_id != was.saga_id and step.undoing is Undoing.RUNNING:
         raise _nonsense(f"{step.key} is being undone: what has begun is {was.saga_id}, and its saga_id stays")
     check_undo(command.saga_id, command.compensation)
+    check_fits(command)
 
 
 def _check_result(result: Any) -> None:

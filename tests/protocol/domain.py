@@ -34,6 +34,8 @@ class Plan(BaseModel):
     deadline: float = 3600
     alert_after: float = 1
     parks: bool = False
+    words: int = 0
+    """How long it is where it is long."""
     own_id: bool = False
     """Its code makes an id of its own, as Temporal recommends."""
     polite: bool = False
@@ -215,7 +217,7 @@ class Tour(SagaWorkflow):
             Tour.run,
             self.plan.child,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account, amount=self._refund()),
+            compensation=PayBack(account=self.plan.child.account + "x" * self.plan.words, amount=self._refund()),
         )
 
     def _refund(self) -> int:
@@ -234,6 +236,7 @@ class Tour(SagaWorkflow):
         held = sum(each.step.startswith("HoldMoney") for each in self._saga.report().steps) if self._saga else 0
         made: dict[str, Command[Any]] = {
             "authorize": Authorize(trip=trip),
+            "authorize at length": Authorize(trip="x" * self.plan.words),
             "pay": PayHeldMoney(account=account, trip=trip),
             "capture": Capture(trip=trip),
             "pay back": PayBack(account=account, amount=1),
