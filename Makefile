@@ -50,12 +50,12 @@ check: setup ## Check format, lint, types, import rules and event contracts
 	$(BIN)/counteract contracts check --modules counteract.lifecycle --folder counteract/contracts || failed=1; \
 	exit $$failed
 
-docs: setup ## Build the site of the documentation, and check its links and docstrings (ARGS="--into FOLDER --url ADDRESS")
-	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/docs.txt
+docs: ## Build the site of the documentation, and check its links and docstrings (ARGS="--into FOLDER --url ADDRESS")
+	@$(PYTHON) scripts/setup_venv.py $(VENV) docs
 	@$(BIN)/python -m scripts.site $(ARGS)
 
 bench: setup ## Measure against others, side by side (ARGS="append load" for some parts, ARGS=-h lists them)
-	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/bench.txt \
+	@$(PYTHON) scripts/setup_venv.py $(VENV) bench \
 	  || echo "The peers cannot be installed here: measuring without them"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -68,8 +68,8 @@ marketplace: setup ## Run the benchmark's standard mix, and check its criteria (
 record: setup ## Record today's workflow histories for the replay tests
 	@$(BIN)/python -m tests.replay.record
 
-package: setup ## Build the sdist and the wheel with its bill of materials, twice, into dist/ (ARGS="--repository ADDRESS")
-	@$(BIN)/pip --disable-pip-version-check --no-input install --quiet --require-hashes -r requirements/package.txt
+package: ## Build the sdist and the wheel with its bill of materials, twice, into dist/ (ARGS="--repository ADDRESS")
+	@$(PYTHON) scripts/setup_venv.py $(VENV) package
 	@$(BIN)/python -m scripts.package $(ARGS)
 
 test-pythons: package ## Try the wheel on each Python from 3.11 to 3.13 that is here, and resolve it for 3.14

@@ -1,15 +1,17 @@
 """Builds the sdist and the wheel twice, and puts them into dist/ if both times gave the same bytes: `make package`.
 
 A release has two things that the repository does not have. They are written into the copy that is built, and so are in
-the sdist as well: a bill of materials (CycloneDX, of the versions in requirements/engine.txt), and the addresses that an
-index shows, if the repository has one (`--repository ADDRESS`; by default that of the remote `origin`).
+the sdist as well: a bill of materials (CycloneDX, of the versions in requirements/engine.txt), and with `--repository
+ADDRESS` the addresses that an index shows, and leads to from the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,15 +31,16 @@ Documentation = "{repository}/tree/main/docs"
 Issues = "{repository}/issues"
 Repository = "{repository}"
 """
+LINK = re.compile(r"\]\((?![a-z]+:|#)")
+PICTURE = re.compile(r"!\[[^\]]*\]\((?![a-z]+:)")
 WHEEL_TABLE = "\n[tool.hatch.build.targets.wheel]\n"
 
 
 def main(words: Sequence[str]) -> int:
     options = parser().parse_args(words)
-    repository = origin() if options.repository is None else options.repository
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder, name) for name in ("once", "once more")]
-        built = [built_from_copy(tree, repository) for tree in trees]
+        built = [built_from_copy(tree, options.repository) for tree in trees]
         digests = [{file.name: digest(file) for file in sorted(each.iterdir())} for each in built]
         if digests[0] != digests[1]:
             print(f"two builds differ: {digests}", file=sys.stderr)
@@ -45,15 +48,15 @@ def main(words: Sequence[str]) -> int:
         shutil.copytree(built[0], options.into, dirs_exist_ok=True)
     for name, code in digests[0].items():
         print(f"{code}  {options.into / name}")
-    if not repository:
-        print("Without [project.urls]: give --repository ADDRESS for a release")
+    if not options.repository:
+        print("Without addresses: give --repository ADDRESS for a release")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("make package", description="Builds the sdist and the wheel, reproducibly.")
     parser.add_argument("--into", type=Path, default=ROOT / "dist", help="the folder for both (default: dist)")
-    parser.add_argument("--repository", help="the address of the repository (default: that of the remote `origin`)")
+    parser.add_argument("--repository", default="", help="the public address of the repository (default: no addresses)")
     return parser
 
 
@@ -78,6 +81,8 @@ def add_bill_of_materials(tree: Path) -> None:
     (tree / BILL).parent.mkdir()
     options = ["--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible", "--output-file", BILL]
     run([sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, PINS], tree, timestamp())
+    if not json.loads((tree / BILL).read_text(encoding="utf-8")).get("components"):
+        raise SystemExit(f"{BILL} lists nothing of {PINS}")
     list_bill_of_materials(tree)
 
 
@@ -86,8 +91,16 @@ def list_bill_of_materials(tree: Path) -> None:
 
 
 def add_addresses(tree: Path, repository: str) -> None:
-    addresses = ADDRESSES.format(repository=repository.removesuffix("/").removesuffix(".git"))
-    change(tree / "pyproject.toml", WHEEL_TABLE, addresses + WHEEL_TABLE)
+    repository = repository.removesuffix("/").removesuffix(".git")
+    change(tree / "pyproject.toml", WHEEL_TABLE, ADDRESSES.format(repository=repository) + WHEEL_TABLE)
+    readme = tree / "README.md"
+    readme.write_text(from_afar(readme.read_text(encoding="utf-8"), repository), encoding="utf-8")
+
+
+def from_afar(page: str, repository: str) -> str:
+    """The page of the repository's root as it can be read anywhere: its links and pictures lead into the repository."""
+    page = PICTURE.sub(rf"\g<0>{repository}/raw/main/", page)
+    return LINK.sub(rf"\g<0>{repository}/blob/main/", page)
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -114,13 +127,6 @@ def timestamp() -> Mapping[str, str]:
     last = ["git", "log", "-1", "--format=%ct"]
     made = subprocess.run(last, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     return {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", made)}
-
-
-def origin() -> str:
-    """The address of the remote, if it is one that a browser opens."""
-    asked = ["git", "remote", "get-url", "origin"]
-    address = subprocess.run(asked, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()
-    return address if address.startswith("https://") and "@" not in address else ""
 
 
 def digest(file: Path) -> str:

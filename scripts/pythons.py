@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,16 +27,23 @@ CHECK = "import ensurepip, sys; print('.'.join(map(str, sys.version_info[:3])))"
 
 
 def main(words: Sequence[str]) -> int:
-    wheels = sorted(Path(words[0]).resolve().glob("*.whl"))
-    if not wheels:
-        raise SystemExit(f"there is no wheel in {words[0]}: run `make package`")
+    wheel = built(Path(words[0]).resolve())
     wanted = words[1:] or SUPPORTED
-    results = {version: tried(version, wheels[-1]) for version in wanted}
+    results = {version: tried(version, wheel) for version in wanted}
     results[f"{NEXT} (untested)"] = "resolves" if resolves(NEXT) else "does not resolve"
     for version, result in results.items():
         print(f"Python {version}: {result}")
     bad = [version for version, result in results.items() if result not in ("passed", "not found", "resolves")]
     return 1 if bad or "passed" not in results.values() else 0
+
+
+def built(folder: Path) -> Path:
+    """The wheel of today's version: those of earlier ones may lie beside it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    wheel = next(folder.glob(f"counteract-{version}-*.whl"), None)
+    if wheel is None:
+        raise SystemExit(f"there is no wheel of {version} in {folder}: run `make package`")
+    return wheel
 
 
 def tried(version: str, wheel: Path) -> str:

@@ -1,5 +1,6 @@
 """Build the virtual environment that every make target runs in: `python3 scripts/setup_venv.py .venv`.
 
+What only some targets need is added by the names of its files in requirements: `python3 scripts/setup_venv.py .venv docs`.
 Pinned and hash-checked. The wheels are kept in a folder of the user's cache, so that after the first set-up a fresh
 clone installs without a network. Run again with nothing changed, it compares two fingerprints and leaves.
 
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ROOT / "requirements" / "dev.txt"
+REQUIREMENTS = ROOT / "requirements"
+EVERYBODY = REQUIREMENTS / "dev.txt"
 NEEDED = (3, 11)
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def main(venv: Path) -> None:
+def main(venv: Path, *further: str) -> None:
     check_interpreter()
     with one_at_a_time():
-        environment = fingerprint(REQUIREMENTS.read_bytes(), sys.version, sys.base_prefix, venv)
+        environment = fingerprint(EVERYBODY.read_bytes(), sys.version, sys.base_prefix, venv)
         package = fingerprint((ROOT / "pyproject.toml").read_bytes(), environment)
         if not is_current(venv, "environment", environment):
             create(venv)
@@ -39,6 +41,8 @@ def main(venv: Path) -> None:
         if not is_current(venv, "package", package):
             install_package(venv)
             mark_current(venv, "package", package)
+        for name in further:
+            add(venv, REQUIREMENTS / f"{name}.txt", environment)
 
 
 def check_interpreter() -> None:
@@ -75,32 +79,43 @@ def mark_current(venv: Path, what: str, value: str) -> None:
 def create(venv: Path) -> None:
     say(f"Setting up {venv.name} with Python {VERSION} ...")
     run([sys.executable, "-m", "venv", "--clear", str(venv)])
-    wheels = wheel_folder(venv)
-    pip(venv, "install", "--no-index", "--find-links", str(wheels), "--require-hashes", "-r", str(REQUIREMENTS))
+    install(venv, EVERYBODY)
+
+
+def add(venv: Path, requirements: Path, environment: str) -> None:
+    stamp, wanted = f"{requirements.name}.installed", fingerprint(requirements.read_bytes(), environment)
+    if not is_current(venv, stamp, wanted):
+        install(venv, requirements)
+        mark_current(venv, stamp, wanted)
+
+
+def install(venv: Path, requirements: Path) -> None:
+    wheels = str(wheel_folder(venv, requirements))
+    pip(venv, "install", "--no-index", "--find-links", wheels, "--require-hashes", "-r", str(requirements))
 
 
 def install_package(venv: Path) -> None:
     pip(venv, "install", "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
-def wheel_folder(venv: Path) -> Path:
-    """The folder with every wheel of dev.txt for this interpreter, complete or not there at all."""
+def wheel_folder(venv: Path, requirements: Path) -> Path:
+    """The folder with every wheel of these requirements for this interpreter, complete or not there at all."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "counteract" / "wheels"
-    wanted = fingerprint(REQUIREMENTS.read_bytes(), VERSION, sysconfig.get_platform())
+    wanted = fingerprint(requirements.read_bytes(), VERSION, sysconfig.get_platform())
     folder = cache / wanted[:16]
     if not folder.exists():
-        say("Downloading the pinned packages (once) ...")
+        say(f"Downloading the packages of {requirements.name} (once) ...")
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as partial:
-            download(venv, Path(partial, "wheels"))
+            download(venv, requirements, Path(partial, "wheels"))
             # Renamed when it is complete, so that an interrupted download is never taken for a full one.
             with contextlib.suppress(FileExistsError):
                 shutil.move(Path(partial, "wheels"), folder)
     return folder
 
 
-def download(venv: Path, folder: Path) -> None:
-    pip(venv, "download", "--only-binary", ":all:", "--require-hashes", "-r", str(REQUIREMENTS), "--dest", str(folder))
+def download(venv: Path, requirements: Path, folder: Path) -> None:
+    pip(venv, "download", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements), "--dest", str(folder))
 
 
 def pip(venv: Path, *arguments: str) -> None:
@@ -124,4 +139,4 @@ def stop(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), *sys.argv[2:])

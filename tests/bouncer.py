@@ -14,11 +14,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev import EmbeddedPostgres
 from counteract.store.connecting import APP_ROLE
+from tests.lacking import lacking
 
 SESSIONS = 3
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -53,9 +53,9 @@ class Bouncer:
 
 @asynccontextmanager
 async def running(server: EmbeddedPostgres, *roles: str, more: str = "") -> AsyncIterator[Bouncer]:
-    """In front of a server that listens on a socket, for these roles; the test is skipped where there is no such program."""
+    """Stands in front of a server that listens on a socket, for these roles. A test without the program is skipped, or fails."""
     if _PROGRAM is None:
-        pytest.skip("there is no PgBouncer here: apt-get install pgbouncer")
+        lacking("there is no PgBouncer here: apt-get install pgbouncer")
     with tempfile.TemporaryDirectory(prefix="counteract-bouncer-") as name:
         bouncer = Bouncer(Path(name))
         process = _start(_PROGRAM, bouncer.folder, Path(str(conninfo_to_dict(server.url)["host"])), roles, more)

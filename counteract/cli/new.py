@@ -9,7 +9,8 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from importlib.metadata import version
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".tmpl"
 HIDDEN = ("gitignore", "gitkeep")
-TAKEN = frozenset({"counteract", "hatchling", "mypy", "pydantic", "pytest", "ruff", "temporalio", "tests"})
-"""Packages that the project's own would hide."""
+TAKEN = frozenset(
+    {
+        *("counteract", "tests", "hatchling", "mypy", "pytest", "ruff"),
+        *("iniconfig", "mypy_extensions", "opensearchpy", "packaging", "pathspec", "pluggy"),
+    }
+)
+"""Packages that the project's own would hide, and that need not be installed yet."""
 LONGEST = 40
 NEXT = """
 Begin with:
@@ -35,6 +41,8 @@ Begin with:
 README.md says more."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_DISTRIBUTION = re.compile(r"[^\w.-]")
+_SEPARATORS = re.compile(r"[-_.]+")
 _MARK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -74,11 +82,39 @@ def check_name(name: str) -> None:
         )
     elif keyword.iskeyword(package) or keyword.issoftkeyword(package):
         problem = "it is a word of Python's own"
-    elif package in sys.stdlib_module_names or package in TAKEN:
+    elif package in sys.stdlib_module_names or package in TAKEN or is_installed(package) or package in needed():
         problem = f"its package would hide another one that is called {package}"
     else:
         return
     raise CounteractError(f"{name!r} cannot be the name of a project: {problem}")
+
+
+def is_installed(package: str) -> bool:
+    """Looks everywhere but in the working folder, which is on the path of `python -m` and is where projects are begun."""
+    places = [place for place in sys.path if Path(place).resolve() != Path.cwd()]
+    return PathFinder.find_spec(package, places) is not None
+
+
+def needed() -> set[str]:
+    """The names of what Counteract needs, with each of its extras, and of what those need in turn.
+
+    A project of such a name would be taken for it by whoever installs the two, whatever the packages in it are called.
+    """
+    names: set[str] = set()
+    open_ones = list(requirements("counteract"))
+    while open_ones:
+        name = _DISTRIBUTION.split(open_ones.pop(), maxsplit=1)[0]
+        if name not in names:
+            names.add(name)
+            open_ones += [each for each in requirements(name) if "extra ==" not in each]
+    return {_SEPARATORS.sub("_", name).lower() for name in names}
+
+
+def requirements(distribution: str) -> list[str]:
+    try:
+        return requires(distribution) or []
+    except PackageNotFoundError:
+        return []
 
 
 def rendered(values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:

@@ -13,28 +13,24 @@ from typing import Any
 
 import pytest
 
+from tests.lacking import lacking
+
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.program,
     # One that waits for the build has its time as well.
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        importlib.util.find_spec("zensical") is None,
-        reason="the tools of the documentation are not installed: make docs",
-    ),
 ]
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 VERSION = "1.2.3"
 SEARCH = "[...document.querySelectorAll('div')].find(each => each.shadowRoot)"
 
-needs_browser = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
-)
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if importlib.util.find_spec("zensical") is None:
+        lacking("the tools of the documentation are not installed: make docs")
     from scripts.site.__main__ import build
 
     folder = tmp_path_factory.mktemp("docs")
@@ -61,10 +57,12 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    if not (BROWSER and DRIVER):
+        lacking("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
+    options.binary_location = BROWSER
     for argument in (
         "--headless=new",
         "--no-sandbox",
@@ -113,7 +111,6 @@ def test_a_program_finds_its_way_by_llms_txt(site: Path) -> None:
     assert (site / VERSION / "tutorial.md").read_text(encoding="utf-8").startswith("# Your first saga")
 
 
-@needs_browser
 def test_a_page_shows_without_an_error(address: str, browser: Any) -> None:
     browser.get(f"{address}/{VERSION}/reference/counteract.store.html")
 
@@ -124,7 +121,6 @@ def test_a_page_shows_without_an_error(address: str, browser: Any) -> None:
     assert [each["message"] for each in browser.get_log("browser") if each["level"] == "SEVERE"] == []
 
 
-@needs_browser
 def test_another_version_can_be_chosen(address: str, browser: Any) -> None:
     browser.get(f"{address}/{VERSION}/index.html")
 
@@ -136,7 +132,6 @@ def test_another_version_can_be_chosen(address: str, browser: Any) -> None:
     assert f"{address}/1.2.2/" in shown
 
 
-@needs_browser
 def test_it_can_be_dark(address: str, browser: Any) -> None:
     browser.get(f"{address}/{VERSION}/index.html")
     background = "return getComputedStyle(document.body).backgroundColor"
@@ -151,7 +146,6 @@ def test_it_can_be_dark(address: str, browser: Any) -> None:
     eventually(browser, "it stays light", f"{background} !== arguments[0]", light)
 
 
-@needs_browser
 @pytest.mark.parametrize("opened", ["from a server", "from a file"])
 def test_it_can_be_searched(opened: str, address: str, site: Path, browser: Any) -> None:
     browser.get(f"{address if opened == 'from a server' else site.as_uri()}/{VERSION}/index.html")

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import email
 import json
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from scripts.package import BILL, add_addresses, build, copy_to, digest, list_bill_of_materials
+from scripts.package import (
+    BILL,
+    add_addresses,
+    add_bill_of_materials,
+    build,
+    copy_to,
+    digest,
+    from_afar,
+    list_bill_of_materials,
+)
+from tests.lacking import lacking
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 
@@ -57,6 +69,33 @@ def test_the_wheel_has_its_bill_of_materials_and_so_has_the_sdist(packages: Path
         (bill,) = [name for name in wheel.namelist() if ".dist-info/sboms/" in name]
         assert wheel.read(bill).decode() == MATERIALS
         assert f"{sdist.name.removesuffix('.tar.gz')}/{BILL}" in archive.getnames()
+
+
+def test_the_bill_of_materials_lists_what_the_engine_needs(tmp_path: Path) -> None:
+    if find_spec("cyclonedx_py") is None:
+        lacking("what writes the bill of materials is not installed: make package")
+    copy_to(tmp_path / "tree")
+    add_bill_of_materials(tmp_path / "tree")
+
+    bill = json.loads((tmp_path / "tree" / BILL).read_text(encoding="utf-8"))
+    assert {"psycopg", "pydantic", "temporalio"} <= {each["name"] for each in bill["components"]}
+
+
+def test_links_and_pictures_lead_into_the_repository() -> None:
+    page = "![Run](docs/run.png) [How](docs/how.md#begin), [there](https://example.com/a), [below](#below)"
+
+    assert from_afar(page, REPOSITORY) == (
+        f"![Run]({REPOSITORY}/raw/main/docs/run.png) [How]({REPOSITORY}/blob/main/docs/how.md#begin), "
+        "[there](https://example.com/a), [below](#below)"
+    )
+
+
+def test_nothing_in_the_long_description_leads_nowhere(packages: Path) -> None:
+    with wheel_in(packages) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        shown = wheel.read(name).decode()
+
+    assert re.findall(r"\]\((?!https://|#)[^)]*\)", shown) == []
 
 
 def test_the_addresses_of_the_repository_are_shown(packages: Path) -> None:

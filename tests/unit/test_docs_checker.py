@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -10,6 +11,7 @@ import pytest
 from scripts.site import versions
 from scripts.site.checker import Site
 from scripts.site.pages import Pages
+from tests.lacking import lacking
 
 pytestmark = pytest.mark.unit
 
@@ -91,7 +93,8 @@ def test_code_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_has_no_docstring_is_told(tmp_path: Path) -> None:
-    pytest.importorskip("griffe", reason="the tools of the documentation are not installed: make docs")
+    if find_spec("griffe") is None:
+        lacking("the tools of the documentation are not installed: make docs")
     from scripts.site.public import Package
 
     (tmp_path / "counteract").mkdir()

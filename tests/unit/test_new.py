@@ -42,6 +42,34 @@ def test_other_names_are_refused_with_the_reason(name: str, problem: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("alembic", "the engine needs it"),
+        ("sqlalchemy", "the engine needs it"),
+        ("uuid-utils", "its module has an underscore"),
+        ("psycopg-pool", "an extra of a requirement"),
+        ("mako", "needed by what the engine needs"),
+        ("protobuf", "a distribution whose module is called otherwise"),
+        ("google", "a package without a file of its own"),
+        ("opensearch-py", "needed by an extra"),
+        ("pytest_asyncio", "needed by an extra"),
+        ("pathspec", "needed by the project's tools"),
+    ],
+)
+def test_a_name_that_would_hide_what_the_project_needs_is_refused(name: str, why: str) -> None:
+    with pytest.raises(CounteractError, match="would hide another one"):
+        check_name(name)
+
+
+def test_a_folder_beside_the_new_project_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    check_name("shop")
+
+
 def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
 
