@@ -75,10 +75,10 @@ def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None
 
     NAME@rebuild is what is left of a rebuild that was interrupted.
     """
-    from counteract.store.naming import REBUILD
+    from counteract.store.naming import REBUILD, rebuilt
 
     if name.endswith(REBUILD):
-        asyncio.run(_drop_rebuild(database_url, _rebuildable(name.removesuffix(REBUILD), modules)))
+        asyncio.run(_drop_rebuild(database_url, _rebuildable(rebuilt(name), modules)))
     else:
         asyncio.run(_drop(database_url, _found(name, modules)))
 

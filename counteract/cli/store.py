@@ -123,6 +123,7 @@ def restored(
 
 
 def _remedy(ahead: Reader) -> str:
+    from counteract.store.naming import rebuilt
     from counteract.store.restoring import Kind
 
     name = ahead.name
@@ -134,7 +135,7 @@ def _remedy(ahead: Reader) -> str:
         case Kind.REACTION:
             return "has answered events that are lost: `counteract sagas recover` finds what they began"
         case Kind.REBUILD:
-            return f"was interrupted: discarded, so `counteract projections rebuild {name.removesuffix('@rebuild')}` begins anew"
+            return f"was not done: discarded, so `counteract projections rebuild {rebuilt(name)}` begins anew"
         case Kind.ELSEWHERE:
             return (
                 f"has handled events that are lost: a projection to a sink is dropped (`counteract projections drop {name}`) and "

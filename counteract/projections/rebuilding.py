@@ -108,7 +108,8 @@ async def rebuild(
 
     With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the new
     table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others wait behind it: StoreUnavailable.
-    Raises RebuildRuns where another process is at it, RebuildVoid where archived events came back that it may have passed,
+    Raises RebuildRuns where another process is at it, RebuildVoid where its checkpoint was removed (events came back from an
+    archive, or were lost),
     ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()

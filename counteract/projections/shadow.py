@@ -1,8 +1,8 @@
 """The table that a rebuild fills beside the live one, and whether one that was interrupted may be gone on with.
 
 It may where it would come out the same if it were filled anew. Its remark says by which code it is made, and who had been
-forgotten when it was begun. Events that came back from an archive since are told by its checkpoint: whoever put them back has
-removed that (`restore_streams`). docs/decisions/0129
+forgotten when it was begun. Events that came back from an archive since, or were lost, are told by its checkpoint: whoever put
+them back, or cut the log short, has removed that (`restore_streams`, `restored`). docs/decisions/0129
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from counteract.projections.identifiers import plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import ProjectionTable
 from counteract.store import PostgresEventStore
-from counteract.store.naming import REBUILD, StoreName
+from counteract.store.naming import REBUILD, StoreName, rebuilt
 from counteract.subscriptions.lease import start_over
 
 _logger = logging.getLogger("counteract.projections")
@@ -35,13 +35,16 @@ _FORGOTTEN = text("""
 """)
 _LOCK = text("select max(position) from (select position from subscriptions where name = :name for update) locked")
 _ANEW = "projection %r: its rebuild was interrupted, and begins anew: since it was begun the code has changed, or somebody was forgotten"
-_VOID = "{!r}: while its rebuild went on, archived events were restored that it may have passed. Run it again, and it begins anew"
+_VOID = (
+    "{!r}: while its rebuild went on, its checkpoint was removed: events came back from an archive, or the log was cut short. "
+    "Run it again, and it begins anew"
+)
 _END = text("delete from subscriptions where name = :name")
 _UNPARK = text("delete from parked_events where subscription = :name")
 
 
 class RebuildVoid(CounteractError):
-    """Events have come back that it may have passed: run it again, and it begins anew."""
+    """Its checkpoint was removed, since events came back that it may have passed, or were lost: run it again, and it begins anew."""
 
 
 def shadow_of(projection: Projection, store: StoreName) -> Projection:
@@ -58,7 +61,7 @@ async def begin(connection: AsyncConnection, shadow: Projection, shards: int) ->
     if await ProjectionTable(shadow).create(connection, remark=remark):
         await start_over(connection, shadow.name)
         if is_begun:
-            _logger.warning(_ANEW, _name(shadow))
+            _logger.warning(_ANEW, rebuilt(shadow.name))
     await connection.execute(_BEGIN, {"name": shadow.name, "shards": shards})
     return remark
 
@@ -73,7 +76,7 @@ async def locked(connection: AsyncConnection, shadow: Projection) -> int:
     """The position that it has come to, and stays at until the transaction ends. Raises RebuildVoid."""
     position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
     if position is None:
-        raise RebuildVoid(_VOID.format(_name(shadow)))
+        raise RebuildVoid(_VOID.format(rebuilt(shadow.name)))
     return int(position)
 
 
@@ -82,7 +85,7 @@ async def check_begun(store: PostgresEventStore, shadow: Projection) -> None:
     async with store.connection() as connection:
         found = await connection.execute("select from subscriptions where name = %s limit 1", (shadow.name,))
         if not found.rowcount:
-            raise RebuildVoid(_VOID.format(_name(shadow)))
+            raise RebuildVoid(_VOID.format(rebuilt(shadow.name)))
 
 
 async def discard(connection: AsyncConnection, shadow: Projection) -> None:
@@ -90,10 +93,6 @@ async def discard(connection: AsyncConnection, shadow: Projection) -> None:
     await connection.execute(_END, {"name": shadow.name})
     await connection.execute(_UNPARK, {"name": shadow.name})
     await _drop_table(connection, shadow)
-
-
-def _name(shadow: Projection) -> str:
-    return shadow.name.removesuffix(REBUILD)
 
 
 async def _is_begun(connection: AsyncConnection, shadow: Projection) -> bool:

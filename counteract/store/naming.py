@@ -50,3 +50,13 @@ class StoreName:
     def role(self, part: str) -> str:
         """The role for one part of an application's work: see `counteract.store.rights`."""
         return f"{self.name}_{part}"
+
+
+def rebuilt(subscription: str) -> str:
+    """The projection whose rebuild it is."""
+    return subscription.removesuffix(REBUILD)
+
+
+def rebuild_table(subscription: str) -> str:
+    """The table that it fills, in the schema of rebuilds."""
+    return rebuilt(subscription).replace("-", "_")

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from counteract.errors import StoreError
 from counteract.store.connecting import APP_ROLE, Connection, connect_directly
+from counteract.store.naming import REBUILD, rebuild_table
 from counteract.store.translating import translated
 
 LEAP = 1_000_000_000
@@ -29,7 +30,7 @@ _LEAP = "select setval('events_position_seq', %s)"
 # What has made a table is written on it, which is on none of the store's own.
 _READERS = """
     select name, max(position),
-           case when name like 'reaction %' then 'reaction' when name like '%@rebuild' then 'rebuild'
+           case when name like 'reaction %%' then 'reaction' when right(name, length(%s)) = %s then 'rebuild'
                 when relkind = 'm' then 'view' when obj_description(c.oid, 'pg_class') is not null then 'projection'
                 else 'elsewhere' end
     from subscriptions left join pg_class c on c.oid = to_regclass(quote_ident(replace(name, '-', '_')))
@@ -53,7 +54,7 @@ class Kind(StrEnum):
     """A materialized one."""
     REACTION = "reaction"
     REBUILD = "rebuild"
-    """The table that an interrupted one was filling."""
+    """The table that one is filling, or was when it was interrupted."""
     ELSEWHERE = "elsewhere"
     """Rows in a sink, or whatever a subscriber of the application's own does."""
 
@@ -87,7 +88,7 @@ class Leapt:
 
 async def restored(url: str, *, beyond: int = 0) -> Leapt:
     """Move the sequence far beyond every position that anybody may have seen, and beyond `beyond`; forget all snapshots, and
-    rebuilds that were interrupted beyond what was drawn.
+    rebuilds that are beyond what was drawn: one that runs ends with RebuildVoid.
 
     Connect as the owner of the tables. Raises StoreError, StoreUnavailable. Running it again leaps again, and harms nothing; but the next
     time nobody is ahead of what was drawn.
@@ -102,7 +103,7 @@ async def restored(url: str, *, beyond: int = 0) -> Leapt:
                 after = max(known, beyond) + LEAP
                 await connection.execute(_LEAP, (after,))
                 await connection.execute(_FORGET_SNAPSHOTS)
-                rows = await (await connection.execute(_READERS)).fetchall()
+                rows = await (await connection.execute(_READERS, (REBUILD, REBUILD))).fetchall()
                 leapt = Leapt(log, drawn, after, [Reader(name, position, Kind(kind)) for name, position, kind in rows])
                 await _discard(connection, [each.name for each in leapt.ahead if each.kind is Kind.REBUILD])
     return leapt
@@ -110,6 +111,6 @@ async def restored(url: str, *, beyond: int = 0) -> Leapt:
 
 async def _discard(connection: Connection, rebuilds: Sequence[str]) -> None:
     for name in rebuilds:
-        table = name.removesuffix("@rebuild").replace("-", "_")
-        await connection.execute(sql.SQL(_DISCARD_TABLE).format(sql.Identifier(connection.store.rebuild, table)))
+        table = sql.Identifier(connection.store.rebuild, rebuild_table(name))
+        await connection.execute(sql.SQL(_DISCARD_TABLE).format(table))
     await connection.execute(_DISCARD, {"names": rebuilds})

@@ -10,14 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.projections import reached
 from counteract.projections.rebuilding import Progress, rebuild
+from counteract.projections.shadow import RebuildVoid
 from counteract.store import PostgresEventStore
 from counteract.store.connecting import connect
-from counteract.store.restoring import restored
+from counteract.store.restoring import Kind, restored
 from counteract.subscriptions import position_of
 from tests.commands import counteract
 from tests.integration.test_materialized_view import running as running_all
 from tests.integration.test_materialized_view import sums
-from tests.integration.test_rebuild import Stopped, rows, running, totals, write
+from tests.integration.test_rebuild import Stopped, once, rows, running, totals, write
 from tests.writers import append
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
@@ -103,8 +104,24 @@ async def test_a_rebuild_that_was_interrupted_beyond_the_log_begins_anew(
         "update subscriptions set position = 4000 where name = 'totals@rebuild'",
     )
     said = await told(database_url)
-    assert "totals@rebuild is at 4000 and was interrupted: discarded" in said
+    assert "totals@rebuild is at 4000 and was not done: discarded" in said
     assert "`counteract projections rebuild totals` begins anew" in said
+    await asyncio.wait_for(rebuild(app_url, totals()), PATIENCE * 3)
+    assert sum((await rows(engine, totals())).values()) == 1500
+
+
+async def test_a_rebuild_that_runs_beyond_the_log_ends_and_begins_anew(
+    store: PostgresEventStore, engine: AsyncEngine, app_url: str, database_url: str
+) -> None:
+    await write(store, 1500)
+
+    async def lose_events() -> None:
+        await execute(database_url, "update subscriptions set position = 4000 where name = 'totals@rebuild'")
+        (ahead,) = (await restored(database_url)).ahead
+        assert ahead.kind is Kind.REBUILD
+
+    with pytest.raises(RebuildVoid, match="or the log was cut short"):
+        await rebuild(app_url, totals(), batch_size=2, progress=once(lose_events))
     await asyncio.wait_for(rebuild(app_url, totals()), PATIENCE * 3)
     assert sum((await rows(engine, totals())).values()) == 1500
 
