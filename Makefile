@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST := PYTHONNODEBUGRANGES=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-programs test-postgres explore mutants model check docs bench chaos marketplace record package test-pythons lock clean
+.PHONY: help setup demo dev test test-readside test-programs test-postgres explore mutants model check docs bench chaos marketplace record package test-pythons lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ demo: setup ## See sagas complete, fail and undo themselves, on a real Temporal 
 dev: setup ## Run everything for development, with the Temporal Web UI, until Ctrl-C
 	@$(BIN)/python -m marketplace.demo --stay
 
-test: setup ## Run the tests (ARGS="-k saga" passes options to pytest)
-	@$(PYTEST) -m "not long and not program" $(ARGS)
+test: setup ## Run the tests of sagas, services and the store (ARGS="-k saga" passes options to pytest)
+	@$(PYTEST) -m "not long and not program and not readside" $(ARGS)
+
+test-readside: setup ## Test what follows the log: subscriptions, projections, sinks and reactions
+	@$(PYTEST) -m "readside and not long" $(ARGS)
 
 test-programs: setup ## Test the demo, the commands and the pages of the docs, as a person at the keyboard has them
 	@$(PYTEST) -m "program and not long" $(ARGS)

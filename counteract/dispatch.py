@@ -60,6 +60,10 @@ class Standing(Message):
     """And their steps."""
     children: tuple[UUID, ...] = ()
     """And the steps of child sagas that completed."""
+    child_keys: tuple[str, ...] = ()
+    """And their keys, in the same order."""
+    child_ids: tuple[str, ...] = ()
+    """And the workflow ids of the children."""
     skipped: tuple[UUID, ...] = ()
     """And those that a person gave up."""
 

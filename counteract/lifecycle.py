@@ -140,6 +140,10 @@ class Ending(Message):
     """The steps of those, in the same order."""
     children: tuple[UUID, ...] = ()
     """Steps of child sagas that completed, and stand."""
+    child_keys: tuple[str, ...] = ()
+    """And their keys, in the same order."""
+    child_ids: tuple[str, ...] = ()
+    """And the workflow ids of the children."""
     skipped: tuple[UUID, ...] = ()
     """Commands that a person gave up."""
 
@@ -231,6 +235,8 @@ class Skip(Message):
     """What was to undo it, or to settle it."""
     service: str
     is_child: bool
+    child: dict[str, object] | None = Field(default=None, exclude_if=lambda child: child is None)
+    """As the saga's ledger has it, so that it is barred where it has no record."""
     who: str
     why: str
     result: object = None

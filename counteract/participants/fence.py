@@ -206,6 +206,7 @@ def step_of(
         if command.kind == "pivot":
             about |= {"done": standing.done, "keys": standing.keys}
             about |= {"children": standing.children, "skipped": standing.skipped}
+            about |= {"child_keys": standing.child_keys, "child_ids": standing.child_ids}
     return to_json(about).decode()
 
 

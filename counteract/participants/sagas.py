@@ -23,8 +23,8 @@ _TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
 _REMEMBER = "select remember_saga(%s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
 # A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
-# saga's own, and of no kind. It is found by what was given: the ids in sagas are compared bytewise, for which commands has
-# no index.
+# saga's own, and of no kind, like the row that says that a person gave it up: whatever became of it, that is to be known. It is
+# found by what was given: the ids in sagas are compared bytewise, for which commands has no index.
 _STEPS = """
     select step, type, service, id, status, begun, undone, concluded, given_up from (
         select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
@@ -47,7 +47,8 @@ _STEPS = """
         from sagas k left join commands u
              on u.saga_id = %(saga)s and u.run_id = %(run)s and u.step = k.parent_step
              and u.kind is null and u.undoes is null
-        where k.parent_saga_id = %(saga)s and k.parent_run_id = %(run)s and k.state not in ('compensated', 'never')
+        where k.parent_saga_id = %(saga)s and k.parent_run_id = %(run)s
+          and (k.state not in ('compensated', 'never') or u.result ->> %(skip)s is not null)
     ) as steps
     order by time, id
     offset %(offset)s limit %(limit)s

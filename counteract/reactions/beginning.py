@@ -26,15 +26,17 @@ _NEW = "name = :name and position = 0 and epoch = 0"
 _IS_NEW = text(f"select exists (select from subscriptions where {_NEW})")  # noqa: S608 - a constant
 # Processes that start it at once look one after the other.
 _TAKE_TURN = text(f"select name from subscriptions where {_NEW} for update")  # noqa: S608 - a constant
+_WHY = "seen at the beginning"
 # What was seen, as discarded events of no stream: nobody is told of them, and a release before this one passes them by. The last
 # one says how far the log went; those of appends that are under way, or were never committed, are to be delivered if they hold an event yet.
-_MARK = text("""
+_MARK = text(f"""
     insert into parked_events (subscription, position, aggregate_type, aggregate_id, redrive, discarded_at, discarded_why)
-    select :name, drawn, '', '', not exists (select from events where position = drawn), clock_timestamp(), 'seen at the beginning'
+    select :name, drawn, '', '', not exists (select from events where position = drawn), clock_timestamp(), '{_WHY}'
     from generate_series(greatest(cast(:end as bigint) - :back, 0), :end) as drawn
     where drawn = :end or not exists (select from events where position = drawn)
-""")
-_MARKED = "subscription = :name and aggregate_type = ''"
+""")  # noqa: S608 - a constant
+# Nothing in the names of a stream keeps them from being empty: the reason alone tells a mark from what was parked.
+_MARKED = f"subscription = :name and parked_events.aggregate_type = '' and discarded_why = '{_WHY}'"
 _END = text(f"select max(position) from parked_events where {_MARKED}")  # noqa: S608 - a constant
 # The epoch says that it has begun, also where the log is empty: its first owner begins epoch 2.
 _BEGIN = text(f"update subscriptions set position = :end, epoch = 1 where {_NEW} returning name")  # noqa: S608 - a constant
@@ -42,7 +44,7 @@ _HAND_OVER = text(f"""
     update parked_events set aggregate_type = late.aggregate_type, aggregate_id = late.aggregate_id,
                              discarded_at = null, discarded_why = null
     from events late
-    where {_MARKED.replace("aggregate_type", "parked_events.aggregate_type")} and redrive
+    where {_MARKED} and redrive
       and late.position = parked_events.position and late.event_type = any (:types)
 """)  # noqa: S608 - constants
 _FORGET = text(f"delete from parked_events where {_MARKED}")  # noqa: S608 - a constant

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast, get_type_hints
 
 from pydantic import Field
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 
-from counteract.commands import check_storable, command_type, command_types, content_of, of_content
-from counteract.errors import CounteractError, Rejected, SagaMisuse, StepFailed
+from counteract.commands import MAX_COMMAND_BYTES, check_storable, command_type, command_types, content_of, of_content
+from counteract.errors import CounteractError, InvalidCommand, Rejected, SagaMisuse, StepFailed
 from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, subclasses
 from counteract.saga.converter import COMPENSATED
@@ -63,12 +64,7 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         raise SagaMisuse(
             f"{getattr(run, '__qualname__', run)} is not the run method of a SagaWorkflow: only a saga undoes itself"
         )
-    if not isinstance(compensation, Retriable):
-        raise SagaMisuse(
-            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
-            "is no way back from an undo"
-        )
-    check_storable(compensation)
+    check_undo(saga_id, compensation)
     name, service = compensation.spec.name, compensation.spec.service
     is_known_by_name = sum(name == each for _, each in command_types()) == 1
     return ChildSaga(
@@ -78,6 +74,23 @@ def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensa
         undo=content_of(compensation),
         undo_service=None if is_known_by_name else service,
     )
+
+
+def check_undo(saga_id: str, compensation: Command[Any]) -> None:
+    """Raises SagaMisuse for a command that cannot undo a child, and InvalidCommand for one that cannot be sent."""
+    if not isinstance(compensation, Retriable):
+        raise SagaMisuse(
+            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
+            "is no way back from an undo"
+        )
+    check_storable(compensation)
+
+
+def check_fits(command: ChildSaga) -> None:
+    """Raises InvalidCommand for a child whose workflow could not be told which step it is: its memo says it twice."""
+    if (size := len(to_json(command))) > MAX_COMMAND_BYTES // 2:
+        what = f"with what undoes it has {size} bytes, more than {MAX_COMMAND_BYTES // 2}: keep what is large elsewhere"
+        raise InvalidCommand(command.step_name(), what)
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
@@ -99,9 +112,14 @@ async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
         raise _failure(step, error) from error
     try:
-        return workflow.payload_converter().from_payload(raw.payload, get_type_hints(call.run).get("return", object))
+        return workflow.payload_converter().from_payload(raw.payload, result_type(call.run))
     except Exception as error:
         raise StepFailed(step.key, f"its result cannot be read: {in_own_words(error)}") from error
+
+
+def result_type(run: Callable[..., Any]) -> Any:
+    """What a saga's run method returns, as it declares it."""
+    return get_type_hints(run).get("return", object)
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:

@@ -17,7 +17,7 @@ from counteract.saga.course import IN_HANDLER, Course
 from counteract.saga.dispatching import Options, Park, check_sendable
 from counteract.saga.failing import describe, is_saga_failure
 from counteract.saga.ledger import Ledger, Step
-from counteract.saga.parking import Parking, Resolution, corrected, replacement
+from counteract.saga.parking import Parking, Resolution, corrected, reading
 from counteract.saga.record import Record
 from counteract.saga.resetting import check_after_reset
 from counteract.saga.showing import Display
@@ -123,6 +123,7 @@ class Flights:
             raise
         for step in steps:
             step.attempt_timeout = options.attempt_timeout
+            step.run = options.child.run if options.child else None
         self.record.own(steps)
         return steps
 
@@ -166,9 +167,10 @@ class Flights:
                 if decision is None or decision.decision == "fail":
                     raise
                 if decision.decision == "skip":
+                    read = reading(step)
                     step.skipped = self.record.is_kept
                     await self.record.skips.put(step, decision, "step")
-                    return replacement(step, decision)
+                    return read(decision.result)
             await self._again(step, decision)
 
     async def _tolerated(self, step: Step, failure: Rejected | StepFailed) -> Rejected | None:

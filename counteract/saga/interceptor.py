@@ -6,7 +6,7 @@ And carries where a dispatch's sender stands, beside the dispatch, from the saga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from temporalio import activity, workflow
@@ -30,6 +30,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from counteract.commands import MAX_COMMAND_BYTES
 from counteract.errors import SagaClosed, SagaMisuse
 from counteract.lifecycle import CHILD, PARENT
 from counteract.messages import Dispatch, Standing
@@ -90,6 +91,8 @@ class _SagaInbound(WorkflowInboundInterceptor):
         result = await self._answered_for(instance, self._body)
         if instance._saga is not None and instance._saga.under_way:
             raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
+        if parent_of_this() is not None and unopened.is_none(instance):
+            await to_the_end(unopened.complete(instance))
         if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
             # Its parent counts on what it did, whatever its own code made of its failure.
             raise not_completed(instance._saga.report())
@@ -203,7 +206,19 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
             call.memo = {**kept, **(known if call.memo is None else call.memo), MEMO: carried}
             if record is not None:
                 call.memo = {**call.memo, MEMO_RECORD: record}
+            _check_fits(call.memo)
         self.next.continue_as_new(call)
+
+
+def _check_fits(memo: Mapping[str, Any]) -> None:
+    """Raises SagaMisuse for more than a workflow can be told at its start: nothing is lost, and the words say what to do."""
+    size = sum(len(each.data) for each in workflow.payload_converter().to_payloads(list(memo.values())))
+    # The old branch can go once no run is kept that continued so on a release without it.
+    if size > MAX_COMMAND_BYTES and workflow.patched("counteract: what a saga takes along is measured"):
+        raise SagaMisuse(
+            f"what the saga takes along to its next run has {size} bytes, more than {MAX_COMMAND_BYTES}: it holds all its commands, "
+            "so keep what is large in them elsewhere, or let the steps be those of child sagas"
+        )
 
 
 def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence[Any]) -> Sequence[Any]:

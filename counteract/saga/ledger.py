@@ -6,7 +6,7 @@ Pure: no Temporal, no clock, no I/O. The shell around it (`saga.py`) asks it bef
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -58,6 +58,8 @@ class Step:
     """A person changed the command after it had been sent."""
     attempt_timeout: timedelta | None = None
     """What its call allowed an attempt, where that is not its command's own limit: an undo may take as long."""
+    run: Callable[..., Any] | None = None
+    """A child's code, where this run calls it: its declaration says what the step returns."""
     retries: int = 0
     """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from temporalio import workflow
@@ -27,6 +27,7 @@ from counteract.lifecycle import (
 )
 from counteract.messages import Command, CommandKind, Outcome
 from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
+from counteract.saga.children import ChildSaga
 from counteract.saga.chronicle import Chronicle
 from counteract.saga.dispatching import Dispatcher, UnreadableAnswer
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
@@ -270,10 +271,13 @@ class Record:
             if everything and step.outcome is Outcome.APPLIED and not (step.concluded or step.skipped)
         ]
         own = [step for step in standing if not step.is_child]
+        children = [step for step in standing if step.is_child]
         return {
             "done": self._ids(own),
             "keys": tuple(step.dispatch_key for step in own),
-            "children": self._ids([step for step in standing if step.is_child]),
+            "children": self._ids(children),
+            "child_keys": tuple(step.dispatch_key for step in children),
+            "child_ids": tuple(cast("ChildSaga", step.command).saga_id for step in children),
             "skipped": self._ids([step for step in self.ledger.steps if step.given_up]),
         }
 

@@ -8,15 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
+from counteract.commands import content_of
 from counteract.lifecycle import FETCH_SKIP, SKIP_STEP, GivenUp, RecordedStep, Skip
 from counteract.saga.children import ChildSaga
 from counteract.saga.dispatching import Dispatcher, Settled
 from counteract.saga.ledger import Step, name_of, tries_of
-from counteract.saga.parking import Resolution
+from counteract.saga.parking import Resolution, reading
 from counteract.saga.tasks import to_the_end
 from counteract.storable import storable_text
 
@@ -47,10 +47,10 @@ class Skips:
 
     async def result_of(self, step: Step) -> Settled[Any] | None:
         """What the saga goes on with in the step's place; None where that does not fit the step's declaration any more."""
-        row = self._row(step.dispatch_key, "step")
+        row, read = self._row(step.dispatch_key, "step"), reading(step)
         result = await to_the_end(workflow.execute_local_activity(FETCH_SKIP, row, result_type=object, **_WRITE))
         try:
-            return Settled(happened=False, result=step.command.spec.result.validate_json(to_json(result)))
+            return Settled(happened=False, result=read(result))
         except ValidationError:
             return None
 
@@ -76,6 +76,7 @@ class Skips:
             activity=undo.name if step.is_child else str(spec.compensation or spec.settlement),
             service=undo.service,
             is_child=step.is_child,
+            child=content_of(step.command) if step.is_child else None,
             who=storable_text(decision.who),
             why=storable_text(decision.why),
             result=decision.result,

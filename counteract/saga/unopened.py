@@ -26,6 +26,10 @@ _ANSWERED_FOR = "counteract: a saga is answered for before it is opened"
 _ASKED = "counteract: the record is asked before a saga is stopped that is not open"
 
 
+# The old branch can go once no run of a child is kept that opened no saga on a release without it.
+_ON_RECORD = "counteract: a child that opens no saga is on record"
+
+
 def is_unopened(instance: SagaWorkflow) -> bool:
     """What becomes of the run is to be told to the saga."""
     return _is_left_over(instance) and workflow.patched(_ANSWERED_FOR)
@@ -75,6 +79,18 @@ async def turn_back(instance: SagaWorkflow, failure: BaseException) -> NoReturn:
     """In the place of the run's code, which has ended without it."""
     async with instance._saga or instance.saga():
         raise failure
+
+
+def is_none(instance: SagaWorkflow) -> bool:
+    """Whether neither the run nor one before it has opened a saga, and its parent is to be told that on record."""
+    carried = _carried()
+    return instance._saga is None and not (carried.begun or carried.over) and workflow.patched(_ON_RECORD)
+
+
+async def complete(instance: SagaWorkflow) -> None:
+    """In the place of the saga of a child that found nothing to do: its parent believes only a record, and this one says so."""
+    async with instance.saga():
+        pass
 
 
 def handed_on(instance: SagaWorkflow) -> tuple[Carried, CarriedRecord | None]:

@@ -77,7 +77,5 @@ async def test_many_sagas_on_one_account_never_spend_more_than_there_is(world: W
 async def test_a_worker_for_sagas_without_a_store_says_what_is_missing(temporal: EmbeddedTemporal) -> None:
     client = await Client.connect(temporal.address, plugins=[CounteractPlugin()])
 
-    with pytest.raises(
-        ConfigurationError, match=r"the worker of Outing .*\n  - .*CounteractPlugin\(Lifecycle\(store\)\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"the worker of Outing .*\n  - .*CounteractPlugin\(store=store\)"):
         Worker(client, task_queue="nowhere", workflows=[Outing])

@@ -40,7 +40,7 @@ from counteract.subscriptions.managing import NoSuchSubscription, set_paused, st
 from tests.counters import Counted, CounterReset, Renamed, counter
 from tests.writers import append
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

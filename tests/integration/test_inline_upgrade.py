@@ -22,7 +22,7 @@ from tests.counters import Counted, CounterReset, Renamed, counter
 from tests.integration.test_inline_projection import enter, opened, rows, totals
 from tests.writers import append
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

@@ -13,7 +13,7 @@ from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.managing import standings
 from tests.integration.test_parking import GOOD, PATIENCE, Fussy, write
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 
 async def test_a_breach_is_told_once_and_shown_until_it_is_over(

@@ -26,7 +26,7 @@ from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.sharding import resharded, set_up
 from tests.counters import Counted, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 NEVER = 600.0

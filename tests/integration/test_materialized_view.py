@@ -26,7 +26,7 @@ from tests.counters import Counted, Renamed, counter
 from tests.integration.test_rebuild import once, totals, write
 from tests.places import soon
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 OFTEN = timedelta(milliseconds=20)

@@ -30,7 +30,7 @@ from counteract.subscriptions.parked import (
 )
 from tests.counters import Counted, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 BAD, GOOD = counter("bad"), counter("good")

@@ -22,7 +22,7 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import async_engine
 from tests.coalescing import coalesce
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

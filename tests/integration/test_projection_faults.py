@@ -23,7 +23,7 @@ from tests.small_disk import SmallDisk, fetch, incompressible, small_disk
 
 __all__ = ["small_disk"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 30.0
 _CUT = """

@@ -21,7 +21,7 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.store.connecting import async_engine
 from counteract.store.naming import StoreName
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

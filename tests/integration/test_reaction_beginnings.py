@@ -25,7 +25,7 @@ from tests.integration.test_reactions import count, running
 from tests.travel.world import World
 from tests.writers import append
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

@@ -27,7 +27,7 @@ from tests.travel.bank import Account, HoldMoney, accounts
 from tests.travel.outings import Errand, OutingRequest
 from tests.travel.world import World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

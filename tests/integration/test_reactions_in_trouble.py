@@ -27,7 +27,7 @@ from tests.travel.bank import Account, HoldMoney
 from tests.travel.outings import Errand, OutingRequest
 from tests.travel.world import World
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,7 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

@@ -17,7 +17,7 @@ from counteract.subscriptions.parked import discard, parked_events, parked_strea
 from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_rebuild import PATIENCE, once, rows, running, write
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 BAD = counter("bad")
 WHY = "a test order of ours"

@@ -24,7 +24,7 @@ from counteract.subscriptions.parked import discard
 from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_rebuild import PATIENCE, Stopped, once, rows, running, tens, totals
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 FEW, MANY = 20, 700
 

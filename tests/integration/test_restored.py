@@ -21,7 +21,7 @@ from tests.integration.test_materialized_view import sums
 from tests.integration.test_rebuild import Stopped, once, rows, running, totals, write
 from tests.writers import append
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

@@ -23,7 +23,7 @@ from tests.scores import Scored, play, player, running, scores
 
 __all__ = ["name", "redis"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.integration.test_projections_command import projections
 from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of, soon
 from tests.scores import Idle, Left, Scored, Troubling, play, player, running, scores
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 _numbers = itertools.count(1)

@@ -29,7 +29,7 @@ from counteract.projections.sinks import (
 )
 from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 _numbers = itertools.count(1)
 

@@ -24,7 +24,7 @@ from counteract.subscriptions import Polling, Subscriber, Subscription, position
 from counteract.subscriptions.lease import start_over
 from tests.counters import Counted, CounterReset, counter
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 

@@ -21,7 +21,7 @@ from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.parked import ParkedStream, discard, parked_streams, redrive
 from tests.integration.test_personal_data import MASTER_KEY, Registered, Upgraded, register
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 60.0
 

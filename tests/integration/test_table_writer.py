@@ -42,7 +42,7 @@ from counteract.store.connecting import async_engine
 from counteract.store.naming import StoreName
 from tests.coalescing import coalesce
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 
 class Size(enum.Enum):

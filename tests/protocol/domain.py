@@ -16,7 +16,7 @@ from counteract import Rejected
 from counteract.messages import Command
 from counteract.saga import Park, SagaWorkflow
 from tests.protocol.films import BuyTicket, Render
-from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, SendReceipt
+from tests.travel.bank import Authorize, Capture, HoldMoney, PayBack, PayHeldMoney, Reference, SendReceipt
 
 
 class Plan(BaseModel):
@@ -34,10 +34,14 @@ class Plan(BaseModel):
     deadline: float = 3600
     alert_after: float = 1
     parks: bool = False
+    words: int = 0
+    """How long it is where it is long."""
     own_id: bool = False
     """Its code makes an id of its own, as Temporal recommends."""
     polite: bool = False
     """Its code catches its own undoing, and returns."""
+    idle: bool = False
+    """Its code finds nothing to do, and opens no saga."""
 
 
 @workflow.defn
@@ -52,6 +56,8 @@ class Tour(SagaWorkflow):
     @workflow.run
     async def run(self, plan: Plan) -> str:
         self.plan = plan
+        if plan.idle:
+            return "nothing to do"
         try:
             await self.carry_out(self._steps(plan))
         except ApplicationError:
@@ -211,7 +217,7 @@ class Tour(SagaWorkflow):
             Tour.run,
             self.plan.child,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account, amount=self._refund()),
+            compensation=PayBack(account=self.plan.child.account + "x" * self.plan.words, amount=self._refund()),
         )
 
     def _refund(self) -> int:
@@ -230,6 +236,7 @@ class Tour(SagaWorkflow):
         held = sum(each.step.startswith("HoldMoney") for each in self._saga.report().steps) if self._saga else 0
         made: dict[str, Command[Any]] = {
             "authorize": Authorize(trip=trip),
+            "authorize at length": Authorize(trip="x" * self.plan.words),
             "pay": PayHeldMoney(account=account, trip=trip),
             "capture": Capture(trip=trip),
             "pay back": PayBack(account=account, amount=1),
@@ -289,4 +296,33 @@ class Late(Tour):
         return await super().run(plan)
 
 
-FLOWS = [Tour, Unopened, Lingering, Late]
+@workflow.defn
+class Booking(SagaWorkflow):
+    """Answers with more than a word, if it is let."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> Reference:
+        async with self.saga():
+            if "wait" in plan.steps:
+                await asyncio.Event().wait()
+            raise Rejected("no room")
+
+
+@workflow.defn
+class Package(Tour):
+    """Goes on with what its child has answered."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        async with self.saga(on_failure=Park(timeout=timedelta(minutes=1))) as saga:
+            booked = await saga.execute_child(
+                Booking.run,
+                plan,
+                id=f"{workflow.info().workflow_id}-child",
+                compensation=PayBack(account=plan.account, amount=60),
+            )
+            await workflow.wait_condition(lambda: self.told)
+            return booked.reference
+
+
+FLOWS = [Tour, Unopened, Lingering, Late, Booking, Package]

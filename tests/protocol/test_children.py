@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 
 from counteract.messages import command_id_of
 from counteract.participants.children import child_settled
@@ -50,6 +50,14 @@ async def test_a_child_that_catches_its_own_undoing_did_not_complete(stage: Stag
     assert await ending(saga) == "SagaCompensated"
     assert await stage.money(name) == Account(100, {})
     assert stage.effects_left() == 0
+
+
+async def test_a_child_that_opens_no_saga_has_completed_on_record(stage: Stage, name: str) -> None:
+    """Its parent believes only the record."""
+    saga = await stage.tour(name, "hold", "child", "pay", child=child(name, idle=True))
+
+    assert await ending(saga) == "done"
+    assert await stage.state(f"{name}-child") == "completed"
 
 
 async def test_a_child_that_continues_as_new_with_a_memo_of_its_own_stays_a_child(stage: Stage, name: str) -> None:
@@ -222,6 +230,69 @@ async def test_a_child_whose_undo_a_person_corrects_is_undone_so(stage: Stage, n
 
     assert await ending(run) == "SagaCompensated"
     assert (await stage.money(f"{name}-child")).available == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"undo_type": "Payback"}, "no command Payback is known"),
+        ({"undo": {"amount": -1}}, "account: Field required"),
+        ({"undo_type": "HoldMoney", "undo": {"account": "ann", "trip": "rome", "amount": 7}}, "must be Retriable"),
+        ({"undo": {"account": "a\u0000", "amount": 7}}, "u0000"),
+        ({"undo": {"account": "x" * 1_000_000, "amount": 7}}, "more than 1000000"),
+        ({"saga_type": "Tuor"}, "is a Tour, and stays one"),
+        ({"saga_id": "another"}, "what has begun"),
+    ],
+    ids=[
+        "no such command",
+        "an invalid one",
+        "one that is not retriable",
+        "one unstorable",
+        "one too large",
+        "another type",
+        "another id",
+    ],
+)
+async def test_a_correction_that_could_not_undo_a_child_is_refused(
+    stage: Stage, name: str, wrong: dict[str, Any], why: str
+) -> None:
+    stage.post.loses_orders = {"PayBack"}
+    own = f"{name}-child"
+    saga = await stage.tour(name, "hold", "child", "refuse", child=child(own, "authorize"))
+    await stage.stuck(name)
+    stage.post.loses_orders = set()
+    right = {"saga_type": "Tour", "saga_id": own, "undo_type": "PayBack", "undo": {"account": own, "amount": 7}}
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await saga.execute_update("resolve", _corrected_to(right | wrong))
+    await saga.execute_update("resolve", _corrected_to(right))
+
+    assert why in str(refused.value.cause)
+    assert await ending(saga) == "SagaCompensated"
+    assert (await stage.money(own)).available == 7
+
+
+async def test_an_undo_of_a_child_that_does_not_fit_its_class_any_more_waits_for_a_person(
+    stage: Stage, name: str
+) -> None:
+    own = f"{name}-child"
+    again = ["hold", "child", "refuse"]
+    await stage.tour(name, "hold", "child", "wait", otherwise=again, child=child(own, "authorize"))
+    await stage.applied(name, "Tour")
+    older = """update sagas set child = jsonb_set(child, '{undo}', '{"amount": 7}') where saga_id = %s"""
+    await stage.sql(older, own)
+    run = await reset(stage, name)
+    await stage.stuck(name)
+
+    right = {"saga_type": "Tour", "saga_id": own, "undo_type": "PayBack", "undo": {"account": own, "amount": 7}}
+    await run.execute_update("resolve", _corrected_to(right))
+
+    assert await ending(run) == "SagaCompensated"
+    assert (await stage.money(own)).available == 7
+
+
+def _corrected_to(command: dict[str, Any]) -> Resolution:
+    return Resolution(step="Tour", decision="retry", who="ann", why="seven", command=command)
 
 
 async def test_a_child_that_begins_when_its_parent_does_not_go_forward_does_nothing(stage: Stage, name: str) -> None:

@@ -47,6 +47,22 @@ async def test_a_saga_does_not_pass_its_pivot_on_a_step_that_the_store_has_lost(
     assert stage.effects_left() == 0
 
 
+@pytest.mark.parametrize("last", [[], ["pay"]], ids=["complete", "pass its pivot"])
+async def test_a_saga_does_not_go_on_to_its_end_on_a_child_that_the_store_has_lost(
+    stage: Stage, name: str, last: list[str]
+) -> None:
+    child = {"account": name, "steps": ["authorize"]}
+    saga = await stage.tour(name, "hold", "child", "wait", *last, child=child)
+    await stage.applied(name, "Tour")
+    await stage.sql("delete from sagas where saga_id = %s", f"{name}-child")
+    await stage.sql("delete from commands where saga_id = %s", f"{name}-child")
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await stage.money(name) == Account(160, {}), "the child had completed, and was undone by its command"
+
+
 async def test_past_the_pivot_a_lost_step_is_reported_and_nothing_is_undone(stage: Stage, name: str) -> None:
     saga = await stage.tour(name, "authorize", "pay", "wait")
     await stage.applied(name, "PayHeldMoney")

@@ -9,8 +9,10 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.common import RetryPolicy
 
 from counteract.lifecycle import SagaCompensated, SagaCompleted, sagas
+from counteract.messages import command_id_of
 from counteract.saga import Resolution
 from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.domain import Package, Plan, Tour
 from tests.travel.bank import Account
 from tests.travel.resetting import reset
 
@@ -196,6 +198,104 @@ async def test_so_it_does_where_nobody_can_say_what_became_of_what_had_been_corr
     assert (await stage.money(name)).available == 107
     *_, last = await stage.store.read_stream(sagas.stream(name))
     assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
+
+
+async def test_a_run_after_a_reset_does_not_begin_a_child_again_that_a_person_skipped(stage: Stage, name: str) -> None:
+    saga = await _skipped_child(stage, name, "refuse")
+
+    again = await reset(stage, saga.id, behind="HoldMoney")
+    await again.signal("go_on")
+
+    assert await ending(again) == "done"
+    assert (await stage.lifecycle(name)).count("SagaStuck") == 1, "nobody is asked again"
+    assert (await stage.lifecycle(f"{name}-child")).count("SagaStarted") == 1
+
+
+async def test_a_run_after_a_reset_does_not_begin_a_child_that_a_person_skipped_before_it_had_begun(
+    stage: Stage, name: str
+) -> None:
+    """Its id was another workflow's, and is free by now."""
+    own = Plan(account=name, steps=["wait"])
+    stranger = await stage.client.start_workflow(Tour.run, own, id=f"{name}-child", task_queue=stage.queue)
+    saga = await _skipped_child(stage, name, "authorize")
+    await stranger.terminate()
+
+    again = await reset(stage, saga.id, behind="HoldMoney")
+    await again.signal("go_on")
+
+    assert await ending(again) == "done"
+    assert not stage.company.authorized
+
+
+async def test_a_child_that_begins_after_a_person_skipped_it_does_nothing(stage: Stage, name: str) -> None:
+    own = Plan(account=name, steps=["wait"])
+    stranger = await stage.client.start_workflow(Tour.run, own, id=f"{name}-child", task_queue=stage.queue)
+    saga = await _skipped_child(stage, name, "authorize")
+    run_id = str(saga.first_execution_run_id)
+
+    settled = await stage.sql(
+        "select state, is_new from settle_child(%s, %s, 'Tour', 'default')",
+        command_id_of(name, run_id, "Tour"),
+        f"{name}-child",
+    )
+
+    assert settled == [("never", False)], "its record is there, and tells it so"
+    await stranger.terminate()
+    await saga.terminate()
+
+
+async def _skipped_child(stage: Stage, name: str, step: str) -> Handle:
+    """A saga that goes on without its child, and waits before its pivot."""
+    plan = {"account": f"{name}-child", "steps": [step]}
+    saga = await stage.tour(name, "hold", "child", "wait", "pay", child=plan, parks=True)
+    await stage.stuck(name)
+    await saga.execute_update("resolve", skipping("Tour", "by hand"))
+    await until(lambda: _skipped(stage, name))
+    return saga
+
+
+@pytest.mark.parametrize("result", [None, {"number": 7}], ids=["none", "another"])
+async def test_a_child_is_not_skipped_without_such_a_result_as_it_declares(
+    stage: Stage, name: str, result: object
+) -> None:
+    saga = await stage.tour(name, flow=Package)
+    await stage.stuck(name)
+
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await saga.execute_update("resolve", skipping("Booking", result))
+
+    assert "is not valid" in str(refused.value.cause)
+    await saga.terminate()
+
+
+async def test_a_parent_goes_on_with_what_its_skipped_child_is_taken_to_have_returned(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, flow=Package)
+    await stage.stuck(name)
+
+    await saga.execute_update("resolve", skipping("Booking", BY_HAND))
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "done"
+    assert await saga.result() == "by hand"
+
+
+async def test_so_does_its_run_after_a_reset(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "wait", flow=Package)
+    await until(lambda: _is_open(stage, f"{name}-child"))
+    await stage.handle(f"{name}-child").terminate()
+    await stage.stuck(name)
+    await saga.execute_update("resolve", skipping("Booking", BY_HAND))
+    await until(lambda: _skipped(stage, name))
+
+    again = await reset(stage, name)
+    await again.signal("go_on")
+
+    assert await ending(again) == "done"
+    assert await again.result() == "by hand"
+
+
+async def _is_open(stage: Stage, saga: str) -> bool:
+    return await stage.sql("select 1 from sagas where saga_id = %s", saga) != []
 
 
 async def test_a_result_to_go_on_with_that_cannot_be_stored_is_refused(stage: Stage, name: str) -> None:

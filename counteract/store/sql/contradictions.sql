@@ -1,7 +1,7 @@
 -- The steps of a saga by which the store says otherwise than the saga that is about to pass its pivot, or to end.
--- p_saga has what it counts on as done (done, and keys: their steps, in the same order; children: those of child sagas) and
--- what a person gave up (skipped), all by command id: what is counted on must be so, and nothing else may have an effect
--- that was not undone. p_undone: everything that can be undone is to have been.
+-- p_saga has what it counts on as done (done, and keys: their steps, in the same order; children: those of child sagas,
+-- with child_keys, and child_ids: their workflow ids) and what a person gave up (skipped), all by command id: what is counted on
+-- must be so, and nothing else may have an effect that was not undone. p_undone: everything that can be undone is to have been.
 --
 -- The search path is that of its callers: to set it anew takes as long as a look into a table.
 create or replace function contradictions(p_saga jsonb, p_undone boolean) returns text[]
@@ -20,7 +20,7 @@ begin
     -- As a rule the saga's commands are those that it counts on, each of them done, and it has no children.
     select count(*) = cardinality(done)
            and count(*) filter (where c.command_id = any (done) and c.status = 'done' and c.undone_since is null) = count(*)
-           and not exists (select from sagas k where k.parent_saga_id = saga and k.parent_run_id = run)
+           and children = '{}' and not exists (select from sagas k where k.parent_saga_id = saga and k.parent_run_id = run)
     into as_said
     from commands c
     where c.saga_id = saga and c.run_id = run and c.undoes is null and c.kind is not null;
@@ -46,6 +46,15 @@ begin
         union all
         select d.key from unnest(done, array(select jsonb_array_elements_text(p_saga -> 'keys'))) as d (id, key)
         where not exists (select from commands c where c.command_id = d.id)
+        union all
+        select d.key from unnest(
+            children, array(select jsonb_array_elements_text(p_saga -> 'child_keys')),
+            array(select jsonb_array_elements_text(p_saga -> 'child_ids'))) as d (id, key, saga_id)
+        -- A saga of the release before says none of this.
+        where d.key is not null
+          and not exists (select from sagas k where k.parent_command = d.id)
+          -- One that the release before wrote, or that was made anew after a loss, does not name its parent.
+          and not exists (select from sagas k where k.saga_id = d.saga_id and k.parent_command is null)
         union all
         select k.parent_step from sagas k
         where k.parent_saga_id = saga and k.parent_run_id = run

@@ -10,7 +10,7 @@ declare
     original_id constant uuid := (p_skip ->> 'command_id')::uuid;
     saga constant text := p_skip ->> 'saga_id';
     run constant text := p_skip ->> 'run_id';
-    -- A child saga has no row here but that of its undo, a command of its own.
+    -- A child saga has no row here but that of its undo, a command of its own: what bars it is a record.
     is_child constant boolean := (p_skip ->> 'is_child')::boolean;
 begin
     perform from sagas s where s.saga_id = saga and s.run_id = run for share;
@@ -21,6 +21,17 @@ begin
             original_id, 'fenced', saga, p_skip ->> 'saga_type', p_skip ->> 'key', p_skip ->> 'command_type',
             p_skip ->> 'service', run, p_skip ->> 'kind', (p_skip ->> 'epoch')::integer)
         on conflict (command_id) do nothing;
+    end if;
+    if p_skip #>> '{child,saga_id}' is not null then
+        insert into sagas (
+            saga_id, run_id, namespace, saga_type, state, epoch, last_run, who, why,
+            parent_command, parent_saga_id, parent_run_id, parent_step, child)
+        values (
+            p_skip #>> '{child,saga_id}', original_id::text,
+            (select s.namespace from sagas s where s.saga_id = saga and s.run_id = run),
+            p_skip #>> '{child,saga_type}', 'never', 0, '', p_said ->> 'who', p_said ->> 'why',
+            original_id, saga, run, p_skip ->> 'key', p_skip -> 'child')
+        on conflict do nothing;
     end if;
     if not is_child and p_skip ->> 'what' = 'undo' then
         update commands c

@@ -1,4 +1,4 @@
-"""The functions of sagas know every pivot that may stand, children that were called off, and late effects that a person closes."""
+"""The functions of sagas know every pivot that may stand, children that were called off, skipped or lost, and late effects that a person closes."""
 
 from __future__ import annotations
 
