@@ -35,6 +35,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.program
 def test_a_forked_program_dies_alone_and_with_whoever_started_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STARTER, str(tmp_path / "log")], cwd=ROOT, stdout=subprocess.PIPE, text=True

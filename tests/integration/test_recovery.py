@@ -128,6 +128,7 @@ async def test_a_saga_past_its_pivot_is_reported_and_not_undone(world: World, tr
     assert f"counteract sagas resume {trip}" in left.why
 
 
+@pytest.mark.program
 async def test_the_command_line_recovers_by_hand_and_as_a_schedule(
     world: World, trip: str, temporal: EmbeddedTemporal
 ) -> None:

@@ -309,6 +309,7 @@ async def session(database_url: str) -> AsyncIterator[Connection]:
 # Long streams, and events that cannot be read
 
 
+@pytest.mark.long
 async def test_a_hundred_thousand_events_are_folded_in_bounded_memory(
     store: PostgresEventStore, database_url: str
 ) -> None:
