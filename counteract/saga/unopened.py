@@ -17,15 +17,13 @@ from counteract.saga.saga import Saga
 from counteract.saga.tasks import in_a_task_of_its_own
 from counteract.saga.workflow import SagaWorkflow
 
-PAST_PIVOT = ("past the pivot", "completed")
+_PAST_PIVOT = ("past the pivot", "completed")
 
 # The old branch can go once no run is kept that continued a saga on a release without it, and ended, or was stopped, before it had
 # opened the saga.
 _ANSWERED_FOR = "counteract: a saga is answered for before it is opened"
 # The old branch can go once no such run is kept that a retry policy had begun anew.
 _ASKED = "counteract: the record is asked before a saga is stopped that is not open"
-
-
 # The old branch can go once no run of a child is kept that opened no saga on a release without it.
 _ON_RECORD = "counteract: a child that opens no saga is on record"
 
@@ -66,7 +64,7 @@ async def _stop_unless_past(instance: SagaWorkflow, body: asyncio.Task[Any]) -> 
     except ActivityError:
         state = None
     await in_a_task_of_its_own()
-    if state not in PAST_PIVOT and _is_left_over(instance):
+    if state not in _PAST_PIVOT and _is_left_over(instance):
         body.cancel()
 
 
@@ -121,5 +119,5 @@ def _carried() -> Carried:
 
 def _is_past_pivot() -> bool:
     earlier = carried_over()
-    is_known = earlier.record is not None and earlier.record.state in PAST_PIVOT
+    is_known = earlier.record is not None and earlier.record.state in _PAST_PIVOT
     return is_known or earlier.ledger().pivot is not None

@@ -161,31 +161,18 @@ async def test_a_run_after_a_reset_goes_on_without_the_retriable_that_a_person_s
 async def test_a_retriable_that_was_corrected_before_a_reset_counts_although_it_is_skipped_after_it(
     stage: Stage, name: str
 ) -> None:
-    stage.post.loses_orders = {"PayBack"}
-    saga = await stage.tour(name, "pay", "pay back", "wait")
-    await _asked_about(stage, name, "PayBack")
-    stage.post.loses_orders = set()
-    await saga.execute_update("resolve", _of_seven(name))
-    await stage.applied(name, "PayBack")
+    await _paid_back_as_corrected(stage, name)
 
     again = await reset(stage, name, behind="PayHeldMoney")
     await _asked_about(stage, name, "PayBack", times=2)
     await again.execute_update("resolve", skipping("PayBack"))
     await again.signal("go_on")
 
-    assert await ending(again) == "done"
-    assert (await stage.money(name)).available == 107
-    *_, last = await stage.store.read_stream(sagas.stream(name))
-    assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
+    await _counts_what_was_paid_back(stage, again)
 
 
 async def test_so_it_does_where_nobody_can_say_what_became_of_what_had_been_corrected(stage: Stage, name: str) -> None:
-    stage.post.loses_orders = {"PayBack"}
-    saga = await stage.tour(name, "pay", "pay back", "wait")
-    await _asked_about(stage, name, "PayBack")
-    stage.post.loses_orders = set()
-    await saga.execute_update("resolve", _of_seven(name))
-    await stage.applied(name, "PayBack")
+    await _paid_back_as_corrected(stage, name)
     stage.post.loses_orders = {"SettlePayBack"}
 
     again = await reset(stage, name, behind="PayHeldMoney")
@@ -197,6 +184,23 @@ async def test_so_it_does_where_nobody_can_say_what_became_of_what_had_been_corr
     assert await ending(again) == "done"
     assert (await stage.money(name)).available == 107
     *_, last = await stage.store.read_stream(sagas.stream(name))
+    assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
+
+
+async def _paid_back_as_corrected(stage: Stage, name: str) -> None:
+    """A saga past its pivot whose next step a person has corrected, and that waits behind it."""
+    stage.post.loses_orders = {"PayBack"}
+    saga = await stage.tour(name, "pay", "pay back", "wait")
+    await _asked_about(stage, name, "PayBack")
+    stage.post.loses_orders = set()
+    await saga.execute_update("resolve", _of_seven(name))
+    await stage.applied(name, "PayBack")
+
+
+async def _counts_what_was_paid_back(stage: Stage, saga: Handle) -> None:
+    assert await ending(saga) == "done"
+    assert (await stage.money(saga.id)).available == 107
+    *_, last = await stage.store.read_stream(sagas.stream(saga.id))
     assert SagaCompleted.model_validate_json(last.data).steps == ("PayHeldMoney", "PayBack")
 
 
