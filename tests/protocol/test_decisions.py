@@ -164,18 +164,22 @@ def between_the_last_word_and_the_stop(events: list[HistoryEvent]) -> list[Event
 async def test_a_question_that_is_moot_takes_no_answer(
     stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The saga's time is over, and its step has yet to be told so: what was decided now would count for nothing."""
+    """The saga is cancelled, and its step has yet to be told so: what was decided now would count for nothing."""
     monkeypatch.setattr(parking, "in_a_task_of_its_own", lambda: asyncio.sleep(3))
-    stage.company.declines = True
-    saga = await stage.tour(name, "hold", "authorize", parks=True, deadline=2)
+    saga = await refused_beside_another(stage, name, "leave a group behind", "wait in spite of all")
     await stage.stuck(name)
-    await until(lambda: _has_run_out(saga))
+    await saga.cancel()
+    await until(lambda: _is_moot(saga))
 
-    with pytest.raises(WorkflowUpdateFailedError):
-        await saga.execute_update("resolve", decided("Authorize", "skip"))
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await saga.execute_update("resolve", decided("Authorize", "fail"))
 
-    assert await ending(saga) == "SagaCompensated"
+    assert "no step 'Authorize' is stuck" in str(refused.value.cause)
+    await saga.signal("go_on")
+    assert await ending(saga) == "CancelledError"
 
 
-async def _has_run_out(saga: Handle) -> bool:
-    return any(each.event_type == TIMER for each in await events(saga))
+async def _is_moot(saga: Handle) -> bool:
+    """It waits for the task in which its step is told so."""
+    timers = [each.timer_started_event_attributes.start_to_fire_timeout.seconds for each in await events(saga)]
+    return 3 in timers
