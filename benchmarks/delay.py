@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from benchmarks.stores.workload import Deposited
 from counteract import Recorded
 from counteract.projections import Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import drop
+from counteract.projections.rebuild import drop
 from counteract.store import PostgresEventStore, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription
 

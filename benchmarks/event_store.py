@@ -37,9 +37,9 @@ from benchmarks.racing import Race, race
 from benchmarks.rebuilds import rebuild
 from benchmarks.report import Section, machine_section, markdown, show
 from counteract.dev import EmbeddedPostgres
-from counteract.store.connecting import APP_ROLE
-from counteract.store.migrate import migrate
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.master_key import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.postgres.connect import APP_ROLE
+from counteract.store.postgres.migrate import migrate
 
 PEER = "eventsourcing"
 

@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 from benchmarks.stores.workload import METADATA
 from counteract import Event, StreamId
 from counteract.store.boxes import Place
-from counteract.store.connecting import connect
-from counteract.store.importing import import_events
-from counteract.store.vault import Vault
+from counteract.store.postgres.connect import connect
+from counteract.store.postgres.vault import Vault
+from counteract.store.transfer.bulk_import import import_events
 from domain.orders import OrderCompleted, OrderLine, OrderPlaced, totals_of
 from domain.payments import Method, PaymentAuthorized, PaymentCaptured
 from domain.shipments import Address, ShipmentCreated, packed

@@ -15,7 +15,7 @@ from benchmarks.report import Section, show
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal, Supervisor
 from counteract.participants.recovery import OPEN_SAGAS, PAGE, lost_page
 from counteract.store import PostgresEventStore
-from counteract.store.migrate import migrate
+from counteract.store.postgres.migrate import migrate
 
 LOST = 1000
 _AT_ONCE = 50

@@ -16,7 +16,7 @@ from benchmarks.engines import trip_services
 from benchmarks.engines.trip import BookFlight
 from counteract.messages import Dispatch
 from counteract.participants import Participants
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.fence import Fence
 from counteract.store import PostgresEventStore
 

@@ -18,7 +18,7 @@ from benchmarks.racing import Latency, Race, latency, throughput
 from benchmarks.replays import replays
 from benchmarks.round_trips import counted
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal, Supervisor
-from counteract.store.migrate import migrate
+from counteract.store.postgres.migrate import migrate
 
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from benchmarks.report import Section, show
 from counteract import Decider, Event
 from counteract.dev import EmbeddedPostgres
-from counteract.participants.pruning import over
 from counteract.participants.recovery import OPEN_SAGAS, PAGE
+from counteract.participants.retention import over
 from counteract.store import NO_STREAM, PostgresEventStore
-from counteract.store.migrate import migrate
-from counteract.subscriptions.managing import standings
+from counteract.store.postgres.migrate import migrate
+from counteract.subscriptions.administration import standings
 
 EVENTS_OF_A_SAGA = 10
 """Two of its own, and those of one stream of its services."""

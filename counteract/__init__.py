@@ -1,9 +1,11 @@
 """Counteract: orchestration sagas on Temporal, with every step paired with its undo and every event kept.
 
 Everyday names are all to be had from here, and each loads its module when it is first asked for: a domain loads neither
-a database driver nor Temporal, and `import counteract` by itself loads nothing. What type checkers, editors and the
+a database driver nor Temporal, and `import counteract` by itself loads neither. What type checkers, editors and the
 reference see is `__init__.pyi`, which a test holds against this table.
 """
+
+from counteract import _former_names
 
 _NAMES_IN = {
     "counteract.decider": "Decider",
@@ -36,14 +38,16 @@ _NAMES_IN = {
         KeyWrapper Loaded MasterKey NO_STREAM PostgresEventStore Query QueryItem STREAM_EXISTS Since StoredEvent
         StreamChange decide decide_where
     """,
-    "counteract.store.connecting": "async_engine",
-    "counteract.store.migrate": "migrate",
-    "counteract.store.sealing": "MASTER_KEY_VARIABLE",
+    "counteract.store.postgres.connect": "async_engine",
+    "counteract.store.postgres.migrate": "migrate",
+    "counteract.store.master_key": "MASTER_KEY_VARIABLE",
     "counteract.subscriptions": "Polling Subscriber Subscription position_of reached",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 _MODULES = frozenset({"decider", "errors", "messages", "personal"})
 """What `import counteract` alone once made an attribute of it."""
+
+_former_names.keep()
 
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - the stub has it in full
 

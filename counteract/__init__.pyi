@@ -148,14 +148,14 @@ from counteract.store import (
     decide,
     decide_where,
 )
-from counteract.store.connecting import (
+from counteract.store.master_key import (
+    MASTER_KEY_VARIABLE,
+)
+from counteract.store.postgres.connect import (
     async_engine,
 )
-from counteract.store.migrate import (
+from counteract.store.postgres.migrate import (
     migrate,
-)
-from counteract.store.sealing import (
-    MASTER_KEY_VARIABLE,
 )
 from counteract.subscriptions import (
     Polling,

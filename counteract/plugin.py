@@ -26,7 +26,7 @@ from counteract.saga.recovery import (
     RecoverSagaWithCurrentVersion,
 )
 from counteract.saga.sandbox import lean
-from counteract.saga.sending import SendCommand, SendCommandWithCurrentVersion
+from counteract.saga.send_command import SendCommand, SendCommandWithCurrentVersion
 from counteract.saga.workflow import SagaWorkflow
 
 if TYPE_CHECKING:

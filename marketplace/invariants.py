@@ -23,7 +23,7 @@ from counteract import (
     reached,
 )
 from counteract.lifecycle import sagas
-from counteract.store.naming import StoreName
+from counteract.store.postgres.names import StoreName
 from domain.orders import OrderStatus, orders
 from domain.payments import PaymentStatus, payments
 from domain.stock import stock_item

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from counteract.dev import EmbeddedPostgres
-from counteract.store.connecting import APP_ROLE
+from counteract.store.postgres.connect import APP_ROLE
 from tests.lacking import lacking
 
 SESSIONS = 3

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.master_key import MASTER_KEY_VARIABLE, MasterKey
 
 pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
 

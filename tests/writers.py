@@ -14,8 +14,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from counteract.dev import EmbeddedPostgres
-from counteract.store.connecting import Connection
-from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_ONE, APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import Connection
 from tests.counters import Counted, counter
 
 Connect = Callable[[], Awaitable[Connection]]

@@ -31,7 +31,7 @@ from benchmarks.stores.workload import (
     written,
 )
 from counteract.store import NO_STREAM, ExactVersion, PostgresEventStore, StoredEvent
-from counteract.store.importing import import_events
+from counteract.store.transfer.bulk_import import import_events
 from counteract.subscriptions import Subscriber, Subscription
 
 CONDITIONS: dict[str, dict[str, Any]] = {

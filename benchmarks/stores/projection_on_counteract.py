@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Text
 from benchmarks.stores.workload import Answer, Deposited, balances_of
 from counteract import Recorded
 from counteract.projections import Increment, Projection, ProjectionRunner
-from counteract.projections.rebuilding import drop
+from counteract.projections.rebuild import drop
 from counteract.store import PostgresEventStore
 
 

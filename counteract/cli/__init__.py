@@ -14,10 +14,10 @@ from counteract.cli.dev import dev
 from counteract.cli.doctor import doctor
 from counteract.cli.migrate import migrate
 from counteract.cli.new import new
+from counteract.cli.output import say, say_lines
 from counteract.cli.personal import forget
 from counteract.cli.record import record
 from counteract.cli.replay import replay
-from counteract.cli.showing import say, say_lines
 from counteract.errors import CounteractError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

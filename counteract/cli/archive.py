@@ -12,11 +12,11 @@ import typer
 
 from counteract.cli.contracts import counted
 from counteract.cli.files import named
-from counteract.cli.showing import named_stream, say
+from counteract.cli.output import named_stream, say
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
-    from counteract.store.archiving import Archived, Chosen, Restored
+    from counteract.store.archive.streams import Archived, Chosen, Restored
 
 Owner = Annotated[
     str,
@@ -66,7 +66,7 @@ def restore(
 
 def _chosen(category: str | None, idle_for: str | None, streams: list[str] | None, go_on: bool) -> Chosen | None:
     """None to go on with a file."""
-    from counteract.store.archiving import Idle, Named
+    from counteract.store.archive.streams import Idle, Named
 
     given = [bool(category and idle_for), bool(streams), go_on]
     if sum(given) != 1 or bool(category) != bool(idle_for):
@@ -84,13 +84,13 @@ def _duration(text: str) -> timedelta:
 
 
 async def _archive(url: str, chosen: Chosen | None, file: Path) -> Archived:
-    from counteract.store.archiving import archive_streams, continue_archiving
+    from counteract.store.archive.streams import archive_streams, continue_archiving
 
     return await (archive_streams(url, chosen, file) if chosen else continue_archiving(url, file))
 
 
 async def _restore(url: str, file: Path) -> Restored:
-    from counteract.store.archiving import restore_streams
+    from counteract.store.archive.streams import restore_streams
 
     return await restore_streams(url, file)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, described, recovery_of, told
 from counteract.errors import CounteractError
 
@@ -58,8 +58,8 @@ async def close(connection: AsyncConnection[Any], saga_id: str, run_id: str, who
 
 
 async def _close(saga_id: str, who: str, why: str, url: str, on: tuple[str | None, str | None]) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
 
     client = await connected(*on)
     async with told():

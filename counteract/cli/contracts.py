@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.application import Modules, event_classes
-from counteract.cli.showing import say
+from counteract.cli.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from counteract.store.contracts import Problem
+    from counteract.store.contracts.published import Problem
 
 app = typer.Typer(no_args_is_help=True, help="The JSON Schemas of the events that are stored, and what they promise.")
 
@@ -24,7 +24,7 @@ FOLDER = Path("contracts")
 @app.command()
 def publish(modules: Modules = None, folder: Folder = FOLDER) -> None:
     """Write the contracts that are new or have widened. Nothing is narrowed or removed: then nothing is written."""
-    from counteract.store.contracts import publish as run
+    from counteract.store.contracts.published import publish as run
 
     written, problems = run(event_classes(modules), folder)
     _stop_for(problems)
@@ -36,8 +36,8 @@ def publish(modules: Modules = None, folder: Folder = FOLDER) -> None:
 @app.command()
 def check(modules: Modules = None, folder: Folder = FOLDER) -> None:
     """Compare today's event classes with the published contracts; 1 if something that may be stored no longer fits."""
-    from counteract.store.contracts import check as run
-    from counteract.store.contracts import published_in
+    from counteract.store.contracts.published import check as run
+    from counteract.store.contracts.published import published_in
 
     published = published_in(folder)
     _stop_for(run(event_classes(modules), published))
@@ -47,7 +47,7 @@ def check(modules: Modules = None, folder: Folder = FOLDER) -> None:
 @app.command()
 def diff(modules: Modules = None, folder: Folder = FOLDER) -> None:
     """Show what has changed since the contracts were published, and what that does to what is stored."""
-    from counteract.store.contracts import differences, key_of, published_in
+    from counteract.store.contracts.published import differences, key_of, published_in
 
     published, classes = published_in(folder), event_classes(modules)
     for each in classes:

@@ -21,8 +21,8 @@ from counteract.cli.application import declared
 from counteract.cli.temporal import connected, sagas_in
 from counteract.commands import command_types
 from counteract.errors import ConfigurationError, CounteractError
-from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
-from counteract.store.findings import Finding, ok, problem, skipped
+from counteract.saga.report import SAGA_STATUS, SAGA_STEP
+from counteract.store.checks.finding import Finding, ok, problem, skipped
 
 ANSWER_LIMIT = timedelta(seconds=10)
 # Workers ask at least once a minute; the server remembers for five minutes who did.

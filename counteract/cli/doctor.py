@@ -11,13 +11,13 @@ import typer
 
 from counteract.cli.application import declared, setting
 from counteract.cli.keys import own_keys
-from counteract.cli.showing import say_document, say_parts
+from counteract.cli.output import say_document, say_parts
 from counteract.cli.temporal import Address, Namespace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from counteract.store.findings import Finding
+    from counteract.store.checks.finding import Finding
 
 _STYLES = {"ok": "green", "advice": "yellow", "problem": "bold red", "skipped": "dim"}
 _VERDICT_WIDTH, _CHECK_WIDTH = 7, 17
@@ -66,8 +66,8 @@ def doctor(
 async def _examined(
     url: str, patience: float, *, temporal: bool, on: tuple[str | None, str | None, Sequence[str]]
 ) -> AsyncIterator[Finding]:
-    from counteract.store import diagnosing as database
-    from counteract.store.findings import problem
+    from counteract.store.checks import doctor as database
+    from counteract.store.checks.finding import problem
 
     if url:
         async for each in database.diagnose(url, patience=patience, master=own_keys()):

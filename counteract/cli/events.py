@@ -12,8 +12,8 @@ import typer
 
 from counteract.cli.application import Modules, deciders
 from counteract.cli.keys import own_keys
-from counteract.cli.showing import AsJson, name_of, named_stream, say, say_lines, show_event, show_events
-from counteract.cli.tracing import trace
+from counteract.cli.output import AsJson, name_of, named_stream, say, say_lines, show_event, show_events
+from counteract.cli.traces import trace
 from counteract.cli.transfer import export, import_
 from counteract.errors import CounteractError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from counteract.messages import StreamId
     from counteract.store import StoredEvent
-    from counteract.store.moments import Moment
+    from counteract.store.moment import Moment
 
 app = typer.Typer(no_args_is_help=True, help="What the event store holds.")
 app.command()(trace)
@@ -123,7 +123,7 @@ class Wanted:
         limit: int | None = None,
         backwards: bool = False,
     ) -> None:
-        from counteract.store.reading import Selection
+        from counteract.store.postgres.read import Selection
 
         self.selection = Selection(stream=stream, category=category, event_types=types, correlation_id=correlation)
         self.after, self.before = after, before
@@ -131,10 +131,10 @@ class Wanted:
 
 
 async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.high_water_mark import HighWaterMark
-    from counteract.store.reading import read_selected_page
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
+    from counteract.store.postgres.high_water_mark import HighWaterMark
+    from counteract.store.postgres.read import read_selected_page
 
     left, after = wanted.limit, wanted.after
     with translated():
@@ -154,10 +154,10 @@ async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
 
 
 async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect, connect_directly
-    from counteract.store.high_water_mark import HighWaterMark
-    from counteract.store.reading import read_selected, read_selected_page
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect, connect_directly
+    from counteract.store.postgres.driver_errors import translated
+    from counteract.store.postgres.high_water_mark import HighWaterMark
+    from counteract.store.postgres.read import read_selected, read_selected_page
 
     with translated():
         async with await (connect_directly(url, "--follow") if follow else connect(url)) as connection:
@@ -182,9 +182,9 @@ async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) ->
 
 
 async def _show(url: str, which: str) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.reading import read_event_of, read_events_at
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
+    from counteract.store.postgres.read import read_event_of, read_events_at
 
     with translated():
         async with await connect(url) as connection:
@@ -227,7 +227,7 @@ def _event_id(text: str) -> UUID:
 
 
 def _moment(text: str | None) -> Moment | None:
-    from counteract.store.moments import AtPosition, AtVersion, with_zone
+    from counteract.store.postgres.as_of import AtPosition, AtVersion, with_zone
 
     if text is None:
         return None

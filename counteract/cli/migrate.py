@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli.showing import say, say_script
+from counteract.cli.output import say, say_script
 
 
 def migrate(
@@ -23,8 +23,8 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the schema of the event store up to date, beside whoever uses it. Safe to run again: only what differs is touched."""
-    from counteract.store.migrate import migrate as run
-    from counteract.store.migrate import script
+    from counteract.store.postgres.migrate import migrate as run
+    from counteract.store.postgres.migrate import script
 
     if as_sql:
         say_script(script(database_url, name=store))

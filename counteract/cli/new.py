@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counteract.cli.showing import say, say_lines
+from counteract.cli.output import say, say_lines
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import AsJson, Stored, is_for_programs, name_of, named_stream, say, say_document, say_table
+from counteract.cli.output import AsJson, Stored, is_for_programs, name_of, named_stream, say, say_document, say_table
 from counteract.errors import CounteractError
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def discard(
 
 
 async def _list(url: str, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
     from counteract.subscriptions.parked import parked_streams
 
     with translated():
@@ -80,8 +80,8 @@ async def _list(url: str, as_json: bool | None) -> None:
 
 
 async def _show(url: str, subscription: str, stream: StreamId | None, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
     from counteract.subscriptions.parked import parked_events, parked_streams
 
     with translated():
@@ -117,8 +117,8 @@ async def _show(url: str, subscription: str, stream: StreamId | None, as_json: b
 
 
 async def _redrive(url: str, subscription: str, stream: StreamId | None) -> int:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
     from counteract.subscriptions.parked import redrive
 
     with translated():
@@ -127,8 +127,8 @@ async def _redrive(url: str, subscription: str, stream: StreamId | None) -> int:
 
 
 async def _discard(url: str, subscription: str, position: int, why: str) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
     from counteract.subscriptions.parked import discard
 
     with translated():

@@ -9,12 +9,12 @@ import typer
 
 from counteract.cli.contracts import counted
 from counteract.cli.keys import own_keys
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from counteract.store import KeyWrapper
-    from counteract.store.rewrapping import Rewrapped
+    from counteract.store.postgres.rewrap import Rewrapped
 
 app = typer.Typer(no_args_is_help=True, help="The master key of personal data.")
 
@@ -71,7 +71,7 @@ async def _rewrap(url: str) -> Rewrapped:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from counteract.store.rewrapping import rewrap as run
+    from counteract.store.postgres.rewrap import rewrap as run
 
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -17,14 +17,14 @@ import typer
 from counteract.cli.application import Modules, objects
 from counteract.cli.events import DatabaseUrl
 from counteract.cli.keys import own_keys
-from counteract.cli.showing import AsJson, is_for_programs, say, say_document, say_table
+from counteract.cli.output import AsJson, is_for_programs, say, say_document, say_table
 from counteract.errors import CounteractError
 from counteract.printable import printable
 
 if TYPE_CHECKING:
     from counteract.dev.process import GuardedProcess
     from counteract.projections import MaterializedView, Projection
-    from counteract.subscriptions.managing import Standing
+    from counteract.subscriptions.administration import Standing
 
 app = typer.Typer(no_args_is_help=True, help="Read models and other subscriptions.")
 
@@ -64,7 +64,7 @@ def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None, proc
 @app.command(hidden=True)
 def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modules: Modules = None) -> None:
     """In a rebuild among several processes: the command that begins it starts the others so."""
-    from counteract.projections.rebuilding import take_part
+    from counteract.projections.rebuild import take_part
 
     asyncio.run(take_part(database_url, _rebuildable(name, modules), processes, master_key=own_keys()))
 
@@ -75,7 +75,7 @@ def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None
 
     NAME@rebuild is what is left of a rebuild that was interrupted.
     """
-    from counteract.store.naming import REBUILD, rebuilt
+    from counteract.store.postgres.names import REBUILD, rebuilt
 
     if name.endswith(REBUILD):
         asyncio.run(_drop_rebuild(database_url, _rebuildable(rebuilt(name), modules)))
@@ -84,9 +84,9 @@ def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None
 
 
 async def _list(url: str, as_json: bool | None) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
-    from counteract.subscriptions.managing import standings
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
+    from counteract.subscriptions.administration import standings
 
     with translated():
         async with await connect(url) as connection:
@@ -102,9 +102,9 @@ async def _list(url: str, as_json: bool | None) -> None:
 
 
 async def _set_paused(url: str, name: str, *, paused: bool) -> None:
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
-    from counteract.subscriptions.managing import set_paused
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
+    from counteract.subscriptions.administration import set_paused
 
     with translated():
         async with await connect(url) as connection:
@@ -115,8 +115,8 @@ async def _rebuild(url: str, projection: Projection, modules: Sequence[str], pro
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from counteract.projections.rebuilding import Progress as Done
-    from counteract.projections.rebuilding import rebuild
+    from counteract.projections.rebuild import Progress as Done
+    from counteract.projections.rebuild import rebuild
 
     console = Console(stderr=True)
     columns = (
@@ -161,13 +161,13 @@ async def _stop(helper: GuardedProcess) -> None:
 
 
 async def _drop(url: str, projection: Projection | MaterializedView) -> None:
-    from counteract.projections.rebuilding import drop
+    from counteract.projections.rebuild import drop
 
     await drop(url, projection)
 
 
 async def _drop_rebuild(url: str, projection: Projection) -> None:
-    from counteract.projections.rebuilding import drop_rebuild
+    from counteract.projections.rebuild import drop_rebuild
 
     await drop_rebuild(url, projection)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.events import DatabaseUrl
-from counteract.cli.showing import say, say_progress
+from counteract.cli.output import say, say_progress
 from counteract.cli.temporal import Address, Namespace, connected, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from counteract.participants.pruning import Pruned
+    from counteract.participants.retention import Pruned
 
 
 def prune(
@@ -36,8 +36,8 @@ def prune(
 
 
 async def _prune(older_than: timedelta, url: str, deletes: bool, on: tuple[str | None, str | None]) -> None:
-    from counteract.participants.pruning import Pruned
-    from counteract.participants.pruning import prune as pruned
+    from counteract.participants.retention import Pruned
+    from counteract.participants.retention import prune as pruned
     from counteract.store import PostgresEventStore
 
     client, done = await connected(*on), Pruned()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.cli.temporal import Address, Namespace, Query, connected, matching
 from counteract.errors import CounteractError
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import typer
 
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.cli.temporal import Address, Namespace, connected, told
 
 SCHEDULE = "recover-sagas"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counteract.cli.client import own_client
-from counteract.cli.showing import say, say_lines
+from counteract.cli.output import say, say_lines
 from counteract.cli.temporal import Address, Namespace, Query, Sagas, connected, sagas_in
 from counteract.errors import CounteractError
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import typer
 
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.cli.temporal import Address, Namespace, WorkflowId, connected, recovery_of, report_of, told
 from counteract.errors import CounteractError
 
@@ -72,8 +72,8 @@ async def _resume(workflow_id: str, url: str | None, address: str | None, namesp
 
 async def _recorded(url: str, workflow_id: str, run_id: str) -> str | None:
     """The state of the saga's record; None where there is none."""
-    from counteract.store.connecting import connect
-    from counteract.store.translating import translated
+    from counteract.store.postgres.connect import connect
+    from counteract.store.postgres.driver_errors import translated
 
     with translated():
         async with await connect(url) as connection:

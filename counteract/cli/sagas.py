@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counteract.cli.close import close_
+from counteract.cli.output import say, say_document, say_table
 from counteract.cli.prune import prune
 from counteract.cli.recover import recover
 from counteract.cli.resume import resume
-from counteract.cli.showing import say, say_document, say_table
 from counteract.cli.temporal import ANSWER_LIMIT, Address, Namespace, Query, WorkflowId, connected, report_of, told
 from counteract.cli.troubles import failing_steps, raise_if_code_fails
 from counteract.errors import CounteractError

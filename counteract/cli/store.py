@@ -14,14 +14,14 @@ from counteract.cli.application import Modules, deciders, event_classes
 from counteract.cli.archive import archive, restore
 from counteract.cli.contracts import FOLDER, Folder, counted
 from counteract.cli.keys import own_keys
-from counteract.cli.showing import name_of, say
+from counteract.cli.output import name_of, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from counteract.store.restoring import Reader
-    from counteract.store.vault import Vault
-    from counteract.store.verifying import Expected, Problem, Step
+    from counteract.store.checks.verify import Expected, Problem, Step
+    from counteract.store.postgres.restored import Reader
+    from counteract.store.postgres.vault import Vault
 
 app = typer.Typer(no_args_is_help=True, help="Look after the event store.")
 app.command()(archive)
@@ -108,7 +108,7 @@ def restored(
 
     As its owner. New events then come after every position that was ever shown; what to rebuild is listed.
     """
-    from counteract.store.restoring import restored as leap
+    from counteract.store.postgres.restored import restored as leap
 
     done = asyncio.run(leap(database_url, beyond=beyond))
     say(f"the log ends with position {done.log}; new events come after {done.after}, and snapshots are taken anew")
@@ -123,8 +123,8 @@ def restored(
 
 
 def _remedy(ahead: Reader) -> str:
-    from counteract.store.naming import rebuilt
-    from counteract.store.restoring import Kind
+    from counteract.store.postgres.names import rebuilt
+    from counteract.store.postgres.restored import Kind
 
     name = ahead.name
     match ahead.kind:
@@ -150,7 +150,7 @@ async def _verify(url: str, expected: Expected, findings: Findings) -> float:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from counteract.store.verifying import Verification
+    from counteract.store.checks.verify import Verification
 
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -168,8 +168,8 @@ async def _verify(url: str, expected: Expected, findings: Findings) -> float:
 def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
     """With the engine's own events, which stand beside the application's."""
     from counteract.lifecycle import sagas
-    from counteract.store.contracts import ENGINE_CONTRACTS, published_in
-    from counteract.store.verifying import Expected
+    from counteract.store.checks.verify import Expected
+    from counteract.store.contracts.published import ENGINE_CONTRACTS, published_in
 
     classes = dict.fromkeys([*event_classes(modules), *sagas.event_classes])
     published = {**published_in(ENGINE_CONTRACTS), **published_in(folder)}
@@ -177,8 +177,8 @@ def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
 
 
 def _vault() -> Vault | None:
-    from counteract.store.sealing import MasterKey
-    from counteract.store.vault import Vault
+    from counteract.store.master_key import MasterKey
+    from counteract.store.postgres.vault import Vault
 
     key = own_keys() or MasterKey.from_environment()
     return Vault(key) if key else None

@@ -12,13 +12,13 @@ import typer
 
 from counteract.cli.contracts import counted
 from counteract.cli.files import named
-from counteract.cli.showing import say
+from counteract.cli.output import say
 from counteract.errors import CounteractError, WrongExpectedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from counteract.store.importing import Imported
+    from counteract.store.transfer.bulk_import import Imported
 
 DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")]
 
@@ -68,8 +68,8 @@ def import_(
 async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:
     """How many events were exported, and of how many streams events were not, which are archived."""
     from counteract.store import PostgresEventStore
-    from counteract.store.archives import count_archived
-    from counteract.store.lines import exported
+    from counteract.store.postgres.archived import count_archived
+    from counteract.store.transfer.lines import exported
 
     count = 0
     async with PostgresEventStore.open(url, pool_size=1) as store:
@@ -97,7 +97,7 @@ def _closed_if_it_fails(output: BinaryIO) -> Iterator[None]:
 async def _import(
     url: str, lines: BinaryIO, batch_size: int, go_on: bool, progress: Callable[[Imported], None]
 ) -> Imported:
-    from counteract.store.importing import import_events
+    from counteract.store.transfer.bulk_import import import_events
 
     return await import_events(url, lines, batch_size=batch_size, continue_streams=go_on, progress=progress)
 

@@ -18,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.temporal import EmbeddedTemporal
 from counteract.store import MasterKey, PostgresEventStore
-from counteract.store.connecting import APP_ROLE
-from counteract.store.migrate import migrate
+from counteract.store.postgres.connect import APP_ROLE
+from counteract.store.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from counteract.dev.cluster import NAME, Cluster, socket_folder
 from counteract.dev.errors import PartCrashed, PartFailed
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.dev.state import StateFolder
-from counteract.store.connecting import APP_ROLE
+from counteract.store.postgres.connect import APP_ROLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from counteract.dev.postgres import EmbeddedPostgres
 from counteract.dev.state import StateFolder
 from counteract.dev.supervisor import Supervisor
 from counteract.dev.temporal import NAMESPACE, EmbeddedTemporal
-from counteract.store.migrate import migrate
-from counteract.store.sealing import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.master_key import MASTER_KEY_VARIABLE, MasterKey
+from counteract.store.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

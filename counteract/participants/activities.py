@@ -22,7 +22,7 @@ from counteract.errors import (
 )
 from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.answers import WrongResult, facts_of
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.failures import tellable
 
 HANDLER_SHARE = 0.8

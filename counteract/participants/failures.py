@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from counteract.errors import CounteractError
 from counteract.reasons import own_words, untold
-from counteract.store.objections import kind_of, objection
+from counteract.store.postgres.error_texts import kind_of, objection
 
 _logger = logging.getLogger("counteract.participants")
 

@@ -20,7 +20,8 @@ from counteract.messages import Command, Dispatch, Role, Standing
 from counteract.mistakes import mistakes
 from counteract.observability import count_lost_command
 from counteract.store import PostgresEventStore
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS
 
 _COLUMNS = "status, result, activity_type, saga_id, command"
 FIND_COMMAND = f"select {_COLUMNS}, undone_since is not null from commands where command_id = %s"  # noqa: S608 - a constant

@@ -13,7 +13,7 @@ from counteract.commands import namesakes
 from counteract.errors import ConfigurationError
 from counteract.messages import Command, CommandKind, Dispatch, subclasses
 from counteract.participants.activities import activities_of
-from counteract.participants.executing import Executor, Participant
+from counteract.participants.executor import Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.participants.handlers import Handler, Role, marked_in
 from counteract.participants.streams import Streams

@@ -14,7 +14,8 @@ from counteract.commands import command_types
 from counteract.lifecycle import Claimed, Ended, LifecycleRecord, Lost, Opened, Opening, RecordedStep, Skip, sagas
 from counteract.messages import CommandKind, Event
 from counteract.store import PostgresEventStore
-from counteract.store.wire import APPEND_ONE, AppendArguments, StreamChange
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_ONE, AppendArguments
 
 _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants

@@ -10,8 +10,8 @@ from counteract.decider import Decider
 from counteract.messages import Event, StreamId
 from counteract.participants.fence import FIND_COMMAND, Found
 from counteract.store import Loaded, PostgresEventStore
-from counteract.store.loading import Fold
-from counteract.store.wire import StreamChange
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.load import Fold
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)

@@ -23,8 +23,8 @@ from counteract.projections.operations import Delete, Effect, Increment, Patch, 
 from counteract.projections.sinks.layout import Layout
 from counteract.projections.sinks.sink import Sink
 from counteract.store import EventDecoder, StoredEvent
-from counteract.store.fingerprint import fingerprint_of
-from counteract.store.inspecting import RESERVED
+from counteract.store.postgres.fingerprint import fingerprint_of
+from counteract.store.postgres.readiness import RESERVED
 
 E = TypeVar("E", bound=Event)
 

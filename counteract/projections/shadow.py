@@ -18,7 +18,7 @@ from counteract.projections.identifiers import plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import ProjectionTable
 from counteract.store import PostgresEventStore
-from counteract.store.naming import REBUILD, StoreName, rebuilt
+from counteract.store.postgres.names import REBUILD, StoreName, rebuilt
 from counteract.subscriptions.lease import start_over
 
 _logger = logging.getLogger("counteract.projections")

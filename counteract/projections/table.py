@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
 from counteract.projections.identifiers import plain, quoted
-from counteract.projections.writing import TableWriter
+from counteract.projections.table_writer import TableWriter
 from counteract.store import StoredEvent
 
 if TYPE_CHECKING:

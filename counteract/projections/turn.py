@@ -13,8 +13,8 @@ from datetime import datetime
 
 from counteract.errors import CounteractError, StoreUnavailable
 from counteract.printable import printable
-from counteract.store.connecting import Connection, connect_directly
-from counteract.store.translating import translated
+from counteract.store.postgres.connect import Connection, connect_directly
+from counteract.store.postgres.driver_errors import translated
 
 # The locks of stores that share a database are told apart by their schemas, as those of streams are.
 _KEY = "hashtextextended(%(name)s, hashtextextended(current_schema(), 7203480155))"

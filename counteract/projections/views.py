@@ -22,9 +22,9 @@ from counteract.projections.identifiers import identifier_problems, plain, quote
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
 from counteract.store import EventDecoder, StoredEvent
-from counteract.store.connecting import Connection, connect_directly
-from counteract.store.inspecting import RESERVED
-from counteract.store.objections import objection
+from counteract.store.postgres.connect import Connection, connect_directly
+from counteract.store.postgres.error_texts import objection
+from counteract.store.postgres.readiness import RESERVED
 from counteract.subscriptions import Subscriber
 from counteract.subscriptions.backoff import Backoff
 

@@ -11,6 +11,6 @@ Which ids the workflows have, and what is done twice: docs/how-to/react-to-event
 
 from counteract.reactions.reaction import Reaction, Send, StartSaga, reacts_to
 from counteract.reactions.runner import ReactionRunner
-from counteract.saga.sending import SendCommand
+from counteract.saga.send_command import SendCommand
 
 __all__ = ["Reaction", "ReactionRunner", "Send", "SendCommand", "StartSaga", "reacts_to"]

@@ -13,8 +13,8 @@ from typing import cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from counteract.store.connecting import Connection
-from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.postgres.connect import Connection
+from counteract.store.postgres.high_water_mark import HighWaterMark
 
 _PATIENCE = 5.0
 """Seconds for one attempt: less than a transaction of a subscription may take."""

@@ -17,7 +17,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
 from counteract.reactions.beginning import Beginning
 from counteract.reactions.reaction import Action, Reaction, Send, StartSaga
-from counteract.saga.sending import SendCommand, SentCommand
+from counteract.saga.send_command import SendCommand, SentCommand
 from counteract.store import EventDecoder, KeyWrapper, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription
 from counteract.subscriptions.faults import is_outage

@@ -18,7 +18,7 @@ from counteract.lifecycle import CHILD, PARENT, LostStep, Parent
 from counteract.messages import Command, Compensatable, Retriable, subclasses
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.ledger import Step
-from counteract.saga.wording import in_own_words
+from counteract.saga.words import in_own_words
 from counteract.storable import storable_text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from counteract.saga.failing import Interruption
+from counteract.saga.failure import Interruption
 from counteract.saga.report import SagaStatus
 
 IN_HANDLER: ContextVar[bool] = ContextVar("the task belongs to the handler of a signal or an update", default=False)

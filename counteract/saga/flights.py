@@ -14,14 +14,14 @@ from temporalio import workflow
 from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse, StepFailed
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
-from counteract.saga.dispatching import Options, Park, check_sendable
-from counteract.saga.failing import describe, is_saga_failure
+from counteract.saga.dispatcher import Options, Park, check_sendable
+from counteract.saga.failure import describe, is_saga_failure
 from counteract.saga.ledger import Ledger, Step
-from counteract.saga.parking import Parking, Resolution, corrected, reading
 from counteract.saga.record import Record
-from counteract.saga.resetting import check_after_reset
-from counteract.saga.showing import Display
-from counteract.saga.stepping import Stepper
+from counteract.saga.report import Display
+from counteract.saga.reset import check_after_reset
+from counteract.saga.resolution import Parking, Resolution, corrected, reading
+from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_end
 
 

@@ -36,9 +36,9 @@ from counteract.lifecycle import CHILD, PARENT
 from counteract.messages import Dispatch, Standing
 from counteract.saga import unopened
 from counteract.saga.arguments import checked
-from counteract.saga.carrying import MEMO, MEMO_RECORD, parent_of_this
+from counteract.saga.continue_as_new import MEMO, MEMO_RECORD, parent_of_this
 from counteract.saga.course import IN_HANDLER
-from counteract.saga.failing import Interruption, is_saga_failure, not_completed
+from counteract.saga.failure import Interruption, is_saga_failure, not_completed
 from counteract.saga.tasks import to_the_end
 from counteract.saga.workflow import SagaWorkflow
 

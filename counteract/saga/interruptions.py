@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from counteract.saga.course import Course
-from counteract.saga.failing import Interruption, describe
+from counteract.saga.failure import Interruption, describe
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger
 from counteract.saga.record import Record

@@ -15,7 +15,7 @@ from counteract.commands import of_content
 from counteract.errors import UnreadableCommand
 from counteract.lifecycle import FETCH_COMMAND, FETCH_STATE, FIND_STEPS, TAKE_UP_SAGA, Opened, Opening, RecordedStep
 from counteract.messages import Command
-from counteract.saga.dispatching import Dispatcher
+from counteract.saga.dispatcher import Dispatcher
 
 PAGE = 500
 """Steps that one look at the store brings."""

@@ -26,14 +26,14 @@ from counteract.lifecycle import (
     RecordedStep,
 )
 from counteract.messages import Command, CommandKind, Outcome
-from counteract.saga.carrying import CarriedMore, CarriedRecord, Earlier
 from counteract.saga.children import ChildSaga
-from counteract.saga.chronicle import Chronicle
-from counteract.saga.dispatching import Dispatcher, UnreadableAnswer
+from counteract.saga.continue_as_new import CarriedMore, CarriedRecord, Earlier
+from counteract.saga.dispatcher import Dispatcher, UnreadableAnswer
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
+from counteract.saga.lifecycle import Chronicle
 from counteract.saga.lookups import Lookups
-from counteract.saga.skipping import Skips
-from counteract.saga.wording import in_own_words
+from counteract.saga.skip import Skips
+from counteract.saga.words import in_own_words
 
 _OVER = ("turning back", "compensated", "never")
 

@@ -36,12 +36,12 @@ from counteract.lifecycle import (
     Page,
 )
 from counteract.messages import Command, CommandKind
-from counteract.saga.dispatching import Dispatcher
+from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
 from counteract.saga.rounds import ASKING, Progress, Round
 from counteract.saga.saga import Saga
-from counteract.saga.wording import in_own_words
+from counteract.saga.words import in_own_words
 from counteract.saga.workflow import SagaWorkflow
 
 _LONGEST_ID = 900

@@ -15,22 +15,29 @@ from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, Sa
 from counteract.lifecycle import Claimed
 from counteract.messages import Command, CommandKind, Outcome, Retriable, Retry, Role
 from counteract.saga.calls import Calls
-from counteract.saga.carrying import NOTHING, Carried, CarriedMore, CarriedRecord, CarriedStep, Earlier, parent_of_this
 from counteract.saga.children import ChildCall, child_saga
-from counteract.saga.chronicle import Chronicle
+from counteract.saga.continue_as_new import (
+    NOTHING,
+    Carried,
+    CarriedMore,
+    CarriedRecord,
+    CarriedStep,
+    Earlier,
+    parent_of_this,
+)
 from counteract.saga.course import Course
-from counteract.saga.dispatching import Dispatcher, Options, Park
-from counteract.saga.ending import Endings
-from counteract.saga.failing import Interruption, describe, first, is_saga_failure
+from counteract.saga.dispatcher import Dispatcher, Options, Park
+from counteract.saga.end import Endings
+from counteract.saga.failure import Interruption, describe, first, is_saga_failure
 from counteract.saga.flights import Flights
 from counteract.saga.interruptions import Interruptions
 from counteract.saga.ledger import Step
-from counteract.saga.parking import Parking, Resolution
+from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
-from counteract.saga.report import SagaReport, SagaStatus, report
-from counteract.saga.resetting import adopt_from_earlier_runs, check_after_reset
-from counteract.saga.showing import Display
-from counteract.saga.stepping import Stepper
+from counteract.saga.report import Display, SagaReport, SagaStatus, report
+from counteract.saga.reset import adopt_from_earlier_runs, check_after_reset
+from counteract.saga.resolution import Parking, Resolution
+from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, to_the_end
 
 MOST_AT_ONCE = 1500

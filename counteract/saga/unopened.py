@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from counteract.saga.carrying import MEMO, Carried, CarriedRecord, carried_over
-from counteract.saga.dispatching import Dispatcher
-from counteract.saga.failing import Interruption
+from counteract.saga.continue_as_new import MEMO, Carried, CarriedRecord, carried_over
+from counteract.saga.dispatcher import Dispatcher
+from counteract.saga.failure import Interruption
 from counteract.saga.lookups import Lookups
 from counteract.saga.saga import Saga
 from counteract.saga.tasks import in_a_task_of_its_own

@@ -9,12 +9,12 @@ from temporalio import workflow
 
 from counteract.errors import SagaMisuse
 from counteract.options import check_duration
-from counteract.saga.carrying import carried_over
 from counteract.saga.children import SagaHost
-from counteract.saga.dispatching import Dispatcher, Park
-from counteract.saga.failing import Interruption
-from counteract.saga.parking import Resolution
+from counteract.saga.continue_as_new import carried_over
+from counteract.saga.dispatcher import Dispatcher, Park
+from counteract.saga.failure import Interruption
 from counteract.saga.report import SagaReport
+from counteract.saga.resolution import Resolution
 from counteract.saga.saga import Saga
 
 # The old branch can go once no saga is under way that continued as new, paused, on a release without it.

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from counteract.errors import PersonalDataLocked, SealedByNewerRelease
 from counteract.messages import StreamId
-from counteract.store.sealing import SubjectKey
+from counteract.store.master_key import SubjectKey
 
 SEALED = "$sealed"
 # Only as a key, or as the whole of a string: inside one the quotes would be escaped.

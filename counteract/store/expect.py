@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from counteract.messages import Event, StreamId
 
 _ANY_VERSION = 2**31 - 1
 
@@ -37,3 +40,13 @@ STREAM_EXISTS = Expect(1, _ANY_VERSION)
 """The stream has at least one event."""
 ANY = Expect(0, _ANY_VERSION)
 """Whatever the stream holds. Writers still take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChange:
+    """Events for one stream, which must be at a version from `least` to `most`. Without events it is only checked."""
+
+    stream: StreamId
+    least: int
+    most: int
+    events: Sequence[Event] = ()

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from counteract.decider import Decider
 from counteract.messages import Event, StreamId
-from counteract.store.expect import Expect
-from counteract.store.moments import Moment
+from counteract.store.expect import Expect, StreamChange
+from counteract.store.moment import Moment
 from counteract.store.stored import StoredEvent
 from counteract.store.terms import Checkpoint, Found, Query, Since
-from counteract.store.wire import StreamChange
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from counteract.messages import Event
-from counteract.store.checking import check_checkpoint, check_tag
+from counteract.store.limits import check_checkpoint, check_tag
 from counteract.store.stored import StoredEvent
 
 

@@ -12,7 +12,7 @@ What goes through the connection happens exactly once, anything else at least on
 """
 
 from counteract.subscriptions.delivery import Polling
-from counteract.subscriptions.reaching import position_of, reached
+from counteract.subscriptions.progress import position_of, reached
 from counteract.subscriptions.subscriber import Subscriber
 from counteract.subscriptions.subscription import Subscription
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.messages import StreamId
 from counteract.store import StoredEvent
-from counteract.store.reading import read_events_at
-from counteract.store.vault import Vault, opened_events
+from counteract.store.postgres.read import read_events_at
+from counteract.store.postgres.vault import Vault, opened_events
 from counteract.subscriptions.backoff import Backoff, spread
 from counteract.subscriptions.faults import EverythingFails, fail_alike, is_outage, is_waited_for, reason
 from counteract.subscriptions.health import Health

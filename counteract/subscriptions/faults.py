@@ -18,8 +18,8 @@ from counteract.errors import (
     UndecodableEvent,
 )
 from counteract.store import StoredEvent
-from counteract.store.objections import kind_of, objection
-from counteract.store.translating import in_our_terms
+from counteract.store.postgres.driver_errors import in_our_terms
+from counteract.store.postgres.error_texts import kind_of, objection
 
 # Classes of SQLSTATE. What is missing or may not be done has nothing to do with what an event holds.
 _OF_THE_SETUP = ("28", "3D", "3F", "42")

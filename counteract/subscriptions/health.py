@@ -8,7 +8,7 @@ from counteract.errors import CounteractError, UndecodableEvent
 from counteract.observability import count_parked
 from counteract.printable import printable
 from counteract.reasons import untold
-from counteract.store.objections import objection
+from counteract.store.postgres.error_texts import objection
 from counteract.subscriptions.backoff import Backoff
 from counteract.subscriptions.faults import EverythingFails, is_outage, is_waited_for, reason
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from counteract.store.connecting import Connection
+from counteract.store.postgres.connect import Connection
 
 _MOVE = """
     update subscriptions

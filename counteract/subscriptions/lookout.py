@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
 
-from counteract.store.connecting import Connection, connect_directly
-from counteract.store.errands import Errands
+from counteract.store.postgres.connect import Connection, connect_directly
+from counteract.store.postgres.errands import Errands
 from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.bell import Bell
 from counteract.subscriptions.membership import KEEP, Membership, columns

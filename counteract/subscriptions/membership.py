@@ -17,7 +17,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from counteract.store.connecting import Connection
+from counteract.store.postgres.connect import Connection
 from counteract.subscriptions.lease import Lease
 
 _JOIN = """

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from counteract.store.connecting import Connection, async_engine, connect_directly
-from counteract.store.errands import Errands
-from counteract.store.reading import READS_IN_ORDER
+from counteract.store.postgres.connect import Connection, async_engine, connect_directly
+from counteract.store.postgres.errands import Errands
+from counteract.store.postgres.read import READS_IN_ORDER
 from counteract.subscriptions.bell import Bell
 
 KEPT = 2

@@ -9,7 +9,7 @@ from datetime import datetime
 from counteract.errors import CounteractError
 from counteract.messages import StreamId
 from counteract.printable import printable
-from counteract.store.connecting import Connection
+from counteract.store.postgres.connect import Connection
 
 _STREAMS = """
     select subscription, aggregate_type, aggregate_id, count(*), min(position), min(parked_at), bool_or(redrive),

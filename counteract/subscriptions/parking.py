@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.messages import StreamId
 from counteract.store import StoredEvent
-from counteract.store.connecting import Connection
+from counteract.store.postgres.connect import Connection
 from counteract.subscriptions.lease import Lease
 
 _STREAMS = text("""

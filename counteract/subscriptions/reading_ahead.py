@@ -11,9 +11,9 @@ from typing import Self
 
 from counteract.errors import LogCutShort
 from counteract.store import StoredEvent
-from counteract.store.connecting import Connection
-from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.reading import read_page
+from counteract.store.postgres.connect import Connection
+from counteract.store.postgres.high_water_mark import HighWaterMark
+from counteract.store.postgres.read import read_page
 from counteract.subscriptions.pace import Pace
 
 # In seconds. A mark holds for good; but how far behind it a long way leaves a subscription should be known.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from counteract.errors import RowsOfOtherCode
-from counteract.store.translating import translated
-from counteract.store.vault import Vault
+from counteract.store.postgres.driver_errors import translated
+from counteract.store.postgres.vault import Vault
 from counteract.subscriptions.delivery import Delivery, Terms, Tries
 from counteract.subscriptions.faults import is_outage, is_waited_for
 from counteract.subscriptions.health import Health

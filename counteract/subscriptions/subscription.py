@@ -13,10 +13,10 @@ from typing import NoReturn
 import psycopg
 
 from counteract.errors import ConfigurationError
-from counteract.store.connecting import connect, connect_directly
-from counteract.store.sealing import KeyWrapper
-from counteract.store.translating import translated
-from counteract.store.vault import Vault
+from counteract.store.master_key import KeyWrapper
+from counteract.store.postgres.connect import connect, connect_directly
+from counteract.store.postgres.driver_errors import translated
+from counteract.store.postgres.vault import Vault
 from counteract.subscriptions import sharding
 from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.delivery import Polling, Redriving, Terms, Tries

@@ -24,13 +24,13 @@ from counteract.errors import (
     WrongExpectedVersion,
 )
 from counteract.messages import Event, StreamId
-from counteract.store.checking import check_stream, check_tags
-from counteract.store.expect import Expect
-from counteract.store.moments import AtPosition, AtVersion, Moment, with_zone
+from counteract.store.expect import Expect, StreamChange
+from counteract.store.limits import check_stream, check_tags
+from counteract.store.moment import AtPosition, AtVersion, Moment, with_zone
 from counteract.store.port import Appended, Loaded
+from counteract.store.postgres.append import MAX_EVENT_BYTES, append_arguments
 from counteract.store.stored import StoredEvent
 from counteract.store.terms import Checkpoint, Found, Query, Since
-from counteract.store.wire import MAX_EVENT_BYTES, StreamChange, append_arguments
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)

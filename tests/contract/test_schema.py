@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 from counteract.dev.fixtures import execute
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import SchemaOutdated, StoreUnavailable
-from counteract.store import migrate as migrate_module
-from counteract.store.connecting import sync_engine
-from counteract.store.migrate import VERSION_TABLE, check_schema, migrate
-from counteract.store.schema import metadata
+from counteract.store.postgres import migrate as migrate_module
+from counteract.store.postgres.connect import sync_engine
+from counteract.store.postgres.migrate import VERSION_TABLE, check_schema, migrate
+from counteract.store.postgres.schema import metadata
 
 pytestmark = pytest.mark.contract
 

@@ -18,14 +18,14 @@ from temporalio.workflow import ActivityCancellationType
 from counteract.lifecycle import Page, SagaResolved
 from counteract.messages import Command, Outcome, Role
 from counteract.participants import lifecycle
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.fence import FIND_COMMAND, Fence, Fenced, Known
-from counteract.saga import SagaWorkflow, dispatching, flights, saga, showing, stepping, tasks
-from counteract.saga.chronicle import Chronicle
+from counteract.saga import SagaWorkflow, dispatcher, flights, report, saga, stepper, tasks
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger, Undoing
+from counteract.saga.lifecycle import Chronicle
 from counteract.saga.saga import Saga
-from counteract.saga.stepping import Stepper
+from counteract.saga.stepper import Stepper
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -89,7 +89,7 @@ def pivot_guessed(patch: pytest.MonkeyPatch) -> None:
 
 def undo_while_the_step_runs(patch: pytest.MonkeyPatch) -> None:
     kinds = SimpleNamespace(WAIT_CANCELLATION_COMPLETED=ActivityCancellationType.TRY_CANCEL)
-    patch.setattr(dispatching, "ActivityCancellationType", kinds)
+    patch.setattr(dispatcher, "ActivityCancellationType", kinds)
 
 
 def undo_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def decision_not_recorded(patch: pytest.MonkeyPatch) -> None:
 
 def correction_ignored(patch: pytest.MonkeyPatch) -> None:
     """What is tried again is what failed."""
-    patch.setattr(stepping, "corrected", lambda step, decision: step.command)
+    patch.setattr(stepper, "corrected", lambda step, decision: step.command)
 
 
 def skipped_step_carried_out(patch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def answers_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 def attributes_never_set(patch: pytest.MonkeyPatch) -> None:
     quiet = SimpleNamespace(**{**vars(workflow), "upsert_search_attributes": lambda attributes: None})
-    patch.setattr(showing, "workflow", quiet)
+    patch.setattr(report, "workflow", quiet)
 
 
 def lost_sagas_overlooked(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.dev import EmbeddedTemporal
 from counteract.store import PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 from tests.travel import byways, detours, legs, patient
 from tests.travel.agency import Agency
 from tests.travel.following import SAGAS

@@ -15,8 +15,8 @@ from sqlalchemy import BigInteger, Column, Text
 
 from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.store import PostgresEventStore
-from counteract.store.lines import exported
-from counteract.store.verifying import Expected, Verification
+from counteract.store.checks.verify import Expected, Verification
+from counteract.store.transfer.lines import exported
 from tests.counters import Counted, CounterReset, counters
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import counteract.store
+import counteract.store.postgres
 from counteract.store import ANY, PostgresEventStore, Query
-from counteract.store.appenders import TAKES_TURNS, open_appends
-from counteract.store.connecting import connect
-from counteract.store.wire import StreamChange
+from counteract.store.checks.open_appends import TAKES_TURNS, open_appends
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.connect import connect
 from tests.counters import Counted, counter
 
 A, B = counter("a"), counter("b")
 # As an append takes it in the schema `public`.
 _TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('a', hashtextextended('counter', 0)))"
-_SCRIPTS = {each.stem: each.read_text() for each in (Path(counteract.store.__file__).parent / "sql").glob("*.sql")}
+_SCRIPTS = {each.stem: each.read_text() for each in (Path(counteract.store.postgres.__file__).parent / "sql").glob("*.sql")}
 
 Append = Callable[[PostgresEventStore], Awaitable[object]]
 

@@ -17,12 +17,12 @@ from counteract.errors import BoundaryChanged, StoreUnavailable, StreamArchived
 from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence
 from counteract.store import ANY, Appended, PostgresEventStore, Query, Since, StreamChange
-from counteract.store.archiving import Named, archive_streams, restore_streams
-from counteract.store.connecting import Connection
-from counteract.store.importing import import_events
-from counteract.store.lines import exported
+from counteract.store.archive.streams import Named, archive_streams, restore_streams
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import Connection
 from counteract.store.terms import terms_of
-from counteract.store.wire import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.transfer.bulk_import import import_events
+from counteract.store.transfer.lines import exported
 from tests.counters import Counted, counter
 from tests.travel.bank import HoldMoney
 

@@ -20,8 +20,8 @@ from counteract.participants.fence import Fence
 from counteract.participants.streams import Streams
 from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.store import ANY, ExactVersion, PostgresEventStore, decide
-from counteract.store.errands import Errands
-from counteract.store.wire import StreamChange
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.errands import Errands
 from counteract.subscriptions.pairs import Limits, Pairs
 from tests.counters import Counted, CounterReset, counter, counters
 

@@ -18,7 +18,7 @@ from counteract.dev.fixtures import as_application, fresh_database
 from counteract.dev.ports import free_port
 from counteract.plugin import CounteractPlugin
 from counteract.store import NO_STREAM, PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 from counteract.subscriptions import position_of
 from counteract.subscriptions.lease import start_over
 from domain.checkout import CheckoutRequest

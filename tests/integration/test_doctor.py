@@ -14,10 +14,11 @@ import pytest
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
 from counteract.dev.fixtures import execute
 from counteract.store import ANY, MasterKey, PostgresEventStore
-from counteract.store.diagnosing import diagnose
-from counteract.store.findings import Finding, Verdict
-from counteract.store.sealing import MASTER_KEY_VARIABLE
-from counteract.store.wire import APPEND_ONE, StreamChange, append_arguments
+from counteract.store.checks.doctor import diagnose
+from counteract.store.checks.finding import Finding, Verdict
+from counteract.store.expect import StreamChange
+from counteract.store.master_key import MASTER_KEY_VARIABLE
+from counteract.store.postgres.append import APPEND_ONE, append_arguments
 from tests.commands import counteract
 from tests.counters import Counted, counter
 from tests.integration.test_personal_data import register

@@ -14,9 +14,9 @@ from counteract import Decider, Event
 from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
 from counteract.projections import Projection, ProjectionRunner, Put
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 
 pytestmark = pytest.mark.integration
 

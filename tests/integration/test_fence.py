@@ -16,7 +16,7 @@ from counteract.errors import CommandFenced, CommandIdReused, StoreError
 from counteract.messages import Command, Dispatch, Role
 from counteract.participants import Participants
 from counteract.participants.answers import WrongResult
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank

@@ -13,10 +13,10 @@ import pytest
 from counteract import Outcome
 from counteract.errors import CommandFenced, RefusalInDoubt, WrongExpectedVersion
 from counteract.participants import Participants, Streams, streams
-from counteract.participants.executing import Executor, Participant
+from counteract.participants.executor import Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.deciding import ATTEMPTS
+from counteract.store.decide import ATTEMPTS
 from tests.integration.test_fence import HOLD, Desk, dispatch, undo_of
 from tests.travel import bank, vault
 from tests.travel.bank import Account, Authorize, CardCompany, Deposited, Held, HoldMoney, Reference, accounts

@@ -9,8 +9,8 @@ import pytest
 
 from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
-from counteract.store.connecting import Connection, connect
-from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.postgres.connect import Connection, connect
+from counteract.store.postgres.high_water_mark import HighWaterMark
 from tests.writers import Connect, append
 
 pytestmark = pytest.mark.integration

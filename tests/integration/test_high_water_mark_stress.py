@@ -16,10 +16,10 @@ from counteract.dev.fixtures import as_application, fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.messages import StreamId
 from counteract.store import PostgresEventStore, StoredEvent
-from counteract.store.connecting import Connection, connect
-from counteract.store.high_water_mark import HighWaterMark
-from counteract.store.importing import import_events
-from counteract.store.reading import read_page
+from counteract.store.postgres.connect import Connection, connect
+from counteract.store.postgres.high_water_mark import HighWaterMark
+from counteract.store.postgres.read import read_page
+from counteract.store.transfer.bulk_import import import_events
 from tests.counters import counter
 from tests.writers import Connect, append, writing
 

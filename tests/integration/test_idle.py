@@ -12,10 +12,10 @@ from sqlalchemy import BigInteger, Column, Text, text
 from counteract.messages import Recorded
 from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine, connect
+from counteract.store.postgres.connect import async_engine, connect
 from counteract.subscriptions import pairs
 from counteract.subscriptions.membership import Membership
-from counteract.subscriptions.sharding import set_up
+from counteract.subscriptions.shard_count import set_up
 from tests.counters import Counted, CounterReset, counter
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]

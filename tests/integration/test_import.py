@@ -17,10 +17,10 @@ from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import EventIdReused, InvalidImport, StoreError, StreamArchived, WrongExpectedVersion
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, Query
-from counteract.store.archiving import Named, archive_streams
-from counteract.store.connecting import connect
-from counteract.store.importing import Imported, import_events
-from counteract.store.lines import exported
+from counteract.store.archive.streams import Named, archive_streams
+from counteract.store.postgres.connect import connect
+from counteract.store.transfer.bulk_import import Imported, import_events
+from counteract.store.transfer.lines import exported
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration

@@ -30,13 +30,13 @@ from counteract.errors import (
 from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence, Found
 from counteract.projections import Increment, Operation, Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import drop, rebuild
+from counteract.projections.rebuild import drop, rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams, restore_streams
-from counteract.store.connecting import async_engine, connect
-from counteract.store.importing import import_events
-from counteract.store.wire import StreamChange
-from counteract.subscriptions.managing import NoSuchSubscription, set_paused, standings
+from counteract.store.archive.streams import Named, archive_streams, restore_streams
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.connect import async_engine, connect
+from counteract.store.transfer.bulk_import import import_events
+from counteract.subscriptions.administration import NoSuchSubscription, set_paused, standings
 from tests.counters import Counted, CounterReset, Renamed, counter
 from tests.writers import append
 

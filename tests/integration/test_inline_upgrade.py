@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Recorded
 from counteract.errors import ConfigurationError, InlineProjectionMissing
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams
-from counteract.store.connecting import connect
-from counteract.subscriptions.managing import NoSuchSubscription, set_paused, standings
+from counteract.store.archive.streams import Named, archive_streams
+from counteract.store.postgres.connect import connect
+from counteract.subscriptions.administration import NoSuchSubscription, set_paused, standings
 from tests.counters import Counted, CounterReset, Renamed, counter
 from tests.integration.test_inline_projection import enter, opened, rows, totals
 from tests.writers import append

@@ -10,7 +10,7 @@ import pytest
 
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import Subscription, reached
-from counteract.subscriptions.managing import standings
+from counteract.subscriptions.administration import standings
 from tests.integration.test_parking import GOOD, PATIENCE, Fussy, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

@@ -16,7 +16,7 @@ import pytest
 from counteract.dev.fixtures import as_application, fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.loading import Known, Memory
+from counteract.store.postgres.load import Known, Memory
 from counteract.store.stored import PAGE_BYTES
 from tests.counters import Counted, counter, counters
 

@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.errors import ConfigurationError
 from counteract.store import ANY, PostgresEventStore, StoredEvent
-from counteract.store.connecting import connect
+from counteract.store.postgres.connect import connect
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
-from counteract.subscriptions.sharding import resharded, set_up
+from counteract.subscriptions.shard_count import resharded, set_up
 from tests.counters import Counted, counter
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

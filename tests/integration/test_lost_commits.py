@@ -17,10 +17,10 @@ from counteract import Decider, Event, Rejected
 from counteract.dev import EmbeddedPostgres
 from counteract.errors import EventIdReused, SchemaOutdated, StoreUnavailable
 from counteract.store import ANY, Appended, Decided, PostgresEventStore, Query, StoredEvent, decide, decide_where
-from counteract.store.connecting import connect
-from counteract.store.diagnosing import diagnose
-from counteract.store.migrate import check_schema, migrate
-from counteract.store.restoring import restored
+from counteract.store.checks.doctor import diagnose
+from counteract.store.postgres.connect import connect
+from counteract.store.postgres.migrate import check_schema, migrate
+from counteract.store.postgres.restored import restored
 from counteract.subscriptions import Subscriber, Subscription
 from tests.counters import Counted, counter, counters
 

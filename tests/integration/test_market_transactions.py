@@ -16,7 +16,7 @@ from temporalio.client import WorkflowFailureError
 
 from counteract.projections import reached
 from counteract.store import decide
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 from domain.checkout import CheckoutRequest, Receipt
 from domain.orders import OrderStatus, orders
 from domain.products import ReplacementRequest, products, set_price

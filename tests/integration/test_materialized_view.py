@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Recorded
 from counteract.errors import ConfigurationError, ProjectionBehind, StoreError
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import Progress, drop, rebuild
-from counteract.store import ANY, PostgresEventStore, connecting
-from counteract.store.connecting import async_engine, connect
+from counteract.projections.rebuild import Progress, drop, rebuild
+from counteract.store import ANY, PostgresEventStore
+from counteract.store.postgres import connect as connect_module
+from counteract.store.postgres.connect import async_engine, connect
 from counteract.subscriptions.parked import redrive
 from tests.counters import Counted, Renamed, counter
 from tests.integration.test_rebuild import once, totals, write
@@ -192,7 +193,7 @@ async def test_a_rebuild_takes_along_what_is_computed_for_longer_than_a_statemen
     view = MaterializedView("sums", query, of=[totals()], unique=["total"])
     async with running(app_url, totals(), view):
         await reached(event_store, "sums", await write(event_store, 5, streams=1), timeout=PATIENCE)
-    monkeypatch.setitem(connecting._SETTINGS, "statement_timeout", "2s")
+    monkeypatch.setitem(connect_module._SETTINGS, "statement_timeout", "2s")
     await rebuild(app_url, totals(by=7))
     async with engine.connect() as connection:
         assert (await connection.execute(text("select total from sums"))).scalar_one() == 35

@@ -22,8 +22,8 @@ from counteract.dev.fixtures import execute
 from counteract.errors import StoreError, StoreUnavailable
 from counteract.messages import command_id_of
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.diagnosing import diagnose
-from counteract.store.migrate import VERSION_TABLE, check_schema, migrate, script
+from counteract.store.checks.doctor import diagnose
+from counteract.store.postgres.migrate import VERSION_TABLE, check_schema, migrate, script
 from tests.commands import counteract
 from tests.counters import Counted, counter
 from tests.integration.test_upgrade import unpack_release_before

@@ -22,10 +22,10 @@ from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import drop, rebuild
+from counteract.projections.rebuild import drop, rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
-from counteract.store.connecting import async_engine
-from counteract.store.verifying import Trouble
+from counteract.store.checks.verify import Trouble
+from counteract.store.postgres.connect import async_engine
 from tests.commands import counteract
 from tests.counters import Counted, CounterReset, counter, counters
 from tests.integration.test_store_verify import problems

@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from counteract.messages import StreamId
 from counteract.store import ANY, PostgresEventStore, StoredEvent
-from counteract.store.connecting import async_engine
-from counteract.store.objections import objection
+from counteract.store.postgres.connect import async_engine
+from counteract.store.postgres.error_texts import objection
 from counteract.subscriptions import Subscriber, Subscription, reached
 from counteract.subscriptions.lease import start_over
 from counteract.subscriptions.parked import (

@@ -19,8 +19,8 @@ from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal, Recorded
 from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.projections import Projection, ProjectionRunner, Put
 from counteract.store import ANY, NO_STREAM, MasterKey, PostgresEventStore, StoredEvent
-from counteract.store.connecting import async_engine
-from counteract.store.sealing import MASTER_KEY_VARIABLE
+from counteract.store.master_key import MASTER_KEY_VARIABLE
+from counteract.store.postgres.connect import async_engine
 from counteract.subscriptions import Subscriber, Subscription, reached
 
 pytestmark = pytest.mark.integration

@@ -18,15 +18,15 @@ from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import execute
 from counteract.errors import ConfigurationError, StoreUnavailable, WrongExpectedVersion
 from counteract.projections import ProjectionRunner, reached
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, decide
-from counteract.store.archiving import Named, archive_streams
-from counteract.store.connecting import Connection, async_engine, connect
-from counteract.store.connection import settings_of
-from counteract.store.diagnosing import diagnose
-from counteract.store.findings import Verdict
-from counteract.store.importing import import_events
-from counteract.store.migrate import check_schema, migrate
+from counteract.store.archive.streams import Named, archive_streams
+from counteract.store.checks.doctor import diagnose
+from counteract.store.checks.finding import Verdict
+from counteract.store.postgres.connect import Connection, async_engine, connect
+from counteract.store.postgres.connection import settings_of
+from counteract.store.postgres.migrate import check_schema, migrate
+from counteract.store.transfer.bulk_import import import_events
 from tests import bouncer
 from tests.bouncer import SESSIONS, Bouncer
 from tests.commands import counteract

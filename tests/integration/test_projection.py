@@ -17,9 +17,9 @@ from counteract import Event, Recorded
 from counteract.errors import ConfigurationError, ProjectionBehind
 from counteract.messages import StreamId
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, ProjectionRunner, Put, reached
-from counteract.projections.writing import TableWriter
+from counteract.projections.table_writer import TableWriter
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 from tests.coalescing import coalesce
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

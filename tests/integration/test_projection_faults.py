@@ -14,7 +14,7 @@ from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import as_application
 from counteract.errors import StoreUnavailable
 from counteract.projections import Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter

@@ -16,10 +16,10 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract import Event, Recorded
 from counteract.messages import StreamId
 from counteract.projections import Patch, Projection, ProjectionRunner, Put
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import async_engine
-from counteract.store.naming import StoreName
+from counteract.store.postgres.connect import async_engine
+from counteract.store.postgres.names import StoreName
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

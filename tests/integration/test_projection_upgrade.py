@@ -18,7 +18,7 @@ import pytest
 
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import as_application, execute
-from counteract.store.migrate import check_schema, migrate
+from counteract.store.postgres.migrate import check_schema, migrate
 from tests.integration.test_upgrade import ROOT, unpack_release_before
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from counteract.projections.rebuilding import ProjectionRuns, drop
+from counteract.projections.rebuild import ProjectionRuns, drop
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import Subscription, reached
-from counteract.subscriptions.managing import set_paused
+from counteract.subscriptions.administration import set_paused
 from tests.commands import counteract
 from tests.integration.test_rebuild import PATIENCE, running, totals, write
 from tests.integration.test_rebuild_resumed import MANY, count, interrupt

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from counteract.dev import EmbeddedTemporal
 from counteract.errors import ConfigurationError, StoreError
-from counteract.participants.pruning import Pruned, prune
+from counteract.participants.retention import Pruned, prune
 from counteract.store import PostgresEventStore
 from tests.commands import counteract
 from tests.travel.world import World

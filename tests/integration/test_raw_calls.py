@@ -12,8 +12,8 @@ import pytest
 from counteract import Event
 from counteract.errors import BoundaryChanged
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, Query
-from counteract.store.connecting import Connection
-from counteract.store.translating import translate
+from counteract.store.postgres.connect import Connection
+from counteract.store.postgres.driver_errors import translate
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration

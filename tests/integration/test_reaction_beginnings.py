@@ -14,12 +14,13 @@ from counteract.messages import Recorded, StreamId
 from counteract.reactions import Reaction, beginning, reacts_to
 from counteract.reactions.beginning import Beginning
 from counteract.store import PostgresEventStore
-from counteract.store.connecting import Connection, connect
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import Connection, connect
 from counteract.subscriptions import position_of
-from counteract.subscriptions.managing import standings
+from counteract.subscriptions.administration import standings
 from counteract.subscriptions.parked import parked_streams
-from counteract.subscriptions.sharding import set_up
+from counteract.subscriptions.shard_count import set_up
 from tests.counters import Counted, Renamed
 from tests.integration.test_reactions import count, running
 from tests.travel.world import World

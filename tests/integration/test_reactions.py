@@ -17,9 +17,9 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
 from counteract.plugin import CounteractPlugin
 from counteract.reactions import Reaction, ReactionRunner, Send, StartSaga, reacts_to
-from counteract.saga.sending import SendCommand, SentCommand
+from counteract.saga.send_command import SendCommand, SentCommand
 from counteract.store import ANY
-from counteract.store.connecting import async_engine
+from counteract.store.postgres.connect import async_engine
 from counteract.subscriptions import position_of
 from counteract.subscriptions.lease import start_over
 from tests.counters import Counted, CounterReset, counter

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Recorded
 from counteract.errors import StoreError, StoreUnavailable
 from counteract.projections import Increment, Projection, ProjectionRunner, Put, reached
-from counteract.projections.rebuilding import Progress, rebuild
+from counteract.projections.rebuild import Progress, rebuild
 from counteract.projections.turn import RebuildRuns
 from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams

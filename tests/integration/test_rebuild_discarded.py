@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
 from counteract.projections import Increment, Projection, reached
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import connect
+from counteract.store.postgres.connect import connect
 from counteract.subscriptions.parked import discard, parked_events, parked_streams, redrive
 from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_rebuild import PATIENCE, once, rows, running, write

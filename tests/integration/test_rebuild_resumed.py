@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Event, Forgotten, Personal, Recorded
 from counteract.messages import StreamId
 from counteract.projections import Projection, Put, reached
-from counteract.projections.rebuilding import Progress, drop, drop_rebuild, rebuild
+from counteract.projections.rebuild import Progress, drop, drop_rebuild, rebuild
 from counteract.projections.shadow import RebuildVoid
 from counteract.projections.turn import RebuildRuns
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams, restore_streams
+from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from counteract.subscriptions.parked import discard
 from tests.counters import Counted, CounterReset, counter
 from tests.integration.test_rebuild import PATIENCE, Stopped, once, rows, running, tens, totals

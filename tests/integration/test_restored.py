@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.projections import reached
-from counteract.projections.rebuilding import Progress, rebuild
+from counteract.projections.rebuild import Progress, rebuild
 from counteract.projections.shadow import RebuildVoid
 from counteract.store import PostgresEventStore
-from counteract.store.connecting import connect
-from counteract.store.restoring import Kind, restored
+from counteract.store.postgres.connect import connect
+from counteract.store.postgres.restored import Kind, restored
 from counteract.subscriptions import position_of
 from tests.commands import counteract
 from tests.integration.test_materialized_view import running as running_all

@@ -13,10 +13,10 @@ import pytest
 
 from counteract.errors import MasterKeyMissing, PersonalDataLocked, StoreError
 from counteract.store import MasterKey, PostgresEventStore
-from counteract.store.diagnosing import diagnose
-from counteract.store.findings import Finding, Verdict
-from counteract.store.rewrapping import Rewrapped, rewrap
-from counteract.store.sealing import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, KeyWrapper
+from counteract.store.checks.doctor import diagnose
+from counteract.store.checks.finding import Finding, Verdict
+from counteract.store.master_key import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, KeyWrapper
+from counteract.store.postgres.rewrap import Rewrapped, rewrap
 from tests.commands import counteract
 from tests.integration.test_personal_data import email_of, register
 
@@ -88,7 +88,7 @@ async def test_afterwards_the_new_key_alone_opens_everything(kept: str, database
 async def test_interrupted_it_goes_on_where_it_was(
     kept: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("counteract.store.rewrapping._PAGE", 2)
+    monkeypatch.setattr("counteract.store.postgres.rewrap._PAGE", 2)
 
     def stop(now: Rewrapped) -> None:
         if now.done:

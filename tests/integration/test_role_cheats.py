@@ -13,8 +13,9 @@ from counteract.dev import EmbeddedPostgres
 from counteract.errors import ConfigurationError, StoreError
 from counteract.projections import Projection, ProjectionRunner
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
-from counteract.store.schema import metadata
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.schema import metadata
 from tests.counters import Counted, counter, counters
 from tests.writers import skip_without_merge
 

@@ -11,9 +11,9 @@ from sqlalchemy import Column, Text
 
 from counteract.dev import EmbeddedPostgres
 from counteract.projections import Projection, ProjectionRunner, Put
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.store import NO_STREAM, PostgresEventStore
-from counteract.store.diagnosing import diagnose
+from counteract.store.checks.doctor import diagnose
 from tests.counters import Counted, CounterReset, counter, counters
 
 pytestmark = pytest.mark.integration

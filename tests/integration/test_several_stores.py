@@ -17,13 +17,13 @@ from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import execute
 from counteract.errors import ConfigurationError, StoreError
 from counteract.projections import ProjectionRunner
-from counteract.projections.rebuilding import rebuild
+from counteract.projections.rebuild import rebuild
 from counteract.projections.turn import turn_of
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import restore_streams
-from counteract.store.connecting import async_engine, connect
-from counteract.store.diagnosing import diagnose
-from counteract.store.migrate import check_schema, migrate
+from counteract.store.archive.streams import restore_streams
+from counteract.store.checks.doctor import diagnose
+from counteract.store.postgres.connect import async_engine, connect
+from counteract.store.postgres.migrate import check_schema, migrate
 from tests.commands import counteract
 from tests.counters import Counted, counter, counters
 from tests.totals import totals

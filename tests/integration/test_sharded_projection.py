@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Recorded
 from counteract.errors import ConfigurationError
 from counteract.projections import Effect, Increment, Patch, Projection, ProjectionRunner, reached
-from counteract.projections.rebuilding import Progress, rebuild, take_part
+from counteract.projections.rebuild import Progress, rebuild, take_part
 from counteract.store import ANY, PostgresEventStore, StreamChange
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, counter

@@ -14,7 +14,7 @@ from counteract.projections import Projection, reached
 from counteract.projections.sinks import Layout, RedisHashes, Shown
 from counteract.projections.sinks.subscriber import SinkSubscriber
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import connect
+from counteract.store.postgres.connect import connect
 from counteract.subscriptions import position_of
 from tests.counters import Counted, counter
 from tests.integration.test_sink_projection import PATIENCE, name, points, redis

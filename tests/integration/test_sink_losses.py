@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from counteract.projections import reached
-from counteract.projections.rebuilding import drop
+from counteract.projections.rebuild import drop
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams, restore_streams
+from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from tests.counters import Counted
 from tests.integration.test_sink_projection import PATIENCE, after, eventually, name, points, redis
 from tests.places import KINDS, InRedis, place_of, soon

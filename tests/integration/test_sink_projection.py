@@ -19,11 +19,11 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract import Recorded
 from counteract.errors import ConfigurationError, CounteractError
 from counteract.projections import Increment, Projection, reached
-from counteract.projections.rebuilding import drop, rebuild
+from counteract.projections.rebuild import drop, rebuild
 from counteract.projections.sinks import OpenSearchIndex, Positioned, RedisHashes, Shown, Sink, SinkUnavailable
 from counteract.projections.sinks.sink import RowRefused
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.connecting import Connection, connect
+from counteract.store.postgres.connect import Connection, connect
 from counteract.subscriptions.parked import discard, parked_streams, redrive
 from tests.integration.test_projections_command import projections
 from tests.places import KINDS, InOpenSearch, InRedis, Place, opened, place_of, soon

@@ -16,7 +16,8 @@ from counteract.errors import (
     WrongExpectedVersion,
 )
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, PostgresEventStore
-from counteract.store.wire import APPEND_ONE, APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_ONE, APPEND_PLACEHOLDERS, append_arguments
 from tests.counters import Counted, counter, counters
 from tests.writers import skip_without_merge
 

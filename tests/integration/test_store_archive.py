@@ -18,7 +18,7 @@ from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal
 from counteract.errors import InvalidArchive, StoreError, StreamArchived
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
-from counteract.store.archiving import (
+from counteract.store.archive.streams import (
     Archived,
     Idle,
     Named,
@@ -27,9 +27,10 @@ from counteract.store.archiving import (
     continue_archiving,
     restore_streams,
 )
-from counteract.store.connecting import connect
-from counteract.store.importing import import_events
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import connect
+from counteract.store.transfer.bulk_import import import_events
 from tests.counters import Counted, counter
 
 pytestmark = pytest.mark.integration

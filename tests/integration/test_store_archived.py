@@ -13,7 +13,7 @@ import pytest
 
 from counteract.errors import StreamArchived, StreamIncomplete, WrongExpectedVersion
 from counteract.store import ANY, NO_STREAM, AtPosition, AtVersion, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams, restore_streams
+from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration

@@ -23,11 +23,13 @@ from counteract.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from counteract.store import ANY, NO_STREAM, Appended, Decided, PostgresEventStore, decide, inspecting
-from counteract.store.connecting import sync_engine
-from counteract.store.inspecting import REVISIONS
-from counteract.store.migrate import migrate
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store import ANY, NO_STREAM, Appended, Decided, PostgresEventStore, decide
+from counteract.store.expect import StreamChange
+from counteract.store.postgres import readiness
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import sync_engine
+from counteract.store.postgres.migrate import migrate
+from counteract.store.postgres.readiness import REVISIONS
 from tests.counters import Counted, counter, counters
 from tests.integration.test_inline_projection import totals
 from tests.relay import MARK, Cut, Relay
@@ -37,7 +39,7 @@ __all__ = ["small_disk"]
 
 pytestmark = pytest.mark.integration
 
-MIGRATIONS = Path(inspecting.__file__).parent / "migrations"
+MIGRATIONS = Path(readiness.__file__).parent / "migrations"
 
 A, B = counter("a"), counter("b")
 

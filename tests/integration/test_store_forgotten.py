@@ -13,7 +13,7 @@ from counteract.dev import EmbeddedPostgres
 from counteract.dev.forgetting import forgetting
 from counteract.errors import StoreUnavailable
 from counteract.store import ANY, NO_STREAM, Loaded, PostgresEventStore
-from counteract.store.migrate import migrate
+from counteract.store.postgres.migrate import migrate
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ import pytest
 from counteract import Decider, Event
 from counteract.errors import NoSuchVersion, UnknownEventType, WrongExpectedVersion
 from counteract.store import ANY, AtPosition, AtVersion, PostgresEventStore, decide
-from counteract.store.connecting import Connection, connect
+from counteract.store.postgres.connect import Connection, connect
 from tests.counters import Counted, CounterReset, Renamed, counter, counters
 
 pytestmark = pytest.mark.integration

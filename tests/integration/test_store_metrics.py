@@ -26,8 +26,8 @@ from counteract.errors import InvalidEvent, StoreUnavailable, WrongExpectedVersi
 from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence
 from counteract.store import ANY, NO_STREAM, ExactVersion, PostgresEventStore, StreamChange
-from counteract.store.connecting import connect
-from counteract.store.high_water_mark import HighWaterMark
+from counteract.store.postgres.connect import connect
+from counteract.store.postgres.high_water_mark import HighWaterMark
 from counteract.subscriptions import Subscription, reached
 from tests.counters import Counted, counter
 from tests.integration.test_parking import Fussy, write

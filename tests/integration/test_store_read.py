@@ -14,7 +14,8 @@ from counteract.dev.fixtures import execute
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError, StoreUnavailable, UnknownEventType
 from counteract.store import ANY, EventDecoder, PostgresEventStore
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
 from tests.counters import Counted, Renamed, counter
 
 pytestmark = pytest.mark.integration

@@ -11,9 +11,9 @@ from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import as_application, execute
 from counteract.errors import StoreError, WrongExpectedVersion
 from counteract.store import NO_STREAM, Appended, PostgresEventStore
-from counteract.store.connecting import APP_ROLE
-from counteract.store.migrate import check_schema, migrate
-from counteract.store.schema import metadata
+from counteract.store.postgres.connect import APP_ROLE
+from counteract.store.postgres.migrate import check_schema, migrate
+from counteract.store.postgres.schema import metadata
 from tests.counters import Counted, counter, counters
 
 pytestmark = pytest.mark.integration

@@ -16,11 +16,11 @@ from counteract import Decider, Event
 from counteract.messages import StreamId
 from counteract.personal import Forgotten, Personal
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams
-from counteract.store.contracts import contract_of, key_of
-from counteract.store.sealing import MasterKey
-from counteract.store.vault import Vault
-from counteract.store.verifying import PAGE, Expected, Problem, Step, Trouble, Verification
+from counteract.store.archive.streams import Named, archive_streams
+from counteract.store.checks.verify import PAGE, Expected, Problem, Step, Trouble, Verification
+from counteract.store.contracts.published import contract_of, key_of
+from counteract.store.master_key import MasterKey
+from counteract.store.postgres.vault import Vault
 from tests.counters import Counted, CounterReset, Renamed, counter, counters
 
 pytestmark = pytest.mark.integration

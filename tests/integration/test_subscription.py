@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError, ProjectionBehind
 from counteract.store import ANY, PostgresEventStore, StoredEvent
-from counteract.store.connecting import async_engine
-from counteract.store.notifying import Notifier
-from counteract.store.wire import APPEND_PLACEHOLDERS, StreamChange, append_arguments
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
+from counteract.store.postgres.connect import async_engine
+from counteract.store.postgres.notifier import Notifier
 from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached
 from counteract.subscriptions.lease import start_over
 from tests.counters import Counted, CounterReset, counter

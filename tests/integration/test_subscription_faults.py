@@ -16,7 +16,7 @@ from counteract import Decider, Event
 from counteract.projections import Increment, Projection
 from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import ANY, MasterKey, PostgresEventStore
-from counteract.store.connecting import connect
+from counteract.store.postgres.connect import connect
 from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.parked import ParkedStream, discard, parked_streams, redrive
 from tests.integration.test_personal_data import MASTER_KEY, Registered, Upgraded, register

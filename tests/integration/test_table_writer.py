@@ -37,9 +37,9 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.projections import Delete, Increment, Operation, Patch, Put
-from counteract.projections.writing import TableWriter
-from counteract.store.connecting import async_engine
-from counteract.store.naming import StoreName
+from counteract.projections.table_writer import TableWriter
+from counteract.store.postgres.connect import async_engine
+from counteract.store.postgres.names import StoreName
 from tests.coalescing import coalesce
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

@@ -14,7 +14,7 @@ import pytest
 from counteract.dev.fixtures import fresh_database
 from counteract.dev.postgres import EmbeddedPostgres
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.archiving import Named, archive_streams
+from counteract.store.archive.streams import Named, archive_streams
 from tests import commands
 from tests.travel.bank import Deposited, accounts
 

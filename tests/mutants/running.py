@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
-from counteract.store.migrate import migrate
+from counteract.store.postgres.migrate import migrate
 from tests.mutants.copying import PACKAGE, copy_with
 from tests.mutants.forking import Forks
 from tests.mutants.listing import ROOT, Listing, Mutant, Stale

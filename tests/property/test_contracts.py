@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict, Field, create_model
 
 from counteract import Event
-from counteract.store.comparing import narrowings
-from counteract.store.contracts import contract_of
-from counteract.store.schemas import readable_schema
+from counteract.store.contracts.compatibility import narrowings
+from counteract.store.contracts.json_schema import readable_schema
+from counteract.store.contracts.published import contract_of
 from tests.documents import documents
 
 pytestmark = [pytest.mark.property, pytest.mark.long]

@@ -14,8 +14,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from counteract.store.connecting import Connection
-from counteract.store.high_water_mark import Candidate, HighWaterMark, Holder
+from counteract.store.postgres.connect import Connection
+from counteract.store.postgres.high_water_mark import Candidate, HighWaterMark, Holder
 
 pytestmark = [pytest.mark.property, pytest.mark.long]
 

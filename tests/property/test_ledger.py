@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from counteract import Compensatable, Outcome, Pivot, Retriable
 from counteract.errors import SagaMisuse
 from counteract.messages import CommandKind
-from counteract.saga.carrying import Carried, CarriedStep, Earlier
+from counteract.saga.continue_as_new import Carried, CarriedStep, Earlier
 from counteract.saga.ledger import Ledger, Step, Undoing
 
 

@@ -23,7 +23,7 @@ from counteract.lifecycle import (
 )
 from counteract.messages import Command, Dispatch, Role, Standing, command_id_of
 from counteract.participants import Participants
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.fence import Fence
 from counteract.participants.handlers import Handler
 from counteract.participants.sagas import SagaRecords

@@ -17,7 +17,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from counteract.lifecycle import RECORD_LIFECYCLE
-from counteract.saga import Resolution, parking
+from counteract.saga import Resolution, resolution
 from counteract.testing import replay
 from tests.protocol import domain
 from tests.protocol.conftest import Handle, Stage, ending, until
@@ -165,7 +165,7 @@ async def test_a_question_that_is_moot_takes_no_answer(
     stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The saga is cancelled, and its step has yet to be told so: what was decided now would count for nothing."""
-    monkeypatch.setattr(parking, "in_a_task_of_its_own", lambda: asyncio.sleep(3))
+    monkeypatch.setattr(resolution, "in_a_task_of_its_own", lambda: asyncio.sleep(3))
     saga = await refused_beside_another(stage, name, "leave a group behind", "wait in spite of all")
     await stage.stuck(name)
     await saga.cancel()

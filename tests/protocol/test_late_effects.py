@@ -16,7 +16,7 @@ from counteract.errors import CommandFenced, CommandIdReused
 from counteract.lifecycle import sagas
 from counteract.messages import Dispatch, Role
 from counteract.participants import Undo
-from counteract.participants.executing import Executor
+from counteract.participants.executor import Executor
 from counteract.participants.recovery import late_effects
 from counteract.store import PostgresEventStore
 from tests.protocol.runs import CAPTURE, PAY, Run, Town

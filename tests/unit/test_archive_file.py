@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from counteract.errors import InvalidArchive
-from counteract.store.archive_file import archived_streams, check_archive, new_archive
+from counteract.store.archive.file import archived_streams, check_archive, new_archive
 
 pytestmark = pytest.mark.unit
 

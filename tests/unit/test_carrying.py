@@ -11,9 +11,9 @@ from pydantic import ConfigDict
 from counteract import Compensatable
 from counteract.commands import check_storable, content_of, of_content
 from counteract.messages import Outcome
-from counteract.saga.carrying import CarriedMore, CarriedStep
+from counteract.saga.continue_as_new import CarriedMore, CarriedStep
 from counteract.saga.ledger import Step
-from counteract.saga.parking import Resolution, corrected, replacement
+from counteract.saga.resolution import Resolution, corrected, replacement
 
 
 class Parcel(Compensatable[tuple[datetime, bytes]], service="carried parcels", compensation="CallBackParcel"):

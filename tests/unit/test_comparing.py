@@ -12,9 +12,9 @@ import pytest
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, create_model
 
 from counteract import Event
-from counteract.store.comparing import Narrowing, changed_defaults, narrowings
-from counteract.store.contracts import contract_of
-from counteract.store.schemas import readable_schema
+from counteract.store.contracts.compatibility import Narrowing, changed_defaults, narrowings
+from counteract.store.contracts.json_schema import readable_schema
+from counteract.store.contracts.published import contract_of
 
 pytestmark = pytest.mark.unit
 

@@ -13,8 +13,8 @@ from pydantic import create_model
 from counteract import Event
 from counteract.errors import ConfigurationError
 from counteract.lifecycle import sagas
-from counteract.store.comparing import Narrowing
-from counteract.store.contracts import (
+from counteract.store.contracts.compatibility import Narrowing
+from counteract.store.contracts.published import (
     ENGINE_CONTRACTS,
     Effect,
     Key,

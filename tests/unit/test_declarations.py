@@ -16,7 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json, PlainSeri
 from counteract import Compensatable, Event, Pivot, Retry
 from counteract.commands import content_of
 from counteract.errors import InvalidDeclaration
-from counteract.saga.dispatching import Options, Park
+from counteract.saga.dispatcher import Options, Park
 
 pytestmark = pytest.mark.unit
 
@@ -240,7 +240,7 @@ IN_ORDER = """
 from dataclasses import dataclass
 from pydantic import BaseModel, SerializeAsAny
 from counteract import Event
-from counteract.store.wire import encode_event
+from counteract.store.postgres.append import encode_event
 class Basket(BaseModel):
     fruits: frozenset[str]
 class Crate(BaseModel):

@@ -27,7 +27,7 @@ import worker
 from counteract.cli.recover import SCHEDULE
 from counteract.dev.temporal import SEARCH_ATTRIBUTES
 from counteract.saga.recovery import RecoverSagas
-from counteract.store.connecting import APP_ROLE
+from counteract.store.postgres.connect import APP_ROLE
 from deploy import healthcheck
 
 pytestmark = pytest.mark.unit

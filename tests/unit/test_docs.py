@@ -16,7 +16,7 @@ from counteract.cli import app
 from counteract.cli.keys import SETTING
 from counteract.dev.cluster import PROGRAMS_VARIABLE
 from counteract.dev.config import DevSettings, PartSettings
-from counteract.store.sealing import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE
+from counteract.store.master_key import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE
 from scripts.site import commands
 
 pytestmark = pytest.mark.unit

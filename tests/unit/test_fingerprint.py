@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from counteract.store import code
-from counteract.store.fingerprint import UnknownCode, fingerprint
+from counteract.store import source_code
+from counteract.store.postgres.fingerprint import UnknownCode, fingerprint
 
 pytestmark = pytest.mark.unit
 
@@ -78,7 +78,7 @@ def told(program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     def forget() -> None:
         for name in [each for each in sys.modules if each.partition(".")[0] in ("shop", "shared", "late", "money")]:
             del sys.modules[name]
-        for each in (code._searched, code._library):
+        for each in (source_code._searched, source_code._library):
             each.cache_clear()
         importlib.invalidate_caches()
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from counteract.errors import StoreError
-from counteract.store.connecting import Connection
-from counteract.store.high_water_mark import Candidate, HighWaterMark, Holder
+from counteract.store.postgres.connect import Connection
+from counteract.store.postgres.high_water_mark import Candidate, HighWaterMark, Holder
 
 pytestmark = pytest.mark.unit
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from counteract import FORGOTTEN, Event, Forgotten, Personal, Pivot
 from counteract.errors import ConfigurationError, InvalidDeclaration, PersonalDataLocked
-from counteract.store.sealing import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKey, SubjectKey
+from counteract.store.master_key import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, MasterKey, SubjectKey
 
 pytestmark = pytest.mark.unit
 

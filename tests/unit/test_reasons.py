@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from counteract.errors import StoreError
 from counteract.participants.failures import tellable
 from counteract.reasons import reason, untold
-from counteract.store.objections import objection
+from counteract.store.postgres.error_texts import objection
 from counteract.subscriptions.health import Health
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from counteract import StreamId, cli
-from counteract.cli.showing import name_of, named_stream, safe_lines, say_document, say_parts, say_script, say_table
+from counteract.cli.output import name_of, named_stream, safe_lines, say_document, say_parts, say_script, say_table
 from counteract.errors import StreamArchived, UnknownEventType, WrongExpectedVersion
 from counteract.printable import printable
 

@@ -21,7 +21,7 @@ from counteract import Event, Pivot
 from counteract.commands import MAX_COMMAND_BYTES, check_storable, command_type, command_types, namesakes, summary_of
 from counteract.errors import ConfigurationError, InvalidCommand, InvalidEvent
 from counteract.storable import invalid, storable, storable_text
-from counteract.store.wire import encode_event
+from counteract.store.postgres.append import encode_event
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,8 @@ import pytest
 from counteract import Event
 from counteract.errors import InvalidEvent
 from counteract.store import ANY, NO_STREAM, STREAM_EXISTS, ExactVersion, Expect
-from counteract.store.wire import StreamChange, append_arguments, encode_event
+from counteract.store.expect import StreamChange
+from counteract.store.postgres.append import append_arguments, encode_event
 from tests.counters import Counted, CounterReset, counter, counters
 
 pytestmark = pytest.mark.unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from counteract.errors import ConfigurationError
-from counteract.store.connecting import connect_options
+from counteract.store.postgres.connect import connect_options
 
 pytestmark = pytest.mark.unit
 

@@ -134,7 +134,7 @@ async def _services(
 @asynccontextmanager
 async def _embedded_store() -> AsyncIterator[PostgresEventStore]:
     from counteract.dev import EmbeddedPostgres
-    from counteract.store.migrate import migrate
+    from counteract.store.postgres.migrate import migrate
 
     async with EmbeddedPostgres() as postgres:
         await asyncio.to_thread(migrate, postgres.url)

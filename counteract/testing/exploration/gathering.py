@@ -22,7 +22,7 @@ from counteract.participants.handlers import Role
 from counteract.saga import SagaReport
 from counteract.saga.converter import COMPENSATED, data_converter
 from counteract.saga.interceptor import STANDING
-from counteract.saga.showing import SAGA_STATUS, SAGA_STEP
+from counteract.saga.report import SAGA_STATUS, SAGA_STEP
 from counteract.store import EventDecoder, PostgresEventStore
 from counteract.testing.exploration.encounter import Run
 from counteract.testing.exploration.evidence import End, Evidence, Row, Sent, Shown

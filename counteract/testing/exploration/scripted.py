@@ -11,7 +11,7 @@ from uuid import UUID
 from counteract.decider import Decider
 from counteract.errors import Rejected
 from counteract.messages import Command, Dispatch, Event
-from counteract.participants.executing import Participant
+from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Role, Settle, Undo
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore

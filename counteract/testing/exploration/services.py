@@ -17,7 +17,7 @@ from counteract.errors import CommandFenced, ConfigurationError
 from counteract.messages import Command, Dispatch
 from counteract.participants import Participants
 from counteract.participants.activities import activities_of
-from counteract.participants.executing import Executor, Participant
+from counteract.participants.executor import Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.participants.handlers import Role
 from counteract.saga.interceptor import standing_in

@@ -25,7 +25,7 @@ from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 
 from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
-from counteract.saga.failing import Interruption
+from counteract.saga.failure import Interruption
 from counteract.saga.interceptor import STANDING
 from counteract.testing.exploration.adding import take_additions
 from counteract.testing.exploration.attending import attend

@@ -15,7 +15,7 @@ from counteract.decider import Decider
 from counteract.lifecycle import RECORD_LIFECYCLE, Ended, LifecycleRecord, Opened, SagaCompleted
 from counteract.messages import Event
 from counteract.participants import Lifecycle
-from counteract.participants.executing import Participant
+from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Role
 from counteract.participants.streams import Stream, Streams
 from counteract.testing.exploration.encounter import CURRENT, Run

@@ -15,10 +15,10 @@ from counteract.messages import Event, Recorded, StreamId
 from counteract.projections import Effect, Projection
 from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesced, increased
 from counteract.projections.table import ProjectionTable
-from counteract.projections.writing import TableWriter
-from counteract.store.connecting import async_engine
+from counteract.projections.table_writer import TableWriter
+from counteract.store.postgres.append import encode_event
+from counteract.store.postgres.connect import async_engine
 from counteract.store.stored import StoredEvent
-from counteract.store.wire import encode_event
 from counteract.testing.scenarios.showing import explained
 
 Row = Mapping[str, Any]

@@ -10,7 +10,7 @@ import pytest
 from counteract.decider import Decider
 from counteract.errors import AppendTooLarge, BoundaryChanged, InvalidEvent, WrongExpectedVersion
 from counteract.messages import Event
-from counteract.store.deciding import decide_where
+from counteract.store.decide import decide_where
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS
 from counteract.store.port import EventStore
 from counteract.store.terms import Query

@@ -12,7 +12,7 @@ import pytest
 from counteract.errors import NoSuchVersion, UnknownEventType, UnreadableEvent
 from counteract.messages import StreamId
 from counteract.store.expect import ANY
-from counteract.store.moments import AtPosition, AtVersion
+from counteract.store.moment import AtPosition, AtVersion
 from counteract.store.port import EventStore
 from counteract.testing.store_contract.counters import (
     A,

@@ -9,7 +9,7 @@ import pytest
 from counteract.errors import InvalidEvent
 from counteract.messages import StreamId
 from counteract.store.expect import ANY
-from counteract.store.moments import AtVersion
+from counteract.store.moment import AtVersion
 from counteract.store.port import EventStore
 from counteract.testing.store_contract.counters import A, B, Counted, Noted, change, counters
 from counteract.testing.store_contract.keeping import nested

@@ -9,9 +9,8 @@ import pytest
 
 from counteract.errors import EventIdReused
 from counteract.messages import Event, StreamId
-from counteract.store.expect import ANY, NO_STREAM, Expect
+from counteract.store.expect import ANY, NO_STREAM, Expect, StreamChange
 from counteract.store.port import EventStore
-from counteract.store.wire import StreamChange
 from counteract.testing.store_contract.counters import A, B, Counted, CountedMore, Noted, change, counters
 
 

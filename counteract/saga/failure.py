@@ -1,0 +1,77 @@
+"""What the saga's own code may raise, and what it means."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from counteract.errors import SagaHasCompleted, SagaIncomplete
+from counteract.saga.converter import COMPENSATED
+from counteract.saga.report import SagaReport
+from counteract.saga.words import describe as describe  # noqa: PLC0414 - part of what a failure means
+
+
+class Interruption(StrEnum):
+    """Why a saga stops going forward although no step failed that its code waits for."""
+
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline passed"
+    HANDLER = "a signal's handler failed"
+
+
+def is_saga_failure(error: BaseException) -> bool:
+    """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
+    if isinstance(error, asyncio.CancelledError):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_saga_failure, error.exceptions))
+    return isinstance(error, Exception) and workflow.is_failure_exception(error)
+
+
+def first(failure: BaseException | None) -> BaseException | None:
+    """Of the failures that a task group collected, the first."""
+    return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
+
+
+def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete:
+    """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
+    how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
+    ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
+    ending.__cause__ = failure
+    return ending
+
+
+def completed_before(failure: BaseException) -> SagaHasCompleted:
+    """What the workflow of a saga ends with whose end was on record before its code went another way."""
+    ending = SagaHasCompleted(f"the saga had completed when its code was to end otherwise: {describe(failure)}")
+    ending.__cause__ = failure
+    return ending
+
+
+def not_completed(report: SagaReport) -> ApplicationError:
+    """What the workflow of a child saga ends with that did not complete, though its code returned a result."""
+    return ApplicationError(
+        f"the saga did not complete: {report.cause}",
+        report,
+        type=COMPENSATED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def undone(interruption: Interruption | None, failure: BaseException, report: SagaReport) -> BaseException:
+    """What the workflow of a saga that was undone ends with."""
+    if interruption is Interruption.CANCELLED:
+        return asyncio.CancelledError("the saga was undone")
+    ending = ApplicationError(
+        f"the saga was undone: {report.cause}",
+        report,
+        type=COMPENSATED,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+    ending.__cause__ = TimeoutError(report.cause) if isinstance(failure, asyncio.CancelledError) else failure
+    return ending

@@ -1,0 +1,1 @@
+"""The events of closed streams in files, and back."""

@@ -1,0 +1,19 @@
+"""Run by Alembic for every command, on a connection of `counteract.store.postgres.migrate`'s."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from counteract.store.postgres.migrate import VERSION_TABLE
+from counteract.store.postgres.schema import metadata
+
+# Each in a transaction of its own: no lock is kept for longer than its revision takes.
+context.configure(
+    connection=context.config.attributes["connection"],
+    dialect_name="postgresql",
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,10 @@
+"""The role that the application connects as. Its rights stand in `counteract.store.postgres.rights`, and every `migrate` puts them right."""
+
+from __future__ import annotations
+
+revision = "0002_application_role"
+down_revision = "0001_event_store"
+
+
+def upgrade() -> None:
+    """Nothing: a revision of its own, so that `check_schema` notices where the rights were never applied."""

@@ -1,0 +1,1 @@
+"""Events as lines of JSON, from one store to another."""
