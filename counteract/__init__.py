@@ -5,7 +5,7 @@ a database driver nor Temporal, and `import counteract` by itself loads neither.
 reference see is `__init__.pyi`, which a test holds against this table.
 """
 
-from counteract import _former_names
+from counteract._former_names import keep_former_names
 
 _NAMES_IN = {
     "counteract.decider": "Decider",
@@ -47,7 +47,7 @@ _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in na
 _MODULES = frozenset({"decider", "errors", "messages", "personal"})
 """What `import counteract` alone once made an attribute of it."""
 
-_former_names.keep()
+keep_former_names()
 
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - the stub has it in full
 

@@ -19,7 +19,9 @@ from tests.counters import Counted, counter
 A, B = counter("a"), counter("b")
 # As an append takes it in the schema `public`.
 _TAKE_TURN = "select pg_advisory_xact_lock(hashtextextended('a', hashtextextended('counter', 0)))"
-_SCRIPTS = {each.stem: each.read_text() for each in (Path(counteract.store.postgres.__file__).parent / "sql").glob("*.sql")}
+_SCRIPTS = {
+    each.stem: each.read_text() for each in (Path(counteract.store.postgres.__file__).parent / "sql").glob("*.sql")
+}
 
 Append = Callable[[PostgresEventStore], Awaitable[object]]
 

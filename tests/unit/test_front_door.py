@@ -109,8 +109,11 @@ def test_the_names_are_offered_before_any_was_asked_for() -> None:
     assert set(counteract.__all__) <= set(dir(counteract))
 
 
-def test_the_package_by_itself_loads_nothing() -> None:
-    assert loaded_by("import counteract") == {"counteract"}
+def test_the_package_by_itself_loads_nothing_but_what_its_modules_were_called() -> None:
+    loaded = loaded_by("import counteract")
+
+    assert {name for name in loaded if name.startswith("counteract")} == {"counteract", "counteract._former_names"}
+    assert loaded & {*DRIVERS, "pydantic", "temporalio"} == set()
 
 
 def test_the_modules_that_the_package_once_loaded_are_still_its_attributes() -> None:
