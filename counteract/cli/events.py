@@ -227,7 +227,7 @@ def _event_id(text: str) -> UUID:
 
 
 def _moment(text: str | None) -> Moment | None:
-    from counteract.store.postgres.as_of import AtPosition, AtVersion, with_zone
+    from counteract.store.moment import AtPosition, AtVersion, with_zone
 
     if text is None:
         return None

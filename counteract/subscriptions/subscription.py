@@ -17,7 +17,7 @@ from counteract.store.master_key import KeyWrapper
 from counteract.store.postgres.connect import connect, connect_directly
 from counteract.store.postgres.driver_errors import translated
 from counteract.store.postgres.vault import Vault
-from counteract.subscriptions import sharding
+from counteract.subscriptions import shard_count
 from counteract.subscriptions.backoff import spread
 from counteract.subscriptions.delivery import Polling, Redriving, Terms, Tries
 from counteract.subscriptions.health import Health
@@ -94,7 +94,7 @@ class Subscription:
         self._within = within
         self._begins = begins
         self._has_reported = False
-        self._set_up_shards = partial(sharding.set_up, name=subscriber.name, shards=shards, begins=begins)
+        self._set_up_shards = partial(shard_count.set_up, name=subscriber.name, shards=shards, begins=begins)
 
     async def run(self) -> NoReturn:
         """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
@@ -146,7 +146,7 @@ class Subscription:
             waits = False
             # It may be dropped while this waits.
             while await self._set_up_shards(connection) != self._shards:
-                uneven = await sharding.resharded(connection, name, self._shards, member.me, self._seconds)
+                uneven = await shard_count.resharded(connection, name, self._shards, member.me, self._seconds)
                 for lease in uneven or ():
                     await self._serve(watch, member, lease, up_to=max(each.position for each in uneven or ()))
                 if uneven is None:
@@ -156,7 +156,7 @@ class Subscription:
                         )
                     waits = True
                     await asyncio.sleep(spread(self._seconds / 10))
-            await sharding.declare(connection, name, self._within)
+            await shard_count.declare(connection, name, self._within)
 
     async def _take_share(self, watch: Watch, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
         for lease, task in [(lease, task) for lease, task in serving.items() if task.done()]:
