@@ -18,7 +18,7 @@ import psycopg
 from rich.console import Console
 
 from benchmarks.delay import delays, visible
-from benchmarks.driving import Engine, engine
+from benchmarks.drivers import Engine, engine
 from benchmarks.event_store_report import (
     METHOD,
     Grown,
@@ -33,7 +33,7 @@ from benchmarks.event_store_report import (
     rebuild_section,
 )
 from benchmarks.orders import fill
-from benchmarks.racing import Race, race
+from benchmarks.races import Race, race
 from benchmarks.rebuilds import rebuild
 from benchmarks.report import Section, machine_section, markdown, show
 from counteract.dev import EmbeddedPostgres

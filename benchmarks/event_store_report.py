@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.delay import Delays
-from benchmarks.racing import Race
+from benchmarks.races import Race
 from benchmarks.rebuilds import Rebuilt
 from benchmarks.report import Section
 

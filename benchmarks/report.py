@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.racing import Latency, Race
+from benchmarks.races import Latency, Race
 from benchmarks.replays import Replays
 from benchmarks.round_trips import Cost
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.driving import Engine, engine
-from benchmarks.racing import Latency, Race, latency, throughput
+from benchmarks.drivers import Engine, engine
+from benchmarks.races import Latency, Race, latency, throughput
 from benchmarks.replays import replays
 from benchmarks.round_trips import counted
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal, Supervisor

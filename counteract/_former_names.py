@@ -97,6 +97,33 @@ _NOW = {
         "reaching": "progress",
         "sharding": "shard_count",
     },
+    "counteract.reactions": {
+        "beginning": "start",
+    },
+    "counteract.testing.exploration": {
+        "acts": "fault_actions",
+        "adding": "additions",
+        "attending": "attendant",
+        "choosing": "selection",
+        "deciding": "decisions",
+        "encounter": "run",
+        "explorer": "laboratory",
+        "exploring": "explore",
+        "gathering": "inquiry",
+        "handing": "handover",
+        "judging": "protocol",
+        "overlapping": "overlaps",
+        "requiring": "requirements",
+        "telling": "testimony",
+        "timing": "clock",
+        "watching": "observation",
+        "witnessing": "witness",
+    },
+    "counteract.testing.scenarios": {
+        "deciding": "decisions",
+        "projecting": "projections",
+        "showing": "failures",
+    },
 }
 FORMER = {f"{package}.{was}": f"{package}.{now}" for package, names in _NOW.items() for was, now in names.items()}
 """Full names: what a module was called, and what it is called now."""

@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from benchmarks.engines import on_dbos, on_temporal
-from benchmarks.engines.running import Run
+from benchmarks.engines.runner import Run
 
 Engine = Callable[[], AbstractAsyncContextManager[Run]]
 

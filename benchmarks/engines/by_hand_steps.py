@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from benchmarks.engines.trip import Done, TripRequest
-from benchmarks.engines.writing import Pool, write
+from benchmarks.engines.writers import Pool, write
 
 
 @dataclass(frozen=True, slots=True)

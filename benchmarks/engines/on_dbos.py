@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.engines.running import Run
-from benchmarks.engines.writing import Pool, pool, write
+from benchmarks.engines.runner import Run
+from benchmarks.engines.writers import Pool, pool, write
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from benchmarks.engines import trip_services, writing
 from benchmarks.engines.by_hand import BY_HAND, BY_HAND_STEPS, TripByHand
 from benchmarks.engines.by_hand_steps import Steps
-from benchmarks.engines.running import Run
+from benchmarks.engines.runner import Run
 from benchmarks.engines.trip import TripRequest
 from benchmarks.engines.trip_saga import TripSaga
 from counteract.participants import Lifecycle, Participants
@@ -33,7 +33,7 @@ async def counteract(*, split: bool) -> AsyncIterator[Run]:
     queue = SAGAS if split else SERVICE
     async with AsyncExitStack() as stack:
         url = os.environ["DATABASE_URL"]
-        store = await stack.enter_async_context(PostgresEventStore.open(url, pool_size=writing.POOL_SIZE))
+        store = await stack.enter_async_context(PostgresEventStore.open(url, pool_size=writers.POOL_SIZE))
         client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], plugins=[CounteractPlugin(Lifecycle(store))])
         participants = Participants(store, trip_services)
         if split:
@@ -52,7 +52,7 @@ async def counteract(*, split: bool) -> AsyncIterator[Run]:
 @asynccontextmanager
 async def by_hand(*, split: bool) -> AsyncIterator[Run]:
     async with AsyncExitStack() as stack:
-        connections = await stack.enter_async_context(writing.pool(os.environ["DATABASE_URL"]))
+        connections = await stack.enter_async_context(writers.pool(os.environ["DATABASE_URL"]))
         client = await Client.connect(os.environ["TEMPORAL_ADDRESS"], data_converter=pydantic_data_converter)
         steps = Steps(connections)
         activities = [steps.book_flight, steps.cancel_flight, steps.book_hotel, steps.cancel_hotel]

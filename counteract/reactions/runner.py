@@ -15,8 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.errors import ConfigurationError
 from counteract.messages import Recorded
-from counteract.reactions.beginning import Beginning
 from counteract.reactions.reaction import Action, Reaction, Send, StartSaga
+from counteract.reactions.start import Beginning
 from counteract.saga.send_command import SendCommand, SentCommand
 from counteract.store import EventDecoder, KeyWrapper, StoredEvent
 from counteract.subscriptions import Subscriber, Subscription

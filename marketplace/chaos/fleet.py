@@ -18,7 +18,7 @@ from typing import Self
 from counteract.dev import PartFailed
 from counteract.dev.process import GuardedProcess, Launch
 from marketplace.chaos.databases import never
-from marketplace.chaos.forking import ForkedProcess
+from marketplace.chaos.fork_server import ForkedProcess
 
 AWAY = (0.2, 1.5)
 """Seconds for which something that was killed stays away: from and to."""

@@ -18,7 +18,7 @@ from counteract.dev.ports import free_port
 from counteract.testing import ExplorationFailed
 from marketplace.chaos.faults import PROVIDER
 from marketplace.chaos.fleet import Fleet, Job
-from marketplace.exploring import explore_checkout
+from marketplace.exploration import explore_checkout
 
 BEGINNING = 0.8
 """The share of the time in which runs begin: the rest is for the last ones to end."""

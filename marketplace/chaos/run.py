@@ -36,7 +36,7 @@ from marketplace.chaos.namespaces import SECOND, add_namespace
 from marketplace.chaos.pairs import Stage, pairs_hold
 from marketplace.chaos.plan import CALM, Kind, Plan
 from marketplace.chaos.progress import Progress
-from marketplace.chaos.recovering import Caretaker
+from marketplace.chaos.recovery import Caretaker
 from marketplace.demo import finding_table
 from marketplace.invariants import Finding, rebuilt_equals_live
 from projections import READ_MODELS

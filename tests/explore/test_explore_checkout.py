@@ -14,7 +14,7 @@ from counteract.dev import EmbeddedTemporal
 from counteract.dev.ports import free_port
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.store import PostgresEventStore
-from marketplace.exploring import explore_checkout
+from marketplace.exploration import explore_checkout
 
 pytestmark = [pytest.mark.explore, pytest.mark.long, pytest.mark.timeout(900)]
 

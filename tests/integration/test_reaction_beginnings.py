@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract.errors import StoreUnavailable
 from counteract.messages import Recorded, StreamId
 from counteract.reactions import Reaction, beginning, reacts_to
-from counteract.reactions.beginning import Beginning
+from counteract.reactions.start import Beginning
 from counteract.store import PostgresEventStore
 from counteract.store.expect import StreamChange
 from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
@@ -65,7 +65,7 @@ async def test_what_was_under_way_at_its_first_start_is_answered_and_what_was_th
 async def test_what_comes_while_it_waits_in_vain_for_an_append_is_answered(
     world: World, app_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    monkeypatch.setattr(start, "_PATIENCE", 0.1)
     asked: list[str] = []
     async with await connect(app_url) as other:
         await other.execute("begin")
@@ -120,13 +120,13 @@ async def test_of_two_processes_that_start_it_at_once_one_begins_it(
 
 async def begin(engine: AsyncEngine, beginning: Beginning) -> None:
     async with engine.begin() as connection:
-        await beginning.make(connection)
+        await start.make(connection)
 
 
 async def test_all_processes_go_by_what_the_first_one_saw(
     store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    monkeypatch.setattr(start, "_PATIENCE", 0.1)
     async with await connect(app_url) as other, await connect(app_url) as observer:
         await set_up(observer, "reaction note", 1)
         await append(observer, "before")
@@ -135,7 +135,7 @@ async def test_all_processes_go_by_what_the_first_one_saw(
         with pytest.raises(StoreUnavailable):
             await begin(engine, Beginning("reaction note", ["Counted"]))
         await append(observer, "meanwhile")
-        monkeypatch.setattr(beginning, "_PATIENCE", PATIENCE)
+        monkeypatch.setattr(start, "_PATIENCE", PATIENCE)
         second = asyncio.create_task(begin(engine, Beginning("reaction note", ["Counted"])))
         await asyncio.sleep(0.5)
         await other.execute("commit")
@@ -148,7 +148,7 @@ async def test_all_processes_go_by_what_the_first_one_saw(
 async def test_what_was_seen_is_told_to_nobody_while_it_waits(
     store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    monkeypatch.setattr(start, "_PATIENCE", 0.1)
     async with await connect(app_url) as other, await connect(app_url) as observer:
         await set_up(observer, "reaction note", 1)
         await other.execute("begin")
@@ -162,7 +162,7 @@ async def test_what_was_seen_is_told_to_nobody_while_it_waits(
 async def test_beside_a_release_that_has_begun_it_nothing_is_left_of_what_was_seen(
     store: PostgresEventStore, app_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beginning, "_PATIENCE", 0.1)
+    monkeypatch.setattr(start, "_PATIENCE", 0.1)
     async with await connect(app_url) as other, await connect(app_url) as observer:
         await set_up(observer, "reaction note", 1)
         await other.execute("begin")

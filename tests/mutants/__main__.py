@@ -7,9 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.mutants.listing import LIST, Listing
-from tests.mutants.proposing import propose
-from tests.mutants.running import run_all
+from tests.mutants.catalogue import LIST, Listing
+from tests.mutants.proposals import propose
+from tests.mutants.runner import run_all
 
 
 def main() -> int:

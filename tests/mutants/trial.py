@@ -16,7 +16,7 @@ from temporalio.client import Client
 from counteract.errors import ConfigurationError
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.testing import ExplorationFailed
-from tests.mutants.forking import Unswappable, swap
+from tests.mutants.fork_server import Unswappable, swap
 from tests.mutants.subjects import SUBJECTS, Subject
 
 NOTICED = "NOTICED"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants.copying import PACKAGE
-from tests.mutants.listing import LIST, ROOT, Listing, Mutant, Stale
+from tests.mutants.catalogue import LIST, ROOT, Listing, Mutant, Stale
+from tests.mutants.copies import PACKAGE
 
 MUTANTS = Listing.read(LIST).mutants
 

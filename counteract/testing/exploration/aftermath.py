@@ -18,10 +18,10 @@ from temporalio.service import RPCError
 from counteract.lifecycle import LifecycleEvent, SagaCompensated, SagaCompleted, SagaStuck, sagas
 from counteract.saga.recovery import RecoverSagas
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.encounter import Run
 from counteract.testing.exploration.evidence import End
 from counteract.testing.exploration.faults import Ending
-from counteract.testing.exploration.gathering import end_of
+from counteract.testing.exploration.inquiry import end_of
+from counteract.testing.exploration.run import Run
 
 STILL = 4
 """So many looks in a row at a run that does not get on say that it hangs."""

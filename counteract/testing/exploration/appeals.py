@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from counteract.errors import Rejected
-from counteract.testing.exploration.acts import Act, error, until_stopped
-from counteract.testing.exploration.encounter import Encounter
+from counteract.testing.exploration.fault_actions import Act, error, until_stopped
+from counteract.testing.exploration.run import Encounter
 
 
 async def break_down(encounter: Encounter) -> NoReturn:

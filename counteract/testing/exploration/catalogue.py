@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import acts, appeals
-from counteract.testing.exploration.acts import after, before
+from counteract.testing.exploration import appeals, fault_actions
+from counteract.testing.exploration.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
     NEVER,
@@ -28,12 +28,12 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
-from counteract.testing.exploration.overlapping import of_two_runs
+from counteract.testing.exploration.overlaps import of_two_runs
 from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
-REFUSED = before(acts.refuse)
-ANSWER_LOST = after(acts.fail)
+REFUSED = before(fault_actions.refuse)
+ANSWER_LOST = after(fault_actions.fail)
 AS_SET = Timing()
 HERE = 0
 """Of a fault's end: the saga does not get past the step that it strikes."""
@@ -77,7 +77,7 @@ def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
 def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
     """By the saga's own timer, at its first step: at any other it might strike too early where the machine is busy."""
     if steps[0].kind is CommandKind.COMPENSATABLE:
-        act, layer = before(acts.outlast_the_deadline), Layer.HANDLER
+        act, layer = before(fault_actions.outlast_the_deadline), Layer.HANDLER
         injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
         soon = pace.deadline
         yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=soon, causes=("deadline passed",))
@@ -90,11 +90,11 @@ def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     ]
     if not others or step.kind is not CommandKind.COMPENSATABLE:
         return
-    stopped = acts.be_stopped_with_another if step.parallel else acts.be_stopped_if_it_turns_back
+    stopped = fault_actions.be_stopped_with_another if step.parallel else fault_actions.be_stopped_if_it_turns_back
     yield _always(
         Place(others[0].key),
         f"failed while {step.key} runs",
-        before(acts.fail_beside_another),
+        before(fault_actions.fail_beside_another),
         may_end=EITHER,
         also=[Injection(Place(step.key), Layer.HANDLER, before(stopped), timing=HEARS)],
         ends=HERE,
@@ -103,7 +103,7 @@ def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         yield _one(
             Place(others[0].key, Role.COMPENSATES),
             f"cancelled while it goes on without {step.key}",
-            before(acts.cancel),
+            before(fault_actions.cancel),
             may_end=EITHER | STOPPED,
             also=[Injection(Place(step.key), Layer.HANDLER, REFUSED)],
             ends=HERE,
@@ -126,34 +126,42 @@ def _forward(step: Known) -> Iterator[Fault]:
 def _passing(step: Known) -> Iterator[Fault]:
     """What a repetition cures."""
     place, cured = Place(step.key), WENT_ON if step.repeats or step.kind is CommandKind.RETRIABLE else EITHER
-    yield _one(place, "failed, then fine", before(acts.fail), may_end=cured)
-    yield _one(place, "answer lost, then asked again", after(acts.fail), may_end=cured)
-    yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=_or_undone(step))
-    yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=_or_undone(step))
+    yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=cured)
+    yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=cured)
+    yield _one(place, "worker killed", before(fault_actions.vanish), KILLED, may_end=_or_undone(step))
+    yield _one(place, "worker killed after its effect", after(fault_actions.vanish), KILLED, may_end=_or_undone(step))
     if step.external:
         layer = Layer.HANDLER
-        yield _one(place, "happened, not recorded, then asked again", after(acts.fail), layer=layer, may_end=cured)
+        yield _one(
+            place, "happened, not recorded, then asked again", after(fault_actions.fail), layer=layer, may_end=cured
+        )
         between = "worker killed between effect and record"
-        yield _one(place, between, after(acts.vanish), KILLED, layer=layer, may_end=_or_undone(step))
-        yield _one(place, "takes too long", before(acts.take_too_long), SLOW, layer=layer, may_end=_or_undone(step))
+        yield _one(place, between, after(fault_actions.vanish), KILLED, layer=layer, may_end=_or_undone(step))
+        yield _one(
+            place, "takes too long", before(fault_actions.take_too_long), SLOW, layer=layer, may_end=_or_undone(step)
+        )
 
 
 def _final(step: Known) -> Iterator[Fault]:
     """What no repetition cures: refusals, and steps that end without an answer. A pivot that happened goes forward."""
     place, is_pivot = Place(step.key), step.kind is CommandKind.PIVOT
     happened, ends = (WENT_ON, NEVER) if is_pivot else (EITHER, HERE)
-    yield _one(place, "refused", before(acts.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
-    yield _always(place, "failed for good", before(acts.fail), GIVEN_UP, may_end=EITHER, ends=HERE)
-    yield _always(place, "answer lost", after(acts.fail), GIVEN_UP, may_end=happened, ends=ends)
-    yield _always(place, "timed out", before(acts.vanish), TIMED_OUT, may_end=EITHER, ends=HERE)
-    yield _always(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=EITHER, ends=ends)
+    yield _one(place, "refused", before(fault_actions.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
+    yield _always(place, "failed for good", before(fault_actions.fail), GIVEN_UP, may_end=EITHER, ends=HERE)
+    yield _always(place, "answer lost", after(fault_actions.fail), GIVEN_UP, may_end=happened, ends=ends)
+    yield _always(place, "timed out", before(fault_actions.vanish), TIMED_OUT, may_end=EITHER, ends=HERE)
+    yield _always(
+        place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT, may_end=EITHER, ends=ends
+    )
     if step.external:
         name, layer = "happened, not recorded", Layer.HANDLER
-        yield _always(place, name, after(acts.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        yield _always(place, name, after(fault_actions.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
         name = "happened, not recorded, then refused"
-        yield _always(place, name, acts.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
+        yield _always(place, name, fault_actions.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
         name = "happened, in conflict, then refused"
-        yield _always(place, name, acts.refuse_after_a_conflict, GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        yield _always(
+            place, name, fault_actions.refuse_after_a_conflict, GIVEN_UP, layer=layer, may_end=happened, ends=ends
+        )
 
 
 def _resolved(step: Known) -> Iterator[Fault]:
@@ -168,31 +176,47 @@ def _resolved(step: Known) -> Iterator[Fault]:
     yield _one(place, "broken after its effect, then skipped", after(appeals.break_until_skipped))
     yield _always(place, "keeps failing, then corrected", before(appeals.keep_failing(appeals.correct)), TIMED_OUT)
     yield _always(place, "keeps failing, then skipped", before(appeals.keep_failing(appeals.skip)), TIMED_OUT)
-    yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT)
-    yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT)
+    yield _one(place, "timed out, then fine", before(fault_actions.vanish), TIMED_OUT)
+    yield _one(place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT)
 
 
 def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> Iterator[Fault]:
     """A queue promises at least once."""
-    yield _one(place, "delivered twice", acts.twice, may_end=may_end, also=also)
-    yield _one(place, "delivered twice at once", acts.twice_at_once, may_end=may_end, also=also)
-    yield _one(place, "delivered again after the end", acts.again_after_the_end, may_end=may_end, also=also)
+    yield _one(place, "delivered twice", fault_actions.twice, may_end=may_end, also=also)
+    yield _one(place, "delivered twice at once", fault_actions.twice_at_once, may_end=may_end, also=also)
+    yield _one(place, "delivered again after the end", fault_actions.again_after_the_end, may_end=may_end, also=also)
 
 
 def _late(step: Known) -> Iterator[Fault]:
     """The first attempt is given up, its undo (or settlement) passes, and then it comes after all."""
     place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
     ends = NEVER if step.kind is CommandKind.PIVOT else HERE
-    yield _one(place, f"arrives after {bar}", acts.lose_and_deliver_late, may_end=EITHER, ends=HERE)
+    yield _one(place, f"arrives after {bar}", fault_actions.lose_and_deliver_late, may_end=EITHER, ends=HERE)
     if step.external and step.kind is CommandKind.COMPENSATABLE:
         late = "its effect comes after its undo, unnoticed"
-        yield _one(place, late, acts.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
-    for name, held in (("begins", before(acts.hold)), ("records", after(acts.hold))):
+        yield _one(place, late, fault_actions.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
+    for name, held in (("begins", before(fault_actions.hold)), ("records", after(fault_actions.hold))):
         hold = Injection(place, Layer.HANDLER, held)
-        yield _one(place, f"{name} after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[hold], ends=ends)
+        yield _one(
+            place,
+            f"{name} after {bar}",
+            fault_actions.give_up_while_held,
+            HEARS,
+            may_end=EITHER,
+            also=[hold],
+            ends=ends,
+        )
     if step.external and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(place, Layer.HANDLER, acts.happen_late_and_fail)
-        yield _one(place, f"fails after {bar}", acts.give_up_while_held, HEARS, may_end=EITHER, also=[fails], ends=ends)
+        fails = Injection(place, Layer.HANDLER, fault_actions.happen_late_and_fail)
+        yield _one(
+            place,
+            f"fails after {bar}",
+            fault_actions.give_up_while_held,
+            HEARS,
+            may_end=EITHER,
+            also=[fails],
+            ends=ends,
+        )
 
 
 # Interrupted: cancelled, or overtaken by the deadline.
@@ -203,14 +227,22 @@ class Interruption:
     """One way to stop a saga from outside."""
 
     name: str
-    between: acts.Act
-    during: acts.Act
-    unheard: acts.Act
+    between: fault_actions.Act
+    during: fault_actions.Act
+    unheard: fault_actions.Act
     ends: frozenset[Ending]
 
 
-CANCELLATION = Interruption("cancelled", acts.cancel_between, acts.cancel, acts.cancel_unheard, STOPPED)
-DEADLINE = Interruption("deadline", acts.pass_deadline_between, acts.pass_deadline, acts.pass_deadline_unheard, UNDONE)
+CANCELLATION = Interruption(
+    "cancelled", fault_actions.cancel_between, fault_actions.cancel, fault_actions.cancel_unheard, STOPPED
+)
+DEADLINE = Interruption(
+    "deadline",
+    fault_actions.pass_deadline_between,
+    fault_actions.pass_deadline,
+    fault_actions.pass_deadline_unheard,
+    UNDONE,
+)
 
 
 def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iterator[Fault]:
@@ -228,7 +260,7 @@ def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iter
         happened = f"{how.name} between effect and record"
         yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
     if stoppable:
-        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(acts.cancel))
+        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(fault_actions.cancel))
         name = "cancelled twice" if how is CANCELLATION else "deadline, then cancelled"
         may_end = UNDONE | STOPPED
         yield _one(
@@ -252,7 +284,7 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
     hangs = before(appeals.hang_until_resolved)
     yield _always(place, "hangs, then resolved", hangs, ASKED_AT_ONCE, may_end=EITHER, also=also)
-    yield _one(place, "cancelled during", before(acts.cancel), may_end=EITHER | STOPPED, also=also)
+    yield _one(place, "cancelled during", before(fault_actions.cancel), may_end=EITHER | STOPPED, also=also)
     if earlier := [each for each in steps if each.kind is step.kind and each.group < step.group]:
         late = before(appeals.decide_too_late(step.key))
         decided = Injection(Place(earlier[-1].key, Role.COMPENSATES), Layer.DELIVERY, late)
@@ -260,7 +292,7 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         yield _always(place, name, passes, TIMED_OUT, may_end=EITHER, also=[*also, decided])
     if step.external:
         again = "happened, not recorded, then asked again"
-        yield _one(place, again, after(acts.fail), layer=Layer.HANDLER, may_end=EITHER, also=also)
+        yield _one(place, again, after(fault_actions.fail), layer=Layer.HANDLER, may_end=EITHER, also=also)
 
 
 def _settling(step: Known) -> Iterator[Fault]:
@@ -269,21 +301,23 @@ def _settling(step: Known) -> Iterator[Fault]:
         return
     place, pivot = Place(step.key, Role.SETTLES), Place(step.key)
     layer = Layer.HANDLER if step.external else Layer.DELIVERY
-    happened = Injection(pivot, layer, after(acts.fail), None, GIVEN_UP)
-    never = Injection(pivot, Layer.DELIVERY, before(acts.fail), None, GIVEN_UP)
+    happened = Injection(pivot, layer, after(fault_actions.fail), None, GIVEN_UP)
+    never = Injection(pivot, Layer.DELIVERY, before(fault_actions.fail), None, GIVEN_UP)
     yield from _concluding(place, WENT_ON, [happened])
-    yield _one(place, "never happened; failed, then fine", before(acts.fail), may_end=EITHER, also=[never], ends=HERE)
-    yield _one(place, "never happened; answer lost", after(acts.fail), may_end=EITHER, also=[never], ends=HERE)
+    yield _one(
+        place, "never happened; failed, then fine", before(fault_actions.fail), may_end=EITHER, also=[never], ends=HERE
+    )
+    yield _one(place, "never happened; answer lost", after(fault_actions.fail), may_end=EITHER, also=[never], ends=HERE)
 
 
 def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injection]) -> Iterator[Fault]:
     """What must succeed is tried until it does, and twice is once."""
-    yield _one(place, "failed, then fine", before(acts.fail), may_end=may_end, also=also)
-    yield _one(place, "answer lost, then asked again", after(acts.fail), may_end=may_end, also=also)
-    yield _one(place, "timed out, then fine", before(acts.vanish), TIMED_OUT, may_end=may_end, also=also)
-    yield _one(place, "timed out after its effect", after(acts.vanish), TIMED_OUT, may_end=may_end, also=also)
-    yield _one(place, "worker killed", before(acts.vanish), KILLED, may_end=may_end, also=also)
-    yield _one(place, "worker killed after its effect", after(acts.vanish), KILLED, may_end=may_end, also=also)
+    yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=may_end, also=also)
+    yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=may_end, also=also)
+    yield _one(place, "timed out, then fine", before(fault_actions.vanish), TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "worker killed", before(fault_actions.vanish), KILLED, may_end=may_end, also=also)
+    yield _one(place, "worker killed after its effect", after(fault_actions.vanish), KILLED, may_end=may_end, also=also)
     yield _one(place, "broken, then resolved", before(appeals.break_down_and_look), times=2, may_end=may_end, also=also)
     yield _one(place, "broken twice, then resolved", before(appeals.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)

@@ -13,7 +13,7 @@ from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
 
 if TYPE_CHECKING:
-    from counteract.testing.exploration.encounter import Encounter, Run
+    from counteract.testing.exploration.run import Encounter, Run
 
 Proceed = Callable[[], Awaitable[Any]]
 Around = Callable[["Encounter", Proceed], Awaitable[Any]]

@@ -22,10 +22,10 @@ from counteract.participants.fence import Fence
 from counteract.participants.handlers import Role
 from counteract.saga.interceptor import standing_in
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.encounter import CURRENT, Encounter, Run
 from counteract.testing.exploration.faults import Layer, Place, Proceed
+from counteract.testing.exploration.observation import watched
+from counteract.testing.exploration.run import CURRENT, Encounter, Run
 from counteract.testing.exploration.samples import sample
-from counteract.testing.exploration.watching import watched
 
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
 Activity = Callable[[Any, Any], Awaitable[Any]]

@@ -15,8 +15,8 @@ from typing import Any, TypeVar, overload
 from counteract.decider import Decider
 from counteract.messages import Event, Recorded
 from counteract.projections import Projection
-from counteract.testing.scenarios.deciding import Deciding, Decision
-from counteract.testing.scenarios.projecting import Projected, Projecting, in_stream
+from counteract.testing.scenarios.decisions import Deciding, Decision
+from counteract.testing.scenarios.projections import Projected, Projecting, in_stream
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)

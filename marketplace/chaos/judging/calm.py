@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from counteract import PostgresEventStore
 from marketplace.chaos.cases import INCOMPLETE, LOST, OPEN, Case
-from marketplace.chaos.recovering import Caretaker
+from marketplace.chaos.recovery import Caretaker
 from marketplace.scenarios import Ending
 
 WITHOUT_AN_END = """

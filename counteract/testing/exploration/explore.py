@@ -16,13 +16,13 @@ from counteract.messages import Command
 from counteract.participants import Participants
 from counteract.saga import SagaWorkflow
 from counteract.store import MasterKey, PostgresEventStore
-from counteract.testing.exploration.choosing import Choice, pairs_of
-from counteract.testing.exploration.encounter import Correct, People, unchanged
-from counteract.testing.exploration.explorer import Explorer, Invariant, Limits, Request, objection
 from counteract.testing.exploration.faults import NO_FAULT, Ending, Pace
+from counteract.testing.exploration.laboratory import Explorer, Invariant, Limits, Request, objection
 from counteract.testing.exploration.options import OPTIONS
 from counteract.testing.exploration.report import Exploration, ExplorationFailed, Explored
+from counteract.testing.exploration.run import Correct, People, unchanged
 from counteract.testing.exploration.scripted import ScriptedServices
+from counteract.testing.exploration.selection import Choice, pairs_of
 from counteract.testing.exploration.services import RealServices, Services
 
 

@@ -17,8 +17,8 @@ from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected, Saga
 from counteract.messages import CommandKind
 from counteract.saga import SagaStatus
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, ADDED, CURRENT, Encounter
 from counteract.testing.exploration.faults import Around, Proceed
+from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADD_BY_UPDATE, ADDED, CURRENT, Encounter
 
 Act = Callable[[Encounter], Awaitable[Any]]
 

@@ -14,7 +14,7 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.errors import Rejected
 from counteract.messages import Command
-from counteract.testing.exploration.encounter import Run
+from counteract.testing.exploration.run import Run
 
 
 def attend(instance: Any, run: Run) -> None:

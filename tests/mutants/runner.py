@@ -21,9 +21,9 @@ from rich.table import Table
 
 from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
 from counteract.store.postgres.migrate import migrate
-from tests.mutants.copying import PACKAGE, copy_with
-from tests.mutants.forking import Forks
-from tests.mutants.listing import ROOT, Listing, Mutant, Stale
+from tests.mutants.catalogue import ROOT, Listing, Mutant, Stale
+from tests.mutants.copies import PACKAGE, copy_with
+from tests.mutants.fork_server import Forks
 from tests.mutants.trial import NOTICED, PASSED, UNSWAPPABLE, Verdict
 
 TEMPLATE = "mutants_template"

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import acts, aftermath
-from counteract.testing.exploration.acts import after, before
-from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADDED, Encounter
+from counteract.testing.exploration import aftermath, fault_actions
+from counteract.testing.exploration.fault_actions import after, before
 from counteract.testing.exploration.faults import EITHER, STOPPED, Fault, Injection, Known, Layer, Place, Proceed
+from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADDED, Encounter
 from counteract.testing.exploration.whole import ROOMY, STAYS_UNDONE
 
 BEGUN_ANEW = "begun anew"
@@ -63,7 +63,7 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     for name, anew, causes, may_end in (
         (
             f"reset to the beginning as it goes on without {step.key}",
-            acts.reset_to_the_beginning,
+            fault_actions.reset_to_the_beginning,
             ("CommandFenced", *TURNING),
             EITHER | STAYS_UNDONE,
         ),
@@ -97,7 +97,7 @@ def _added(step: Known) -> Iterator[Fault]:
 # What they do.
 
 
-def _and_say_so(begin_anew: acts.Act) -> acts.Act:
+def _and_say_so(begin_anew: fault_actions.Act) -> fault_actions.Act:
     async def act(encounter: Encounter) -> None:
         await begin_anew(encounter)
         encounter.run.moments[BEGUN_ANEW].set()
@@ -108,11 +108,11 @@ def _and_say_so(begin_anew: acts.Act) -> acts.Act:
 async def _begin_anew_and_stop(encounter: Encounter) -> NoReturn:
     # Its own attempt is asked to stop with its run, which is over by then.
     await asyncio.shield(encounter.run.spawn(_stopped_anew(encounter)))
-    raise acts.error("explore: lost on the way", final=True)
+    raise fault_actions.error("explore: lost on the way", final=True)
 
 
 async def _stopped_anew(encounter: Encounter) -> None:
-    await acts.reset_to_the_beginning(encounter)
+    await fault_actions.reset_to_the_beginning(encounter)
     await encounter.run.cancel()
     encounter.run.moments[STOPPED_TOO].set()
 
@@ -130,16 +130,16 @@ async def _stop_and_come_late(encounter: Encounter, proceed: Proceed) -> NoRetur
 
 async def _reset_and_come_late(encounter: Encounter, proceed: Proceed) -> NoReturn:
     encounter.run.spawn(_at_the_end(encounter, proceed))
-    await acts.reset_to_the_beginning(encounter)
-    raise acts.error("explore: lost on the way", final=True)
+    await fault_actions.reset_to_the_beginning(encounter)
+    raise fault_actions.error("explore: lost on the way", final=True)
 
 
 async def _at_the_end(encounter: Encounter, proceed: Proceed) -> None:
     await encounter.run.ended.wait()
-    await acts.come_late(encounter, proceed)
+    await fault_actions.come_late(encounter, proceed)
 
 
-def _reset_to_before_the_answer_of(step: str) -> acts.Act:
+def _reset_to_before_the_answer_of(step: str) -> fault_actions.Act:
     """To the last decision that the saga took without it."""
 
     async def act(encounter: Encounter) -> None:
@@ -153,26 +153,26 @@ def _reset_to_before_the_answer_of(step: str) -> acts.Act:
     return act
 
 
-def _fail_once_answered(other: str) -> acts.Act:
+def _fail_once_answered(other: str) -> fault_actions.Act:
     """So that the saga is given both in decisions of their own."""
 
     async def act(encounter: Encounter) -> NoReturn:
         run = encounter.run
         while not (await run.has_answer(other) or run.ended.is_set()):  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(LOOK)
-        raise acts.error("explore: failed beside another", final=True)
+        raise fault_actions.error("explore: failed beside another", final=True)
 
     return act
 
 
 async def _be_lost_once_begun_anew(encounter: Encounter) -> NoReturn:
     await encounter.run.until(BEGUN_ANEW)
-    raise acts.error("explore: lost on the way")
+    raise fault_actions.error("explore: lost on the way")
 
 
 async def _add_and_begin_anew(encounter: Encounter) -> None:
-    await acts.add_by_signal(encounter)
-    await acts.reset_to_the_beginning(encounter)
+    await fault_actions.add_by_signal(encounter)
+    await fault_actions.reset_to_the_beginning(encounter)
 
 
 async def _meet_the_added(encounter: Encounter, proceed: Proceed) -> Any:
@@ -183,18 +183,18 @@ async def _meet_the_added(encounter: Encounter, proceed: Proceed) -> Any:
         return await proceed()
     await run.handle.signal(ADD_BY_SIGNAL)
     await run.until(ON_ITS_WAY)
-    await acts.reset_to_the_beginning(encounter)
+    await fault_actions.reset_to_the_beginning(encounter)
     run.moments[BEGUN_ANEW].set()
-    raise acts.error("explore: lost on the way", final=True)
+    raise fault_actions.error("explore: lost on the way", final=True)
 
 
 async def _come_when_it_may(encounter: Encounter, proceed: Proceed) -> NoReturn:
     async def late() -> None:
         await encounter.run.until(MAY_COME)
-        await acts.come_late(encounter, proceed)
+        await fault_actions.come_late(encounter, proceed)
         encounter.run.moments[CAME].set()
 
     encounter.run.spawn(late())
     encounter.run.moments[ON_ITS_WAY].set()
     await encounter.run.until(BEGUN_ANEW)
-    raise acts.error("explore: lost on the way", final=True)
+    raise fault_actions.error("explore: lost on the way", final=True)

@@ -27,11 +27,11 @@ from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failure import Interruption
 from counteract.saga.interceptor import STANDING
-from counteract.testing.exploration.adding import take_additions
-from counteract.testing.exploration.attending import attend
-from counteract.testing.exploration.encounter import DEADLINE_SIGNAL, Run
+from counteract.testing.exploration.additions import take_additions
+from counteract.testing.exploration.attendant import attend
 from counteract.testing.exploration.faults import Place, Timing
-from counteract.testing.exploration.requiring import shortcomings
+from counteract.testing.exploration.requirements import shortcomings
+from counteract.testing.exploration.run import DEADLINE_SIGNAL, Run
 from counteract.testing.exploration.services import STANDING_OF_CALL
 
 FIRST_RETRY = timedelta(milliseconds=20)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.mutants.listing import ROOT, Mutant
+from tests.mutants.catalogue import ROOT, Mutant
 
 PACKAGE = "counteract"
 

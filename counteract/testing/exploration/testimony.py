@@ -18,8 +18,8 @@ from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
 from counteract.saga import SagaReport, SagaStatus
 from counteract.saga.ledger import Undoing
-from counteract.testing.exploration.attending import is_about
-from counteract.testing.exploration.deciding import skipped_steps
+from counteract.testing.exploration.attendant import is_about
+from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending
 

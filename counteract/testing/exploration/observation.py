@@ -18,9 +18,9 @@ from counteract.participants import Lifecycle
 from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Role
 from counteract.participants.streams import Stream, Streams
-from counteract.testing.exploration.encounter import CURRENT, Run
 from counteract.testing.exploration.faults import Layer
-from counteract.testing.exploration.witnessing import Appended, Witnessed
+from counteract.testing.exploration.run import CURRENT, Run
+from counteract.testing.exploration.witness import Appended, Witnessed
 
 
 def watched(participant: Participant) -> Participant:

@@ -19,7 +19,7 @@ from counteract.projections.table_writer import TableWriter
 from counteract.store.postgres.append import encode_event
 from counteract.store.postgres.connect import async_engine
 from counteract.store.stored import StoredEvent
-from counteract.testing.scenarios.showing import explained
+from counteract.testing.scenarios.failures import explained
 
 Row = Mapping[str, Any]
 

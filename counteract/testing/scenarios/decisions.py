@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from counteract.decider import Decider
 from counteract.errors import Rejected
 from counteract.messages import Event
-from counteract.testing.scenarios.showing import explained, told
+from counteract.testing.scenarios.failures import explained, told
 
 S = TypeVar("S")
 E = TypeVar("E", bound=Event)

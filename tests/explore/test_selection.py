@@ -13,12 +13,12 @@ from counteract.errors import ConfigurationError
 from counteract.messages import CommandKind
 from counteract.testing import ExplorationFailed, pytest_plugin
 from counteract.testing.exploration.catalogue import catalogue
-from counteract.testing.exploration.choosing import Choice, pairs_of
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault, Known
 from counteract.testing.exploration.options import OPTIONS, Options
 from counteract.testing.exploration.report import Exploration, Explored
 from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.selection import Choice, pairs_of
 
 pytestmark = pytest.mark.unit
 

@@ -22,7 +22,7 @@ from counteract.errors import ConfigurationError
 from counteract.messages import Command, Dispatch, StreamId
 from counteract.saga import Resolution, SagaReport, SagaStatus
 from counteract.testing.exploration.faults import UNHURRIED, Fault, Injection, Layer, Pace, Place, Proceed
-from counteract.testing.exploration.witnessing import Recorder, Witnessed
+from counteract.testing.exploration.witness import Recorder, Witnessed
 
 Correct = Callable[[Command[Any]], Command[Any]]
 Forget = Callable[[], Awaitable[None]]

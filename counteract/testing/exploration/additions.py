@@ -8,7 +8,7 @@ from typing import Any
 from temporalio import workflow
 
 from counteract.messages import Compensatable, Retry
-from counteract.testing.exploration.encounter import ADD_BY_SIGNAL, ADD_BY_UPDATE, Run
+from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADD_BY_UPDATE, Run
 
 
 class ExploredAddition(

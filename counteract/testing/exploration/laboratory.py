@@ -24,20 +24,20 @@ from counteract.plugin import CounteractPlugin
 from counteract.saga import SagaWorkflow
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.adding import ExploredAddition
+from counteract.testing.exploration.additions import ExploredAddition
 from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
-from counteract.testing.exploration.deciding import skipped_steps
-from counteract.testing.exploration.encounter import People, Rounds, Run
+from counteract.testing.exploration.clock import ExploringInterceptor
+from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Sent
 from counteract.testing.exploration.faults import EITHER, UNHURRIED, Ending, Fault, Known, Pace
-from counteract.testing.exploration.gathering import gather, nothing_known
-from counteract.testing.exploration.judging import undone_steps, violations
+from counteract.testing.exploration.inquiry import gather, nothing_known
+from counteract.testing.exploration.observation import WatchedLifecycle
+from counteract.testing.exploration.protocol import undone_steps, violations
 from counteract.testing.exploration.report import Explored
+from counteract.testing.exploration.run import People, Rounds, Run
 from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
 from counteract.testing.exploration.services import Desk, Services
-from counteract.testing.exploration.timing import ExploringInterceptor
-from counteract.testing.exploration.watching import WatchedLifecycle
 
 Invariant = Callable[[Explored], object | Awaitable[object]]
 Request = Any | Callable[[str], Any]

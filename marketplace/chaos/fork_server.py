@@ -26,7 +26,7 @@ MANY = 4096
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    ["marketplace.chaos.forking", "marketplace.chaos.gifts", "payment_provider.server", "projections", "worker"]
+    ["marketplace.chaos.fork_server", "marketplace.chaos.gifts", "payment_provider.server", "projections", "worker"]
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.driving import Engine
+from benchmarks.drivers import Engine
 
 AT_ONCE = 16
 

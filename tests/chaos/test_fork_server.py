@@ -18,7 +18,7 @@ STARTER = """
 import asyncio, os, sys
 from pathlib import Path
 from counteract.dev.process import Launch
-from marketplace.chaos.forking import ForkedProcess
+from marketplace.chaos.fork_server import ForkedProcess
 
 async def main():
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
