@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from benchmarks.engines import trip_services, writing
+from benchmarks.engines import trip_services, writers
 from benchmarks.engines.by_hand import BY_HAND, BY_HAND_STEPS, TripByHand
 from benchmarks.engines.by_hand_steps import Steps
 from benchmarks.engines.runner import Run

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract.errors import StoreUnavailable
 from counteract.messages import Recorded, StreamId
-from counteract.reactions import Reaction, beginning, reacts_to
+from counteract.reactions import Reaction, reacts_to, start
 from counteract.reactions.start import Beginning
 from counteract.store import PostgresEventStore
 from counteract.store.expect import StreamChange
@@ -120,7 +120,7 @@ async def test_of_two_processes_that_start_it_at_once_one_begins_it(
 
 async def begin(engine: AsyncEngine, beginning: Beginning) -> None:
     async with engine.begin() as connection:
-        await start.make(connection)
+        await beginning.make(connection)
 
 
 async def test_all_processes_go_by_what_the_first_one_saw(
