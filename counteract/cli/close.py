@@ -163,4 +163,5 @@ async def _recorded_run(
         )
     if not runs:
         raise CannotClose(f"the store has no record of a saga {saga_id}: `counteract sagas list` shows which are known")
-    return runs[0]
+    run_id, state = runs[0]
+    return run_id, state

@@ -184,7 +184,7 @@ async def _resolve(workflow_id: str, resolution: Resolution, address: str | None
     handle = await _handle(workflow_id, address, namespace)
     async with told():
         await handle.execute_update("resolve", resolution, rpc_timeout=ANSWER_LIMIT)
-    say(f"{workflow_id}: {resolution.step} will be {BECOMES[resolution.decision]}")
+    say(f"{workflow_id}: {resolution.step} will be {BECOMES[Decision(resolution.decision)]}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:
