@@ -151,9 +151,20 @@ async def _settle_transactions(connection: Connection) -> str | None:
     return None
 
 
+class _LatestFirst(AsyncConnectionPool[Connection]):
+    """Gives out the connection that came back last. In turns all of them are in use where one or two would do: each has a server
+    process with plans of its own, which are out of the processor's caches by the time that it is asked again.
+    """
+
+    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109 - as in the pool
+        # The pool takes the first one, has put the last that came back to the end, and closes those that are idle from the front.
+        self._pool.rotate(1)
+        return await super()._get_ready_connection(timeout)
+
+
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
     """A pool that is not open yet."""
-    return AsyncConnectionPool(
+    return _LatestFirst(
         connection_class=Connection,
         kwargs=connect_options(url) | _IN_USE,
         min_size=1,
