@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import plain
 
 MARK = "counteract view "
@@ -28,7 +29,9 @@ _OURS = """
 """
 _VIEWS = text(f"""
     {_OURS}
-    select format('%I.%I', space.nspname, view.relname) as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
+    select format('%I.%I', space.nspname, view.relname) as name, array(
+               select attname::text from pg_attribute where attrelid = view.oid and attnum > 0 order by attnum) as columns,
+           pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
            array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
     from ours join pg_class view using (oid) join pg_namespace space on space.oid = view.relnamespace
     where ours.depth > 0 order by ours.depth
@@ -67,12 +70,14 @@ def views_made_anew(connection: Connection, table: str) -> Iterator[None]:
     transaction, which no statement in it may end by taking its time: it would take that at the next attempt, too.
     """
     views = connection.execute(_VIEWS, {"table": table, "mark": f"{MARK}%", "deepest": _ANY}).all()
+    rights = [Rights(connection, view.name, view.columns) for view in views]
     for view in reversed(views):
         connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
     yield
     connection.execute(_UNLIMITED)
-    for view in views:
+    for view, granted in zip(views, rights, strict=True):
         query = view.query.rstrip().removesuffix(";")
         comment = f"comment on materialized view {view.name} is '{view.mark}'"
         for statement in (f"create materialized view {view.name} as {query}", *view.indexes, comment):
             connection.exec_driver_sql(plain(statement))
+        granted.give(connection)

@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, CounteractError, ProjectionBehind, StoreError
 from counteract.projections.dependents import others_on, views_made_anew
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
@@ -30,7 +31,7 @@ from counteract.projections.renamed_events import refuse_renamed
 from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.shadow import begin, check_begun, discard, locked, remark_of, shadow_of
 from counteract.projections.sinks.sink import Sink
-from counteract.projections.table import drop_table, is_made_by, own_schema
+from counteract.projections.table import drop_table, is_made_by, own_schema, refuse_elsewhere
 from counteract.projections.turn import RebuildRuns, Turn, refuse_running, turn_of
 from counteract.projections.views import MaterializedView, drop_view
 from counteract.store import KeyWrapper, PostgresEventStore
@@ -200,6 +201,7 @@ async def _prepare(url: str, projection: Projection, shadow: Projection, shards:
     """The remark on the new table."""
     with translated():
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
+            await connection.run_sync(refuse_elsewhere, projection.name, projection.table.name)
             await refuse_renamed(connection, projection)
             await _refuse_dependents(connection, projection)
             remark = await begin(connection, shadow, shards)
@@ -294,11 +296,13 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         schema = own_schema(connection)
         name = quoted(schema, live.table.name)
         filled = quoted(shadow.table.schema or "", shadow.table.name)
+        rights = Rights(connection, name, shadow.table.columns.keys())
         with views_made_anew(connection, name):
             connection.exec_driver_sql(plain(f"drop table if exists {name}"))
             connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))
             # Of the code alone, which is all that a release before knows of.
             connection.exec_driver_sql(_REMARK.format(plain(name), live.fingerprint))
+            rights.give(connection)
 
     await connection.run_sync(exchange)
 
@@ -311,16 +315,22 @@ async def drop(url: str, projection: Projection | MaterializedView) -> None:
     with translated():
         async with async_engine(url, poolclass=NullPool).begin() as connection:
             await _refuse_owned(connection, projection.name)
+            if not _sink_of(projection):
+                await connection.run_sync(refuse_elsewhere, projection.name, projection.table.name)
             if isinstance(projection, Projection):
                 await _discard_shadow(connection, projection)
             if await is_inline(connection, projection.name):
                 await leave_inline(connection, projection.name)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
-            if isinstance(projection, Projection) and projection.sink:
-                await _erase(projection.sink)
+            if sink := _sink_of(projection):
+                await _erase(sink)
             else:
                 await _drop_rows(connection, projection)
+
+
+def _sink_of(projection: Projection | MaterializedView) -> Sink | None:
+    return projection.sink if isinstance(projection, Projection) else None
 
 
 async def _drop_rows(connection: AsyncConnection, projection: Projection | MaterializedView) -> None:

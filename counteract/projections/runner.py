@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from time import monotonic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,6 +43,7 @@ class ProjectionRunner:
         self._url = url
         self._names = [projection.name for projection in projections]
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
+        twice += _sharing_a_table(projections)
         if twice:
             raise ConfigurationError("the projections", twice)
         views = [each for each in projections if isinstance(each, MaterializedView)]
@@ -102,6 +104,16 @@ class ProjectionRunner:
                 await reached(store, name, position, timeout=deadline - monotonic())
 
 
+def _sharing_a_table(projections: Sequence[Projection | MaterializedView]) -> Iterator[str]:
+    """Names that differ, and are one table's."""
+    own = sorted(
+        {(each.table.name, each.name) for each in projections if not isinstance(each, Projection) or not each.sink}
+    )
+    for (table, first), (other, second) in pairwise(own):
+        if table == other:
+            yield f"{first!r} and {second!r} would share the table {table}: give one another name"
+
+
 class ProjectionSubscriber(Subscriber):
     """Writes what a projection says."""
 
@@ -112,13 +124,15 @@ class ProjectionSubscriber(Subscriber):
         self._table = ProjectionTable(projection)
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
+        """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone. Rows whose
+        checkpoint is gone are removed: else the events would count twice.
+        """
         if await is_inline(connection, self.name):
             problem = (
                 f"it is kept by whoever appends: `counteract projections rebuild {self.name}` makes it what it is here"
             )
             raise ConfigurationError(f"projection {self.name!r}", [problem])
-        if await self._table.create(connection):
+        if await self._table.create(connection) or await self._table.forget(connection):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:

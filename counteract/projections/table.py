@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
+from counteract.projections.enum_types import add_members
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.table_writer import TableWriter
 from counteract.store import StoredEvent
@@ -37,6 +38,10 @@ _SET_PATH = text("select set_config('search_path', :path, true)")
 _FOUND_IN = text("""
     select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(quote_ident(:name))
 """)
+_HAS_A_PAST = (
+    "select not exists (select from subscriptions where name = :name and position > 0) and exists (select from {})"
+)
+_ROLE = text("select current_user")
 _MADE_BY = text("select to_regclass(:name) is not null, obj_description(to_regclass(:name), 'pg_class')")
 
 
@@ -65,6 +70,23 @@ class ProjectionTable:
         await connection.execute(_LOCK)
         return await connection.run_sync(self._create, remark)
 
+    async def forget(self, connection: AsyncConnection) -> bool:
+        """Remove rows that no checkpoint accounts for: they came of events that would be handled once more. Whether there were any.
+
+        Rows and checkpoint move in one transaction, so that rows before the first event are those of a checkpoint that is gone.
+        """
+        name = quoted(
+            self._projection.table.schema or await connection.run_sync(own_schema), self._projection.table.name
+        )
+        look = text(_HAS_A_PAST.format(name.replace(":", r"\:")))
+        if not (await connection.execute(look, {"name": self._projection.name})).scalar_one():
+            return False
+        await connection.exec_driver_sql(plain(f"truncate {name}"))
+        await connection.exec_driver_sql(plain(f"comment on table {name} is '{self._projection.fingerprint}'"))
+        self._made_by = self._projection.fingerprint
+        _logger.warning("projection %r: its checkpoint is gone, and so its rows are made anew", self._projection.name)
+        return True
+
     async def write(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
         for each in coalesced(self._projection.operations_of(events), self._writer.blank):
             if isinstance(each, UpdateBase):
@@ -76,6 +98,7 @@ class ProjectionTable:
         table, inspector = self._projection.table, inspect(connection)
         schema = table.schema or own_schema(connection)
         _refuse_hidden(connection, table.name, schema)
+        add_members(connection, table, own_schema(connection))
         if inspector.has_table(table.name, schema):
             found = inspector.get_table_comment(table.name, schema)["text"]
             if remark in (None, found):
@@ -159,6 +182,19 @@ def _types_in(connection: Connection, schema: str) -> Iterator[None]:
     connection.execute(_SET_PATH, {"path": f"{quoted(schema)}, {before}"})
     yield
     connection.execute(_SET_PATH, {"path": before})
+
+
+def refuse_elsewhere(connection: Connection, projection: str, table: str) -> None:
+    """Raise ConfigurationError where the table is not this role's: it would remove one that is not there, or put a second one
+    before the one that is read.
+    """
+    own, found = own_schema(connection), connection.scalar(_FOUND_IN, {"name": table})
+    if found not in (None, own):
+        problem = (
+            f"its rows are in {found}.{table}, and this role ({connection.scalar(_ROLE)}) has its tables in {own}: run this as the role "
+            "that runs the projection"
+        )
+        raise ConfigurationError(f"projection {projection!r}", [problem])
 
 
 def _refuse_hidden(connection: Connection, name: str, schema: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import ConfigurationError, StoreUnavailable
 from counteract.messages import Event
 from counteract.projections.dependents import MARK
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import identifier_problems, plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
@@ -193,6 +194,7 @@ class ViewSubscriber(Subscriber):
         if known and known[0] == self._view.fingerprint:
             return
         name = quoted(await connection.run_sync(own_schema), self._view.table.name)
+        rights = await connection.run_sync(Rights, name, self._view.table.columns.keys())
         if known:
             await connection.exec_driver_sql(plain(f"drop materialized view {name}"))
         columns = ", ".join(map(quoted, self._view.unique))
@@ -206,6 +208,7 @@ class ViewSubscriber(Subscriber):
         ):
             with self._translated("made"):
                 await driver.execute(statement.encode())
+        await connection.run_sync(rights.give)
 
     @contextmanager
     def _translated(self, done: str) -> Iterator[None]:

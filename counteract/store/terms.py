@@ -35,6 +35,13 @@ class Query:
     """
 
     items: Sequence[QueryItem]
+    """One or more: ValueError for none, which would find nothing, and as a condition hold whatever happens."""
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise ValueError(
+                "a query has no items, and would find nothing: write Query.of(…), which finds all without arguments"
+            )
 
     @classmethod
     def of(cls, *types: type[Event] | str, tags: Iterable[str] = ()) -> Query:

@@ -9,7 +9,14 @@ from uuid import uuid4
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, Shown, SinkUnavailable, missing_extra, report_change
+from counteract.projections.sinks.sink import (
+    Positioned,
+    RowRefused,
+    Shown,
+    SinkUnavailable,
+    missing_extra,
+    report_change,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -100,12 +107,12 @@ class RedisHashes:
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
         """Bring the hashes to where the operations do, each only if it is newer than what they show.
 
-        Raises SinkUnavailable.
+        Raises SinkUnavailable, and RowRefused for a row of the key that Redis's own record has.
         """
         await self._write(operations, up_to, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
-        """The operations of one event that was parked, on hashes that have gone on since. Raises SinkUnavailable."""
+        """The operations of one event that was parked, on hashes that have gone on since. Raises SinkUnavailable, RowRefused."""
         if operations:
             await self._write(operations, Shown(operations[0].position), is_late=True)
 
@@ -149,7 +156,7 @@ class RedisHashes:
         layout = self._prepared()
         by_row: dict[str, list[Positioned]] = {}
         for each in operations:
-            by_row.setdefault(layout.id_of(each.operation.key), []).append(each)
+            by_row.setdefault(self._free(layout.id_of(each.operation.key)), []).append(each)
         while True:
             known = await self._read(layout, by_row)
             if last.position in known.late if is_late else last.position <= known.shown.position:
@@ -163,6 +170,11 @@ class RedisHashes:
             if await self._replace(layout, known, rows, shown, late=str(last.position) if is_late else ""):
                 self._shown = shown.position
                 return
+
+    def _free(self, row: str) -> str:
+        if self._prefix + row in (self._about, self._late):
+            raise RowRefused(f"{self._prefix + row} is the key under which Redis has what it shows: no row can have it")
+        return row
 
     async def _read(self, layout: Layout, by_row: Mapping[str, Sequence[Positioned]]) -> _Known:
         with _translated():

@@ -53,7 +53,7 @@ _REQUIRE_PAST = "select require_past(%s, %s, %s)"
 _ARCHIVE = "select archive_stream(%s, %s, %s, %s, %s)"
 
 # These events have been through the projections of then.
-_NOT_PROJECTED_AGAIN = "select set_config('counteract.inline', '{*}', true)"
+_AS_IT_WAS = "select set_config('counteract.inline', '{*}', true), set_config('counteract.on_record', 'no', true)"
 # The same as an append's, which is another one in each schema.
 _TAKE_TURN = """
     select pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(
@@ -238,7 +238,7 @@ async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[by
     """How many events the file has of the stream, and whether they were archived."""
     digest = Digest()
     async with connection.transaction():
-        await connection.execute(_NOT_PROJECTED_AGAIN)
+        await connection.execute(_AS_IT_WAS)
         await connection.execute(_TAKE_TURN, (stream.aggregate_id, stream.aggregate_type))
         record = await (await connection.execute(_FORGET_RECORD, stream)).fetchone()
         while page := _page(lines):

@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from counteract.decider import Decider
 from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
+from counteract.mistakes import shown
 from counteract.personal import FORGOTTEN
 from counteract.printable import printable
 from counteract.store.boxes import boxes, content_of, may_hold_boxes
@@ -217,10 +218,18 @@ class Conformance:
         return f"not as {key.file_name} says: {'; '.join(_objections(validator, content))}"
 
 
+# The library's words quote keys, which may be anything where a schema does not name them.
+_OF_NAMES = {
+    "AdditionalProperties": "it has a property that is not declared",
+    "UnevaluatedProperties": "it has a property that is not declared",
+    "PropertyNames": "the name of a property is not as declared",
+}
+
+
 def _objections(validator: Draft202012Validator, content: Any) -> Iterator[str]:
     for error in validator.iter_errors(content):
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        yield f"${''.join(steps)}: {error.message}"
+        steps = (f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in error.instance_path)
+        yield f"${''.join(steps)}: {_OF_NAMES.get(type(error.kind).__name__, error.message)}"
 
 
 def _stream_problem(

@@ -57,6 +57,8 @@ _KEEP_QUERIES_OUT = """
     select pg_advisory_xact_lock(hashtextextended(
         '$import', case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end))
 """
+# The sagas of such events are over, or another store's: put_on_record.
+_NOT_ON_RECORD = "select set_config('counteract.on_record', 'no', true)"
 _INDEX_TAGS = "select index_tags(%s::uuid[])"
 # Rows that are sent at once.
 _BLOCK = 100
@@ -219,6 +221,7 @@ class _Importer:
         async with self._connection.transaction(), self._connection.cursor() as cursor:
             if tagged := [row.event_id for row in rows if _TAGS in row.metadata]:
                 await cursor.execute(_KEEP_QUERIES_OUT)
+            await cursor.execute(_NOT_ON_RECORD)
             async with cursor.copy(_COPY) as copy:
                 for first in range(0, len(rows), _BLOCK):
                     block = rows[first : first + _BLOCK]
