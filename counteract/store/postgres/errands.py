@@ -26,9 +26,7 @@ class Errands:
         return task.result()
 
     async def run_if_it_waits(self, work: Coroutine[Any, Any, None]) -> None:
-        """As `run`, for work that waits for locks only, and hardly ever: work that is done at once needs no task of its
-        own.
-        """
+        """Run work that waits for locks only, and hardly ever: work that is done at once needs no task of its own."""
         try:
             awaited = work.send(None)
         except StopIteration:

@@ -1,4 +1,4 @@
-"""What the database objects to, in words without the values that its errors may quote."""
+"""Objections of the database, in words without the values that its errors may quote."""
 
 from __future__ import annotations
 

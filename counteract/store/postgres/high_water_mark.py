@@ -20,8 +20,8 @@ from counteract.errors import StoreReadOnly, StoreUnavailable
 from counteract.observability import observe_delay
 from counteract.store.postgres.connect import Connection
 
-# last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A standby
-# knows neither the sequence as it is nor the locks.
+# last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A
+# standby knows neither the sequence as it is nor the locks.
 _SEQUENCE = "select case when is_called then last_value else 0 end, pg_is_in_recovery() from events_position_seq"
 _HOLDERS = """
     select pid, virtualtransaction from pg_locks
@@ -103,7 +103,7 @@ class HighWaterMark:
         self._connection = connection
         self._candidate = Candidate.of(0, frozenset())
         self.position = 0
-        """Every position up to this one is committed or dead for ever. Statements that begin from now on see them all."""
+        """Every position up to this one is committed or dead for ever. Statements that begin now see all of them."""
         self.delay = 0.0
         """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look.
 

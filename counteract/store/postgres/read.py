@@ -171,7 +171,9 @@ async def _bounded(connection: Connection, query: str, parameters: dict[str, Any
 async def read_selected_page(
     connection: Connection, selection: Selection, *, after: int, up_to: int, limit: int, backwards: bool = False
 ) -> Sequence[StoredEvent]:
-    """As `read_selected`, and about PAGE_BYTES at the most, but always one event. An empty answer is the end."""
+    """Selected events as `read_selected` gives them, about PAGE_BYTES at the most, but always one. An empty answer is
+    the end.
+    """
     if selection == Selection() and not backwards:
         return (await read_page(connection, after=after, up_to=up_to, limit=limit)).events
     query = _READ_BOUNDED.format(**_selected(selection, backwards=backwards))

@@ -68,7 +68,7 @@ async def look_at(connection: Connection) -> Seen:
 
 
 def check_schema(url: str) -> None:
-    """As `check_database`, for one-off work without an event loop."""
+    """Check what `check_database` does, and raise as it does, for one-off work without an event loop."""
     with connected_once(url) as connection:
         seen = Seen(*connection.execute(_LOOK, (list(FUNCTIONS),)).fetchone() or ())
         row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
