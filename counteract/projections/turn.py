@@ -95,5 +95,5 @@ async def _who_has_it(connection: Connection, name: str) -> str:
 
 
 def _since(since: datetime | None) -> str:
-    # What others do is shown to their own role alone.
+    # The work of other roles is shown to those roles alone.
     return f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""

@@ -43,7 +43,7 @@ class KeyWrapper(Protocol):
         ...
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Wrap `secret` under the master key of that `name`."""
+        """Wrap `secret` under the master key that `name` names."""
         ...
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:

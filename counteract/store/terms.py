@@ -35,7 +35,7 @@ class Query:
     """
 
     items: Sequence[QueryItem]
-    """One or more: ValueError for none, which would find nothing, and as a condition hold whatever happens."""
+    """At least one item. ValueError without any: such a query would find nothing, and as a condition always hold."""
 
     def __post_init__(self) -> None:
         if not self.items:

@@ -73,9 +73,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @cached_property
     def again(self) -> Executes:
-        """An object to run one statement after another on, as a rule the same one: it keeps what a new cursor finds out
-        first.
-        """
+        """The object on which to run one statement after another: it keeps what a new cursor has to find out first."""
         return self if self.is_pooled else self.cursor()
 
     def execute(

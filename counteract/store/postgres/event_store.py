@@ -312,6 +312,6 @@ class PostgresEventStore:
         return Borrowed(self._connections)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
-        # What is not settled yet might still come in before that time.
+        # An event that is not settled yet might still come in before that time.
         mark = await HighWaterMark(connection).settled(timeout=self._pool.timeout)
         return await position_at(connection, time, mark)

@@ -32,7 +32,7 @@ _logger = logging.getLogger("counteract.store")
 PAGE = 1000
 """The most events in memory at once, however long the stream is; fewer, where they are large (PAGE_BYTES)."""
 _KEPT_BYTES = 64 * 1024 * 1024
-"""The most bytes of all states in memory, counted by the text that they come from: their own size nobody knows."""
+"""The most bytes of all states in memory, counted by the text that they come from: their own size is not known."""
 _LARGEST_SHARE = 4
 """One state counts for at most this part of `_KEPT_BYTES`.
 

@@ -27,7 +27,7 @@ class Pool:
     connections: AsyncConnectionPool[Connection]
     url: str
     errands: Errands = field(default_factory=Errands)
-    """The work on connections that are in nobody's hands, such as giving them back."""
+    """The work on connections between two users, such as giving them back."""
 
     async def open(self) -> None:
         """Open the pool on a database that is ready. Raises StoreUnavailable, SchemaOutdated, ConfigurationError."""

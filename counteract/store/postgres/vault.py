@@ -56,7 +56,7 @@ class Vault:
 
     @property
     def signature(self) -> Signature | None:
-        """The signature that only processes with the master key can make; None where there is none."""
+        """The signature that only processes with the master key can make; None without a master key in memory."""
         return self._master.signature if isinstance(self._master, MasterKey) else None
 
     async def sealed(

@@ -57,7 +57,7 @@ _STRAYS = text("""
 
 
 class Held(NamedTuple):
-    """One right on one thing, as somebody holds it or is to hold it."""
+    """A right of one role on one thing, as it is or as it is to be."""
 
     thing: str
     role: str

@@ -10,7 +10,7 @@ down_revision = "0013_tags_and_checkpoints"
 
 def upgrade() -> None:
     """Add the constraint."""
-    # Not valid: what is stored is not looked at under the lock, and what is odd there is parked by who reads it.
+    # Not valid: stored events are not looked at under the lock, and odd ones among them are parked by their readers.
     op.execute("""
         alter table events add constraint events_are_objects
             check (jsonb_typeof(event_data) = 'object' and jsonb_typeof(metadata) = 'object') not valid
