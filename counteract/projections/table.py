@@ -75,9 +75,8 @@ class ProjectionTable:
 
         Rows and checkpoint move in one transaction, so rows without any progress belong to a checkpoint that is gone.
         """
-        name = quoted(
-            self._projection.table.schema or await connection.run_sync(own_schema), self._projection.table.name
-        )
+        own: str = await connection.run_sync(own_schema)
+        name = quoted(self._projection.table.schema or own, self._projection.table.name)
         look = text(_HAS_A_PAST.format(name.replace(":", r"\:")))
         if not (await connection.execute(look, {"name": self._projection.name})).scalar_one():
             return False

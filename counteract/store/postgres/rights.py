@@ -70,6 +70,7 @@ _FENCES = (
     "end_saga",
     "claim_saga",
     "close_saga",
+    "close_saga_as",
     "settle_child",
     "skip_step",
     "remember_saga",
