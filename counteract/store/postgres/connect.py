@@ -157,9 +157,22 @@ async def _settle_transactions(connection: Connection) -> str | None:
     return None
 
 
+class _LatestFirst(AsyncConnectionPool[Connection]):
+    """A pool that gives out the connection that came back last.
+
+    Given out in turns, all connections would be in use where one or two suffice: each has a server process with plans
+    of its own, which are out of the processor's caches by the time that it is asked again.
+    """
+
+    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109 - as in the pool
+        # The pool takes the first connection, puts one that comes back to the end, and closes idle ones from the front.
+        self._pool.rotate(1)
+        return await super()._get_ready_connection(timeout)
+
+
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
     """A pool of at most `size` connections that is not open yet; a caller waits `timeout` seconds for one."""
-    return AsyncConnectionPool(
+    return _LatestFirst(
         connection_class=Connection,
         kwargs=connect_options(url) | _IN_USE,
         min_size=1,
