@@ -5,17 +5,14 @@ projection to the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import ConfigurationError
+from counteract.projections.operations import Declared
 from counteract.projections.table import ProjectionTable
 from counteract.store import StoredEvent
-
-if TYPE_CHECKING:
-    from counteract.projections.projection import Projection
 
 _IS_INLINE = text("select exists (select from inline_projections where name = :name)")
 _KEEP = text("select keep_inline(:name, :event_types)")
@@ -36,7 +33,7 @@ _NEWEST = 2**63 - 1
 class InlineProjection:
     """Writes a projection's rows in the transaction that appends the events."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Declared) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
         self._table = ProjectionTable(projection)

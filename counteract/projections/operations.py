@@ -6,11 +6,15 @@ a UUID and its text are one row of a column of UUIDs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
+from sqlalchemy import Table
 from sqlalchemy.sql.dml import UpdateBase
+
+from counteract.messages import Event
+from counteract.store import EventDecoder, StoredEvent
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -53,3 +57,26 @@ Effect = Operation | UpdateBase
 A statement is SQLAlchemy's insert, update or delete, for changes that operations cannot express. It may read that table
 and no other, takes a round trip of its own, and needs rows in PostgreSQL.
 """
+
+
+class Declared(Protocol):
+    """A declared projection, as far as those need it who keep its rows: they do not import the declaration."""
+
+    @property
+    def name(self) -> str:
+        """The name of its checkpoint."""
+
+    @property
+    def table(self) -> Table:
+        """The table of its rows."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the code that makes its rows."""
+
+    @property
+    def decoder(self) -> EventDecoder[Event]:
+        """Reads the events that have handlers."""
+
+    def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
+        """The effects of events on the rows, in their order."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Inspector, MetaData, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,11 +15,9 @@ from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
 from counteract.projections.enum_types import add_members
 from counteract.projections.identifiers import plain, quoted
+from counteract.projections.operations import Declared
 from counteract.projections.table_writer import TableWriter
 from counteract.store import StoredEvent
-
-if TYPE_CHECKING:
-    from counteract.projections.projection import Projection
 
 _logger = logging.getLogger("counteract.projections")
 
@@ -48,7 +45,7 @@ _MADE_BY = text("select to_regclass(:name) is not null, obj_description(to_regcl
 class ProjectionTable:
     """The table of one projection: made, compared with its declaration, and written."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Declared) -> None:
         self._projection = projection
         self._writer = TableWriter(projection.table)
         # Statements name the table as it is declared; this one may be in another schema.
@@ -156,7 +153,7 @@ def own_schema(connection: Connection) -> str:
     return str(schema)
 
 
-async def is_made_by(connection: AsyncConnection, projection: Projection) -> bool:
+async def is_made_by(connection: AsyncConnection, projection: Declared) -> bool:
     """Whether the projection's table is there, with rows that this code has made; True where no remark tells."""
     name = quoted(projection.table.schema or "", projection.table.name)
     is_there, made_by = (await connection.execute(_MADE_BY, {"name": name})).one()
