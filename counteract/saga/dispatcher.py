@@ -1,39 +1,30 @@
-"""From a step to a Temporal activity: its id, its options, and what its failure means."""
+"""From a step to a Temporal activity: its id, its options, and the header that it travels with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.commands import check_storable, content_of, summary_of
-from counteract.errors import InvalidCommand, RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
+from counteract.errors import InvalidCommand
 from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
-from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
+from counteract.messages import Command, CommandSpec, Dispatch, Outcome, Retry, Role, Standing, command_id_of
 from counteract.options import check_duration, limit_problems, limits
+from counteract.saga.answers import UnreadableAnswer
 from counteract.saga.children import ChildCall, ChildSaga, check_fits
 from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
 from counteract.saga.words import in_own_words
 
-R = TypeVar("R")
-
 UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
-
-
-class Settled(Message, Generic[R]):
-    """What the fence (and the provider, for an external pivot) says of a pivot that ended without an answer."""
-
-    happened: bool
-    result: R | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,26 +221,6 @@ class Dispatcher:
         )
 
 
-class UnreadableAnswer(StepFailed):
-    """What came back is not what the command declares. The step may have happened; asking again brings the same."""
-
-
-def answer_of(step: Step, raw: RawValue) -> Any:
-    """A forward step's result. Raises UnreadableAnswer."""
-    return _read(step, raw, step.command.spec.result_type)
-
-
-def settlement_of(pivot: Step, raw: RawValue) -> Settled[Any]:
-    """What was found out about a pivot. Raises UnreadableAnswer."""
-    settled: Settled[Any] = _read(pivot, raw, Settled[pivot.command.spec.result_type])  # type: ignore[name-defined]
-    return settled
-
-
-def child_completed(step: Step, raw: RawValue) -> bool:
-    """What was found out about a child saga."""
-    return bool(_read(step, raw, bool))
-
-
 def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
     """What undoes the child. Raises UnreadableAnswer where it does not fit its class any more."""
     try:
@@ -259,44 +230,6 @@ def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
         if not workflow.patched("counteract: an undo of a child that cannot be read waits for a person"):
             raise
         raise UnreadableAnswer(step.key, f"what undoes it cannot be read: {in_own_words(error)}") from error
-
-
-def _read(step: Step, raw: RawValue, kind: Any) -> Any:
-    try:
-        return workflow.payload_converter().from_payload(raw.payload, kind)
-    except Exception as error:
-        raise UnreadableAnswer(step.key, f"its answer cannot be read: {in_own_words(error)}") from error
-
-
-def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | StepFailed:
-    """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
-    if isinstance(error, StepFailed):
-        return error
-    cause = error.cause
-    refusals = (Rejected.__name__, RefusalInDoubt.__name__)
-    if not (isinstance(cause, ApplicationError) and cause.type in refusals and cause.details):
-        return StepFailed(step.key, in_own_words(cause or error))
-    said = cause.details[0]
-    refusal = Rejected(said["reason"], **said["data"])
-    if cause.type == Rejected.__name__:
-        return refusal
-    return StepFailed(step.key, in_own_words(cause), refusal=refusal)
-
-
-def says_otherwise(error: BaseException | None) -> str | None:
-    """The state of the saga's record, where that is why a step was refused."""
-    cause = error.cause if isinstance(error, ActivityError) else None
-    if isinstance(cause, ApplicationError) and cause.type == RecordSaysOtherwise.__name__ and cause.details:
-        return str(cause.details[0])
-    return None
-
-
-def is_final(error: ActivityError | StepFailed) -> bool:
-    """The worker said that trying again is of no use."""
-    if isinstance(error, StepFailed):
-        return isinstance(error, UnreadableAnswer)
-    cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.non_retryable
 
 
 def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:

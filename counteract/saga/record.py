@@ -26,9 +26,10 @@ from counteract.lifecycle import (
     RecordedStep,
 )
 from counteract.messages import Command, CommandKind, Outcome
+from counteract.saga.answers import UnreadableAnswer
 from counteract.saga.children import ChildSaga
 from counteract.saga.continue_as_new import CarriedMore, CarriedRecord, Earlier
-from counteract.saga.dispatcher import Dispatcher, UnreadableAnswer
+from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.lookups import Lookups

@@ -13,8 +13,9 @@ from temporalio.common import RetryPolicy
 
 from counteract.commands import content_of
 from counteract.lifecycle import FETCH_SKIP, SKIP_STEP, GivenUp, RecordedStep, Skip
+from counteract.saga.answers import Settled
 from counteract.saga.children import ChildSaga
-from counteract.saga.dispatcher import Dispatcher, Settled
+from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.ledger import Step, name_of, tries_of
 from counteract.saga.resolution import Resolution, reading
 from counteract.saga.tasks import to_the_end

@@ -15,18 +15,17 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.errors import RecordSaysOtherwise, Rejected, StepFailed
 from counteract.messages import CommandKind, Outcome, Role
-from counteract.saga.children import ChildSaga, run_child
-from counteract.saga.dispatcher import (
-    Dispatcher,
-    Options,
+from counteract.saga.answers import (
     Settled,
     answer_of,
-    child_completed,
+    completion_of,
     failure_of,
     is_final,
     says_otherwise,
     settlement_of,
 )
+from counteract.saga.children import ChildSaga, run_child
+from counteract.saga.dispatcher import Dispatcher, Options
 from counteract.saga.failure import describe
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.record import Record
@@ -150,7 +149,7 @@ class Stepper:
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
             settling = self.dispatcher.settle_child(step, child, self.alert_after)
-            happened = child_completed(step, await self._try(step, settling))
+            happened = completion_of(step, await self._try(step, settling))
             step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
         if step.may_have_applied:
             await self._try(step, self.dispatcher.undo(step, self.alert_after, role))
