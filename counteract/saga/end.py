@@ -10,11 +10,12 @@ from counteract.errors import RecordSaysOtherwise, SagaContradicted, SagaTurnedB
 from counteract.lifecycle import Ended, SagaCompensated, SagaCompleted, SagaStuck
 from counteract.messages import CommandKind, Outcome, Role
 from counteract.saga.course import Course
+from counteract.saga.display import Display
 from counteract.saga.failure import completed_before, describe, incomplete, undone
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
-from counteract.saga.report import Display, SagaReport, SagaStatus
+from counteract.saga.report import SagaStatus
 from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, at_most
 
@@ -32,7 +33,6 @@ class Endings:
     chronicle: Chronicle
     stepper: Stepper
     display: Display
-    report: Callable[[], SagaReport]
     position: int = 0
     """Of the log, once it has completed."""
 
@@ -90,7 +90,7 @@ class Endings:
             refusal = self._refusal(ended, "compensated")
             if refusal is None:
                 self.display.update()
-                return undone(self.course.interruption, failure, self.report())
+                return undone(self.course.interruption, failure, self.display.report())
             if not isinstance(refusal, SagaContradicted):
                 break
             self.course.phase = SagaStatus.COMPENSATING

@@ -15,10 +15,10 @@ from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
 from counteract.saga.dispatcher import Options, Park, check_sendable
+from counteract.saga.display import Display
 from counteract.saga.failure import describe, is_saga_failure
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.record import Record
-from counteract.saga.report import Display
 from counteract.saga.reset import check_after_reset
 from counteract.saga.resolution import Parking, Resolution, corrected, reading
 from counteract.saga.stepper import Stepper

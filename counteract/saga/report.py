@@ -1,13 +1,10 @@
-"""What a saga shows of itself: its status and its steps, as a report, a Markdown table and two search attributes."""
+"""A saga's report: its status and its steps, as a value and as a Markdown table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
-from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from counteract.messages import CommandKind, Outcome
@@ -75,31 +72,6 @@ def markdown(saga: SagaReport) -> str:
         for s in saga.steps
     ]
     return "\n".join([heading, "", "| step | kind | outcome | undo |", "|---|---|---|---|", *rows])
-
-
-@dataclass(slots=True)
-class Display:
-    """Shows the saga's status anew whenever it is told to."""
-
-    status: Callable[[], SagaStatus]
-    report: Callable[[], SagaReport]
-    step: str = ""
-    """Where the saga is."""
-    _shown: SagaStatus | None = None
-
-    def update(self, step: str | None = None) -> None:
-        self.step = step or self.step
-        status = self.status()
-        if self._shown != status:
-            # Not for each step: the server writes a record of its own for every change of a search attribute.
-            self._shown = status
-            where = "" if status is SagaStatus.RUNNING else self.step
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(status), SAGA_STEP.value_set(where)])
-
-    @property
-    def details(self) -> str:
-        """What the Web UI shows under the workflow's current details."""
-        return markdown(self.report())
 
 
 def _step_report(step: Step) -> StepReport:

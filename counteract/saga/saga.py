@@ -27,6 +27,7 @@ from counteract.saga.continue_as_new import (
 )
 from counteract.saga.course import Course
 from counteract.saga.dispatcher import Dispatcher, Options, Park
+from counteract.saga.display import Display
 from counteract.saga.end import Endings
 from counteract.saga.failure import Interruption, describe, first, is_saga_failure
 from counteract.saga.flights import Flights
@@ -34,7 +35,7 @@ from counteract.saga.interruptions import Interruptions
 from counteract.saga.ledger import Step
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
-from counteract.saga.report import Display, SagaReport, SagaStatus, report
+from counteract.saga.report import SagaReport, SagaStatus
 from counteract.saga.reset import adopt_from_earlier_runs, check_after_reset
 from counteract.saga.resolution import Parking, Resolution
 from counteract.saga.stepper import Stepper
@@ -70,14 +71,12 @@ class Saga:
             handler_failure=earlier.handler_failure(),
             paused=carried.paused,
         )
+        self._display = Display(self._course, self._ledger)
         self._chronicle = Chronicle(dispatcher, Counter(carried.written))
         self._record = Record.after(earlier, dispatcher, self._chronicle, self._ledger, parent_of_this())
         self._parking = Parking(self._chronicle)
-        self._stepper = Stepper(self._ledger, self._record, self, alert_after)
-        self._display = Display(lambda: self.status, self.report)
-        self._endings = Endings(
-            self._course, self._ledger, self._record, self._chronicle, self._stepper, self._display, self.report
-        )
+        self._stepper = Stepper(self._ledger, self._record, self._parking, self._display, alert_after)
+        self._endings = Endings(self._course, self._ledger, self._record, self._chronicle, self._stepper, self._display)
         self._flights = Flights(
             self._course, self._ledger, self._record, self._stepper, self._parking, self._display, on_failure
         )
@@ -209,12 +208,12 @@ class Saga:
 
     def report(self) -> SagaReport:
         """How far the saga is, step by step: what the query `report` answers."""
-        return report(self._ledger, self.status, cause=self._course.cause, paused=self._course.paused)
+        return self._display.report()
 
     def pause(self) -> None:
         """Begin no further step. Those in flight go on; an undo is not held up."""
         self._course.paused = True
-        self.changed()
+        self._display.update()
 
     @property
     def details(self) -> str:
@@ -224,9 +223,7 @@ class Saga:
     @property
     def status(self) -> SagaStatus:
         """Where the saga stands; `STUCK` while a step of it waits for a person."""
-        phase = self._course.phase
-        is_open = phase in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
-        return SagaStatus.STUCK if is_open and self._ledger.stuck else phase
+        return self._display.status
 
     @property
     def under_way(self) -> bool:
@@ -261,7 +258,7 @@ class Saga:
     def resume(self) -> None:
         """Begin steps again, after `pause`."""
         self._course.paused = False
-        self.changed()
+        self._display.update()
 
     def carry(self) -> tuple[Carried, CarriedRecord | None]:
         """What the workflow's next run is to know. Raises SagaMisuse while a step is in flight."""
@@ -295,16 +292,6 @@ class Saga:
         """Turn the saga back for a reason from outside its code. Past its pivot it goes on instead."""
         self._interruptions.interrupt(why, failure)
 
-    # What the stepper calls.
-
-    def changed(self) -> None:
-        """Show the status as a search attribute."""
-        self._display.update()
-
-    async def stuck(self, step: Step, why: str) -> Resolution:
-        """For the engine: wait for a person to decide how a step goes on."""
-        return await self._parking.ask(step, why)
-
     # The context manager.
 
     async def __aenter__(self) -> Self:
@@ -316,7 +303,7 @@ class Saga:
         if self._due is not None:
             left = max(0.0, self._due - workflow.time())
             self._timer = asyncio.get_running_loop().call_later(left, self.interrupt, Interruption.DEADLINE)
-        self.changed()
+        self._display.update()
         try:
             await to_the_end(self._open())
             self._course.is_open = True

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -26,10 +26,11 @@ from counteract.saga.answers import (
 )
 from counteract.saga.children import ChildSaga, run_child
 from counteract.saga.dispatcher import Dispatcher, Options
+from counteract.saga.display import Display
 from counteract.saga.failure import describe
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.record import Record
-from counteract.saga.resolution import Resolution, corrected, replacement
+from counteract.saga.resolution import Parking, Resolution, corrected, replacement
 
 # The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release without it.
 _HEARD = "counteract: the last word on a step that is being barred counts"
@@ -43,23 +44,14 @@ class DecidedAgain(Exception):
         self.decision = decision
 
 
-class Observer(Protocol):
-    """Whoever shows the saga to the world, and knows whom to ask."""
-
-    def changed(self) -> None:
-        """The ledger has news."""
-
-    async def stuck(self, step: Step, why: str) -> Resolution:
-        """Report the step as stuck and wait for a decision."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stepper:
     """Carries out the steps of one saga and writes what became of them into its ledger."""
 
     ledger: Ledger
     record: Record
-    observer: Observer
+    parking: Parking
+    display: Display
     alert_after: timedelta
     _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
     """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
@@ -112,7 +104,7 @@ class Stepper:
         if self._is_concluded(step):
             return
         step.undoing = Undoing.RUNNING
-        self.observer.changed()
+        self.display.update()
         while not step.concluded:
             epoch = self.dispatcher.epoch
             try:
@@ -133,7 +125,7 @@ class Stepper:
     def _is_concluded(self, step: Step) -> bool:
         if not step.concluded and self.record.skips.is_undo_given_up(step):
             step.undoing = Undoing.SKIPPED
-            self.observer.changed()
+            self.display.update()
         return step.concluded
 
     async def _renewed(self, step: Step, state: str, epoch: int | None) -> None:
@@ -324,7 +316,7 @@ class Stepper:
         """What must succeed has not: None to try on, or what a person decided, waited for where trying is of no use."""
         self._noted(step, stuck=True)
         if step.key not in self._appeals:
-            self._appeals[step.key] = asyncio.create_task(self.observer.stuck(step, describe(failure_of(step, error))))
+            self._appeals[step.key] = asyncio.create_task(self._asked(step, describe(failure_of(step, error))))
         appeal = self._appeals[step.key]
         if not (appeal.done() or is_final(error)):
             return None
@@ -332,6 +324,10 @@ class Stepper:
         self._withdraw(step)
         self._noted(step, stuck=False)
         return decision
+
+    async def _asked(self, step: Step, why: str) -> Resolution:
+        """The decision of a person, who is told that the step is stuck."""
+        return await self.parking.ask(step, why)
 
     def _withdraw(self, step: Step) -> None:
         """It needs no decision any more."""
@@ -343,7 +339,7 @@ class Stepper:
 
     def _noted(self, step: Step, *, stuck: bool) -> None:
         step.stuck = stuck
-        self.observer.changed()
+        self.display.update()
 
 
 def _replaces(decision: Resolution) -> bool:

@@ -20,7 +20,7 @@ from counteract.messages import Command, Outcome, Role
 from counteract.participants import lifecycle
 from counteract.participants.executor import Executor
 from counteract.participants.fence import FIND_COMMAND, Fence, Fenced, Known
-from counteract.saga import SagaWorkflow, dispatcher, flights, report, saga, stepper, tasks
+from counteract.saga import SagaWorkflow, dispatcher, display, flights, saga, stepper, tasks
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger, Undoing
 from counteract.saga.lifecycle import Chronicle
@@ -153,12 +153,12 @@ def correction_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def skipped_step_carried_out(patch: pytest.MonkeyPatch) -> None:
     """To skip and to try again are the same, as far as the engine knows."""
-    once = Saga.stuck
+    once = Stepper._asked
 
-    async def stuck(self: Saga, step: Any, why: str) -> Any:
+    async def asked(self: Stepper, step: Any, why: str) -> Any:
         return (await once(self, step, why)).model_copy(update={"decision": "retry"})
 
-    patch.setattr(Saga, "stuck", stuck)
+    patch.setattr(Stepper, "_asked", asked)
 
 
 def ends_with(patch: pytest.MonkeyPatch, **wrong: Any) -> None:
@@ -256,7 +256,7 @@ def answers_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 def attributes_never_set(patch: pytest.MonkeyPatch) -> None:
     quiet = SimpleNamespace(**{**vars(workflow), "upsert_search_attributes": lambda attributes: None})
-    patch.setattr(report, "workflow", quiet)
+    patch.setattr(display, "workflow", quiet)
 
 
 def lost_sagas_overlooked(patch: pytest.MonkeyPatch) -> None:
