@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,10 +11,12 @@ from counteract.messages import CommandKind, Outcome, Role
 from counteract.saga.course import Course
 from counteract.saga.display import Display
 from counteract.saga.failure import completed_before, describe, incomplete, undone
+from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
 from counteract.saga.report import SagaStatus
+from counteract.saga.reset import adopt_from_earlier_runs
 from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, at_most
 
@@ -33,8 +34,28 @@ class Endings:
     chronicle: Chronicle
     stepper: Stepper
     display: Display
+    flights: Flights
     position: int = 0
     """Of the log, once it has completed."""
+
+    async def end(self, failure: BaseException | None) -> BaseException | None:
+        """What the workflow is to raise. The first way that its record agrees to."""
+        if failure is None:
+            failure = await self.complete()
+            if failure is None:
+                return None
+        if self.ledger.pivot is not None:
+            # It may be in flight yet, and only what becomes of it says which way to go.
+            await self.flights.settle(cancel=False)
+        if (lost := self.ledger.pivot) is not None and lost.outcome is Outcome.UNKNOWN:
+            # The store has no answer of it any more: the provider says whether it happened.
+            lost.outcome = None
+            await self.stepper.find_out(lost)
+        for pivot in await self._others_pivots():
+            await self.stepper.find_out(pivot)
+        if self.ledger.past_pivot:
+            return await self.incomplete(failure)
+        return await self.compensate(failure)
 
     async def complete(self) -> BaseException | None:
         """None once it has completed; else what stands in the way of it, nothing being recorded."""
@@ -68,11 +89,11 @@ class Endings:
         self.display.update()
         return completed_before(failure)
 
-    async def compensate(self, failure: BaseException, settle_flights: Callable[[], Awaitable[None]]) -> BaseException:
+    async def compensate(self, failure: BaseException) -> BaseException:
         """Undo everything, until the store agrees that nothing is left."""
         self.course.phase, self.course.cause = SagaStatus.COMPENSATING, self.course.cause or describe(failure)
         self.display.update()
-        await settle_flights()
+        await self.flights.settle(cancel=True)
         refusal: BaseException | None = None
         for _ in range(_LOOKS):
             try:
@@ -97,6 +118,14 @@ class Endings:
             await self.record.look_again()
             await self.record.adopt(pivot=False)
         return await self.incomplete(failure, refusal)
+
+    async def _others_pivots(self) -> list[Step]:
+        """Take over what other runs of the saga left behind, these among it."""
+        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
+        await self.record.refreshed("its undo")
+        if self.record.is_kept:
+            return await self.record.adopt(pivot=True)
+        return await adopt_from_earlier_runs(self.ledger, self.record.dispatcher)
 
     async def _undo_all(self) -> None:
         for group in self.ledger.undo_plan():

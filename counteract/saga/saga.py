@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from counteract.errors import Rejected, SagaIncomplete, SagaLost, SagaMisuse, SagaReset, SagaTurnedBack
 from counteract.lifecycle import Claimed
-from counteract.messages import Command, CommandKind, Outcome, Retriable, Retry, Role
+from counteract.messages import Command, CommandKind, Retriable, Retry, Role
 from counteract.saga.calls import Calls
 from counteract.saga.children import ChildCall, child_saga
 from counteract.saga.continue_as_new import (
@@ -32,11 +32,10 @@ from counteract.saga.end import Endings
 from counteract.saga.failure import Interruption, describe, first, is_saga_failure
 from counteract.saga.flights import Flights
 from counteract.saga.interruptions import Interruptions
-from counteract.saga.ledger import Step
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
 from counteract.saga.report import SagaReport, SagaStatus
-from counteract.saga.reset import adopt_from_earlier_runs, check_after_reset
+from counteract.saga.reset import check_after_reset
 from counteract.saga.resolution import Parking, Resolution
 from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, to_the_end
@@ -76,9 +75,11 @@ class Saga:
         self._record = Record.after(earlier, dispatcher, self._chronicle, self._ledger, parent_of_this())
         self._parking = Parking(self._chronicle)
         self._stepper = Stepper(self._ledger, self._record, self._parking, self._display, alert_after)
-        self._endings = Endings(self._course, self._ledger, self._record, self._chronicle, self._stepper, self._display)
         self._flights = Flights(
             self._course, self._ledger, self._record, self._stepper, self._parking, self._display, on_failure
+        )
+        self._endings = Endings(
+            self._course, self._ledger, self._record, self._chronicle, self._stepper, self._display, self._flights
         )
         self._interruptions = Interruptions(self._course, self._ledger, self._record, self._flights)
         self._calls = Calls()
@@ -199,7 +200,7 @@ class Saga:
         await self._recovered(why)
 
     async def _recovered(self, why: str) -> None:
-        ending = await self._end(SagaLost(why))
+        ending = await self._endings.end(SagaLost(why))
         self._course.is_over = True
         if isinstance(ending, SagaIncomplete):
             raise ending
@@ -339,7 +340,7 @@ class Saga:
         self._course.is_closing = True
         if self._timer:
             self._timer.cancel()
-        ending = await to_the_end(self._end(failure))
+        ending = await to_the_end(self._endings.end(failure))
         self._course.is_over = True
         if ending is not None:
             raise ending
@@ -365,30 +366,3 @@ class Saga:
     async def _run_one(self, command: Command[Any], options: Options) -> Any:
         (result,) = await self._flights.run([command], options)
         return result
-
-    async def _end(self, failure: BaseException | None) -> BaseException | None:
-        """What the workflow is to raise. The first way that its record agrees to."""
-        if failure is None:
-            failure = await self._endings.complete()
-            if failure is None:
-                return None
-        if self._ledger.pivot is not None:
-            # It may be in flight yet, and only what becomes of it says which way to go.
-            await self._flights.settle(cancel=False)
-        if (lost := self._ledger.pivot) is not None and lost.outcome is Outcome.UNKNOWN:
-            # The store has no answer of it any more: the provider says whether it happened.
-            lost.outcome = None
-            await self._stepper.find_out(lost)
-        for pivot in await self._others_pivots():
-            await self._stepper.find_out(pivot)
-        if self._ledger.past_pivot:
-            return await self._endings.incomplete(failure)
-        return await self._endings.compensate(failure, lambda: self._flights.settle(cancel=True))
-
-    async def _others_pivots(self) -> list[Step]:
-        """Take over what other runs of the saga left behind, these among it."""
-        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
-        await self._record.refreshed("its undo")
-        if self._record.is_kept:
-            return await self._record.adopt(pivot=True)
-        return await adopt_from_earlier_runs(self._ledger, self._record.dispatcher)
