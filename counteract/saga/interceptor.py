@@ -89,13 +89,10 @@ class _SagaInbound(WorkflowInboundInterceptor):
         instance._intercepted = True
         self._body = asyncio.create_task(super().execute_workflow(call))
         result = await self._answered_for(instance, self._body)
-        if instance._saga is not None and instance._saga.under_way:
+        if instance._saga_run is not None and instance._saga_run.under_way:
             raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
-        if parent_of_this() is not None and unopened.is_none(instance):
-            await to_the_end(unopened.complete(instance))
-        if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
-            # Its parent counts on what it did, whatever its own code made of its failure.
-            raise not_completed(instance._saga.report())
+        if parent_of_this() is not None:
+            await _answer_parent(instance)
         return result
 
     async def _answered_for(self, instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
@@ -136,7 +133,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
     def _is_taken_note_of(self, failure: BaseException) -> bool:
         """Whether it is the saga's concern that the handler of a signal failed."""
         instance = workflow.instance()
-        saga = instance._saga if isinstance(instance, SagaWorkflow) else None
+        saga = instance._saga_run if isinstance(instance, SagaWorkflow) else None
         is_stopped = isinstance(failure, asyncio.CancelledError | CancelledError)
         if saga is not None and is_stopped:
             # Its step was asked to stop, with the saga.
@@ -152,9 +149,9 @@ class _SagaInbound(WorkflowInboundInterceptor):
     async def handle_query(self, call: HandleQueryInput) -> Any:
         answer = await super().handle_query(call)
         instance = workflow.instance()
-        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga:
+        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga_run:
             # Made when it is asked for: the table is as long as the saga, and few look at it.
-            answer.current_details = answer.current_details or instance._saga.details
+            answer.current_details = answer.current_details or instance._saga_run.display.details
         return answer
 
     def handle_update_validator(self, call: HandleUpdateInput) -> None:
@@ -232,13 +229,22 @@ def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence
     return checked(handler.fn, f"{kind[:-1]} {name}", given) if handler else given
 
 
+async def _answer_parent(instance: SagaWorkflow) -> None:
+    """Have a record for the parent of a child whose code has returned; raises what it ends with that did not complete."""
+    if unopened.is_none(instance):
+        await to_the_end(unopened.complete(instance))
+    if (saga := instance._saga_run) is not None and not saga.course.is_completed:
+        # Its parent counts on what it did, whatever its own code made of its failure.
+        raise not_completed(saga.display.report())
+
+
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
     """Temporal cancels the workflow's main task: this one. The body is cancelled only where that may stop it."""
     while not body.done():
         try:
             await workflow.wait([body])
         except asyncio.CancelledError:
-            saga = instance._saga
+            saga = instance._saga_run
             if saga is not None and saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
             elif saga is None or not saga.stands:

@@ -40,7 +40,8 @@ from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
 from counteract.saga.rounds import ASKING, Progress, Round
-from counteract.saga.saga import Saga
+from counteract.saga.run import SagaRun
+from counteract.saga.takeover import Takeover
 from counteract.saga.words import in_own_words
 from counteract.saga.workflow import SagaWorkflow
 
@@ -140,10 +141,11 @@ class RecoverLostSaga(SagaWorkflow):
         """None where the saga went on, or ended, in between."""
         dispatcher = Dispatcher.of_this_workflow()
         dispatcher.saga_id, dispatcher.saga_type, dispatcher.run_id = lost.saga_id, lost.saga_type, lost.run_id
-        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        saga = self._saga_run = SagaRun(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        takeover = Takeover(saga)
         # A pivot that the store forgot may have happened: what became of it is found out before anything is claimed.
         dispatcher.epoch = lost.epoch
-        await self._saga.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
+        await takeover.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
         claimed = await self._claim(lost)
         if claimed is None or claimed.state in ENDED:
             return None
@@ -151,7 +153,7 @@ class RecoverLostSaga(SagaWorkflow):
             return None
         why = f"recovered: its workflow was {lost.how}"
         try:
-            await self._saga.recover(
+            await takeover.recover(
                 claimed,
                 why=why,
                 claim=lambda: self._claim(lost),
@@ -160,7 +162,7 @@ class RecoverLostSaga(SagaWorkflow):
             )
         except SagaIncomplete as incomplete:
             raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
-        return self._saga.report() if self._saga.course.is_over else None
+        return saga.display.report() if saga.course.is_over else None
 
     async def _claim(self, lost: Lost) -> Claimed | None:
         claimed: Claimed | None = await workflow.execute_activity(
@@ -204,9 +206,9 @@ class RecoverSaga(SagaWorkflow):
     @workflow.run
     async def run(self, lost: LostSaga) -> SagaReport:
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
-        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        await self._saga.recover_unrecorded(read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
-        return self._saga.report()
+        saga = self._saga_run = SagaRun(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        await Takeover(saga).recover_unrecorded(read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
+        return saga.display.report()
 
 
 # On workers with versions both go on with whichever is current, where sagas are pinned to theirs. Bound to a version whose

@@ -13,7 +13,7 @@ from counteract.saga.continue_as_new import MEMO, Carried, CarriedRecord, carrie
 from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.failure import Interruption
 from counteract.saga.lookups import Lookups
-from counteract.saga.saga import Saga
+from counteract.saga.run import SagaRun
 from counteract.saga.tasks import in_a_task_of_its_own
 from counteract.saga.workflow import SagaWorkflow
 
@@ -38,8 +38,8 @@ def stop(
 ) -> None:
     """Have the saga stopped as it is opened, and the run's code, if it has begun, before that: not where there is no way back."""
     instance._stopped_early = instance._stopped_early or (why, failure)
-    if instance._saga is not None:
-        instance._saga.interrupt(why, failure)
+    if instance._saga_run is not None:
+        instance._saga_run.interrupt(why, failure)
     if body is not None:
         stop_code(instance, body)
 
@@ -82,7 +82,7 @@ async def turn_back(instance: SagaWorkflow, failure: BaseException) -> NoReturn:
 def is_none(instance: SagaWorkflow) -> bool:
     """Whether neither the run nor one before it has opened a saga, and its parent is to be told that on record."""
     carried = _carried()
-    return instance._saga is None and not (carried.begun or carried.over) and workflow.patched(_ON_RECORD)
+    return instance._saga_run is None and not (carried.begun or carried.over) and workflow.patched(_ON_RECORD)
 
 
 async def complete(instance: SagaWorkflow) -> None:
@@ -93,14 +93,16 @@ async def complete(instance: SagaWorkflow) -> None:
 
 def handed_on(instance: SagaWorkflow) -> tuple[Carried, CarriedRecord | None]:
     """What a run takes along that continues as new."""
-    saga = instance._saga
+    saga = instance._saga_run
     if saga is not None:
         return saga.carry()
     said = {} if instance._paused_early is None else {"paused": instance._paused_early}
     if not _is_left_over(instance):
         return _carried().model_copy(update=said), None
     # Nobody is shown anything of it: what earlier releases recorded is to be replayed.
-    saga = Saga(Dispatcher.of_this_workflow(), deadline=None, alert_after=timedelta(minutes=10), earlier=carried_over())
+    saga = SagaRun(
+        Dispatcher.of_this_workflow(), deadline=None, alert_after=timedelta(minutes=10), earlier=carried_over()
+    )
     if instance._stopped_early:
         saga.interrupt(*instance._stopped_early)
     carried, record = saga.carry()
@@ -108,7 +110,7 @@ def handed_on(instance: SagaWorkflow) -> tuple[Carried, CarriedRecord | None]:
 
 
 def _is_left_over(instance: SagaWorkflow) -> bool:
-    has_been_opened = instance._saga is not None and instance._saga.has_been_opened
+    has_been_opened = instance._saga_run is not None and instance._saga_run.has_been_opened
     return not has_been_opened and _carried().begun
 
 
