@@ -24,7 +24,7 @@ from counteract.storable import invalid, listed, storable, storable_text
 PAYLOAD_INVALID = "PayloadValidationError"
 COMPENSATED = "SagaCompensated"
 """The type of the failure that a compensated saga ends with."""
-ON_PURPOSE = {PAYLOAD_INVALID, COMPENSATED, Rejected.__name__}
+_ON_PURPOSE = {PAYLOAD_INVALID, COMPENSATED, Rejected.__name__}
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
@@ -58,7 +58,7 @@ class CounteractFailureConverter(DefaultFailureConverter):
             # Text that is no UTF-8, or details that are no JSON: whoever waits is to get a failure all the same.
             failure.Clear()
             super().to_failure(_sendable(exception), payload_converter, failure)
-        if isinstance(exception, CounteractError) or getattr(exception, "type", None) in ON_PURPOSE:
+        if isinstance(exception, CounteractError) or getattr(exception, "type", None) in _ON_PURPOSE:
             failure.stack_trace = ""
 
 

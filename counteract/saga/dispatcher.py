@@ -24,7 +24,7 @@ from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
 from counteract.saga.words import in_own_words
 
-UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
+_UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Dispatcher:
             result_type=RawValue,
             start_to_close_timeout=timedelta(seconds=10),
             schedule_to_close_timeout=timeout,
-            retry_policy=_retry_policy(UNTIL_IT_SUCCEEDS),
+            retry_policy=_retry_policy(_UNTIL_IT_SUCCEEDS),
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 
@@ -235,7 +235,7 @@ def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
 def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:
     """Tried again and again, for `timeout`, or for as long as one attempt may take where that is more."""
     return replace(
-        spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
+        spec, retry=_UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
     )
 
 

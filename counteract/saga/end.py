@@ -41,7 +41,7 @@ class Endings:
     async def end(self, failure: BaseException | None) -> BaseException | None:
         """What the workflow is to raise. The first way that its record agrees to."""
         if failure is None:
-            failure = await self.complete()
+            failure = await self._complete()
             if failure is None:
                 return None
         if self.ledger.pivot is not None:
@@ -54,10 +54,10 @@ class Endings:
         for pivot in await self._others_pivots():
             await self.stepper.find_out(pivot)
         if self.ledger.past_pivot:
-            return await self.incomplete(failure)
+            return await self._incomplete(failure)
         return await self.compensate(failure)
 
-    async def complete(self) -> BaseException | None:
+    async def _complete(self) -> BaseException | None:
         """None once it has completed; else what stands in the way of it, nothing being recorded."""
         steps = tuple(step.key for step in self.ledger.steps if step.stands)
         self.course.phase = SagaStatus.COMPLETED
@@ -70,7 +70,7 @@ class Endings:
             self.course.phase = SagaStatus.RUNNING
         return refusal
 
-    async def incomplete(self, failure: BaseException, otherwise: BaseException | None = None) -> BaseException:
+    async def _incomplete(self, failure: BaseException, otherwise: BaseException | None = None) -> BaseException:
         """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo, and
         says otherwise.
         """
@@ -99,7 +99,7 @@ class Endings:
             try:
                 await self._undo_all()
             except RecordSaysOtherwise as otherwise:
-                return await self.incomplete(failure, otherwise)
+                return await self._incomplete(failure, otherwise)
             self.course.phase = SagaStatus.COMPENSATED
             ended = await self.chronicle.end(
                 SagaCompensated,
@@ -117,7 +117,7 @@ class Endings:
             self.course.phase = SagaStatus.COMPENSATING
             await self.record.look_again()
             await self.record.adopt(pivot=False)
-        return await self.incomplete(failure, refusal)
+        return await self._incomplete(failure, refusal)
 
     async def _others_pivots(self) -> list[Step]:
         """Take over what other runs of the saga left behind, these among it."""

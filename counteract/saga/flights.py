@@ -268,7 +268,7 @@ class Flights:
         # Tasks of the saga's own code may send out further ones meanwhile.
         while self.are_out() or self.ledger.unknown():
             await self._come_home()
-            await self.undo_unknown()
+            await self._undo_unknown()
         self.raise_failure()
 
     async def _come_home(self) -> None:
@@ -302,7 +302,7 @@ class Flights:
         while self._under_way:
             await workflow.wait(list(self._under_way))
 
-    async def undo_unknown(self) -> None:
+    async def _undo_unknown(self) -> None:
         """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
         if self.record.is_past_pivot:
             await self._look_up_unknown()
@@ -318,7 +318,7 @@ class Flights:
         """What earlier runs did, and this one's code does not come by, must not be left behind."""
         if not self.record.is_past_pivot:
             await self.record.adopt(pivot=False)
-            await self.undo_unknown()
+            await self._undo_unknown()
 
     async def _clear_the_way(self) -> None:
         """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
@@ -332,7 +332,7 @@ class Flights:
         while not are_home() or self.ledger.unknown():
             # A signal comes when it comes: what it set going is no mistake of the saga's code.
             await workflow.wait_condition(are_home)
-            await self.undo_unknown()
+            await self._undo_unknown()
             await self._may_go_on()
 
 

@@ -116,7 +116,7 @@ class RecoverSagas:
                 else WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             )
         except WorkflowAlreadyStartedError:
-            why = f"it is past its pivot, {way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
+            why = f"it is past its pivot, {_way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
             return said("", why)
         return said("recovering", f"its workflow was {lost.how}")
 
@@ -145,7 +145,7 @@ class RecoverLostSaga(SagaWorkflow):
         takeover = Takeover(saga)
         # A pivot that the store forgot may have happened: what became of it is found out before anything is claimed.
         dispatcher.epoch = lost.epoch
-        await takeover.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
+        await takeover.find_out(_read_back(await self._unrecorded(lost), CommandKind.PIVOT))
         claimed = await self._claim(lost)
         if claimed is None or claimed.state in ENDED:
             return None
@@ -161,7 +161,7 @@ class RecoverLostSaga(SagaWorkflow):
                 forgotten=lambda: self._forgotten(lost),
             )
         except SagaIncomplete as incomplete:
-            raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
+            raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {_way_out(lost.saga_id)}") from incomplete
         return saga.display.report() if saga.course.is_over else None
 
     async def _claim(self, lost: Lost) -> Claimed | None:
@@ -175,7 +175,7 @@ class RecoverLostSaga(SagaWorkflow):
         return claimed
 
     async def _forgotten(self, lost: Lost) -> list[tuple[str, Command[Any]]]:
-        return read_back(await self._unrecorded(lost), CommandKind.COMPENSATABLE)
+        return _read_back(await self._unrecorded(lost), CommandKind.COMPENSATABLE)
 
     async def _unrecorded(self, lost: Lost) -> list[LostStep]:
         found: list[LostStep] = await workflow.execute_activity(
@@ -207,7 +207,7 @@ class RecoverSaga(SagaWorkflow):
     async def run(self, lost: LostSaga) -> SagaReport:
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
         saga = self._saga_run = SagaRun(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        await Takeover(saga).recover_unrecorded(read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
+        await Takeover(saga).recover_unrecorded(_read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
         return saga.display.report()
 
 
@@ -246,7 +246,7 @@ class RecoverSagaWithCurrentVersion(RecoverSaga):
         return await super().run(lost)
 
 
-def read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> list[tuple[str, Command[Any]]]:
+def _read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> list[tuple[str, Command[Any]]]:
     """The commands, by their steps' keys; only those of one kind. Raises UnreadableCommand."""
     try:
         classes = [(step, command_type(step.command_type, step.service)) for step in steps]
@@ -261,7 +261,7 @@ def recovery_id(saga_id: str, run_id: str) -> str:
     return f"recover {saga_id.encode()[:room].decode(errors='ignore')} {run_id}"
 
 
-def way_out(saga_id: str) -> str:
+def _way_out(saga_id: str) -> str:
     return (
         f"and only forward from there: `counteract sagas resume {saga_id}` has it go on, `counteract sagas close {saga_id}` "
         "puts on record that a person has finished it"

@@ -51,10 +51,6 @@ class Parking:
     chronicle: Chronicle
     _waiting: dict[str, tuple[Step, asyncio.Future[Resolution]]] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> list[str]:
-        return list(self._waiting)
-
     async def ask(
         self,
         step: Step,
@@ -99,7 +95,7 @@ class Parking:
     def check(self, resolution: Resolution) -> None:
         """Refuse what makes no sense, before it leaves a trace in the history."""
         step = self._step(resolution)
-        if resolution.decision not in (possible := decisions_on(step)):
+        if resolution.decision not in (possible := _decisions_on(step)):
             asked = " or ".join(possible)
             raise _nonsense(f"{step.key} cannot be decided by {resolution.decision}, only by {asked}: {_why(step)}")
         if resolution.command is not None and resolution.decision != "retry":
@@ -127,12 +123,12 @@ class Parking:
     def _step(self, resolution: Resolution) -> Step:
         step, decided = self._waiting.get(resolution.step, (None, None))
         if step is None or decided is None or decided.done():
-            stuck = ", ".join(self.steps) or "none"
+            stuck = ", ".join(self._waiting) or "none"
             raise _nonsense(f"no step {resolution.step!r} is stuck in this saga (stuck: {stuck})")
         return step
 
 
-def decisions_on(step: Step) -> tuple[Decision, ...]:
+def _decisions_on(step: Step) -> tuple[Decision, ...]:
     """What a person can decide about a step that is stuck."""
     if step.undoing is Undoing.RUNNING or step.kind is CommandKind.RETRIABLE:
         return "retry", "skip"

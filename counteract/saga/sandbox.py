@@ -16,20 +16,20 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import Info
 
-SOMEWHERE = WorkflowSerializationContext(namespace="default", workflow_id="any")
+_SOMEWHERE = WorkflowSerializationContext(namespace="default", workflow_id="any")
 
 
 def lean(runner: WorkflowRunner, converter: DataConverter) -> WorkflowRunner:
     """The same sandbox without those visits, where nobody needs them; a runner of the user's own stays as it is."""
-    if type(runner) is not SandboxedWorkflowRunner or asks_for_context(converter):
+    if type(runner) is not SandboxedWorkflowRunner or _asks_for_context(converter):
         return runner
     return ContextFreeSandbox(restrictions=runner.restrictions, runner_class=runner.runner_class)
 
 
-def asks_for_context(converter: DataConverter) -> bool:
+def _asks_for_context(converter: DataConverter) -> bool:
     """Whether what becomes of a payload may depend on where it comes from or goes to."""
     custom = converter.payload_codec is not None or converter.external_storage is not None
-    return custom or converter.with_context(SOMEWHERE) is not converter
+    return custom or converter.with_context(_SOMEWHERE) is not converter
 
 
 @dataclass(frozen=True)

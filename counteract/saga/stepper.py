@@ -36,7 +36,7 @@ from counteract.saga.resolution import Parking, Resolution, corrected, replaceme
 _HEARD = "counteract: the last word on a step that is being barred counts"
 
 
-class DecidedAgain(Exception):
+class _DecidedAgain(Exception):
     """About a step that is being barred for what was decided before."""
 
     def __init__(self, decision: Resolution) -> None:
@@ -59,7 +59,7 @@ class Stepper:
     """How often steps that must succeed were refused because a later look at the record had raised the epoch."""
 
     @property
-    def dispatcher(self) -> Dispatcher:
+    def _dispatcher(self) -> Dispatcher:
         return self.record.dispatcher
 
     async def forward(self, step: Step, options: Options) -> Any:
@@ -106,7 +106,7 @@ class Stepper:
         step.undoing = Undoing.RUNNING
         self.display.update()
         while not step.concluded:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             try:
                 await self._undo(step, role)
                 step.undoing = Undoing.UNDONE
@@ -140,11 +140,11 @@ class Stepper:
             step.command = await self.record.as_begun(step)
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
-            settling = self.dispatcher.settle_child(step, child, self.alert_after)
+            settling = self._dispatcher.settle_child(step, child, self.alert_after)
             happened = completion_of(step, await self._try(step, settling))
             step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
         if step.may_have_applied:
-            await self._try(step, self.dispatcher.undo(step, self.alert_after, role))
+            await self._try(step, self._dispatcher.undo(step, self.alert_after, role))
 
     async def _once(self, step: Step, options: Options) -> Any:
         try:
@@ -176,27 +176,27 @@ class Stepper:
 
     async def _answer(self, step: Step, options: Options) -> Any:
         if options.child is not None:
-            return await run_child(step, options.child, self.dispatcher.as_parent_of(step))
+            return await run_child(step, options.child, self._dispatcher.as_parent_of(step))
         while True:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
             try:
-                return answer_of(step, await self.dispatcher.forward(step, options, counted))
+                return answer_of(step, await self._dispatcher.forward(step, options, counted))
             except ActivityError as error:
                 if says_otherwise(error) != "superseded":
                     raise failure_of(step, error) from error
                 await self.record.rise(epoch, f"{step.dispatch_key} is sent again")
 
     async def _settlement(self, step: Step) -> Settled[Any]:
-        """Whether it happened; if not, it never will. Raises DecidedAgain where a person takes back what it is barred for."""
+        """Whether it happened; if not, it never will. Raises _DecidedAgain where a person takes back what it is barred for."""
         while True:
             try:
-                return settlement_of(step, await self._try(step, self.dispatcher.settle(step, self.alert_after)))
+                return settlement_of(step, await self._try(step, self._dispatcher.settle(step, self.alert_after)))
             except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
                 if decision and step.kind is CommandKind.RETRIABLE and _replaces(decision) and workflow.patched(_HEARD):
-                    raise DecidedAgain(decision) from error
+                    raise _DecidedAgain(decision) from error
 
     async def _until_it_succeeds(self, step: Step, options: Options) -> Any:
         retry = replace(options.retry or step.command.spec.retry, attempts=None)
@@ -206,9 +206,9 @@ class Stepper:
             retry=retry,
         )
         while True:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             try:
-                result = answer_of(step, await self._try(step, self.dispatcher.forward(step, patient)))
+                result = answer_of(step, await self._try(step, self._dispatcher.forward(step, patient)))
             except (ActivityError, StepFailed) as error:
                 decision = None if await self._is_risen(step, error, epoch) else await self._trouble(step, error)
                 if decision is None:
@@ -245,7 +245,7 @@ class Stepper:
         while True:
             try:
                 return await self._replaced(step, decision, failure)
-            except DecidedAgain as again:
+            except _DecidedAgain as again:
                 decision = again.decision
             if decision.decision == "skip":
                 return await self._given_up_at_once(step, decision)

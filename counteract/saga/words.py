@@ -17,7 +17,7 @@ from counteract.errors import (
 from counteract.saga.converter import PAYLOAD_INVALID
 from counteract.storable import invalid, storable_text
 
-WRONG_RESULT = "WrongResult"
+_WRONG_RESULT = "WrongResult"
 _ENGINES = (
     CommandFenced,
     CommandIdReused,
@@ -27,7 +27,7 @@ _ENGINES = (
     RefusalInDoubt,
     UnreadableCommand,
 )
-_THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, *(each.__name__ for each in _ENGINES)}
+_THE_ENGINES = {PAYLOAD_INVALID, _WRONG_RESULT, *(each.__name__ for each in _ENGINES)}
 """Types of failures whose text the engine wrote."""
 
 
