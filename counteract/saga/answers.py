@@ -1,4 +1,4 @@
-"""What came back of a step: the answer of its activity read as the command declares it, or what its failure means."""
+"""Answers to steps: the result of an activity, read as its command declares it, or the meaning of its failure."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ R = TypeVar("R")
 
 
 class Settled(Message, Generic[R]):
-    """What the fence (and the provider, for an external pivot) says of a pivot that ended without an answer."""
+    """The finding of the fence, and for an external pivot of the provider, about one that ended without an answer."""
 
     happened: bool
     result: R | None = None
 
 
 class UnreadableAnswer(StepFailed):
-    """What came back is not what the command declares. The step may have happened; asking again brings the same."""
+    """Something else came back than the command declares. The step may have happened; asking again brings the same."""
 
 
 def answer_of(step: Step, raw: RawValue) -> Any:
-    """A forward step's result. Raises UnreadableAnswer."""
+    """The result of a forward step. Raises UnreadableAnswer."""
     return _read(step, raw, step.command.spec.result_type)
 
 
 def settlement_of(pivot: Step, raw: RawValue) -> Settled[Any]:
-    """What was found out about a pivot. Raises UnreadableAnswer."""
+    """The finding about a pivot. Raises UnreadableAnswer."""
     settled: Settled[Any] = _read(pivot, raw, Settled[pivot.command.spec.result_type])  # type: ignore[name-defined]
     return settled
 
 
 def completion_of(step: Step, raw: RawValue) -> bool:
-    """What was found out about a child saga."""
+    """Whether a child saga has completed. Raises UnreadableAnswer."""
     return bool(_read(step, raw, bool))
 
 
 def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | StepFailed:
-    """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
+    """Rejected for a refusal, which proves that nothing happened; StepFailed for all else, which proves nothing."""
     if isinstance(error, StepFailed):
         return error
     cause = error.cause
@@ -59,7 +59,7 @@ def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | Step
 
 
 def says_otherwise(error: BaseException | None) -> str | None:
-    """The state of the saga's record, where that is why a step was refused."""
+    """The state of the saga's record, where that is why a step was refused; else None."""
     cause = error.cause if isinstance(error, ActivityError) else None
     if isinstance(cause, ApplicationError) and cause.type == RecordSaysOtherwise.__name__ and cause.details:
         return str(cause.details[0])
@@ -67,7 +67,7 @@ def says_otherwise(error: BaseException | None) -> str | None:
 
 
 def is_final(error: ActivityError | StepFailed) -> bool:
-    """The worker said that trying again is of no use."""
+    """Whether trying again is of no use: the worker said so, or the answer cannot be read."""
     if isinstance(error, StepFailed):
         return isinstance(error, UnreadableAnswer)
     cause = error.cause

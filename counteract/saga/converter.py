@@ -1,4 +1,4 @@
-"""Pydantic in and out of Temporal, with one difference: input that does not validate is a failure, not a stuck workflow."""
+"""Pydantic in and out of Temporal, but that input that does not validate is a failure, and no stuck workflow."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
             raise as_failure(error) from None
 
 
-# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a type
-# takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
+# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a
+# type takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
 _JSON = _JSONConverter(max_cached_type_adapters=512)
 
 
@@ -52,6 +52,7 @@ class CounteractFailureConverter(DefaultFailureConverter):
     """The SDK's, without stack traces for what is raised on purpose: a refusal or an undone saga is no crash."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Write the exception into `failure`; what cannot be sent of it, in a form that can."""
         try:
             super().to_failure(_without_input(exception), payload_converter, failure)
         except (ValueError, TypeError):

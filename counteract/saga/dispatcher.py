@@ -1,4 +1,4 @@
-"""From a step to a Temporal activity: its id, its options, and the header that it travels with."""
+"""From a step to a Temporal activity: its id, its options, and where its sender stands."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
 class Park:
     """`on_failure=Park(timeout=…)`: a step that fails waits for a person before the saga turns back.
 
-    Meanwhile the saga is STUCK and holds what it has; the `resolve` update says `retry` (as it was, or corrected), `skip`
-    (with a result to go on with) or `fail`. After `timeout`, or once the saga is cancelled or its deadline has passed,
-    the step has failed as it would have without it.
+    Meanwhile the saga is STUCK and holds what it has; the `resolve` update says `retry` (as it was, or corrected),
+    `skip` (with a result to go on with) or `fail`. After `timeout`, or once the saga is cancelled or its deadline has
+    passed, the step has failed as it would have without it.
     """
 
     timeout: timedelta
@@ -44,7 +44,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one call overrides of its command's own settings."""
+    """Settings of one call, which override those of its command."""
 
     attempt_timeout: timedelta | None = None
     timeout: timedelta | None = None
@@ -55,6 +55,7 @@ class Options:
     at_once: int = AT_ONCE
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
+        """The settings of a command, with those of the call in their place."""
         if not (self.attempt_timeout or self.timeout or self.retry):
             return spec
         attempt, all_ = self.attempt_timeout or spec.attempt_timeout, self.timeout or spec.timeout
@@ -64,8 +65,10 @@ class Options:
         return replace(spec, attempt_timeout=min(attempt, all_), timeout=all_, retry=self.retry or spec.retry)
 
     def check(self, command: Command[Any]) -> None:
-        """Raises InvalidCommand for limits that no server would take. Of an attempt that may take longer than all together
-        the server makes one that may take as long."""
+        """Raises InvalidCommand for limits that no server would take.
+
+        An attempt that may take longer than all together is none of them: the server makes it as long as those.
+        """
         if self.attempt_timeout is None and self.timeout is None:
             return
         problems = [*limit_problems(self.attempt_timeout, None), *limit_problems(None, self.timeout)]
@@ -74,7 +77,7 @@ class Options:
 
 
 def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
-    """Before anything is armed. Raises InvalidCommand for what a service could not store, or a server would not take."""
+    """Raises InvalidCommand, before anything is armed, for what a service could not store, or a server would not take."""
     try:
         for command in commands:
             options.check(command)
@@ -105,15 +108,16 @@ class Dispatcher:
 
     @classmethod
     def of_this_workflow(cls) -> Dispatcher:
+        """The dispatcher of the saga that the running workflow is, before anything is on record."""
         info = workflow.info()
         return cls(info.workflow_id, info.workflow_type, info.first_execution_run_id, info.namespace, info.run_id)
 
     def id_of(self, what: str) -> UUID:
-        """The same for the same saga and `what`, in every replay."""
+        """The id of a command: the same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
     def as_parent_of(self, step: Step) -> Parent | None:
-        """What a child saga is told of the step that it is; nothing where no record is kept."""
+        """The step that a child saga is, as it is told; None where no record is kept."""
         if self.epoch is None:
             return None
         return Parent(
@@ -128,13 +132,16 @@ class Dispatcher:
     def forward(
         self, step: Step, options: Options, counted: Mapping[str, Any] | None = None
     ) -> ActivityHandle[RawValue]:
-        """`counted`: for a pivot, what the saga counts on."""
+        """Send the step. `counted`, for a pivot, is what the saga counts on: the store holds it against its record."""
         spec = options.applied_to(step.command.spec)
         standing = self._standing(Role.FORWARD, **(counted or {}))
         return self._start(spec.name, step.command, self._dispatch(step.dispatch_key, standing), spec)
 
     def undo(self, step: Step, timeout: timedelta, role: Role) -> ActivityHandle[RawValue]:
-        """`role`: whether the saga turns back with it, or goes on without the step."""
+        """Send the step's undo, tried for `timeout`, or for as long as one attempt may take where that is more.
+
+        `role`: whether the saga turns back with it, or goes on without the step.
+        """
         answered = step.outcome is Outcome.APPLIED
         standing = self._standing(role, sent=True, answered=answered, corrected=step.corrected)
         dispatch = self._undo_dispatch(step.dispatch_key, standing)
@@ -151,6 +158,7 @@ class Dispatcher:
         return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
 
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
+        """Ask whether the pivot took effect, and bar it if it did not; tried as an undo is."""
         spec = _until_it_succeeds(pivot.command.spec, pivot.command.spec.attempt_timeout, timeout)
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is undone, and not settled")
@@ -159,6 +167,7 @@ class Dispatcher:
         return self._start(spec.settlement, pivot.command, dispatch, spec, prefix="settle ")
 
     def settle_child(self, step: Step, child: ChildSaga, timeout: timedelta) -> ActivityHandle[RawValue]:
+        """Ask whether a child saga has completed, for `timeout`: it is answered once the child has ended."""
         arguments: list[Any] = [child.saga_id, self.saga_id]
         if self.epoch is not None:
             arguments += [child.saga_type, self.id_of(step.dispatch_key)]
@@ -222,7 +231,7 @@ class Dispatcher:
 
 
 def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
-    """What undoes the child. Raises UnreadableAnswer where it does not fit its class any more."""
+    """The command that undoes the child. Raises UnreadableAnswer where it does not fit its class any more."""
     try:
         return child.compensation
     except ValidationError as error:
@@ -233,7 +242,7 @@ def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
 
 
 def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:
-    """Tried again and again, for `timeout`, or for as long as one attempt may take where that is more."""
+    """Settings of what is tried for `timeout`, or for as long as one attempt may take where that is more."""
     return replace(
         spec, retry=_UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
     )

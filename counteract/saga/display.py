@@ -38,7 +38,7 @@ class Display:
         return markdown(self.report())
 
     def update(self, step: str | None = None) -> None:
-        """Show the status as a search attribute, if it is another than before; `step`, if given, is where the saga is."""
+        """Show the status as a search attribute, if it has changed; `step`, if given, is where the saga is."""
         self._step = step or self._step
         status = self.status
         if self._shown != status:

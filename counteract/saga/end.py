@@ -21,12 +21,12 @@ from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, at_most
 
 _LOOKS = 3
-"""How often the store may say otherwise of an undone saga before a person has to look."""
+"""The number of times that the store may say otherwise of an undone saga before a person has to look."""
 
 
 @dataclass(slots=True)
 class Endings:
-    """Ends one saga."""
+    """Leads one saga to its end."""
 
     course: Course
     ledger: Ledger
@@ -36,10 +36,13 @@ class Endings:
     display: Display
     flights: Flights
     position: int = 0
-    """Of the log, once it has completed."""
+    """A position of the log that all events of the saga are at or below, once it has completed."""
 
     async def end(self, failure: BaseException | None) -> BaseException | None:
-        """What the workflow is to raise. The first way that its record agrees to."""
+        """End the saga, which failed with `failure` unless that is None, in the first way that its record agrees to.
+
+        Returns what the workflow is to raise; None where the saga has completed.
+        """
         if failure is None:
             failure = await self._complete()
             if failure is None:
@@ -58,7 +61,7 @@ class Endings:
         return await self.compensate(failure)
 
     async def _complete(self) -> BaseException | None:
-        """None once it has completed; else what stands in the way of it, nothing being recorded."""
+        """Have the saga complete. Returns what stands in the way, nothing being recorded; None once it has."""
         steps = tuple(step.key for step in self.ledger.steps if step.stands)
         self.course.phase = SagaStatus.COMPLETED
         ended = await self.chronicle.end(SagaCompleted, self.record.ending("completed", None), steps=steps)
@@ -71,8 +74,9 @@ class Endings:
         return refusal
 
     async def _incomplete(self, failure: BaseException, otherwise: BaseException | None = None) -> BaseException:
-        """Past the pivot there is only forward, and its own code does not go there; or the store does not agree to an undo, and
-        says otherwise.
+        """Leave the saga stuck: past its pivot there is only forward, and its own code does not go there.
+
+        Or the store does not agree to an undo, for the reason `otherwise`.
         """
         why = otherwise or failure
         self.course.phase, self.course.cause = SagaStatus.STUCK, describe(why)
@@ -83,14 +87,16 @@ class Endings:
         return incomplete(why, is_past_pivot=self.ledger.past_pivot or self.record.is_past_pivot)
 
     def _completed_before(self, failure: BaseException) -> BaseException:
-        """The run had come to its end, and forgot it with the workflow task in which it did: the code has been run again, and
-        what came in meanwhile leads it another way."""
+        """Let the end stand that is on record, of a run that forgot it with the workflow task in which it came to it.
+
+        Its code has been run again, and what came in meanwhile leads it another way.
+        """
         self.course.phase, self.course.cause = SagaStatus.COMPLETED, None
         self.display.update()
         return completed_before(failure)
 
     async def compensate(self, failure: BaseException) -> BaseException:
-        """Undo everything, until the store agrees that nothing is left."""
+        """Undo everything, until the store agrees that nothing is left. Returns what the workflow is to raise."""
         self.course.phase, self.course.cause = SagaStatus.COMPENSATING, self.course.cause or describe(failure)
         self.display.update()
         await self.flights.settle(cancel=True)
@@ -120,8 +126,9 @@ class Endings:
         return await self._incomplete(failure, refusal)
 
     async def _others_pivots(self) -> list[Step]:
-        """Take over what other runs of the saga left behind, these among it."""
-        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
+        """Take over what other runs of the saga left behind, and return the pivots among it."""
+        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays
+        # that.
         await self.record.refreshed("its undo")
         if self.record.is_kept:
             return await self.record.adopt(pivot=True)
@@ -146,6 +153,6 @@ class Endings:
 
 
 def _is_believed(step: Step) -> bool:
-    """To have taken effect, or not to have: where the store says otherwise, nobody knows."""
+    """Whether the saga believes to know what became of the step: where the store says otherwise, nobody knows."""
     never = step.outcome is Outcome.NOT_APPLIED and step.kind is CommandKind.COMPENSATABLE and not step.skipped
     return step.outcome is Outcome.APPLIED or never

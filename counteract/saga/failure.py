@@ -1,4 +1,4 @@
-"""What the saga's own code may raise, and what it means."""
+"""The meaning of what a saga's own code raises, and what the saga's workflow ends with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class Interruption(StrEnum):
 
 
 def is_saga_failure(error: BaseException) -> bool:
-    """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
+    """Whether the saga is undone for what its code raised: neither a bug nor the end of the coroutine itself.
+
+    The latter comes where the worker drops a workflow that was terminated.
+    """
     if isinstance(error, asyncio.CancelledError):
         return True
     if isinstance(error, BaseExceptionGroup):
@@ -32,12 +35,12 @@ def is_saga_failure(error: BaseException) -> bool:
 
 
 def first(failure: BaseException | None) -> BaseException | None:
-    """Of the failures that a task group collected, the first."""
+    """The first of the failures that a task group collected; any other failure itself."""
     return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
 
 
 def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete:
-    """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
+    """The end of a workflow whose own code failed past its saga's pivot, or whose saga was not undone to its end."""
     how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
     ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
     ending.__cause__ = failure
@@ -45,14 +48,14 @@ def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete
 
 
 def completed_before(failure: BaseException) -> SagaHasCompleted:
-    """What the workflow of a saga ends with whose end was on record before its code went another way."""
+    """The end of a workflow whose saga had completed, on record, before its code went another way."""
     ending = SagaHasCompleted(f"the saga had completed when its code was to end otherwise: {describe(failure)}")
     ending.__cause__ = failure
     return ending
 
 
 def not_completed(report: SagaReport) -> ApplicationError:
-    """What the workflow of a child saga ends with that did not complete, though its code returned a result."""
+    """The end of a child saga's workflow whose code returned a result, though the saga did not complete."""
     return ApplicationError(
         f"the saga did not complete: {report.cause}",
         report,
@@ -63,7 +66,7 @@ def not_completed(report: SagaReport) -> ApplicationError:
 
 
 def undone(interruption: Interruption | None, failure: BaseException, report: SagaReport) -> BaseException:
-    """What the workflow of a saga that was undone ends with."""
+    """The end of a workflow whose saga was undone."""
     if interruption is Interruption.CANCELLED:
         return asyncio.CancelledError("the saga was undone")
     ending = ApplicationError(
