@@ -36,7 +36,7 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
 
 
 # One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a
-# type takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
+# type takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too: hence the limit.
 _JSON = _JSONConverter(max_cached_type_adapters=512)
 
 

@@ -67,7 +67,7 @@ class Options:
     def check(self, command: Command[Any]) -> None:
         """Raises InvalidCommand for limits that no server would take.
 
-        An attempt that may take longer than all together is none of them: the server makes it as long as those.
+        An attempt that may take longer than all together is no such limit: the server shortens it.
         """
         if self.attempt_timeout is None and self.timeout is None:
             return
@@ -77,7 +77,7 @@ class Options:
 
 
 def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
-    """Raises InvalidCommand, before anything is armed, for what a service could not store, or a server would not take."""
+    """Raises InvalidCommand, before anything is armed, for what no service could store, or no server would take."""
     try:
         for command in commands:
             options.check(command)

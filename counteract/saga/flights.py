@@ -301,8 +301,9 @@ class Flights:
         return self._failure if self._failure is not None and self._is_heard() else None
 
     def _is_heard(self) -> bool:
-        """Whether a task that goes on at the saga's end counts: it can be stopped, its failure is the saga's, and a step
-        that it has yet to send is waited for.
+        """Whether a task that goes on at the saga's end counts.
+
+        If so it can be stopped, its failure is the saga's, and a step that it has yet to send is waited for.
         """
         # The old branch can go once no saga is under way that left its block, on a release without it, with tasks of
         # its own.

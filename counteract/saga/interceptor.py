@@ -224,7 +224,7 @@ def _check_fits(memo: Mapping[str, Any]) -> None:
 
 
 def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence[Any]) -> Sequence[Any]:
-    """The arguments as the saga's class declares them; handlers of any name, and other ones, take what they are given."""
+    """The arguments as the saga's class declares them; a handler that it does not declare takes what it is given."""
     saga = workflow.instance()
     if not isinstance(saga, SagaWorkflow):
         return given
@@ -235,7 +235,10 @@ def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence
 
 
 async def _answer_parent(instance: SagaWorkflow) -> None:
-    """Have a record for the parent of a child whose code has returned; raises what it ends with that did not complete."""
+    """See that there is a record for the parent of a child whose code has returned.
+
+    Raises what the child ends with if it did not complete.
+    """
     if unopened.is_none(instance):
         await to_the_end(unopened.complete(instance))
     if (saga := instance._saga_run) is not None and not saga.course.is_completed:

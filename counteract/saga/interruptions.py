@@ -52,7 +52,7 @@ class Interruptions:
         task.add_done_callback(self._asking.discard)
 
     def opened(self) -> None:
-        """Drop what came before the record was known, where that says that the saga has completed, or passed its pivot."""
+        """Drop what came before the record was known, if that says that the saga has completed, or passed its pivot."""
         if self.course.interruption and self._is_too_late_at_once():
             self._too_late(self.course.interruption, self.record.state, self.course.handler_failure)
             self.course.interruption = self.course.cause = None

@@ -31,7 +31,10 @@ _LOOK: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """Asks the store. Each look is a local activity: its answer is in the history, and a store that is down is waited for."""
+    """Asks the store, by local activities.
+
+    So each answer is in the history, and a store that is down is waited for.
+    """
 
     dispatcher: Dispatcher
 

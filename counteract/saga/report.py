@@ -15,7 +15,7 @@ SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
 
 
 class SagaStatus(StrEnum):
-    """The search attribute `SagaStatus`."""
+    """The status of a saga, as reports and the search attribute `SagaStatus` show it."""
 
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
@@ -37,7 +37,7 @@ class StepReport(BaseModel):
     """None where nothing is being undone."""
     stuck: bool
     skipped: bool = False
-    """A person had the saga go on without it."""
+    """A person had the saga go on without the step."""
 
 
 class SagaReport(BaseModel):
@@ -54,7 +54,7 @@ class SagaReport(BaseModel):
 
 
 def report(ledger: Ledger, status: SagaStatus, *, cause: str | None, paused: bool) -> SagaReport:
-    """The saga as it stands."""
+    """The report of the saga that has this ledger."""
     return SagaReport(
         status=status,
         steps=tuple(map(_step_report, ledger.steps)),
@@ -65,10 +65,11 @@ def report(ledger: Ledger, status: SagaStatus, *, cause: str | None, paused: boo
 
 
 def markdown(saga: SagaReport) -> str:
-    """The report as the Web UI shows it under the workflow's current details."""
+    """The report as a table, which the Web UI shows under the workflow's current details."""
     heading = f"**{saga.status}**" + (" (paused)" if saga.paused else "") + (f": {saga.cause}" if saga.cause else "")
     rows = [
-        f"| {s.step} | {s.kind} | {'skipped' if s.skipped else s.outcome or 'in flight'} | {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
+        f"| {s.step} | {s.kind} | {'skipped' if s.skipped else s.outcome or 'in flight'} "
+        f"| {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
         for s in saga.steps
     ]
     return "\n".join([heading, "", "| step | kind | outcome | undo |", "|---|---|---|---|", *rows])

@@ -22,7 +22,7 @@ from counteract.saga.tasks import at_most
 MOST_BEGUN = 1000
 """Recoveries that one run begins: the server takes no more than 2000 open children of one workflow."""
 MOST_TOLD = 500_000
-"""Bytes of what was found that are told one by one: a result may have two million."""
+"""Bytes of findings that are told one by one: a result may have two million."""
 _LATE_AT_ONCE = 20
 ASKING = RetryPolicy(maximum_interval=timedelta(minutes=1))
 _LOOK: dict[str, Any] = {
@@ -37,16 +37,16 @@ _NEXT: dict[Stage, Stage] = {"lost": "without a record", "without a record": "la
 
 
 class Progress(Message):
-    """How far a round has come, for the run that continues it."""
+    """The progress of a round, for the run that continues it."""
 
     stage: Stage = "lost"
     after: tuple[str, ...] = ()
-    """Where the next page of this stage begins."""
+    """The place where the next page of this stage begins."""
     found: tuple[Found, ...] = ()
     told: int = 0
-    """Bytes of it."""
+    """Bytes of what was found."""
     untold: dict[str, int] = Field(default_factory=dict)
-    """How many more there were, by what was done about them."""
+    """The number of those found beyond that, by what was done about them."""
 
 
 @dataclass(slots=True)
@@ -71,18 +71,19 @@ class Round:
         restored_to: str | None,
         begin: Callable[[Lost], Awaitable[Found]],
     ) -> Round:
-        """As the run before has left it."""
+        """The round as the run before has left it; `begin` begins the recovery of one lost saga."""
         found, untold = list(so_far.found), Counter(so_far.untold)
         return cls(include_forgotten, restored_to, begin, so_far.stage, so_far.after, found, so_far.told, untold)
 
     @property
     def progress(self) -> Progress:
+        """The progress so far, for a further run."""
         return Progress(
             stage=self._stage, after=self._after, found=tuple(self._found), told=self._told, untold=dict(self._untold)
         )
 
     async def run(self) -> bool:
-        """Whether it is over; else it is to go on in a further run of the workflow."""
+        """Go on with the round. False where it is to go on in a further run of the workflow, for it is not over."""
         while self._stage != "over":
             self._note(await self._page())
             if not self._after:
@@ -92,7 +93,7 @@ class Round:
         return True
 
     def result(self) -> list[Found]:
-        """Each that was found, and how many more there were."""
+        """Each saga that was found, and one entry for all others of which the same was done."""
         more = [
             Found(
                 saga_id="…",

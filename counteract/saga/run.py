@@ -37,7 +37,7 @@ from counteract.saga.tasks import to_the_end
 
 
 class SagaRun:
-    """The parts of one saga, and what becomes of them from its opening on."""
+    """One saga in one run of its workflow: its parts, and the moves from its opening to its end."""
 
     def __init__(
         self,
@@ -75,22 +75,22 @@ class SagaRun:
 
     @property
     def under_way(self) -> bool:
-        """Neither still to be opened nor over: what comes now is the saga's concern."""
+        """Whether the saga has been opened and is not over: what comes now is its concern."""
         return self.has_been_opened and not self.course.is_over
 
     @property
     def has_been_opened(self) -> bool:
-        """This run has opened the saga, or undoes it for a recovery."""
+        """Whether this run has opened the saga, or undoes it as a recovery."""
         return self.flights.body is not None or self.course.is_closing
 
     @property
     def _is_handed_on(self) -> bool:
-        """An earlier run began it, and this one comes to its end without having opened it."""
+        """Whether an earlier run began the saga, and this one comes to its end without having opened it."""
         return self._earlier.carried.begun and not self.has_been_opened
 
     @property
     def stands(self) -> bool:
-        """It has completed, on record: whatever its workflow does yet, nothing of it is undone."""
+        """Whether the saga has completed, on record: whatever its workflow does yet, nothing of it is undone."""
         return self.course.is_over and self.course.is_completed and self.record.is_kept
 
     def pause(self) -> None:
@@ -110,8 +110,8 @@ class SagaRun:
     async def open(self) -> None:
         """Take up the saga's record, in the task of the code that is its body, and start the clock of its deadline.
 
-        Raises what the workflow is to end with, where the record says that there is nothing left to do. Raises SagaMisuse
-        for a saga that is open already.
+        Raises what the workflow is to end with, where the record says that there is nothing left to do. Raises
+        SagaMisuse for a saga that is open already.
         """
         if self.flights.body is not None:
             raise SagaMisuse("the saga is opened a second time: put all its steps into one `async with`")
@@ -183,7 +183,10 @@ class SagaRun:
             raise ending
 
     async def _finish_forward(self) -> BaseException | None:
-        """Wait for steps that nobody awaited, and undo those that nobody knows about. Returns a failure to turn back with."""
+        """Wait for steps that nobody awaited, and undo those that nobody knows about.
+
+        Returns the failure for which the saga is not to complete, if there is one.
+        """
         try:
             # Tasks of the saga's own code may send out further ones meanwhile.
             await self._interruptions.none_left()

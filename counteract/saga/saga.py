@@ -71,8 +71,8 @@ class Saga:
 
         At the first failure the others are asked to stop, and it is raised once they have; should the saga catch it and
         go on, what they did is undone before the pivot or the end. With `tolerate_refusals` a refusal is no failure: it
-        stands in the place of the answer. `at_once` of them are in flight at the most: a workflow of Temporal's may have
-        no more than 2000 activities pending.
+        stands in the place of the answer. `at_once` of them are in flight at the most: a workflow of Temporal's may
+        have no more than 2000 activities pending.
         """
         if not 1 <= at_once <= _MOST_AT_ONCE:
             raise SagaMisuse(f"at_once={at_once}: a saga can have 1 to {_MOST_AT_ONCE} steps in flight")
@@ -91,9 +91,9 @@ class Saga:
     ) -> Coroutine[Any, Any, R]:
         """Run another saga (`Booking.run`) as one step of this one, under the workflow id `id`, and return its result.
 
-        It undoes itself where it fails, which this saga gets as `Rejected`. Once it has completed, `compensation` undoes
-        it, tried until it succeeds. Cancellation reaches it like any step. Raises `StepFailed` where it ended otherwise,
-        terminated for instance; its own record then says whether there is anything to undo.
+        It undoes itself where it fails, which this saga gets as `Rejected`. Once it has completed, `compensation`
+        undoes it, tried until it succeeds. Cancellation reaches it like any step. Raises `StepFailed` where it ended
+        otherwise, terminated for instance; its own record then says whether there is anything to undo.
         """
         call = ChildCall(child, request, task_queue)
         options = Options(child=call, on_failure=on_failure)
@@ -101,11 +101,14 @@ class Saga:
 
     @property
     def should_continue_as_new(self) -> bool:
-        """The workflow's history has grown long: between two steps, `workflow.continue_as_new(...)` has the saga go on in a new one."""
+        """Whether the workflow's history has grown long.
+
+        If so, `workflow.continue_as_new(...)` between two steps has the saga go on with a new history.
+        """
         return workflow.info().is_continue_as_new_suggested()
 
     def report(self) -> SagaReport:
-        """How far the saga is, step by step: what the query `report` answers."""
+        """The saga's status and steps, as the query `report` answers."""
         return self._run.display.report()
 
     @property

@@ -1,8 +1,8 @@
 """The SDK's sandbox, without a visit to it for every payload.
 
-For each payload that comes or goes the SDK enters the workflow's sandbox several times to ask which activity or workflow
-it belongs to, because a codec may depend on that. Measured, it is a fifth of what a saga costs its worker. Where no
-converter and no codec asks, nobody needs to be told.
+For each payload that comes or goes the SDK enters the workflow's sandbox several times to ask which activity or
+workflow it belongs to, because a codec may depend on that. Measured, it is a fifth of what a saga costs its worker.
+Where no converter and no codec asks, nobody needs to be told.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SOMEWHERE = WorkflowSerializationContext(namespace="default", workflow_id="any"
 
 
 def lean(runner: WorkflowRunner, converter: DataConverter) -> WorkflowRunner:
-    """The same sandbox without those visits, where nobody needs them; a runner of the user's own stays as it is."""
+    """A sandbox without those visits, where nobody needs them; a runner of the user's own stays as it is."""
     if type(runner) is not SandboxedWorkflowRunner or _asks_for_context(converter):
         return runner
     return ContextFreeSandbox(restrictions=runner.restrictions, runner_class=runner.runner_class)
@@ -34,9 +34,10 @@ def _asks_for_context(converter: DataConverter) -> bool:
 
 @dataclass(frozen=True)
 class ContextFreeSandbox(SandboxedWorkflowRunner):
-    """For converters that do not ask for context."""
+    """A sandbox for converters that do not ask for context."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """A workflow in the sandbox, which is not entered to ask for context."""
         return _ContextFree(super().create_instance(det))
 
 

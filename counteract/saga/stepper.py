@@ -32,12 +32,13 @@ from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.record import Record
 from counteract.saga.resolution import Parking, Resolution, corrected, replacement
 
-# The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release without it.
+# The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release
+# without it.
 _HEARD = "counteract: the last word on a step that is being barred counts"
 
 
 class _DecidedAgain(Exception):
-    """About a step that is being barred for what was decided before."""
+    """A person has decided anew about a step that is being barred for what was decided before."""
 
     def __init__(self, decision: Resolution) -> None:
         super().__init__(decision.decision)
@@ -54,16 +55,19 @@ class Stepper:
     display: Display
     alert_after: timedelta
     _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
-    """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
+    """The questions to a person about stuck steps, by the steps' keys; meanwhile the steps may be tried on."""
     _outdated: Counter[str] = field(default_factory=Counter)
-    """How often steps that must succeed were refused because a later look at the record had raised the epoch."""
+    """The number of times that a step was refused because a later look at the record had raised the epoch."""
 
     @property
     def _dispatcher(self) -> Dispatcher:
         return self.record.dispatcher
 
     async def forward(self, step: Step, options: Options) -> Any:
-        """The step's result; raises Rejected or StepFailed. Its outcome is in the ledger either way."""
+        """Carry the step out, and return its result. Raises Rejected or StepFailed.
+
+        Its outcome is in the ledger either way.
+        """
         match step.kind:
             case CommandKind.COMPENSATABLE:
                 return await self._once(step, options)
@@ -73,7 +77,7 @@ class Stepper:
                 return await self._until_it_succeeds(step, options)
 
     async def given_up(self, step: Step) -> Settled[Any] | None:
-        """What the saga goes on with where an earlier run was told to go on without the step."""
+        """The result to go on with, where an earlier run was told to go on without the step; else None."""
         latest = self.record.skips.latest(step)
         if latest is None:
             return None
@@ -88,7 +92,7 @@ class Stepper:
         return settled
 
     async def find_out(self, pivot: Step) -> None:
-        """Whether a pivot that another saga began took effect. If it did not, it never will."""
+        """Find out whether a pivot that another run began took effect. If it did not, it never will."""
         settled = await self._settlement(pivot)
         self._settle(pivot, Outcome.APPLIED if settled.happened else Outcome.NOT_APPLIED)
 
@@ -129,7 +133,7 @@ class Stepper:
         return step.concluded
 
     async def _renewed(self, step: Step, state: str, epoch: int | None) -> None:
-        """The record does not allow an undo: under another epoch it may. Else raises RecordSaysOtherwise."""
+        """Take up the record again where it allows the undo under another epoch. Else raises RecordSaysOtherwise."""
         if state != "superseded":
             step.undoing = Undoing.NOT_BEGUN
             raise RecordSaysOtherwise(f"{step.key} is not undone: the saga's record is {state}", state)
@@ -159,7 +163,7 @@ class Stepper:
         return result
 
     async def _decided(self, pivot: Step, options: Options) -> Any:
-        """An unknown outcome is settled and never guessed: from here the saga goes one way only."""
+        """The pivot's result. An unknown outcome is settled and never guessed: from here the saga goes one way only."""
         try:
             result = await self._answer(pivot, options)
         except Rejected:
@@ -188,7 +192,10 @@ class Stepper:
                 await self.record.rise(epoch, f"{step.dispatch_key} is sent again")
 
     async def _settlement(self, step: Step) -> Settled[Any]:
-        """Whether it happened; if not, it never will. Raises _DecidedAgain where a person takes back what it is barred for."""
+        """Whether the step happened; if not, it never will.
+
+        Raises _DecidedAgain where a person takes back what it is barred for.
+        """
         while True:
             try:
                 return settlement_of(step, await self._try(step, self._dispatcher.settle(step, self.alert_after)))
@@ -221,26 +228,26 @@ class Stepper:
                 return result
 
     async def _is_risen(self, step: Step, error: ActivityError | StepFailed, epoch: int | None) -> bool:
-        """Whether the step was refused because it is outdated, and can be sent again under the epoch that the run has now."""
+        """Whether the step was refused as outdated, and can be sent again under the epoch that the run has now."""
         if says_otherwise(error) != "superseded":
             return False
         self._outdated[step.dispatch_key] += 1
-        # Under a name for each time: a saga that is stuck with the step can be told to try again. The old branch can go once no
-        # saga is under way that a release without it has brought past its pivot.
+        # Under a name for each time: a saga that is stuck with the step can be told to try again. The old branch can go
+        # once no saga is under way that a release without it has brought past its pivot.
         if not workflow.patched(f"counteract: {step.dispatch_key} rises, {self._outdated[step.dispatch_key]}"):
             return False
         await self.record.risen(epoch, f"{step.dispatch_key} is sent again")
         return True
 
     async def _barred(self, step: Step, decision: Resolution, failure: Rejected | StepFailed) -> Settled[Any] | None:
-        """How the saga goes on after a decision, where that is not by another attempt.
+        """The result with which the saga goes on after a decision; None where that is by another attempt.
 
         As it is, the step is asked again under its own id: it may have happened. Before another command, or none, takes
         its place, it is barred, and if it turns out to have happened, its result is taken. Only a refusal keeps its
         recorded answer, so that asking again takes a new id.
 
-        The last word counts, also one that comes while the step is being barred. Who gives up then has been told that nobody can
-        find out what became of the step, and need not wait for it.
+        The last word counts, also one that comes while the step is being barred. Who gives up then has been told that
+        nobody can find out what became of the step, and need not wait for it.
         """
         while True:
             try:
@@ -271,7 +278,7 @@ class Stepper:
         return None
 
     async def _corrections_barred(self, step: Step) -> Settled[Any] | None:
-        """An earlier run may have sent the step as a person had corrected it: that is given up too, unless it happened."""
+        """Bar the corrections of the step that an earlier run may have sent: they are given up too, unless one happened."""
         settled = None
         while not (settled and settled.happened) and (correction := await self.record.correction(step)):
             step.retries, step.command = correction
@@ -280,7 +287,10 @@ class Stepper:
         return settled
 
     async def _given_up_at_once(self, step: Step, decision: Resolution) -> Settled[Any]:
-        """Without asking what became of it. That an earlier run has carried it out, as a person had corrected it, is on record, and counts."""
+        """Give the step up without asking what became of it.
+
+        It counts if an earlier run has carried it out, as a person had corrected it: that is on record.
+        """
         sent = [(step.retries, step.command)]
         while correction := await self.record.correction(step):
             step.retries, step.command = correction
@@ -313,7 +323,10 @@ class Stepper:
         return result
 
     async def _trouble(self, step: Step, error: ActivityError | StepFailed) -> Resolution | None:
-        """What must succeed has not: None to try on, or what a person decided, waited for where trying is of no use."""
+        """The decision of a person about what must succeed, and has not; None to try on.
+
+        It is waited for where trying is of no use.
+        """
         self._noted(step, stuck=True)
         if step.key not in self._appeals:
             self._appeals[step.key] = asyncio.create_task(self._asked(step, describe(failure_of(step, error))))
@@ -330,7 +343,7 @@ class Stepper:
         return await self.parking.ask(step, why)
 
     def _withdraw(self, step: Step) -> None:
-        """It needs no decision any more."""
+        """Take the question back: the step needs no decision any more."""
         self._appeals.pop(step.key).cancel()
 
     def _settle(self, step: Step, outcome: Outcome) -> None:
@@ -343,7 +356,7 @@ class Stepper:
 
 
 def _replaces(decision: Resolution) -> bool:
-    """Something else takes the step's place, or nothing."""
+    """Whether something else takes the step's place, or nothing does."""
     return decision.decision == "skip" or decision.command is not None
 
 

@@ -1,4 +1,4 @@
-"""The undo of a saga by another workflow, in the saga's own name: what a recovery does with the steps that it has found."""
+"""The undo of a saga by a recovery: another workflow, in the saga's own name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from counteract.saga.run import SagaRun
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """Undoes a saga that its own workflow has lost."""
+    """Undoes a lost saga."""
 
     saga: SagaRun
-    """Of the recovery, with the ids of the lost saga."""
+    """The recovery's own, which has the ids of the lost saga."""
 
     async def find_out(self, pivots: Sequence[tuple[str, Command[Any]]]) -> None:
-        """Find out what became of pivots that the saga's history sent, by their keys, and that the store has no row of."""
+        """Find out what became of pivots that the saga's history sent, and that the store has no row of."""
         for key, command in pivots:
             await self.saga.stepper.find_out(self.saga.ledger.adopt(key, command))
 

@@ -23,7 +23,7 @@ _RESUMED_EARLY = "counteract: a paused saga is resumed before it is opened again
 
 
 class SagaWorkflow(SagaHost):
-    """Derive a `@workflow.defn` class from it, and open the saga in its run method:
+    """The base of the workflow classes of sagas: derive a `@workflow.defn` class, and open the saga in its run method:
 
     async with self.saga(deadline=timedelta(minutes=30)) as saga:
         reservation = await saga.execute(ReserveStock(...))
@@ -31,14 +31,14 @@ class SagaWorkflow(SagaHost):
 
     _saga: Saga | None = None
     _saga_run: SagaRun | None = None
-    """What the saga is to the engine; a recovery has that alone."""
+    """The saga as the engine uses it; a recovery has this alone."""
     _intercepted: bool = False
     _paused_early: bool | None = None
-    """What was said last of a pause, before the saga was there; None if nothing was."""
+    """Whether a pause was asked for last, before the saga was there; None if nothing was asked."""
     _stopped_early: tuple[Interruption, BaseException | None] | None = None
-    """What was to stop a saga that this run continues, before it had opened it."""
+    """The first interruption of a saga that this run continues, before it was opened."""
     _asking: asyncio.Task[None] | None = None
-    """Finds out from the record whether that comes too late."""
+    """The task that finds out from the record whether that comes too late."""
 
     def saga(
         self,
@@ -47,12 +47,13 @@ class SagaWorkflow(SagaHost):
         alert_after: timedelta = timedelta(minutes=10),
         on_failure: Park | None = None,
     ) -> Saga:
-        """The one saga of this workflow.
+        """The one saga of this workflow. Raises SagaMisuse when it is asked for twice, or without the plugin.
 
         `deadline` is how long it may take until its pivot: after it, what was done is undone. It counts from here, over
-        all runs of a workflow that continues as new, and survives what Temporal's own timeouts do not: they end a workflow
-        without running its code. `alert_after` is how long an undo, or a step that must succeed, may go on failing before
-        the saga shows as STUCK. With `on_failure` every step that fails waits for a person before the saga turns back.
+        all runs of a workflow that continues as new, and survives what Temporal's own timeouts do not: they end a
+        workflow without running its code. `alert_after` is how long an undo, or a step that must succeed, may go on
+        failing before the saga shows as STUCK. With `on_failure` every step that fails waits for a person before the
+        saga turns back.
         """
         check_duration("the saga is declared wrongly", "alert_after", alert_after)
         if not self._intercepted:
