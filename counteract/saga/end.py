@@ -127,8 +127,7 @@ class Endings:
 
     async def _others_pivots(self) -> list[Step]:
         """Take over what other runs of the saga left behind, and return the pivots among it."""
-        # What it answers is no matter: a run that a reset had begun did not look here, and one that resets it replays
-        # that.
+        # Its answer is no matter: a run that a reset had begun did not look here, and one that resets it replays that.
         await self.record.refreshed("its undo")
         if self.record.is_kept:
             return await self.record.adopt(pivot=True)

@@ -141,8 +141,7 @@ class Flights:
 
     def _was_sent_before(self, step: Step) -> bool:
         """Whether an earlier run sent the step, which in this run never came to its turn."""
-        # The old branch can go once no saga is under way that was stopped, on a release without it, in a run begun by a
-        # reset.
+        # The old branch can go once no saga is under way that was stopped, on a release without it, in a reset's run.
         is_known = step.dispatch_key in self.record.come_by
         return is_known and workflow.patched("counteract: sent before, and not come to its turn")
 
@@ -356,8 +355,7 @@ def _are_beyond(steps: Sequence[Step]) -> bool:
     All of them have taken effect, and there is no way back from that. An error would say otherwise.
     """
     only_forward = all(step.kind is not CommandKind.COMPENSATABLE and step.outcome is Outcome.APPLIED for step in steps)
-    # The old branch can go once no saga is under way whose code has gone on without such a step on a release without
-    # it.
+    # The old branch can go once no saga is under way whose code went on without such a step on a release without it.
     return only_forward and workflow.patched("counteract: what has taken effect beyond the way back is answered")
 
 

@@ -105,7 +105,7 @@ class Record:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the store has a record of the saga: one that a release before began has none."""
+        """Whether this run goes by a record; in a history of the release before there is none."""
         return self.dispatcher.epoch is not None
 
     @property
@@ -125,7 +125,7 @@ class Record:
             await self._take_up("once carried over")
 
     async def refresh(self, where: str) -> bool:
-        """Take up the record before the first step of a run that a reset began, or that continues one that sent no step.
+        """Take up the record before the first step of a run that a reset began, or that continues one without steps.
 
         The kept history is held against it. False while it is the kept history that is replayed, and in one that was
         recorded without a record. `where` tells the places apart that may be the first. Raises SagaTurnedBack, and
@@ -197,8 +197,7 @@ class Record:
             if (known := self.foreign.pop(step.dispatch_key, None)) is not None:
                 self.come_by.add(step.dispatch_key)
                 if known.may_have_applied and step.outcome is Outcome.NOT_APPLIED and not step.skipped:
-                    # It was stopped before it came to its turn, in a run whose history begins in the midst of its
-                    # group.
+                    # It was stopped before it came to its turn, in a run whose history begins in the midst of a group.
                     step.outcome = Outcome.UNKNOWN
 
     async def adopt(self, *, pivot: bool) -> list[Step]:
@@ -337,8 +336,7 @@ class Record:
             for step in self.ledger.steps
             if step.stands
             and not (step.is_child or step.disowned)
-            # Of a step that the store does not know at all it knows less than the history: the end will be held against
-            # it.
+            # Of a step that the store does not know at all it knows less than the history: it is asked at the end.
             and (known := self.foreign.get(step.dispatch_key)) is not None
             and not known.counts
         ]

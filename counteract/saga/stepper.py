@@ -278,7 +278,7 @@ class Stepper:
         return None
 
     async def _corrections_barred(self, step: Step) -> Settled[Any] | None:
-        """Bar the corrections of the step that an earlier run may have sent: they are given up too, unless one happened."""
+        """Bar the corrections of the step that earlier runs may have sent: given up as well, unless one happened."""
         settled = None
         while not (settled and settled.happened) and (correction := await self.record.correction(step)):
             step.retries, step.command = correction
