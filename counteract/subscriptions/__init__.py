@@ -1,4 +1,4 @@
-"""Subscriptions: every event, in the global order, to whoever wants it.
+"""Subscriptions: each hands the events of the log, in the global order, to a subscriber.
 
     class Audit(Subscriber):
         name = "audit"

@@ -26,9 +26,9 @@ class _LeaseLost(Exception):
 
 
 class Delivery:
-    """Delivers a shard for as long as it has the pair: what is known by that, such as the high water mark, holds no longer.
+    """Delivers a shard for as long as it has the pair: what it knows, such as the high water mark, holds no longer.
 
-    Where anything goes wrong, its lease is no more use either: whether the last move was committed, only the database knows.
+    Where anything goes wrong its lease is lost with it: only the database knows whether the last move was committed.
     """
 
     def __init__(self, terms: Terms, lease: Lease, tries: Tries, pair: Pair) -> None:
@@ -54,8 +54,8 @@ class Delivery:
     async def run(self, *, up_to: int | None = None, redrive: bool = True) -> Lease | None:
         """Deliver until there is nothing to do, with `redrive` also what is parked.
 
-        Returns the lease as it is then; None where it is somebody else's, or the position `up_to` is reached. Raises whatever
-        goes wrong.
+        Returns the lease as it is then; None where another process has it, or the position `up_to` is reached.
+        Raises whatever goes wrong.
         """
         async with self._log.until_done():
             if redrive:
@@ -102,7 +102,8 @@ class Delivery:
 
     async def _deliver(self, events: Sequence[StoredEvent], position: int) -> None:
         async with self._writer.begin():
-            # Moved first: whoever would take the lease over waits here, and finds the batch done, instead of doing it too.
+            # Moved first: a process that takes the lease over waits here, and finds the batch done, so that it does it
+            # not too.
             moved = await self._moved(self._lease, position)
             if events and moved.has_discarded:
                 events = await self._parking.kept(events)
@@ -118,8 +119,8 @@ class Delivery:
         self._lease = moved
 
     def _part(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> Sequence[StoredEvent]:
-        """The first events, so that either all of them are handled or all are parked: a subscriber that does something elsewhere
-        must not do it for an event while it may yet be forgotten that an earlier one was parked.
+        """The first events, so that either all of them are handled or all are parked: a subscriber that does something
+        elsewhere must not do it for an event while it may yet be forgotten that an earlier one was parked.
         """
         if not events:
             return events
@@ -149,8 +150,9 @@ class Delivery:
         await self._redrive_streams()
 
     async def _redrive_streams(self) -> None:
-        """Redrive the streams that somebody has asked for, and now and then all, for as long as a renewal may wait: the others
-        have their turn at another time.
+        """Redrive the streams that somebody has asked for, and now and then all, for as long as a renewal may wait.
+
+        The others have their turn at another time.
         """
         asked = await streams_to_redrive(self._reader, self._lease)
         others = await parked_streams(self._reader, self._lease) if self._tries.redriving.is_due() else ()

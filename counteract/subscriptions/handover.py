@@ -19,14 +19,15 @@ from counteract.subscriptions.terms import Terms
 from counteract.subscriptions.tries import Tries
 
 _REDRIVEN_AT_ONCE = 20
-"""However large each is, they are in memory together. A subscriber that acts elsewhere gets them one by one: what is shown
-there must not be parked again because a later one of the same transaction has failed.
+"""However large each is, they are in memory together. A subscriber that acts elsewhere gets them one by one: what is
+shown there must not be parked again because a later one of the same transaction has failed.
 """
 
 
 class Handover:
-    """Hands events to the subscriber, and parks those that it cannot handle. The caller has begun a transaction of the writer,
-    and moved the lease in it.
+    """Hands events to the subscriber, and parks those that it cannot handle.
+
+    Whoever calls it has begun a transaction of the writer, and moved the lease in it.
     """
 
     def __init__(self, terms: Terms, tries: Tries, pair: Pair, parking: Parking) -> None:
@@ -39,14 +40,15 @@ class Handover:
         self._parking = parking
 
     async def together(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> None:
-        """Hand over all of them at once, but for those of parked streams, which are parked. Raises what the subscriber does."""
+        """Park the events of parked streams, and hand over the others at once. Raises what the subscriber does."""
         if others := await self._without_parked(events, parked):
             await _apart(self._subscriber.handle(await self._opened(others), self._writer))
 
     async def one_by_one(self, events: Sequence[StoredEvent], parked: set[StreamId]) -> int:
         """Hand over each by itself, and park those that fail, with what comes later in their streams.
 
-        Returns how many events it has come to, before one that is to be waited for. Raises what is no fault of an event's.
+        Returns how many events it has come to, before one that is to be waited for.
+        Raises what no event is to blame for.
         """
         failed: list[tuple[StoredEvent, Exception]] = []
         behind: list[StoredEvent] = []
@@ -110,7 +112,7 @@ class Handover:
     async def _alone(
         self, event: StoredEvent, handle: Callable[[StoredEvent, AsyncConnection], Coroutine[Any, Any, None]]
     ) -> Exception | None:
-        """The error that the event failed with, all that was done through the connection undone. Raises for an outage."""
+        """The error that the event failed with, all that it did through the connection undone. Raises for an outage."""
         try:
             async with self._writer.begin_nested():
                 await _apart(handle(event, self._writer))
@@ -132,7 +134,5 @@ class Handover:
 
 
 async def _apart(work: Coroutine[Any, Any, None]) -> None:
-    """Run it in a task of its own: one in which a TaskGroup has failed counts as being cancelled ever after, in Python before
-    3.13.
-    """
+    """Run it in a task of its own: before Python 3.13 a task in which a TaskGroup has failed counts as cancelled."""
     await asyncio.create_task(work)

@@ -1,4 +1,4 @@
-"""One shard of a subscription, for as long as it is this process's: delivered while there is something to do, and at rest in between."""
+"""One shard of a subscription, while a process has it: delivered when there is something to do, at rest in between."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _NEVER_LOOKED = -1
 
 
 class Shard:
-    """A shard that this process has the lease of. It has connections only while it works; at rest it is woken by whoever looks
-    at the log for all. What is to outlive a pair of connections, it keeps: the lease, and how the last tries went.
+    """A shard that this process has. It keeps what outlives a pair of connections: the lease, and its tries.
+
+    It has connections only while it works. At rest it is woken by the watch, which looks at the log for all.
     """
 
     def __init__(self, terms: Terms, lease: Lease, watch: Watch, member: Membership, redriving: Redriving) -> None:
@@ -35,8 +36,9 @@ class Shard:
         self._redrives = True
 
     async def serve(self, *, up_to: int | None = None) -> None:
-        """Deliver until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can.
+        """Deliver until the shard is another process's, or a position is reached.
 
+        After whatever goes wrong it goes on as soon as it can.
         Raises RowsOfOtherCode where another process has to.
         """
         self._member.served.add(self._lease.shard)
@@ -99,8 +101,9 @@ class Shard:
 
 
 def stop_if_cancelled(error: Exception) -> None:
-    """Raise CancelledError where the task is cancelled: a cancelled transaction whose connection is lost fails to roll back, and
-    that error takes the cancellation's place.
+    """Raise CancelledError where the task is cancelled, and `error` has only taken its place.
+
+    A cancelled transaction whose connection is lost fails to roll back.
     """
     task = asyncio.current_task()
     if task and task.cancelling():

@@ -24,12 +24,12 @@ class Share:
         self._serving: dict[Lease, asyncio.Task[None]] = {}
 
     async def serve(self, lease: Lease, *, up_to: int | None = None) -> None:
-        """Deliver one shard until it is another's, or a position is reached."""
+        """Deliver one shard until it is another process's, or a position is reached."""
         shard = Shard(self._terms, lease, self._watch, self._member, self._redriving[lease.shard])
         await shard.serve(up_to=up_to)
 
     async def take(self) -> None:
-        """Give back what is more than the member's due, and take what is free of the rest. Raises what a shard has ended with."""
+        """Give back shards beyond the member's due, or take free ones up to it. Raises what one has ended with."""
         for lease, task in [(lease, task) for lease, task in self._serving.items() if task.done()]:
             del self._serving[lease]
             task.result()
@@ -41,7 +41,7 @@ class Share:
                 self._serving[lease] = asyncio.create_task(self.serve(lease))
 
     async def next_beat(self, beats: int) -> None:
-        """Return once a lease may be free, one of these is not any more, or it is time to look: there were more beats than that."""
+        """Return once there were more beats than that, or one of the shards has ended: it is time to look again."""
         waiting = asyncio.create_task(self._watch.beaten(beats))
         try:
             await asyncio.wait([waiting, *self._serving.values()], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Delivers events to a subscriber, for as long as the process lives."""
+"""The delivery of events to a subscriber, for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Subscription:
     process goes on where one ends, at once where it died, and after `lease` seconds where it stands still.
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
-    handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
-    A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is
-    further behind than `within`. A process that stands still in the middle of a batch keeps it for as long as three
-    leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` it only goes on:
-    nothing is delivered before somebody else has begun it, nor after its checkpoint was removed.
+    handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped. A
+    batch has `batch_size` events at the most, and fewer where they take long to handle. A subscription that is further
+    behind than `within` logs that. A process that stands still in the middle of a batch keeps it for as long as three
+    leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` a subscription only
+    goes on: nothing is delivered before somebody else has begun it, nor after its checkpoint was removed.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Subscription:
         self._set_up_shards = partial(shard_count.set_up, name=subscriber.name, shards=shards, begins=begins)
 
     async def run(self) -> NoReturn:
-        """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
+        """Deliver until it is cancelled. Raises ConfigurationError, and handles everything else."""
         while True:
             try:
                 with translated():
@@ -111,7 +111,7 @@ class Subscription:
                 await asyncio.sleep(self._terms.health.failed(error))
 
     async def _take_part(self) -> None:
-        """Until there is another number of shards."""
+        """Deliver this process's share until there is another number of shards."""
         async with self._lookout.joined() as watch:
             member = Membership(watch.connection, self._subscriber.name, self._shards, self._seconds)
             share = Share(self._terms, watch, member, self._redriving)
@@ -134,7 +134,7 @@ class Subscription:
                         await member.leave(last)
 
     def _report_gone(self, member: Membership) -> None:
-        """Says so once, but for a subscription that others begin: they also end it."""
+        """Log it once, but for a subscription that others begin: they also end it."""
         if self._begins and not member.there and not self._has_reported:
             self._has_reported = True
             _logger.warning(_GONE, member.name)

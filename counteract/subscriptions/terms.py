@@ -13,7 +13,7 @@ from counteract.subscriptions.subscriber import Subscriber
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How long a subscription with nothing to do waits before it looks again, in seconds. A notification ends the wait."""
+    """The seconds for which a subscription with nothing to do waits, unless a notification ends the wait."""
 
     longest: float = 0.25
     """The longest wait while nothing is appended."""
@@ -31,7 +31,7 @@ class Terms:
     attempts: int
     """Deliveries of a batch as a whole, before its events are handled one by one and those that fail are parked."""
     longest_batch: float
-    """Seconds for which a process may stand still in the middle of a batch; the whole of it may take three times as long."""
+    """Seconds for which a process may stand still within a batch. All of it may take three times as long."""
     polling: Polling
     vault: Vault
     health: Health

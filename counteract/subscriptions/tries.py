@@ -1,4 +1,4 @@
-"""What a process knows of a shard for longer than one pair of connections."""
+"""The tries of a shard, which a process knows of for longer than one pair of connections."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from counteract.subscriptions.pace import Pace
 
 
 class Redriving:
-    """When all that is parked is tried again without being asked for: when a process takes a shard up, whose code may be
-    another, and then ever less often.
+    """The times when all that is parked is tried again without being asked for.
+
+    The first is when a process takes a shard up, whose code may be another; then they come ever less often.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Redriving:
 
 @dataclass(slots=True)
 class Tries:
-    """The fate of the batch that comes next, which one pair of connections hands on to the next."""
+    """How often the next batch was tried, and with what success: one pair of connections hands it on to the next."""
 
     pace: Pace
     redriving: Redriving
@@ -62,7 +63,7 @@ class Tries:
         self._waits = False
 
     def keep_alone_until(self, position: int) -> None:
-        """Have the events up to there handled one by one, also in the batches that follow, if the attempts are used up."""
+        """Have the events up to there handled one by one, in later batches too, if the attempts are used up."""
         if self._failed >= self.attempts:
             self._alone_until = max(self._alone_until, position)
 
