@@ -1,4 +1,4 @@
-"""What a batch goes through on its way to the subscriber, within one transaction of a pair of connections."""
+"""The handover of a batch to the subscriber, within one transaction of a pair of connections."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from counteract.subscriptions.terms import Terms
 from counteract.subscriptions.tries import Tries
 
 _REDRIVEN_AT_ONCE = 20
-"""However large each is, they are in memory together. A subscriber that acts elsewhere gets them one by one: what is
-shown there must not be parked again because a later one of the same transaction has failed.
+"""Events of one transaction: however large each is, they are in memory together. A subscriber that acts elsewhere gets
+them one by one: what is shown there must not be parked again because a later one of the same transaction has failed.
 """
 
 

@@ -23,7 +23,7 @@ class Polling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What all shards of a subscription have in common in one process."""
+    """The terms that all shards of a subscription have in common in one process."""
 
     subscriber: Subscriber
     batch_size: int
@@ -39,5 +39,5 @@ class Terms:
 
     @property
     def limits(self) -> Limits:
-        """What the database holds the connections of a shard to."""
+        """The limits that the database holds the connections of a shard to."""
         return Limits(idle=self.longest_batch, whole=3 * self.longest_batch)

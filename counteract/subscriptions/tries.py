@@ -43,13 +43,15 @@ class Tries:
     """Failures of the batch as a whole, after which its events are handled one by one."""
     _failed: int = field(default=0, init=False)
     _waits: bool = field(default=False, init=False)
-    """It was no event's fault. Those before the one that it was met at need not wait: they are handled one by one."""
+    """Whether the last failure was no event's fault. Those before the one that it was met at need not wait: they are
+    handled one by one.
+    """
     _alone_until: int = field(default=0, init=False)
     """The position up to which the events are handled one by one."""
 
     @property
     def has_not_failed(self) -> bool:
-        """Whether the last try went through."""
+        """Whether the batch has not failed yet; what is waited for does not count."""
         return self._failed == 0
 
     def fail(self, error: Exception) -> None:
