@@ -37,7 +37,7 @@ app.add_typer(sagas.app, name="sagas")
 app.add_typer(store.app, name="store")
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         say(f"counteract {version('counteract')}")
         raise typer.Exit
@@ -46,7 +46,7 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Sagas on Temporal, events in PostgreSQL."""
@@ -67,7 +67,7 @@ def main() -> None:
         else:
             sys.excepthook(*sys.exc_info())
         code = 1
-    leave(code)
+    _leave(code)
 
 
 def _in_a_line(error: BaseException) -> str | None:
@@ -86,7 +86,7 @@ def _is_text(argument: str) -> bool:
     return not any("\ud800" <= each <= "\udfff" for each in argument)
 
 
-def leave(code: int) -> None:
+def _leave(code: int) -> None:
     """End the process now: the runtime of the Temporal SDK may abort an interpreter that winds down at leisure."""
     try:
         sys.stdout.flush()

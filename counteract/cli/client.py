@@ -22,7 +22,7 @@ from counteract.errors import ConfigurationError, CounteractError
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-SETTING = "client"
+_SETTING = "client"
 _CANNOT_CONNECT = "Failed client connect"
 """How the SDK begins the RuntimeError for it, which has no type of its own."""
 
@@ -69,17 +69,17 @@ class OwnClient:
             raise self._wrong("returned a client that is not connected: set lazy only where it is in **config")
 
     def _wrong(self, what: str) -> ConfigurationError:
-        return wrong(SETTING, self.name, f"{self.name} {what}")
+        return wrong(_SETTING, self.name, f"{self.name} {what}")
 
 
 def own_client() -> OwnClient | None:
     """None where pyproject.toml names none. Raises ConfigurationError."""
-    named = named_object(SETTING, "function")
+    named = named_object(_SETTING, "function")
     if named is None:
         return None
     name, found = named
     if not inspect.iscoroutinefunction(found):
-        raise wrong(SETTING, name, f"{name} is no async function: define it with `async def`")
+        raise wrong(_SETTING, name, f"{name} is no async function: define it with `async def`")
     return OwnClient(name, found)
 
 

@@ -29,7 +29,7 @@ app.command()(restore)
 
 
 @dataclass
-class Findings:
+class _Findings:
     """What a verification found, of the problems only the first."""
 
     most: int
@@ -87,7 +87,7 @@ def verify(
 
     With COUNTERACT_MASTER_KEY personal data is opened and looked at too. 1 if anything is wrong.
     """
-    findings = Findings(most)
+    findings = _Findings(most)
     seconds = asyncio.run(_verify(database_url, _expected(modules, folder), findings))
     for line in [findings.as_json(seconds)] if as_json else findings.lines(seconds):
         say(line)
@@ -143,7 +143,7 @@ def _remedy(ahead: Reader) -> str:
             )
 
 
-async def _verify(url: str, expected: Expected, findings: Findings) -> float:
+async def _verify(url: str, expected: Expected, findings: _Findings) -> float:
     """The seconds that it took."""
     from time import monotonic
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from counteract.store.transfer.bulk_import import Imported
 
-DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")]
+_DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")]
 
 
 def export(
     file: Annotated[typer.FileBinaryWrite, typer.Argument(metavar="FILE", help="One event a line; - is the output.")],
-    database_url: DatabaseUrl = "",
+    database_url: _DatabaseUrl = "",
     after: Annotated[int, typer.Option(min=0, help="Only events after this position.")] = 0,
 ) -> None:
     """Write the events to a file, as lines of JSON in the global order.
@@ -45,7 +45,7 @@ def import_(
         typer.FileBinaryRead,
         typer.Argument(metavar="FILE", help="Lines of JSON, as export writes them; - is the input."),
     ],
-    database_url: DatabaseUrl = "",
+    database_url: _DatabaseUrl = "",
     go_on: Annotated[
         bool, typer.Option("--continue", help="Append to streams that hold other events, too, instead of refusing.")
     ] = False,

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 NAME = "PostgreSQL"
 # The shortest limit on the path of a Unix socket among the systems that we run on, less the socket's own name.
-SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
+_SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
 
 PROGRAMS_VARIABLE = "COUNTERACT_POSTGRES_PROGRAMS"
 """The folder of another PostgreSQL's programs than the one from the wheel."""
 
-INITDB = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+_INITDB = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 # New in PostgreSQL 17.
-BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+_BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
 class Cluster:
@@ -103,8 +103,8 @@ class Cluster:
         unfinished = self._folder.path / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         private_folder(unfinished, self._user)
-        locale = BUILTIN_LOCALE if _major_version(self._programs) >= 17 else []
-        initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, *locale, "-D", str(unfinished)))
+        locale = _BUILTIN_LOCALE if _major_version(self._programs) >= 17 else []
+        initdb = await GuardedProcess.start(self.launch("initdb", *_INITDB, *locale, "-D", str(unfinished)))
         try:
             if await initdb.wait():
                 raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}", MOVE)
@@ -132,7 +132,7 @@ def _major_version(programs: Path) -> int:
 def socket_folder(state: Path) -> Iterator[Path]:
     """A folder whose path is short enough for a socket: in the state folder, where the URL stays the same, or not."""
     folder = state / "socket"
-    if len(os.fsencode(folder)) <= SOCKET_FOLDER_LIMIT:
+    if len(os.fsencode(folder)) <= _SOCKET_FOLDER_LIMIT:
         yield folder
     else:
         with tempfile.TemporaryDirectory(prefix="counteract-", dir="/tmp") as short:

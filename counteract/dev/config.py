@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SUBJECT = "[tool.counteract.dev] in pyproject.toml"
+_SUBJECT = "[tool.counteract.dev] in pyproject.toml"
 
 
 class PartSettings(BaseModel):
@@ -61,17 +61,17 @@ def read_settings(project: Path) -> DevSettings:
     except FileNotFoundError:
         return DevSettings()
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(SUBJECT, [str(error)]) from error
+        raise ConfigurationError(_SUBJECT, [str(error)]) from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise ConfigurationError(SUBJECT, problems) from error
+        raise ConfigurationError(_SUBJECT, problems) from error
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
     try:
         return Template(text).substitute(variables)
     except (KeyError, ValueError) as error:
-        raise ConfigurationError(SUBJECT, [f"{text!r} names an unknown variable: {error}"]) from error
+        raise ConfigurationError(_SUBJECT, [f"{text!r} names an unknown variable: {error}"]) from error
 
 
 def with_settings(variables: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

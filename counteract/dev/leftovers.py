@@ -10,14 +10,14 @@ import psutil  # comes with the wheel of PostgreSQL: import this module only whe
 
 def end_stragglers(data: Path) -> None:
     """Kill the processes that outlived a killed server: they hold its memory, and a busy one does not notice."""
-    stragglers = [process for process in psutil.process_iter() if works_in(data, process)]
+    stragglers = [process for process in psutil.process_iter() if _works_in(data, process)]
     for process in stragglers:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(stragglers, timeout=10)
 
 
-def works_in(data: Path, process: psutil.Process) -> bool:
+def _works_in(data: Path, process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.name() == "postgres" and Path(process.cwd()) == data
     return False

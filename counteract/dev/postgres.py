@@ -18,11 +18,11 @@ from counteract.store.postgres.connect import APP_ROLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATABASE = "counteract"
+_DATABASE = "counteract"
 # In seconds. After a crash PostgreSQL replays its log before it answers.
-START_TIMEOUT = 60
+_START_TIMEOUT = 60
 
-SETTINGS = {
+_SETTINGS = {
     "listen_addresses": "",
     "lc_messages": "C",
     "log_timezone": "UTC",
@@ -33,9 +33,9 @@ SETTINGS = {
 }
 # Nobody will read it after a power cut, so it need not survive one. Commits stay synchronous all the same: what was
 # acknowledged must survive the death of the server, or a fault test would find losses that production does not have.
-EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+_EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 # With the log that was written meanwhile, so that it needs no archive; and at once, not when a checkpoint comes anyway.
-BACKUP = ("--wal-method=stream", "--checkpoint=fast", "--no-sync")
+_BACKUP = ("--wal-method=stream", "--checkpoint=fast", "--no-sync")
 
 
 class EmbeddedPostgres:
@@ -73,12 +73,12 @@ class EmbeddedPostgres:
 
         SQLAlchemy wants `postgresql+psycopg` as its scheme.
         """
-        return self.url_of(DATABASE)
+        return self.url_of(_DATABASE)
 
     @property
     def app_url(self) -> str:
         """The same database, as the role that `migrate` makes for the application."""
-        return self.url_of(DATABASE, role=APP_ROLE)
+        return self.url_of(_DATABASE, role=APP_ROLE)
 
     def url_of(self, database: str, *, role: str = "postgres") -> str:
         """The URL of one of the server's databases, by its socket; no password is asked for."""
@@ -121,7 +121,7 @@ class EmbeddedPostgres:
             "postgres",
             "-D",
             str(copy / "data"),
-            *BACKUP,
+            *_BACKUP,
             *options,
         )
         return copy
@@ -142,30 +142,30 @@ class EmbeddedPostgres:
         return self._process.crashed()
 
     def _launch(self) -> Launch:
-        settings = SETTINGS | {"unix_socket_directories": str(self._cluster.socket)}
+        settings = _SETTINGS | {"unix_socket_directories": str(self._cluster.socket)}
         if self._cluster.ephemeral:
-            settings |= EPHEMERAL_SETTINGS
+            settings |= _EPHEMERAL_SETTINGS
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return self._cluster.launch("postgres", "-D", str(self._cluster.data), *options)
 
     async def _answers(self) -> bool:
         """True as soon as it accepts a connection, False when it has ended instead."""
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + _START_TIMEOUT
         while not self._process.has_ended:
             with contextlib.suppress(psycopg.OperationalError):
                 async with await self._connect() as connection:
                     self.version = (connection.info.parameter_status("server_version") or "").split()[0]
                     return True
             if time.monotonic() > deadline:
-                raise PartFailed(NAME, f"did not answer within {START_TIMEOUT} seconds: {self._process.reason()}")
+                raise PartFailed(NAME, f"did not answer within {_START_TIMEOUT} seconds: {self._process.reason()}")
             await asyncio.sleep(0.02)
         return False
 
     async def _create_database(self) -> None:
         async with await self._connect() as connection:
-            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
             if not found.rowcount:
-                await connection.execute(f"CREATE DATABASE {DATABASE}")
+                await connection.execute(f"CREATE DATABASE {_DATABASE}")
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(self.url_of("postgres"), autocommit=True, connect_timeout=5)

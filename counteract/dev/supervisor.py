@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from counteract.dev.errors import PartFailed
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Part(Protocol):
@@ -51,7 +51,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         self._block = asyncio.current_task()
-        self._signals = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        self._signals = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
         for number in self._signals:
             asyncio.get_running_loop().add_signal_handler(number, self._interrupt)
         return self

@@ -18,7 +18,7 @@ from counteract.store.postgres.errands import Errands
 from counteract.store.postgres.read import READS_IN_ORDER
 from counteract.subscriptions.bell import Bell
 
-KEPT = 2
+_KEPT = 2
 """Pairs that stay open while nobody has anything to do: what comes then is short, and they take turns."""
 # In seconds.
 _TURN = 0.05
@@ -108,7 +108,7 @@ class Pairs:
     async def trim(self) -> None:
         """Close those that nobody has wanted for a while."""
         unused = sum(pair.free_since < monotonic() - _UNUSED for pair in self._free)
-        await self._errands.run(self._close(*self._taken(max(min(unused, self._open - KEPT), 0))))
+        await self._errands.run(self._close(*self._taken(max(min(unused, self._open - _KEPT), 0))))
 
     async def close(self) -> None:
         """Close all of them, once they are back."""
@@ -118,7 +118,7 @@ class Pairs:
     async def _free_or_new(self) -> Pair:
         deadline = monotonic() + _TURN
         while not self._free:
-            if self._open < KEPT or monotonic() >= deadline:
+            if self._open < _KEPT or monotonic() >= deadline:
                 # Whoever waits for it may be cancelled: then it is there for the next.
                 await self._errands.run(self._make())
             else:
