@@ -38,6 +38,7 @@ app.add_typer(store.app, name="store")
 
 
 def _show_version(wanted: bool) -> None:
+    """Print the version and leave, if that is wanted."""
     if wanted:
         say(f"counteract {version('counteract')}")
         raise typer.Exit
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def _in_a_line(error: BaseException) -> str | None:
-    """What there is to be said of an error that is nobody's bug; None for any other."""
+    """The line that tells an error which is nobody's bug; None for any other."""
     if isinstance(error, CounteractError):
         return str(error)
     if isinstance(error, OSError):
@@ -82,7 +83,7 @@ def _in_a_line(error: BaseException) -> str | None:
 
 
 def _is_text(argument: str) -> bool:
-    """What is no UTF-8 comes from the system as half surrogate pairs."""
+    """Whether an argument is UTF-8: anything else comes from the system as half surrogate pairs."""
     return not any("\ud800" <= each <= "\udfff" for each in argument)
 
 

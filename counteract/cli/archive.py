@@ -65,7 +65,7 @@ def restore(
 
 
 def _chosen(category: str | None, idle_for: str | None, streams: list[str] | None, go_on: bool) -> Chosen | None:
-    """None to go on with a file."""
+    """The streams that are to be archived; None to go on with a file. Raises CounteractError."""
     from counteract.store.archive.streams import Idle, Named
 
     given = [bool(category and idle_for), bool(streams), go_on]

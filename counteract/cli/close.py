@@ -50,7 +50,10 @@ def close_(
 
 
 async def close(connection: AsyncConnection[Any], saga_id: str, run_id: str, who: str, why: str) -> tuple[str, bool]:
-    """The state that stands, and whether it is this call that closed the saga."""
+    """Close the saga's record. Returns the state that stands, and whether it is this call that closed it.
+
+    Raises CannotClose where the record is gone.
+    """
     row = await (await connection.execute(_CLOSE, (saga_id, run_id, who, why))).fetchone()
     if row is None:
         raise CannotClose(f"the record of {saga_id} is gone: `counteract sagas list` shows which sagas are known")
@@ -85,7 +88,9 @@ async def _running(client: Client, saga_id: str) -> str | None:
 
 
 async def _refuse_while_recovered(client: Client, saga_id: str, run_id: str) -> None:
-    """What it has yet to undo it would undo, whatever the record says by then: a person may just have done that by
+    """Raise CannotClose while the saga is being recovered.
+
+    Recovery would go on to undo what is left, whatever the record says by then: a person may just have done that by
     hand.
     """
     from temporalio.client import WorkflowExecutionStatus
@@ -100,7 +105,7 @@ async def _refuse_while_recovered(client: Client, saga_id: str, run_id: str) -> 
 
 
 async def _recorded_run(connection: AsyncConnection[Any], saga_id: str, namespace: str, running: str | None) -> str:
-    """The saga's run that is to be closed, as its record has it. Raises CannotClose."""
+    """The run of the saga that is to be closed, as its record has it. Raises CannotClose."""
     runs = [run_id for (run_id,) in await (await connection.execute(_RUNS, (saga_id, namespace))).fetchall()]
     if running and (running not in runs or runs[0] == running):
         raise CannotClose(

@@ -1,4 +1,4 @@
-"""What keeps sagas from going on, as far as the Temporal server knows."""
+"""The diagnosis of a Temporal server: what keeps sagas from going on, as far as the server knows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Queue = tuple[str, TaskQueueType.ValueType]
 
 
 async def diagnose(address: str | None, namespace: str | None, task_queues: Collection[str]) -> AsyncIterator[Finding]:
-    """Looks at one thing after the other, and goes on whatever it finds. Changes nothing.
+    """Look at one thing after the other, and go on whatever is found. Changes nothing.
 
     `task_queues`: those that workers for sagas must listen on, beside those that sagas in flight are on.
     """
@@ -116,7 +116,7 @@ async def _queues_of_sagas(client: Client, given: Collection[str]) -> set[_Queue
 
 
 def _queues_of_services() -> set[_Queue]:
-    """Those of the commands that the application's sagas import. Raises ConfigurationError."""
+    """The queues of the commands that the application's sagas import. Raises ConfigurationError."""
     if not declared("sagas"):
         return set()
     sagas_in(None)

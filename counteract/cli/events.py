@@ -110,7 +110,7 @@ def state(
 
 
 class _Wanted:
-    """What `read` and `tail` are asked for."""
+    """The events that `read` and `tail` are asked for."""
 
     def __init__(
         self,

@@ -58,7 +58,10 @@ def new(
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """The files that were written. Raises CounteractError, and writes nothing, for a name that will not do or is taken."""
+    """Write the project's files, and return them.
+
+    Raises CounteractError, and writes nothing, for a name that will not do or is taken.
+    """
     check_name(name)
     values = {"project": name, "package": name.replace("-", "_"), "version": version("counteract")}
     files = dict(_rendered(values))
@@ -75,6 +78,7 @@ def write(name: str, folder: Path) -> list[Path]:
 
 
 def check_name(name: str) -> None:
+    """Raise CounteractError for what cannot be the name of a project and its package."""
     package = name.replace("-", "_")
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         problem = (
@@ -90,7 +94,10 @@ def check_name(name: str) -> None:
 
 
 def _is_installed(package: str) -> bool:
-    """Looks everywhere but in the working folder, which is on the path of `python -m` and is where projects are begun."""
+    """Whether a package is installed anywhere but in the working folder, which is on the path of `python -m`.
+
+    That is where projects are begun.
+    """
     places = [place for place in sys.path if Path(place).resolve() != Path.cwd()]
     return PathFinder.find_spec(package, places) is not None
 
@@ -98,7 +105,7 @@ def _is_installed(package: str) -> bool:
 def _needed() -> set[str]:
     """The names of what Counteract needs, with each of its extras, and of what those need in turn.
 
-    A project of such a name would be taken for it by whoever installs the two, whatever the packages in it are called.
+    An installer would take a project of such a name for it, whatever the packages in it are called.
     """
     names: set[str] = set()
     open_ones = list(_requirements("counteract"))
@@ -111,6 +118,7 @@ def _needed() -> set[str]:
 
 
 def _requirements(distribution: str) -> list[str]:
+    """The requirements of a distribution; none where it is not installed."""
     try:
         return requires(distribution) or []
     except PackageNotFoundError:
@@ -125,6 +133,7 @@ def _rendered(values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
 
 
 def _place_of(template: Path, package: str) -> Path:
+    """The file in the project's folder that a template becomes."""
     folder = template.parent.relative_to(TEMPLATES)
     name = template.name.removesuffix(_SUFFIX)
     parts = [package if part == "package" else part for part in folder.parts]

@@ -125,7 +125,7 @@ def _row(saga: WorkflowExecution, step: str) -> dict[str, str]:
 
 
 async def _step(client: Client, saga: WorkflowExecution, turns: asyncio.Semaphore) -> str:
-    """What is in flight; where nothing is, the step at which the saga took its status."""
+    """The step in flight; where none is, the step at which the saga took its status."""
     if saga.search_attributes["SagaStatus"][0] in ("RUNNING", "COMPENSATING"):
         async with turns:
             described = await client.get_workflow_handle(saga.id, run_id=saga.run_id).describe()

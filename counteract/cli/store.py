@@ -30,7 +30,7 @@ app.command()(restore)
 
 @dataclass
 class _Findings:
-    """What a verification found, of the problems only the first."""
+    """The findings of a verification: of the problems only the first, and the count of all."""
 
     most: int
     events: int = 0
@@ -41,11 +41,13 @@ class _Findings:
     shown: list[Problem] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
+        """Take in what one step of the verification has found."""
         self.events, self.position, self.snapshots = step.events, step.position, step.snapshots
         self.counts.update(each.trouble.value for each in step.problems)
         self.shown += step.problems[: self.most - len(self.shown)]
 
     def as_json(self, seconds: float) -> str:
+        """All of it as one JSON document, with the seconds that it took."""
         return json.dumps(
             {
                 "events": self.events,
@@ -59,6 +61,7 @@ class _Findings:
         )
 
     def lines(self, seconds: float) -> Iterable[str]:
+        """All of it in lines for people, with the seconds that it took."""
         yield from map(str, self.shown)
         if rest := self.counts.total() - len(self.shown):
             yield f"… and {rest} more"
@@ -144,7 +147,7 @@ def _remedy(ahead: Reader) -> str:
 
 
 async def _verify(url: str, expected: Expected, findings: _Findings) -> float:
-    """The seconds that it took."""
+    """Verify, and return the seconds that it took."""
     from time import monotonic
 
     from rich.console import Console
@@ -166,7 +169,7 @@ async def _verify(url: str, expected: Expected, findings: _Findings) -> float:
 
 
 def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
-    """With the engine's own events, which stand beside the application's."""
+    """The events and contracts to verify by: the application's, and the engine's own beside them."""
     from counteract.lifecycle import sagas
     from counteract.store.checks.verify import Expected
     from counteract.store.contracts.published import ENGINE_CONTRACTS, published_in

@@ -1,4 +1,4 @@
-"""`counteract events trace`: what one saga, or one request, set off, as a tree of causes."""
+"""`counteract events trace`: all that one saga, or one request, set off, as a tree of causes."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, _Node]]:
+        """The node and all beneath it, each with its depth."""
         yield depth, self
         for child in self.children:
             yield from child.walk(depth + 1)
@@ -94,7 +95,7 @@ async def _traced(url: str, correlation_id: str) -> Sequence[_Node]:
 
 
 def _story(nodes: Sequence[_Node]) -> Sequence[_Node]:
-    """Each beneath its cause, as far as that is among them, in the order of time."""
+    """The nodes without a cause among them; the others stand beneath theirs, in the order of time."""
     known = {node.id: node for node in nodes}
     roots: list[_Node] = []
     for node in sorted(nodes, key=lambda each: each.time):
@@ -111,14 +112,14 @@ def _command(row: Sequence[Any]) -> _Node:
 
 
 def _child(row: Sequence[Any]) -> _Node:
-    """A saga of its own, whose story is told under its own id."""
+    """The node of a child saga, whose story is told under its own id."""
     command_id, step, saga_id, saga_type, state, time = row
     facts = {"kind": "child", "step": step, "saga": saga_id, "state": state, "time": time.isoformat()}
     return _Node(str(command_id), None, time, f"child saga {saga_id}  {saga_type} [{state}]", facts)
 
 
 def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | None) -> str:
-    """What the command does to the one above it. A settlement undoes nothing: it says what became of it."""
+    """Words for what a command does to the one above it. A settlement undoes nothing: it says what became of that."""
     if not concerns_another:
         return ""
     if not is_settlement:
@@ -135,7 +136,7 @@ def _event(event: StoredEvent) -> _Node:
 
 
 def _metadata(event: StoredEvent) -> Mapping[str, Any]:
-    """Nothing is known where it was imported with what Python cannot read."""
+    """The event's metadata; none where it was imported with what Python cannot read."""
     try:
         return event.metadata
     except ValueError:

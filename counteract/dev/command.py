@@ -72,6 +72,7 @@ class CommandPart:
         await self._process.stop()
 
     def lines(self) -> list[tuple[str, str]]:
+        """Its name, and its address or the number of its process."""
         return [(self._name, self._ready if self._is_address else f"process {self._process.pid}")]
 
     async def crashed(self) -> PartFailed:

@@ -36,6 +36,8 @@ _SUBJECT = "[tool.counteract.dev] in pyproject.toml"
 
 
 class PartSettings(BaseModel):
+    """One of `[[tool.counteract.dev.parts]]`: a command, and when it counts as up."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
@@ -46,6 +48,8 @@ class PartSettings(BaseModel):
 
 
 class DevSettings(BaseModel):
+    """The table `[tool.counteract.dev]`."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ports: list[str] = []
@@ -54,7 +58,10 @@ class DevSettings(BaseModel):
 
 
 def read_settings(project: Path) -> DevSettings:
-    """No file or no such table: only the servers. Raises ConfigurationError naming everything that is wrong."""
+    """Read the settings of a project; those of the servers alone where there is no file or no such table.
+
+    Raises ConfigurationError naming everything that is wrong.
+    """
     try:
         tables = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
         return DevSettings.model_validate(tables.get("tool", {}).get("counteract", {}).get("dev", {}))
@@ -68,6 +75,7 @@ def read_settings(project: Path) -> DevSettings:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
+    """The text with each `$NAME` replaced by the variable. Raises ConfigurationError for an unknown one."""
     try:
         return Template(text).substitute(variables)
     except (KeyError, ValueError) as error:
@@ -75,7 +83,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 
 def with_settings(variables: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """`variables` and, each able to name those before it, the ones of the settings."""
+    """The variables, and those of the settings, each of which may name the ones before it."""
     known = dict(variables)
     for name, value in settings.items():
         known[name] = expand(value, known)

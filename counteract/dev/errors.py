@@ -1,4 +1,4 @@
-"""What goes wrong with a part of the embedded runtime: the last words of `counteract dev`."""
+"""The errors of the parts of the embedded runtime: the last words of `counteract dev`."""
 
 import signal
 
@@ -26,5 +26,5 @@ class PartCrashed(PartFailed):
 
 
 def _describe_exit(code: int) -> str:
-    """`code` as in `subprocess`: negative for a signal."""
+    """An exit code in words; `code` as in `subprocess`, negative for a signal."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

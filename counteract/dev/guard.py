@@ -28,6 +28,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _Guard:
+    """The command, and what is to be done until it has ended."""
+
     def __init__(self, options: argparse.Namespace) -> None:
         self._stop_signal = signal.Signals[options.stop_signal]
         self._grace = options.grace
@@ -42,10 +44,11 @@ class _Guard:
 
     @property
     def pid(self) -> int:
+        """The number of the command's process."""
         return self._command.pid
 
     def run(self) -> int:
-        """Return the command's exit code, negative for a signal as in `subprocess`, after ending it if need be."""
+        """Return the command's exit code once it has ended, or was ended; negative for a signal, as in `subprocess`."""
         orphaned = self._wait_for_end()
         if not self._has_ended():
             self._end()
@@ -84,6 +87,7 @@ class _Guard:
 
 
 def _start(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
+    """Start the command in a session of its own; on Linux it dies with the guard."""
     guard = os.getpid()
 
     def die_with_the_guard() -> None:
@@ -124,6 +128,7 @@ def _leave_like(code: int) -> None:
 
 
 def main() -> None:
+    """Run the command that the arguments name, and end as it has ended."""
     parser = argparse.ArgumentParser(description="Run a command that must not outlive whoever started it.")
     parser.add_argument("--stop-signal", default="SIGTERM", help="what asks the command to stop")
     parser.add_argument("--grace", type=float, default=10, help="seconds from the stop signal to SIGKILL")

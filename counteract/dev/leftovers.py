@@ -1,4 +1,4 @@
-"""What a PostgreSQL server that did not end well left behind: processes and lock files."""
+"""The processes and lock files that a PostgreSQL server leaves behind when it does not end well."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def _works_in(data: Path, process: psutil.Process) -> bool:
 
 
 def remove_stale_locks(*files: Path) -> None:
-    """PostgreSQL takes any live process with the recorded number for its predecessor, and numbers are reused."""
+    """Remove lock files whose process is no PostgreSQL.
+
+    PostgreSQL takes any live process with the recorded number for its predecessor, and numbers are reused.
+    """
     for file in files:
         with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
             if psutil.Process(int(file.read_text().split()[0])).name() != "postgres":

@@ -14,7 +14,7 @@ def free_port() -> int:
 
 
 def claim(part: str, port: int, option: str) -> int:
-    """`port`, if it is free. Raises PartFailed naming the command line option that chooses another."""
+    """Return the port if it is free. Raises PartFailed naming the command line option that chooses another."""
     try:
         return _bind(port)
     except (OSError, OverflowError) as error:

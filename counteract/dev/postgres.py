@@ -69,7 +69,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL for libpq and psycopg, which survives `kill` and `restart`.
+        """The URL of the database for libpq and psycopg, which survives `kill` and `restart`.
 
         SQLAlchemy wants `postgresql+psycopg` as its scheme.
         """
@@ -77,7 +77,7 @@ class EmbeddedPostgres:
 
     @property
     def app_url(self) -> str:
-        """The same database, as the role that `migrate` makes for the application."""
+        """The URL of the same database, as the role that `migrate` makes for the application."""
         return self.url_of(_DATABASE, role=APP_ROLE)
 
     def url_of(self, database: str, *, role: str = "postgres") -> str:
@@ -96,11 +96,11 @@ class EmbeddedPostgres:
             raise PartFailed(NAME, f"did not start: {self._process.reason()}")
 
     async def stop(self) -> None:
-        """Shut it down cleanly. Its clients lose their connections."""
+        """Shut the server down cleanly. Its clients lose their connections."""
         await self._process.stop()
 
     async def kill(self) -> None:
-        """End it as a crash of its machine would, all of its processes with `kill -9`."""
+        """End the server as a crash of its machine would, all of its processes with `kill -9`."""
         await self._process.kill()
         self._cluster.clear_leftovers()
 
@@ -110,8 +110,11 @@ class EmbeddedPostgres:
         await self.start()
 
     async def back_up(self, *options: str) -> Path:
-        """A copy of all databases as they are now, taken while they are in use: a state folder for a server of its own, or for
-        `put_back`. It goes when this server does, if that has no state folder. `options` are for `pg_basebackup`."""
+        """Copy all databases as they are now, while they are in use, to a state folder for another server or for
+        `put_back`.
+
+        It goes when this server does, if that has no state folder. `options` are for `pg_basebackup`.
+        """
         copy = self._cluster.new_copy()
         await self._cluster.run(
             "pg_basebackup",
@@ -127,7 +130,8 @@ class EmbeddedPostgres:
         return copy
 
     async def put_back(self, copy: Path) -> Path:
-        """Go on with a copy under the same address, as after a restore or a failover. Its clients lose their connections.
+        """Go on with a copy under the same address, as after a restore or a failover. Its clients lose their
+        connections.
 
         The server that was there, if it still runs, is killed; returns the state folder that now has its files.
         """
@@ -137,7 +141,7 @@ class EmbeddedPostgres:
         return replaced
 
     async def crashed(self) -> PartCrashed:
-        """Return when the server has ended by itself, and how."""
+        """Return when the server has ended by itself, with the error that says how."""
         await self._process.wait()
         return self._process.crashed()
 
@@ -149,7 +153,7 @@ class EmbeddedPostgres:
         return self._cluster.launch("postgres", "-D", str(self._cluster.data), *options)
 
     async def _answers(self) -> bool:
-        """True as soon as it accepts a connection, False when it has ended instead."""
+        """Return True as soon as the server accepts a connection, False when it has ended instead."""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._process.has_ended:
             with contextlib.suppress(psycopg.OperationalError):

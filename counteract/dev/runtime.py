@@ -1,4 +1,4 @@
-"""What `counteract dev` does: servers, migrations, the project's own parts, and then watching them all."""
+"""The run of `counteract dev`: servers, migrations, the project's own parts, and then watching them all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ _OTHER_FILE = "Choose another file with --env"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevOptions:
-    """`project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept.
+    """The options of `counteract dev`.
+
+    `project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept.
 
     `env` is a file for other shells to read: what the parts are told of each other, as long as all of it is up.
     """
@@ -43,6 +45,7 @@ class DevOptions:
     env: Path | None = None
 
     def state_of(self, part: str) -> Path | None:
+        """The folder in which a part keeps its files; None where nothing is kept."""
         return self.state / part if self.state else None
 
 
@@ -74,7 +77,7 @@ async def start(
 
 
 async def _start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str, str]:
-    """Return the environment through which a part finds them."""
+    """Start the servers, and return the environment through which a part finds them."""
     postgres = await supervisor.add(EmbeddedPostgres(options.state_of("postgres")))
     await asyncio.to_thread(migrate, postgres.url)
     temporal = await supervisor.add(
@@ -100,7 +103,7 @@ def _master_key_in(folder: Path) -> str:
 
 
 def _write_environment(file: Path, variables: Mapping[str, str]) -> None:
-    """What is not in the environment anyway, for a POSIX shell."""
+    """Write the variables that are not in the environment anyway to a file, for a POSIX shell."""
     own = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     try:
         file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items()))

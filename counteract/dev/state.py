@@ -21,7 +21,7 @@ MOVE = "Choose another folder with --state"
 
 
 class StateFolder:
-    """`path` is this run's alone until it is closed, however an earlier run on it has ended.
+    """A folder that is this run's alone until it is closed, however an earlier run on it has ended.
 
     Two locks, each on an open file, which the kernel gives up with the last process that has it open. `owner` is open
     in this process only. `keep_open` is shared with the part's guard, and so held until the guard has ended its
@@ -36,7 +36,7 @@ class StateFolder:
 
     @classmethod
     async def open(cls, part: str, path: Path | None) -> StateFolder:
-        """With no path, a temporary folder. Raises PartFailed when the path cannot be used, or is in use."""
+        """Take a folder, or a temporary one. Raises PartFailed when the folder cannot be used, or is in use."""
         try:
             folder = cls(_temporary_folder() if path is None else _make(path), ephemeral=path is None)
         except OSError as error:
@@ -52,14 +52,16 @@ class StateFolder:
 
     @property
     def keep_open(self) -> tuple[int, ...]:
+        """The file descriptors that a guard has to keep open as long as its command runs."""
         return (self._lock,)
 
     @property
     def remove(self) -> Path | None:
-        """What a guard removes when nobody else is left to do it."""
+        """The folder that a guard removes when nobody else is left to do it; None where it is kept."""
         return self.path if self.ephemeral else None
 
     def close(self) -> None:
+        """Give the folder up, and remove it where it is temporary."""
         os.close(self._lock)
         os.close(self._owner)
         if self.ephemeral:

@@ -1,4 +1,4 @@
-"""Starts parts one after the other, watches all of them, and stops them in reverse order."""
+"""The supervisor, which starts parts one after the other, watches all of them, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Part(Protocol):
     async def __aexit__(self, *error: object) -> None: ...
 
     def lines(self) -> list[tuple[str, str]]:
-        """What came up, and where to find it."""
+        """What came up, and where to find it: pairs of a label and a text."""
         ...
 
     async def crashed(self) -> PartFailed:
-        """Return when the part has ended by itself, and how. May be cancelled at any time."""
+        """Return when the part has ended by itself, with the error that says how. May be cancelled at any time."""
         ...
 
 

@@ -48,10 +48,13 @@ _DYNAMIC_CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class _Ports:
+    """The ports of one server; `ui` is None where there is no Web UI."""
+
     server: int
     ui: int | None
 
     def arguments(self) -> list[str]:
+        """The options of the server's command line for them."""
         ui = ["--headless"] if self.ui is None else ["--ui-port", str(self.ui), "--ui-disable-news-fetch"]
         return ["--ip", LOOPBACK, "--port", str(self.server), *ui]
 
@@ -89,12 +92,12 @@ class EmbeddedTemporal:
 
     @property
     def address(self) -> str:
-        """Host and port, as `Client.connect` takes them."""
+        """The host and port of the server, as `Client.connect` takes them."""
         return f"{LOOPBACK}:{self._ports.server}"
 
     @property
     def ui_url(self) -> str:
-        """Empty when the Web UI was not wanted."""
+        """The address of the Web UI; empty where none was wanted."""
         return f"http://{LOOPBACK}:{self._ports.ui}" if self._ports.ui else ""
 
     def lines(self) -> list[tuple[str, str]]:
@@ -102,7 +105,7 @@ class EmbeddedTemporal:
         return [(f"{_NAME} {self.version}", self.address), *([("Web UI", self.ui_url)] if self.ui_url else [])]
 
     async def crashed(self) -> PartCrashed:
-        """Return when the server has ended by itself, and how."""
+        """Return when the server has ended by itself, with the error that says how."""
         await self._process.wait()
         return self._process.crashed()
 
@@ -126,7 +129,7 @@ class EmbeddedTemporal:
         return _Ports(server, ui)
 
     async def _answers(self) -> bool:
-        """True as soon as sagas could start, False when the server has ended, or not come so far in time."""
+        """Return True as soon as sagas could start, False when the server has ended, or not come so far in time."""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._process.has_ended and time.monotonic() < deadline:
             # It says when it has its port; before that, whoever answers there is another program.

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root, so under root it runs as `nobody`, who owns its files and sockets."""
+"""The user that PostgreSQL runs as: it refuses to run as root, so under root it is `nobody`, which owns its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def unprivileged_user() -> int | None:
 
 
 def private_folder(path: Path, user: int | None) -> Path:
-    """A folder that only `user` can enter, who can reach it even where the folders above it are closed to others."""
+    """Make a folder that only `user` can enter, and can reach even where the folders above it are closed to others."""
     path.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
         os.chown(path, user, user)
@@ -28,7 +28,7 @@ def private_folder(path: Path, user: int | None) -> Path:
 
 
 def let_program_run(program: Path, user: int | None) -> None:
-    """Programs installed under a strict umask, or in root's home, are made reachable."""
+    """Make a program reachable for the user, which was installed under a strict umask, or in root's home."""
     if user is None:
         return
     _let_through(program)
