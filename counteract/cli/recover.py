@@ -83,7 +83,7 @@ async def _schedule(
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
 
     def changed(found: ScheduleUpdateInput) -> ScheduleUpdate:
-        """What else somebody has set, a pause for instance, stays."""
+        """Change the schedule. All else that somebody has set, a pause for instance, stays."""
         return ScheduleUpdate(replace(found.description.schedule, action=action, spec=spec))
 
     async with told():

@@ -38,7 +38,7 @@ _COLUMNS = ("workflow_id", "saga", "status", "step", "started", "workflow_status
 
 
 class _Decision(StrEnum):
-    """What is to become of a stuck step."""
+    """The decision about a stuck step."""
 
     RETRY = "retry"
     SKIP = "skip"

@@ -32,7 +32,7 @@ Sagas = Annotated[
 ]
 
 _UNKNOWN_ENCODING = "Unknown payload encoding"
-"""What the SDK's KeyError says, which has no type of its own."""
+"""The text of the SDK's KeyError for it, which has no type of its own."""
 ANSWER_LIMIT = timedelta(seconds=10)
 
 

@@ -85,7 +85,7 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@/{database}?host={self._cluster.socket}"
 
     def lines(self) -> list[tuple[str, str]]:
-        """What a person is told at the start: name, version, and the URL to connect to as the application."""
+        """The lines to show at the start: name, version, and the URL to connect to as the application."""
         return [(f"{NAME} {self.version}", self.app_url)]
 
     async def start(self) -> None:

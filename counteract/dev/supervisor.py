@@ -23,7 +23,7 @@ class Part(Protocol):
     async def __aexit__(self, *error: object) -> None: ...
 
     def lines(self) -> list[tuple[str, str]]:
-        """What came up, and where to find it: pairs of a label and a text."""
+        """The lines that say what came up, and where to find it: pairs of a label and a text."""
         ...
 
     async def crashed(self) -> PartFailed:

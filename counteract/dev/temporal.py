@@ -101,7 +101,7 @@ class EmbeddedTemporal:
         return f"http://{LOOPBACK}:{self._ports.ui}" if self._ports.ui else ""
 
     def lines(self) -> list[tuple[str, str]]:
-        """What a person is told at the start: its name with the version and address, and where the Web UI is."""
+        """The lines to show at the start: its name with the version and address, and where the Web UI is."""
         return [(f"{_NAME} {self.version}", self.address), *([("Web UI", self.ui_url)] if self.ui_url else [])]
 
     async def crashed(self) -> PartCrashed:

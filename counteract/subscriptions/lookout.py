@@ -1,7 +1,7 @@
 """The lookout that the subscriptions of a process have in common, so that one with nothing to do costs next to nothing.
 
 Two connections stay open for all of them: one hears of appends and of leases, the other looks at the log a few times a
-second, in case that nobody says anything, and keeps memberships and leases alive. Their loss is the loss of the leases.
+second, in case that no notification comes, and keeps memberships and leases alive. Their loss is the loss of the leases.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Watch:
     def __init__(self, connection: Connection, listener: Connection, pairs: Pairs) -> None:
         self.users = 0
         self.connection = connection
-        """For single statements of all subscriptions. The leases that it owns are free as soon as it is gone."""
+        """The connection for single statements of all. The leases that it owns are free as soon as it is gone."""
         self.pairs = pairs
         self.news = 0
         """How often there may have been events."""

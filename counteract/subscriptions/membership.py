@@ -102,7 +102,7 @@ class Membership:
         """How many there are to be; `there`, how many there are, as of the last beat."""
         self.there = shards
         self.seconds = seconds
-        # In the order of time: those who joined first come first.
+        # In the order of time: members that joined first come first.
         self.me = uuid7()
         self.served: set[int] = set()
         """The shards that this process has and delivers: their leases are to be kept alive."""

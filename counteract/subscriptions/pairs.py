@@ -19,7 +19,7 @@ from counteract.store.postgres.read import READS_IN_ORDER
 from counteract.subscriptions.bell import Bell
 
 _KEPT = 2
-"""Pairs that stay open while nobody has anything to do: what comes then is short, and they take turns."""
+"""Pairs that stay open while no shard has anything to do: what comes then is short, and they take turns."""
 # In seconds.
 _TURN = 0.05
 _UNUSED = 10.0
@@ -106,7 +106,7 @@ class Pairs:
         self._returned.ring()
 
     async def trim(self) -> None:
-        """Close those that nobody has wanted for a while."""
+        """Close those that no shard has wanted for a while."""
         unused = sum(pair.free_since < monotonic() - _UNUSED for pair in self._free)
         await self._errands.run(self._close(*self._taken(max(min(unused, self._open - _KEPT), 0))))
 

@@ -26,7 +26,7 @@ class Page:
 
     after: int
     events: Sequence[StoredEvent]
-    """As they are stored: personal data is opened when its turn has come, and not before."""
+    """The events as they are stored: personal data is opened when its turn has come, and not before."""
     position: int
     end: int
     """The high water mark when it was read."""
