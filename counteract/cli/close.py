@@ -70,8 +70,8 @@ async def close(
 ) -> tuple[str, bool]:
     """Close the saga's record. Returns the state that stands, and whether it is this call that closed it.
 
-    `ending` is `completed` or `compensated`; by default it is what the record makes likely. Raises CannotClose where the
-    record is gone.
+    `ending` is `completed` or `compensated`; by default it is what the record makes likely.
+    Raises CannotClose where the record is gone.
     """
     row = await (await connection.execute(_CLOSE, (saga_id, run_id, who, why, ending))).fetchone()
     if row is None:
