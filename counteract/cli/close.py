@@ -31,7 +31,7 @@ _RUNS = """
 
 
 class Ending(StrEnum):
-    """What is true of a saga that a person has finished."""
+    """The end of a saga that a person has finished, as it truly is."""
 
     COMPLETED = "completed"
     COMPENSATED = "compensated"
@@ -68,8 +68,10 @@ def close_(
 async def close(
     connection: AsyncConnection[Any], saga_id: str, run_id: str, who: str, why: str, ending: str | None = None
 ) -> tuple[str, bool]:
-    """The state that stands, and whether it is this call that closed the saga. `ending` is `completed` or `compensated`; by
-    default it is what the record makes likely.
+    """Close the saga's record. Returns the state that stands, and whether it is this call that closed it.
+
+    `ending` is `completed` or `compensated`; by default it is what the record makes likely.
+    Raises CannotClose where the record is gone.
     """
     row = await (await connection.execute(_CLOSE, (saga_id, run_id, who, why, ending))).fetchone()
     if row is None:
@@ -92,7 +94,7 @@ async def _close(
             async with told():
                 await _refuse_while_recovered(client, saga_id, run_id)
                 has_completed = await _has_completed(client, saga_id, run_id)
-            ending = ending_of(saga_id, state, ending, has_completed=has_completed)
+            ending = _ending_of(saga_id, state, ending, has_completed=has_completed)
             state, is_closed = await close(connection, saga_id, run_id, who, why, ending)
     if is_closed:
         say(f"{saga_id} is closed as {state}, by {who}: {why}")
@@ -100,7 +102,7 @@ async def _close(
         say(f"{saga_id} had ended already, as {state}: nothing was changed")
 
 
-def ending_of(saga_id: str, state: str, said: str | None, *, has_completed: bool) -> str | None:
+def _ending_of(saga_id: str, state: str, said: str | None, *, has_completed: bool) -> str | None:
     """How a saga in this state is to end, by what the person says or by how its workflow ended. Raises CannotClose."""
     if state == "past the pivot" and said == Ending.COMPENSATED:
         raise CannotClose(
@@ -137,7 +139,9 @@ def _running(last: WorkflowExecutionDescription | None) -> str | None:
 
 
 async def _refuse_while_recovered(client: Client, saga_id: str, run_id: str) -> None:
-    """What it has yet to undo it would undo, whatever the record says by then: a person may just have done that by
+    """Raise CannotClose while the saga is being recovered.
+
+    Recovery would go on to undo what is left, whatever the record says by then: a person may just have done that by
     hand.
     """
     from temporalio.client import WorkflowExecutionStatus
@@ -154,7 +158,7 @@ async def _refuse_while_recovered(client: Client, saga_id: str, run_id: str) -> 
 async def _recorded_run(
     connection: AsyncConnection[Any], saga_id: str, namespace: str, running: str | None
 ) -> tuple[str, str]:
-    """The saga's run that is to be closed, as its record has it, and that record's state. Raises CannotClose."""
+    """The run of the saga that is to be closed, as its record has it, and that record's state. Raises CannotClose."""
     runs = await (await connection.execute(_RUNS, (saga_id, namespace))).fetchall()
     if running and (running not in dict(runs) or runs[0][0] == running):
         raise CannotClose(
