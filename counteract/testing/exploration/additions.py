@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 
 from counteract.messages import Compensatable, Retry
-from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADD_BY_UPDATE, Run
+from counteract.testing.exploration.attendant import Attended
+from counteract.testing.exploration.faults import Place
+from counteract.testing.exploration.run import Run
+
+ADD_BY_SIGNAL = "counteract-explore-add"
+ADD_BY_UPDATE = "counteract-explore-add-and-wait"
+ADDED = Place("ExploredAddition")
+"""The step of exploration's own that these send."""
 
 
 class ExploredAddition(
@@ -20,12 +26,12 @@ class ExploredAddition(
     """What a handler of the user's might send."""
 
 
-def take_additions(instance: Any, run: Run) -> None:
+def take_additions(attended: Attended, run: Run) -> None:
     """Set the handlers in the workflow that runs. The signal's catches what a careful one would; the update's does not."""
 
     async def add() -> None:
         try:
-            await instance._saga.execute(ExploredAddition())
+            await attended.saga.execute(ExploredAddition())
         except BaseException as error:
             run.additions.append(type(error).__name__)
             raise

@@ -99,7 +99,7 @@ async def _resumed(run: Run) -> End:
 async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
     """As the schedule does it, round after round: each is for all that are lost by then."""
     while True:
-        await run.rounds.after_now(functools.partial(_round, run, queue))
+        await run.around.rounds.after_now(functools.partial(_round, run, queue))
         for _ in range(PATIENCE):
             if found := await _on_record(run, store):
                 return found

@@ -6,91 +6,98 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from counteract.errors import Rejected
+from counteract.testing.exploration.attempt import Attempt
 from counteract.testing.exploration.fault_actions import Act, error, until_stopped
-from counteract.testing.exploration.run import Encounter
+from counteract.testing.exploration.people import (
+    is_corrected,
+    resolve,
+    resolve_corrected,
+    resolve_skipped,
+    takes_decision,
+)
 
 
-async def break_down(encounter: Encounter) -> NoReturn:
+async def break_down(attempt: Attempt) -> NoReturn:
     """Fail in a way that no repetition cures, and have a person decide to try again."""
-    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
+    attempt.run.spawn(resolve(attempt, "retry"))
     raise error("explore: broken", final=True)
 
 
-async def break_until_corrected(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
+async def break_until_corrected(attempt: Attempt) -> NoReturn:
+    attempt.run.spawn(resolve_corrected(attempt))
     raise error("explore: broken", final=True)
 
 
-async def break_until_skipped(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
+async def break_until_skipped(attempt: Attempt) -> NoReturn:
+    attempt.run.spawn(resolve_skipped(attempt))
     raise error("explore: broken", final=True)
 
 
-def keep_failing(decide: Callable[[Encounter], Coroutine[Any, Any, None]]) -> Act:
+def keep_failing(decide: Callable[[Attempt], Coroutine[Any, Any, None]]) -> Act:
     """Fail at every attempt, in a way that may pass, until a person has decided."""
 
-    async def act(encounter: Encounter) -> None:
-        decided = [each.decision for each in encounter.run.decisions if each.step == encounter.place.step]
-        if "retry" in decided and encounter.run.is_corrected(encounter):
+    async def act(attempt: Attempt) -> None:
+        decided = [each.decision for each in attempt.run.decisions if each.step == attempt.place.step]
+        if "retry" in decided and is_corrected(attempt):
             return
-        if encounter.run.once(encounter.place):
-            encounter.run.spawn(decide(encounter))
+        if attempt.run.once(attempt.place):
+            attempt.run.spawn(decide(attempt))
         raise error("explore: fails for long")
 
     return act
 
 
-async def skip(encounter: Encounter) -> None:
-    await encounter.run.resolve_skipped(encounter)
+async def skip(attempt: Attempt) -> None:
+    await resolve_skipped(attempt)
 
 
-async def correct(encounter: Encounter) -> None:
-    await encounter.run.resolve_corrected(encounter, at_once=False)
+async def correct(attempt: Attempt) -> None:
+    await resolve_corrected(attempt, at_once=False)
 
 
-async def refuse_until_resolved(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
+async def refuse_until_resolved(attempt: Attempt) -> NoReturn:
+    attempt.run.spawn(resolve(attempt, "retry"))
     raise Rejected("explore: refused")
 
 
-async def refuse_until_corrected(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_corrected(encounter))
+async def refuse_until_corrected(attempt: Attempt) -> NoReturn:
+    attempt.run.spawn(resolve_corrected(attempt))
     raise Rejected("explore: refused")
 
 
-async def refuse_until_skipped(encounter: Encounter) -> NoReturn:
-    encounter.run.spawn(encounter.run.resolve_skipped(encounter))
+async def refuse_until_skipped(attempt: Attempt) -> NoReturn:
+    attempt.run.spawn(resolve_skipped(attempt))
     raise Rejected("explore: refused")
 
 
-async def break_down_and_look(encounter: Encounter) -> None:
+async def break_down_and_look(attempt: Attempt) -> None:
     """Break down, and see that the saga is not shown as stuck any more once somebody has decided."""
-    if encounter.run.once((encounter.place, "broken")):
-        await break_down(encounter)
-    if await encounter.run.is_stuck(encounter.place.step):
-        encounter.run.complain(f"{encounter.place} was decided on, is under way again, and is shown as stuck")
+    if attempt.run.once((attempt.place, "broken")):
+        await break_down(attempt)
+    if await attempt.run.is_stuck(attempt.place.step):
+        attempt.run.complain(f"{attempt.place} was decided on, is under way again, and is shown as stuck")
 
 
-async def fail_until_asked(encounter: Encounter) -> None:
+async def fail_until_asked(attempt: Attempt) -> None:
     """Fail until a person is asked, who is in no hurry: it passes by then."""
-    if not await encounter.run.is_stuck(encounter.place.step):
+    if not await attempt.run.is_stuck(attempt.place.step):
         raise error("explore: fails for long")
 
 
-async def hang_until_resolved(encounter: Encounter) -> None:
+async def hang_until_resolved(attempt: Attempt) -> None:
     """Fail once, so that somebody is asked, and then hang: what they decide puts an end to that."""
-    if encounter.run.once((encounter.place, "failed")):
+    if attempt.run.once((attempt.place, "failed")):
         raise error("explore: failed")
-    if encounter.run.once((encounter.place, "hangs")):
-        encounter.run.spawn(encounter.run.resolve(encounter, "retry"))
-        await until_stopped(encounter)
+    if attempt.run.once((attempt.place, "hangs")):
+        attempt.run.spawn(resolve(attempt, "retry"))
+        await until_stopped(attempt)
 
 
 def decide_too_late(step: str) -> Act:
     """Somebody answers after all what they were asked about a step that has come to its end since."""
 
-    async def act(encounter: Encounter) -> None:
-        if await encounter.run.takes_decision(step):
-            encounter.run.complain(f"{step} had come to its end, and somebody could decide on it all the same")
+    async def act(attempt: Attempt) -> None:
+        if await takes_decision(attempt.run, step):
+            attempt.run.complain(f"{step} had come to its end, and somebody could decide on it all the same")
 
     return act

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,22 +18,31 @@ from counteract.messages import Command
 from counteract.testing.exploration.run import Run
 
 
-def attend(instance: Any, run: Run) -> None:
-    """Have the saga that this workflow is going to open looked at."""
-    make = instance.saga
+@dataclass(slots=True)
+class Attended:
+    """One workflow's saga, as exploration gets at it."""
+
+    saga: Any = None
+    """The `Saga` that the workflow has opened; None until then."""
+
+
+def attend(instance: Any, run: Run) -> Attended:
+    """Watch the saga that this workflow is going to open, and return where it will be found."""
+    make, attended = instance.saga, Attended()
 
     @functools.wraps(make)
     def saga(**options: Any) -> Any:
         if run.fault.deadline is not None and options.get("deadline") is not None:
             options["deadline"] = run.fault.deadline
         run.deadline = options.get("deadline")
-        made = make(**options)
+        made = attended.saga = make(**options)
         answers = Answered(run)
         made.execute = answers.compared(made.execute, one=True)
         made.parallel = answers.compared(made.parallel, one=False)
         return made
 
     instance.saga = saga
+    return attended
 
 
 class Answered:

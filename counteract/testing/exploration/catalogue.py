@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import appeals, fault_actions
+from counteract.testing.exploration import appeals, deliveries, fault_actions, interruptions
 from counteract.testing.exploration.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
@@ -103,7 +103,7 @@ def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         yield _one(
             Place(others[0].key, Role.COMPENSATES),
             f"cancelled while it goes on without {step.key}",
-            before(fault_actions.cancel),
+            before(interruptions.cancel),
             may_end=EITHER | STOPPED,
             also=[Injection(Place(step.key), Layer.HANDLER, REFUSED)],
             ends=HERE,
@@ -182,36 +182,36 @@ def _resolved(step: Known) -> Iterator[Fault]:
 
 def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> Iterator[Fault]:
     """A queue promises at least once."""
-    yield _one(place, "delivered twice", fault_actions.twice, may_end=may_end, also=also)
-    yield _one(place, "delivered twice at once", fault_actions.twice_at_once, may_end=may_end, also=also)
-    yield _one(place, "delivered again after the end", fault_actions.again_after_the_end, may_end=may_end, also=also)
+    yield _one(place, "delivered twice", deliveries.twice, may_end=may_end, also=also)
+    yield _one(place, "delivered twice at once", deliveries.twice_at_once, may_end=may_end, also=also)
+    yield _one(place, "delivered again after the end", deliveries.again_after_the_end, may_end=may_end, also=also)
 
 
 def _late(step: Known) -> Iterator[Fault]:
     """The first attempt is given up, its undo (or settlement) passes, and then it comes after all."""
     place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
     ends = NEVER if step.kind is CommandKind.PIVOT else HERE
-    yield _one(place, f"arrives after {bar}", fault_actions.lose_and_deliver_late, may_end=EITHER, ends=HERE)
+    yield _one(place, f"arrives after {bar}", deliveries.lose_and_deliver_late, may_end=EITHER, ends=HERE)
     if step.external and step.kind is CommandKind.COMPENSATABLE:
         late = "its effect comes after its undo, unnoticed"
-        yield _one(place, late, fault_actions.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
-    for name, held in (("begins", before(fault_actions.hold)), ("records", after(fault_actions.hold))):
+        yield _one(place, late, deliveries.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
+    for name, held in (("begins", before(deliveries.hold)), ("records", after(deliveries.hold))):
         hold = Injection(place, Layer.HANDLER, held)
         yield _one(
             place,
             f"{name} after {bar}",
-            fault_actions.give_up_while_held,
+            deliveries.give_up_while_held,
             HEARS,
             may_end=EITHER,
             also=[hold],
             ends=ends,
         )
     if step.external and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(place, Layer.HANDLER, fault_actions.happen_late_and_fail)
+        fails = Injection(place, Layer.HANDLER, deliveries.happen_late_and_fail)
         yield _one(
             place,
             f"fails after {bar}",
-            fault_actions.give_up_while_held,
+            deliveries.give_up_while_held,
             HEARS,
             may_end=EITHER,
             also=[fails],
@@ -234,13 +234,13 @@ class Interruption:
 
 
 CANCELLATION = Interruption(
-    "cancelled", fault_actions.cancel_between, fault_actions.cancel, fault_actions.cancel_unheard, STOPPED
+    "cancelled", interruptions.cancel_between, interruptions.cancel, interruptions.cancel_unheard, STOPPED
 )
 DEADLINE = Interruption(
     "deadline",
-    fault_actions.pass_deadline_between,
-    fault_actions.pass_deadline,
-    fault_actions.pass_deadline_unheard,
+    interruptions.pass_deadline_between,
+    interruptions.pass_deadline,
+    interruptions.pass_deadline_unheard,
     UNDONE,
 )
 
@@ -260,7 +260,7 @@ def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iter
         happened = f"{how.name} between effect and record"
         yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
     if stoppable:
-        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(fault_actions.cancel))
+        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(interruptions.cancel))
         name = "cancelled twice" if how is CANCELLATION else "deadline, then cancelled"
         may_end = UNDONE | STOPPED
         yield _one(
@@ -284,7 +284,7 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
     hangs = before(appeals.hang_until_resolved)
     yield _always(place, "hangs, then resolved", hangs, ASKED_AT_ONCE, may_end=EITHER, also=also)
-    yield _one(place, "cancelled during", before(fault_actions.cancel), may_end=EITHER | STOPPED, also=also)
+    yield _one(place, "cancelled during", before(interruptions.cancel), may_end=EITHER | STOPPED, also=also)
     if earlier := [each for each in steps if each.kind is step.kind and each.group < step.group]:
         late = before(appeals.decide_too_late(step.key))
         decided = Injection(Place(earlier[-1].key, Role.COMPENSATES), Layer.DELIVERY, late)

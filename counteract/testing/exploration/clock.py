@@ -30,8 +30,9 @@ from counteract.saga.interceptor import STANDING
 from counteract.testing.exploration.additions import take_additions
 from counteract.testing.exploration.attendant import attend
 from counteract.testing.exploration.faults import Place, Timing
+from counteract.testing.exploration.interruptions import DEADLINE_SIGNAL
 from counteract.testing.exploration.requirements import shortcomings
-from counteract.testing.exploration.run import DEADLINE_SIGNAL, Run
+from counteract.testing.exploration.run import Run
 from counteract.testing.exploration.services import STANDING_OF_CALL
 
 FIRST_RETRY = timedelta(milliseconds=20)
@@ -73,18 +74,18 @@ class _Inbound(WorkflowInboundInterceptor):
         super().init(_Outbound(outbound, self.runs, self.queue))
 
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
-        instance, run = workflow.instance(), self.runs.get(workflow.info().workflow_id)
+        run = self.runs.get(workflow.info().workflow_id)
         if run is None:
             return await super().execute_workflow(call)
+        attended = attend(workflow.instance(), run)
 
         def pass_deadline() -> None:
-            if instance._saga is not None:
+            if attended.saga is not None:
                 # What the saga's own timer calls.
-                instance._saga.interrupt(Interruption.DEADLINE)
+                attended.saga.interrupt(Interruption.DEADLINE)
 
         workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
-        attend(instance, run)
-        take_additions(instance, run)
+        take_additions(attended, run)
         return await failing_once(run, super().execute_workflow(call))
 
 

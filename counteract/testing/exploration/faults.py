@@ -13,10 +13,11 @@ from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
 
 if TYPE_CHECKING:
-    from counteract.testing.exploration.run import Encounter, Run
+    from counteract.testing.exploration.attempt import Attempt
+    from counteract.testing.exploration.run import Run
 
 Proceed = Callable[[], Awaitable[Any]]
-Around = Callable[["Encounter", Proceed], Awaitable[Any]]
+Around = Callable[["Attempt", Proceed], Awaitable[Any]]
 """Stands around a delivery or a handler: may act before it and after it, run it twice, or not at all."""
 
 

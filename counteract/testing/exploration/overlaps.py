@@ -8,11 +8,15 @@ from typing import Any, NoReturn
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import aftermath, fault_actions
-from counteract.testing.exploration.fault_actions import after, before
+from counteract.testing.exploration import aftermath
+from counteract.testing.exploration.additions import ADD_BY_SIGNAL, ADDED
+from counteract.testing.exploration.attempt import Attempt
+from counteract.testing.exploration.deliveries import come_late
+from counteract.testing.exploration.fault_actions import Act, after, before, error
 from counteract.testing.exploration.faults import EITHER, STOPPED, Fault, Injection, Known, Layer, Place, Proceed
-from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADDED, Encounter
+from counteract.testing.exploration.interruptions import send_cancellation
 from counteract.testing.exploration.whole import ROOMY, STAYS_UNDONE
+from counteract.testing.exploration.workflow_actions import add_by_signal, reset_to_the_beginning
 
 BEGUN_ANEW = "begun anew"
 STOPPED_TOO = "stopped too"
@@ -63,7 +67,7 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     for name, anew, causes, may_end in (
         (
             f"reset to the beginning as it goes on without {step.key}",
-            fault_actions.reset_to_the_beginning,
+            reset_to_the_beginning,
             ("CommandFenced", *TURNING),
             EITHER | STAYS_UNDONE,
         ),
@@ -97,104 +101,104 @@ def _added(step: Known) -> Iterator[Fault]:
 # What they do.
 
 
-def _and_say_so(begin_anew: fault_actions.Act) -> fault_actions.Act:
-    async def act(encounter: Encounter) -> None:
-        await begin_anew(encounter)
-        encounter.run.moments[BEGUN_ANEW].set()
+def _and_say_so(begin_anew: Act) -> Act:
+    async def act(attempt: Attempt) -> None:
+        await begin_anew(attempt)
+        attempt.run.moments[BEGUN_ANEW].set()
 
     return act
 
 
-async def _begin_anew_and_stop(encounter: Encounter) -> NoReturn:
+async def _begin_anew_and_stop(attempt: Attempt) -> NoReturn:
     # Its own attempt is asked to stop with its run, which is over by then.
-    await asyncio.shield(encounter.run.spawn(_stopped_anew(encounter)))
-    raise fault_actions.error("explore: lost on the way", final=True)
+    await asyncio.shield(attempt.run.spawn(_stopped_anew(attempt)))
+    raise error("explore: lost on the way", final=True)
 
 
-async def _stopped_anew(encounter: Encounter) -> None:
-    await fault_actions.reset_to_the_beginning(encounter)
-    await encounter.run.cancel()
-    encounter.run.moments[STOPPED_TOO].set()
+async def _stopped_anew(attempt: Attempt) -> None:
+    await reset_to_the_beginning(attempt)
+    await send_cancellation(attempt.run)
+    attempt.run.moments[STOPPED_TOO].set()
 
 
-async def _wait_to_be_stopped(encounter: Encounter) -> None:
+async def _wait_to_be_stopped(attempt: Attempt) -> None:
     """In the later run."""
-    if encounter.run.resets:
-        await encounter.run.until(STOPPED_TOO)
+    if attempt.run.resets:
+        await attempt.run.until(STOPPED_TOO)
 
 
-async def _stop_and_come_late(encounter: Encounter, proceed: Proceed) -> NoReturn:
-    encounter.run.spawn(_at_the_end(encounter, proceed))
-    await _begin_anew_and_stop(encounter)
+async def _stop_and_come_late(attempt: Attempt, proceed: Proceed) -> NoReturn:
+    attempt.run.spawn(_at_the_end(attempt, proceed))
+    await _begin_anew_and_stop(attempt)
 
 
-async def _reset_and_come_late(encounter: Encounter, proceed: Proceed) -> NoReturn:
-    encounter.run.spawn(_at_the_end(encounter, proceed))
-    await fault_actions.reset_to_the_beginning(encounter)
-    raise fault_actions.error("explore: lost on the way", final=True)
+async def _reset_and_come_late(attempt: Attempt, proceed: Proceed) -> NoReturn:
+    attempt.run.spawn(_at_the_end(attempt, proceed))
+    await reset_to_the_beginning(attempt)
+    raise error("explore: lost on the way", final=True)
 
 
-async def _at_the_end(encounter: Encounter, proceed: Proceed) -> None:
-    await encounter.run.ended.wait()
-    await fault_actions.come_late(encounter, proceed)
+async def _at_the_end(attempt: Attempt, proceed: Proceed) -> None:
+    await attempt.run.ended.wait()
+    await come_late(attempt, proceed)
 
 
-def _reset_to_before_the_answer_of(step: str) -> fault_actions.Act:
+def _reset_to_before_the_answer_of(step: str) -> Act:
     """To the last decision that the saga took without it."""
 
-    async def act(encounter: Encounter) -> None:
-        events = (await encounter.run.handle.fetch_history()).events
+    async def act(attempt: Attempt) -> None:
+        events = (await attempt.run.handle.fetch_history()).events
         sent = [each.event_id for each in events if each.activity_task_scheduled_event_attributes.activity_id == step]
         failed = (each for each in events if each.activity_task_failed_event_attributes.scheduled_event_id in sent)
         answered = min((each.event_id for each in failed), default=0)
-        decisions = await aftermath.decisions_of(encounter.run)
-        await aftermath.reset(encounter.run, max(sum(each < answered for each in decisions), 1))
+        decisions = await aftermath.decisions_of(attempt.run)
+        await aftermath.reset(attempt.run, max(sum(each < answered for each in decisions), 1))
 
     return act
 
 
-def _fail_once_answered(other: str) -> fault_actions.Act:
+def _fail_once_answered(other: str) -> Act:
     """So that the saga is given both in decisions of their own."""
 
-    async def act(encounter: Encounter) -> NoReturn:
-        run = encounter.run
+    async def act(attempt: Attempt) -> NoReturn:
+        run = attempt.run
         while not (await run.has_answer(other) or run.ended.is_set()):  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(LOOK)
-        raise fault_actions.error("explore: failed beside another", final=True)
+        raise error("explore: failed beside another", final=True)
 
     return act
 
 
-async def _be_lost_once_begun_anew(encounter: Encounter) -> NoReturn:
-    await encounter.run.until(BEGUN_ANEW)
-    raise fault_actions.error("explore: lost on the way")
+async def _be_lost_once_begun_anew(attempt: Attempt) -> NoReturn:
+    await attempt.run.until(BEGUN_ANEW)
+    raise error("explore: lost on the way")
 
 
-async def _add_and_begin_anew(encounter: Encounter) -> None:
-    await fault_actions.add_by_signal(encounter)
-    await fault_actions.reset_to_the_beginning(encounter)
+async def _add_and_begin_anew(attempt: Attempt) -> None:
+    await add_by_signal(attempt)
+    await reset_to_the_beginning(attempt)
 
 
-async def _meet_the_added(encounter: Encounter, proceed: Proceed) -> Any:
-    run = encounter.run
+async def _meet_the_added(attempt: Attempt, proceed: Proceed) -> Any:
+    run = attempt.run
     if run.resets:
         run.moments[MAY_COME].set()
         await run.until(CAME)
         return await proceed()
     await run.handle.signal(ADD_BY_SIGNAL)
     await run.until(ON_ITS_WAY)
-    await fault_actions.reset_to_the_beginning(encounter)
+    await reset_to_the_beginning(attempt)
     run.moments[BEGUN_ANEW].set()
-    raise fault_actions.error("explore: lost on the way", final=True)
+    raise error("explore: lost on the way", final=True)
 
 
-async def _come_when_it_may(encounter: Encounter, proceed: Proceed) -> NoReturn:
+async def _come_when_it_may(attempt: Attempt, proceed: Proceed) -> NoReturn:
     async def late() -> None:
-        await encounter.run.until(MAY_COME)
-        await fault_actions.come_late(encounter, proceed)
-        encounter.run.moments[CAME].set()
+        await attempt.run.until(MAY_COME)
+        await come_late(attempt, proceed)
+        attempt.run.moments[CAME].set()
 
-    encounter.run.spawn(late())
-    encounter.run.moments[ON_ITS_WAY].set()
-    await encounter.run.until(BEGUN_ANEW)
-    raise fault_actions.error("explore: lost on the way", final=True)
+    attempt.run.spawn(late())
+    attempt.run.moments[ON_ITS_WAY].set()
+    await attempt.run.until(BEGUN_ANEW)
+    raise error("explore: lost on the way", final=True)

@@ -22,9 +22,11 @@ from counteract.participants.fence import Fence
 from counteract.participants.handlers import Role
 from counteract.saga.interceptor import standing_in
 from counteract.store import PostgresEventStore
+from counteract.testing.exploration.attempt import CURRENT, Attempt
 from counteract.testing.exploration.faults import Layer, Place, Proceed
 from counteract.testing.exploration.observation import watched
-from counteract.testing.exploration.run import CURRENT, Encounter, Run
+from counteract.testing.exploration.people import expect_corrected
+from counteract.testing.exploration.run import Run
 from counteract.testing.exploration.samples import sample
 
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
@@ -161,15 +163,15 @@ class FaultyExecutor(Executor):
     ) -> Any:
         run = self.runs[dispatch.saga_id]
         place = Place(dispatch.step.partition("~")[0], role)
-        encounter = Encounter(run, place, command, dispatch, by_hand, functools.partial(self._forget, run, dispatch))
-        run.expect_corrected(encounter)
-        CURRENT.set(encounter)
+        attempt = Attempt(run, place, command, dispatch, by_hand, functools.partial(self._forget, run, dispatch))
+        expect_corrected(attempt)
+        CURRENT.set(attempt)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         sent = activity.info().workflow_run_id, activity.info().activity_id
         if sent in run.fenced:
             run.complain(f"{place} was refused for good, and tried again")
         try:
-            return await encounter.through(Layer.DELIVERY, concluding)
+            return await attempt.through(Layer.DELIVERY, concluding)
         except CommandFenced:
             run.fenced.add(sent)
             raise
