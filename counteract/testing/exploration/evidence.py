@@ -14,7 +14,7 @@ from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Ending, Place
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 from counteract.testing.protocol import Trace
 
 

@@ -20,10 +20,10 @@ from counteract.testing.exploration.laboratory import Laboratory, objection
 from counteract.testing.exploration.options import OPTIONS
 from counteract.testing.exploration.people import Correct, unchanged
 from counteract.testing.exploration.report import Exploration, ExplorationFailed, Explored
-from counteract.testing.exploration.scripted import ScriptedServices
 from counteract.testing.exploration.selection import Choice, pairs_of
-from counteract.testing.exploration.services import RealServices, Services
 from counteract.testing.exploration.settings import Invariant, Request, Settings
+from counteract.testing.exploration.worker.scripted import ScriptedServices
+from counteract.testing.exploration.worker.services import RealServices, Services
 
 
 async def explore(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from counteract.messages import CommandKind
+from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.handlers import Role
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class Place:
     def __str__(self) -> str:
         prefix = {Role.HANDLES: "", Role.COMPENSATES: "undo ", Role.SETTLES: "settle "}[self.role]
         return prefix + self.step
+
+
+def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:
+    """A step that a person had tried again is still the same place."""
+    spec = command.spec
+    roles = {spec.compensation: Role.COMPENSATES, spec.settlement: Role.SETTLES, spec.name: Role.HANDLES}
+    return Place(dispatch.step.partition("~")[0], roles[activity])
 
 
 @dataclass(frozen=True, slots=True)

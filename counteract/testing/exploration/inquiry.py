@@ -24,9 +24,8 @@ from counteract.saga.converter import COMPENSATED, data_converter
 from counteract.saga.interceptor import STANDING
 from counteract.saga.report import SAGA_STATUS, SAGA_STEP
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.clock import place_of
 from counteract.testing.exploration.evidence import End, Evidence, Row, Sent, Shown
-from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.faults import Ending, place_of
 from counteract.testing.exploration.run import Run
 from counteract.testing.protocol import traces
 

@@ -23,23 +23,23 @@ from counteract.errors import ConfigurationError
 from counteract.plugin import CounteractPlugin
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.additions import ExploredAddition
-from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
-from counteract.testing.exploration.clock import ExploringInterceptor
-from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Sent
 from counteract.testing.exploration.faults import EITHER, Ending, Fault, Known, Pace
 from counteract.testing.exploration.inquiry import gather, nothing_known
-from counteract.testing.exploration.observation import WatchedLifecycle
+from counteract.testing.exploration.judgement.book import Book
+from counteract.testing.exploration.judgement.decisions import skipped_steps
+from counteract.testing.exploration.judgement.protocol import undone_steps, violations
 from counteract.testing.exploration.people import People, see_to_what_was_skipped
-from counteract.testing.exploration.protocol import undone_steps, violations
 from counteract.testing.exploration.report import Explored
 from counteract.testing.exploration.run import Run
-from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
-from counteract.testing.exploration.services import Desk, Services
 from counteract.testing.exploration.settings import Invariant, Settings
 from counteract.testing.exploration.surroundings import Surroundings
+from counteract.testing.exploration.worker.additions import ExploredAddition
+from counteract.testing.exploration.worker.clock import ExploringInterceptor
+from counteract.testing.exploration.worker.observation import WatchedLifecycle
+from counteract.testing.exploration.worker.scripted import BESIDE, ScriptedServices
+from counteract.testing.exploration.worker.services import Desk, Services
 
 START_DELAY = timedelta(milliseconds=500)
 """For the saga that is cancelled before it begins."""

@@ -21,7 +21,7 @@ from counteract.messages import Command, StreamId
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Fault, Injection, Pace, Place
 from counteract.testing.exploration.surroundings import PAUSE, Surroundings
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 
 if TYPE_CHECKING:
     from counteract.testing.exploration.attempt import Attempt

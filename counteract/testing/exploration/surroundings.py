@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from temporalio.client import Client
 
 from counteract.testing.exploration.faults import UNHURRIED, Pace
-from counteract.testing.exploration.witness import Recorder
+from counteract.testing.exploration.worker.witness import Recorder
 
 if TYPE_CHECKING:
     from counteract.testing.exploration.people import People

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby
 
 from counteract.lifecycle import (
@@ -18,10 +19,9 @@ from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
 from counteract.saga import SagaReport, SagaStatus
 from counteract.saga.ledger import Undoing
-from counteract.testing.exploration.attendant import is_about
-from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.judgement.decisions import skipped_steps
 
 ENDS = (SagaCompleted, SagaCompensated)
 STATUS = {
@@ -186,8 +186,13 @@ def _shown(evidence: Evidence) -> Iterator[str]:
 def _deadline(evidence: Evidence) -> Iterator[str]:
     """Somebody has to notice that it passes, and in time."""
     declared = evidence.deadline
-    if declared is not None and evidence.steps() and not any(is_about(each, declared) for each in evidence.timers):
+    if declared is not None and evidence.steps() and not any(_is_about(each, declared) for each in evidence.timers):
         yield f"the saga has a deadline of {declared}, and no timer waits for it"
+
+
+def _is_about(actual: timedelta, declared: timedelta) -> bool:
+    """The same but for what it took to come there."""
+    return abs(actual - declared) < timedelta(seconds=5)
 
 
 def _list(steps: Sequence[str]) -> str:

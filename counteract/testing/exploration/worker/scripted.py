@@ -15,7 +15,7 @@ from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Role, Settle, Undo
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.services import Answers
+from counteract.testing.exploration.worker.services import Answers
 
 Answer = Callable[[str], Any]
 """By the step's key."""

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 
 from counteract.saga import SagaStatus
 from counteract.testing.exploration.attempt import Attempt
-from counteract.testing.exploration.fault_actions import stay_deaf, until_cancelled
+from counteract.testing.exploration.catalogue.fault_actions import stay_deaf, until_cancelled
 from counteract.testing.exploration.run import Run
 from counteract.testing.exploration.surroundings import PAUSE
 

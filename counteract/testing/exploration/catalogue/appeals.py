@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from counteract.errors import Rejected
 from counteract.testing.exploration.attempt import Attempt
-from counteract.testing.exploration.fault_actions import Act, error, until_stopped
+from counteract.testing.exploration.catalogue.fault_actions import Act, error, until_stopped
 from counteract.testing.exploration.people import (
     is_corrected,
     resolve,

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from counteract.errors import CommandFenced, RecordSaysOtherwise, Rejected
 from counteract.messages import CommandKind
 from counteract.testing.exploration.attempt import CURRENT, Attempt
-from counteract.testing.exploration.fault_actions import EXPLORED, error
+from counteract.testing.exploration.catalogue.fault_actions import EXPLORED, error
 from counteract.testing.exploration.faults import Proceed
 
 

@@ -9,14 +9,14 @@ from typing import Any, NoReturn
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.additions import ADD_BY_SIGNAL, ADDED
 from counteract.testing.exploration.attempt import Attempt
-from counteract.testing.exploration.deliveries import come_late
-from counteract.testing.exploration.fault_actions import Act, after, before, error
+from counteract.testing.exploration.catalogue.deliveries import come_late
+from counteract.testing.exploration.catalogue.fault_actions import Act, after, before, error
+from counteract.testing.exploration.catalogue.interruptions import send_cancellation
+from counteract.testing.exploration.catalogue.whole import ROOMY, STAYS_UNDONE
+from counteract.testing.exploration.catalogue.workflow_actions import add_by_signal, reset_to_the_beginning
 from counteract.testing.exploration.faults import EITHER, STOPPED, Fault, Injection, Known, Layer, Place, Proceed
-from counteract.testing.exploration.interruptions import send_cancellation
-from counteract.testing.exploration.whole import ROOMY, STAYS_UNDONE
-from counteract.testing.exploration.workflow_actions import add_by_signal, reset_to_the_beginning
+from counteract.testing.exploration.worker.additions import ADD_BY_SIGNAL, ADDED
 
 BEGUN_ANEW = "begun anew"
 STOPPED_TOO = "stopped too"

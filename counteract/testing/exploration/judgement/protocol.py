@@ -11,11 +11,11 @@ from counteract.messages import CommandKind, Outcome
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga.report import StepReport
-from counteract.testing.exploration.decisions import decisions, skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
-from counteract.testing.exploration.handover import handed
-from counteract.testing.exploration.testimony import STATUS, told
+from counteract.testing.exploration.judgement.decisions import decisions, skipped_steps
+from counteract.testing.exploration.judgement.handover import handed
+from counteract.testing.exploration.judgement.testimony import STATUS, told
 from counteract.testing.protocol import violations as broken_rules
 
 _TERMINAL = {

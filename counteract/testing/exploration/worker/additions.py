@@ -7,9 +7,9 @@ from datetime import timedelta
 from temporalio import workflow
 
 from counteract.messages import Compensatable, Retry
-from counteract.testing.exploration.attendant import Attended
 from counteract.testing.exploration.faults import Place
 from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.worker.attendant import Attended
 
 ADD_BY_SIGNAL = "counteract-explore-add"
 ADD_BY_UPDATE = "counteract-explore-add-and-wait"

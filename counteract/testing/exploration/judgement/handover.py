@@ -11,7 +11,7 @@ from counteract.messages import Command, Outcome
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role, Undo
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 
 
 def handed(evidence: Evidence) -> Iterator[str]:

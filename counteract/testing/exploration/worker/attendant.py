@@ -6,7 +6,6 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -88,8 +87,3 @@ def _answer(command: Command[Any], flights: Sequence[ActivityHandle[Any]]) -> tu
     if isinstance(result, RawValue):
         result = workflow.payload_converter().from_payload(result.payload, command.spec.result_type)
     return True, result
-
-
-def is_about(actual: timedelta, declared: timedelta) -> bool:
-    """The same but for what it took to come there."""
-    return abs(actual - declared) < timedelta(seconds=5)

@@ -1,4 +1,4 @@
-"""Every single fault that makes sense for a saga, derived from the steps of one run in which nothing went wrong."""
+"""Faults of single steps: of each attempt at a step, and of what undoes and settles it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import appeals, deliveries, fault_actions, interruptions
-from counteract.testing.exploration.fault_actions import after, before
+from counteract.testing.exploration.catalogue import appeals, deliveries, fault_actions, interruptions
+from counteract.testing.exploration.catalogue.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
     NEVER,
     STOPPED,
     UNDONE,
-    UNHURRIED,
     WENT_ON,
     Around,
     Ending,
@@ -28,8 +27,6 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
-from counteract.testing.exploration.overlaps import of_two_runs
-from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
 REFUSED = before(fault_actions.refuse)
@@ -49,8 +46,8 @@ ASKED_AT_ONCE = Timing(
 HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
 
 
-def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:
-    """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
+def of_steps(steps: Sequence[Known], *, has_deadline: bool, pace: Pace) -> list[Fault]:
+    """In the order of the steps; then those that strike what undoes and settles them."""
     faults = [
         Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True),
         Fault("the saga", "cancelled as its end is recorded", cancelled_at_end=True),
@@ -67,7 +64,7 @@ def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0,
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return [*faults, *of_the_whole(steps, decisions, _turn(steps), pace), *of_two_runs(steps, _turn(steps))]
+    return faults
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
@@ -331,7 +328,7 @@ def _reason_to_undo(steps: Sequence[Known]) -> Injection:
     return Injection(Place(last.key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
 
 
-def _turn(steps: Sequence[Known]) -> Injection:
+def turn_of(steps: Sequence[Known]) -> Injection:
     """Once everything that can be undone is done, the deadline passes: no answer on record keeps another run from going on."""
     ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
     if not ahead:

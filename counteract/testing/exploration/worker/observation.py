@@ -19,10 +19,10 @@ from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Role
 from counteract.participants.streams import Stream, Streams
 from counteract.testing.exploration.attempt import CURRENT
+from counteract.testing.exploration.catalogue.interruptions import cancel_at_the_end
 from counteract.testing.exploration.faults import Layer
-from counteract.testing.exploration.interruptions import cancel_at_the_end
 from counteract.testing.exploration.run import Run
-from counteract.testing.exploration.witness import Appended, Witnessed
+from counteract.testing.exploration.worker.witness import Appended, Witnessed
 
 
 def watched(participant: Participant) -> Participant:

@@ -24,10 +24,10 @@ from counteract.saga.interceptor import standing_in
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration.attempt import CURRENT, Attempt
 from counteract.testing.exploration.faults import Layer, Place, Proceed
-from counteract.testing.exploration.observation import watched
 from counteract.testing.exploration.people import expect_corrected
 from counteract.testing.exploration.run import Run
-from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.worker.observation import watched
+from counteract.testing.exploration.worker.samples import sample
 
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
 Activity = Callable[[Any, Any], Awaitable[Any]]

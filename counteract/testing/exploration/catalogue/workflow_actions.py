@@ -11,11 +11,11 @@ from temporalio.service import RPCError
 
 from counteract.errors import SagaClosed
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.additions import ADD_BY_SIGNAL, ADD_BY_UPDATE, ADDED
 from counteract.testing.exploration.attempt import Attempt
-from counteract.testing.exploration.deliveries import hold
-from counteract.testing.exploration.fault_actions import Act, vanish
+from counteract.testing.exploration.catalogue.deliveries import hold
+from counteract.testing.exploration.catalogue.fault_actions import Act, vanish
 from counteract.testing.exploration.faults import Proceed
+from counteract.testing.exploration.worker.additions import ADD_BY_SIGNAL, ADD_BY_UPDATE, ADDED
 
 
 async def terminate(attempt: Attempt) -> None:

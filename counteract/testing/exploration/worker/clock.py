@@ -27,13 +27,13 @@ from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failure import Interruption
 from counteract.saga.interceptor import STANDING
-from counteract.testing.exploration.additions import take_additions
-from counteract.testing.exploration.attendant import attend
-from counteract.testing.exploration.faults import Place, Timing
-from counteract.testing.exploration.interruptions import DEADLINE_SIGNAL
-from counteract.testing.exploration.requirements import shortcomings
+from counteract.testing.exploration.catalogue.interruptions import DEADLINE_SIGNAL
+from counteract.testing.exploration.faults import Timing, place_of
+from counteract.testing.exploration.judgement.requirements import shortcomings
 from counteract.testing.exploration.run import Run
-from counteract.testing.exploration.services import STANDING_OF_CALL
+from counteract.testing.exploration.worker.additions import take_additions
+from counteract.testing.exploration.worker.attendant import attend
+from counteract.testing.exploration.worker.services import STANDING_OF_CALL
 
 FIRST_RETRY = timedelta(milliseconds=20)
 LAST_RETRY = timedelta(milliseconds=200)
@@ -132,13 +132,6 @@ async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
     except FailureError as failure:
         raise ApplicationError("explore: failed after its saga had ended") from failure
     raise ApplicationError("explore: failed after its saga had ended")
-
-
-def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:
-    """A step that a person had tried again is still the same place."""
-    spec = command.spec
-    roles = {spec.compensation: Role.COMPENSATES, spec.settlement: Role.SETTLES, spec.name: Role.HANDLES}
-    return Place(dispatch.step.partition("~")[0], roles[activity])
 
 
 def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:

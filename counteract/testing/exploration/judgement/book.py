@@ -16,7 +16,7 @@ from counteract.decider import Decider
 from counteract.errors import CounteractError
 from counteract.messages import Event, StreamId
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 
 # An original that its settlement found to have happened is done without events of its own: the settlement has them.
 _DONE = """

@@ -7,10 +7,9 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import fault_actions, workflow_actions
-from counteract.testing.exploration.additions import ADDED
 from counteract.testing.exploration.aftermath import reset_to
-from counteract.testing.exploration.fault_actions import after, before
+from counteract.testing.exploration.catalogue import fault_actions, workflow_actions
+from counteract.testing.exploration.catalogue.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
     RECOVERED,
@@ -26,6 +25,7 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
+from counteract.testing.exploration.worker.additions import ADDED
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """What is done meanwhile takes its time."""
