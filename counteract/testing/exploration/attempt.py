@@ -28,7 +28,7 @@ class Attempt:
     forget: Forget
     """Has the store forget what it has on record of this command."""
     held: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its handler has come to where a fault holds it."""
+    """Set once its handler has come to where a fault holds it."""
     unnoticed: bool = False
     """It is over, and nobody can know what its handler does now."""
     decided: int = 0

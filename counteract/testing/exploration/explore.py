@@ -1,4 +1,4 @@
-"""The one call that users make."""
+"""The call that users make: it sets an exploration up, runs it, and reports what was found."""
 
 from __future__ import annotations
 
@@ -53,23 +53,31 @@ async def explore(
     """Run the saga once per fault at every step and every undo, and hold each run against the protocol of sagas.
 
     `request` is the saga's input, or a function that makes one from the run's workflow id, so that runs do not share
-    aggregates. With `participants` the handlers are the real ones, on their own store; without, each command is answered
-    by a script behind the real fence, with its entry in `answers` or some value of its result type, and as an effect
-    outside if it is listed in `external`. The servers are embedded ones, unless a `client` says which Temporal to use
-    (only a task queue of the exploration's own is touched there) and `store` where scripts keep their effects.
+    aggregates.
 
-    `invariant` is called after every run with what is known of it, `at_rest` once at the end; each raises, or answers
-    False, if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again
-    as it is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
-    scripts it is the same request. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
+    With `participants`, commands are carried out by the real handlers, on their own store. Without, a script answers
+    each command, behind the real fence: with the entry of its class in `answers`, or else with some value of its result
+    type. It takes the effects of the commands in `external` for external ones, and keeps the others in `store`.
 
-    `only` runs the faults of that name or pattern (`"BookHotel: *"`), or a pair of two. `pairs` adds `sample` pairs of
-    faults (None: all), drawn with `seed`; so does `pytest --explore-pairs N` (see `counteract.testing.pytest_plugin`);
-    without `singles` there are only those. After `seconds` no further run begins, and with `fail_fast` none goes on once
-    another has turned out to be broken. One of which nothing becomes for `limit` seconds counts as hung.
+    Temporal and PostgreSQL are embedded ones, unless `client` and `store` are given. On the client's server only a task
+    queue of the exploration's own is used.
 
-    Prints a table. Raises ExplorationFailed, with a line for every failure that runs it again, and ConfigurationError
-    where there is nothing to explore with: a handler or an answer is missing, or `only` names no fault.
+    `invariant` is called with each run once that is over, `at_rest` once at the end; either raises, or answers False,
+    if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again as it
+    is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
+    scripts the default is the same request. What a person skipped is done by hand once the run has been judged, before
+    the invariant sees it.
+
+    `only` runs the faults of that name or pattern (`"BookHotel: *"`), or the pair of two (`"… + …"`). With `pairs`,
+    `sample` pairs of faults (None: all) are added, drawn with `seed`; `pytest --explore-pairs N` does the same (see
+    `counteract.testing.pytest_plugin`). Without `singles` there are only pairs.
+
+    After `seconds` no further run begins; with `fail_fast` all runs end as soon as one is found to be broken. A run
+    without progress for `limit` seconds counts as hung. `concurrency` runs go on side by side.
+
+    Prints a table, to `console` if one is given. Raises ExplorationFailed, with a line for every failure that runs it
+    again, and ConfigurationError where there is nothing to explore with: a handler or an answer is missing, or `only`
+    names no fault.
     """
     settings = Settings(
         saga=saga,

@@ -1,4 +1,4 @@
-"""Runs a saga under one fault at a time, in a worker of its own that also answers for all of its services."""
+"""The laboratory: it runs a saga under one fault at a time, in a worker that also answers for all of its services."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from counteract.testing.exploration.worker.scripted import BESIDE, ScriptedServi
 from counteract.testing.exploration.worker.services import Desk, Services
 
 START_DELAY = timedelta(milliseconds=500)
-"""For the saga that is cancelled before it begins."""
+"""The delay of the saga that is cancelled before it begins."""
 GRACE = timedelta(seconds=1)
 THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
 RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
@@ -50,7 +50,7 @@ RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_
 
 @dataclass(frozen=True, slots=True)
 class Laboratory:
-    """One saga in a worker."""
+    """One saga in a worker of its own."""
 
     settings: Settings
     desk: Desk
@@ -59,13 +59,13 @@ class Laboratory:
     book: Book
     around: Surroundings
     may_forget: bool
-    """The store's role may delete rows: it is its owner."""
+    """Whether the store's role may delete rows, as only the tables' owner may."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, client: Client, services: Services) -> AsyncIterator[Self]:
-        """With a worker under way, on a task queue that nobody else serves."""
+        """The laboratory for these settings, with its worker under way on a task queue that nobody else serves."""
         runs: dict[str, Run] = {}
         queue = f"explore-{uuid4().hex[:8]}"
         own_services = ScriptedServices(services.store, answers={}, external=())
@@ -99,10 +99,11 @@ class Laboratory:
 
     @property
     def name(self) -> str:
+        """The saga's workflow type."""
         return str(workflow._Definition.must_from_class(self.settings.saga).name)
 
     def faults(self, first: Evidence) -> list[Fault]:
-        """All single faults, by what a run without any has shown."""
+        """All single faults for the saga, by the evidence of a run without any."""
         known = [self._known(each, first) for each in first.steps()]
         found = catalogue(
             known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks, pace=self.around.pace
@@ -114,8 +115,8 @@ class Laboratory:
     async def explore(self, faults: Sequence[Fault]) -> list[Explored]:
         """A run for each of the faults, in their order.
 
-        Those that no run was begun for within the settings' seconds are left out, and with `fail_fast` those that are not
-        over when another run turns out to be broken.
+        Left out are runs that had not begun when the settings' `seconds` were over, and with `fail_fast` those that were
+        not over when another one turned out to be broken.
         """
         seconds = self.settings.seconds
         over = time.monotonic() + (math.inf if seconds is None else seconds)
@@ -134,7 +135,7 @@ class Laboratory:
         return [done[number] for number in sorted(done)]
 
     async def run(self, fault: Fault) -> Explored:
-        """One saga under this fault, to its end, and judged. Whatever goes wrong with that is a finding as well."""
+        """Run the saga under this fault to its end, and judge it. An error on the way is a finding as well."""
         started = time.monotonic()
         run = await self._prepared(fault)
         try:
@@ -151,7 +152,7 @@ class Laboratory:
             return Explored(run.id, run.request, fault, nothing_known(run), (), not run.unmet, [broken])
 
     async def _beside(self, run: Run, started: float) -> Explored:
-        """With another saga under way on the same aggregates, and both judged."""
+        """Run the saga with another one under way on the same aggregates, and judge both."""
         other = await self._prepared(THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
         first, second = await asyncio.gather(self._explored(run, started), self._explored(other, started))
         wrong = [f"beside it: {each}" for each in second.problems]
@@ -181,7 +182,7 @@ class Laboratory:
         return explored if self.settings.invariant is None else await _with_invariant(explored, self.settings.invariant)
 
     async def _prepared(self, fault: Fault, *, name: str | None = None, shared: Run | None = None) -> Run:
-        """`shared` is a run on whose aggregates it is to work."""
+        """A run that has not begun; `shared` is the run on whose aggregates it is to work."""
         run_id = name or f"{self.queue}-{next(self.numbers)}"
         request = shared.request if shared else self.settings.request
         if shared and self.settings.beside is not None:
@@ -227,7 +228,7 @@ async def _may_forget(store: PostgresEventStore) -> bool:
 
 
 async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """To the end of all of them, or of none if the event comes first."""
+    """Wait for the end of all works; once the event is set, cancel those that are left."""
     tasks = [asyncio.create_task(work) for work in works]
     done = asyncio.ensure_future(asyncio.gather(*tasks))
     waiting = asyncio.create_task(event.wait())
@@ -246,7 +247,7 @@ async def _with_invariant(run: Explored, invariant: Invariant) -> Explored:
 
 
 async def objection(invariant: Callable[..., object | Awaitable[object]], *about: object) -> str | None:
-    """What it has to say against it: it raises, or answers False."""
+    """The objection of a check that raises, or answers False; None where it does neither."""
     try:
         said = invariant(*about)
         if inspect.isawaitable(said):

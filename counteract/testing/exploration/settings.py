@@ -1,4 +1,4 @@
-"""The arguments of one call of `explore`, in one object, as everything that carries it out has them."""
+"""The settings of one exploration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Request = Any | Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Each setting is the argument of `explore` of the same name, whose docstring explains it."""
+    """The arguments of one call of `explore`, which explains them; each has the name that it has there."""
 
     saga: type[SagaWorkflow]
     request: Request

@@ -1,4 +1,4 @@
-"""What all runs of one exploration share."""
+"""The surroundings of a run: what all runs of one exploration share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What faults do that end with a person: steps break, somebody is asked, and decides; or answers too late."""
+"""Faults that end with a person: a step breaks, somebody is asked, and decides, or answers too late."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ async def break_down(attempt: Attempt) -> NoReturn:
 
 
 async def break_until_corrected(attempt: Attempt) -> NoReturn:
+    """Fail in a way that no repetition cures, and have a person try again with another command."""
     attempt.run.spawn(resolve_corrected(attempt))
     raise error("explore: broken", final=True)
 
 
 async def break_until_skipped(attempt: Attempt) -> NoReturn:
+    """Fail in a way that no repetition cures, and have a person skip the step."""
     attempt.run.spawn(resolve_skipped(attempt))
     raise error("explore: broken", final=True)
 
@@ -48,30 +50,35 @@ def keep_failing(decide: Callable[[Attempt], Coroutine[Any, Any, None]]) -> Act:
 
 
 async def skip(attempt: Attempt) -> None:
+    """A decision for `keep_failing`: skip the step."""
     await resolve_skipped(attempt)
 
 
 async def correct(attempt: Attempt) -> None:
+    """A decision for `keep_failing`: try again with another command; attempts at the first one may still come."""
     await resolve_corrected(attempt, at_once=False)
 
 
 async def refuse_until_resolved(attempt: Attempt) -> NoReturn:
+    """Refuse the command, and have a person decide to try again."""
     attempt.run.spawn(resolve(attempt, "retry"))
     raise Rejected("explore: refused")
 
 
 async def refuse_until_corrected(attempt: Attempt) -> NoReturn:
+    """Refuse the command, and have a person try again with another one."""
     attempt.run.spawn(resolve_corrected(attempt))
     raise Rejected("explore: refused")
 
 
 async def refuse_until_skipped(attempt: Attempt) -> NoReturn:
+    """Refuse the command, and have a person skip the step."""
     attempt.run.spawn(resolve_skipped(attempt))
     raise Rejected("explore: refused")
 
 
 async def break_down_and_look(attempt: Attempt) -> None:
-    """Break down, and see that the saga is not shown as stuck any more once somebody has decided."""
+    """Break down; at the next attempt check that the step is not shown as stuck any more."""
     if attempt.run.once((attempt.place, "broken")):
         await break_down(attempt)
     if await attempt.run.is_stuck(attempt.place.step):
@@ -79,13 +86,13 @@ async def break_down_and_look(attempt: Attempt) -> None:
 
 
 async def fail_until_asked(attempt: Attempt) -> None:
-    """Fail until a person is asked, who is in no hurry: it passes by then."""
+    """Fail until a person has been asked, and succeed before the person has decided."""
     if not await attempt.run.is_stuck(attempt.place.step):
         raise error("explore: fails for long")
 
 
 async def hang_until_resolved(attempt: Attempt) -> None:
-    """Fail once, so that somebody is asked, and then hang: what they decide puts an end to that."""
+    """Fail once, so that a person is asked, and then hang until the decision ends the attempt."""
     if attempt.run.once((attempt.place, "failed")):
         raise error("explore: failed")
     if attempt.run.once((attempt.place, "hangs")):
@@ -94,7 +101,7 @@ async def hang_until_resolved(attempt: Attempt) -> None:
 
 
 def decide_too_late(step: str) -> Act:
-    """Somebody answers after all what they were asked about a step that has come to its end since."""
+    """Have a person decide about a step that has come to its end since: the saga should refuse the decision."""
 
     async def act(attempt: Attempt) -> None:
         if await takes_decision(attempt.run, step):

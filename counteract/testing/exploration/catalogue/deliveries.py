@@ -1,4 +1,4 @@
-"""What faults do to a delivery: it comes twice, or only after the step's undo or settlement."""
+"""Faults of delivery: a command is delivered twice, or only after the step's undo or settlement."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from counteract.testing.exploration.faults import Proceed
 
 
 async def twice(attempt: Attempt, proceed: Proceed) -> Any:
-    """Delivered again as soon as it was answered."""
+    """Deliver the command again as soon as it was answered."""
     first = await proceed()
     _compare(attempt, first, await _again(attempt, proceed))
     return first
 
 
 async def twice_at_once(attempt: Attempt, proceed: Proceed) -> Any:
-    """Delivered to two workers at the same time."""
+    """Deliver the command to two workers at the same time."""
     answers = await asyncio.gather(proceed(), proceed(), return_exceptions=True)
     failures = [each for each in answers if isinstance(each, BaseException)]
     if failures:
@@ -34,7 +34,7 @@ async def twice_at_once(attempt: Attempt, proceed: Proceed) -> Any:
 
 
 async def again_after_the_end(attempt: Attempt, proceed: Proceed) -> Any:
-    """Delivered again when the saga is long over."""
+    """Deliver the command again once the saga is over."""
     answer = await proceed()
 
     async def again() -> None:
@@ -48,7 +48,7 @@ async def again_after_the_end(attempt: Attempt, proceed: Proceed) -> Any:
 
 
 async def lose_and_deliver_late(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """The attempt is given up, and begins only after its undo (or settlement) has passed."""
+    """Give the attempt up before it begins; it begins only after its undo (or settlement) has passed."""
 
     async def late() -> None:
         await hold(attempt)
@@ -59,7 +59,7 @@ async def lose_and_deliver_late(attempt: Attempt, proceed: Proceed) -> NoReturn:
 
 
 async def give_up_while_held(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """The attempt is given up while its handler is held somewhere, and goes on after its undo (or settlement)."""
+    """Give the attempt up while its handler is held; the handler goes on after its undo (or settlement)."""
     attempt.run.spawn(_too_late(attempt, proceed))
     with suppress(TimeoutError):
         await asyncio.wait_for(attempt.held.wait(), attempt.run.pace.hearing)
@@ -67,7 +67,7 @@ async def give_up_while_held(attempt: Attempt, proceed: Proceed) -> NoReturn:
 
 
 async def land_after_undo(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """A thread or a queue outlives the attempt: the effect comes after the undo, and nobody is there to notice."""
+    """Have the effect come after the undo, unnoticed, as that of a thread or a queue which outlives the attempt."""
 
     async def late() -> None:
         await hold(attempt)
@@ -80,20 +80,20 @@ async def land_after_undo(attempt: Attempt, proceed: Proceed) -> NoReturn:
 
 
 async def happen_late_and_fail(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """The effect is there, after its undo, and nobody hears of it: its attempt fails."""
+    """Take effect after the undo, and fail, so that nobody hears of it."""
     await hold(attempt)
     await proceed()
     raise error("explore: failed after its effect")
 
 
 async def hold(attempt: Attempt) -> None:
-    """Until the step's undo (or settlement) has passed."""
+    """Wait until the step's undo (or settlement) has passed."""
     attempt.held.set()
     await attempt.run.until_concluded(attempt.place.step)
 
 
 async def come_late(attempt: Attempt, proceed: Proceed) -> bool:
-    """Whether it was carried out and answered, though nobody hears of it."""
+    """Go on although nobody waits for the answer any more. Returns whether the command was carried out and answered."""
     try:
         await proceed()
     except (CommandFenced, RecordSaysOtherwise, Rejected):
@@ -118,7 +118,7 @@ def _answered_too_late(attempt: Attempt) -> None:
 
 
 async def _again(attempt: Attempt, proceed: Proceed) -> Any:
-    """The answer is on record: nobody decides anew."""
+    """Deliver the command once more: its answer is on record, so its handler should not decide anew."""
     before = attempt.decided
     answer = await proceed()
     if attempt.decided > before:

@@ -1,4 +1,4 @@
-"""What faults do to an attempt: small pieces, to be placed before, after or around a delivery or a handler."""
+"""Actions of faults on one attempt, to be placed before, after or around its delivery or its handler."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from counteract.testing.exploration.faults import Around, Proceed
 Act = Callable[[Attempt], Awaitable[Any]]
 
 HANDLER_MARGIN = 0.9
-"""Of an attempt's time: an external handler is to be stopped before."""
+"""The part of an attempt's time by which an external handler should have been stopped."""
 
 EXPLORED = "ExploredFault"
 """The type of the failures that are faults."""
 
 
 def before(act: Act) -> Around:
-    """Act instead of going on, if it raises, or else before going on."""
+    """The act comes first; if it raises, the attempt goes no further."""
 
     async def around(attempt: Attempt, proceed: Proceed) -> Any:
         await act(attempt)
@@ -36,7 +36,7 @@ def before(act: Act) -> Around:
 
 
 def after(act: Act) -> Around:
-    """Act once it has happened."""
+    """The act comes last, once the attempt has taken effect."""
 
     async def around(attempt: Attempt, proceed: Proceed) -> Any:
         result = await proceed()
@@ -47,28 +47,30 @@ def after(act: Act) -> Around:
 
 
 def error(message: str, *, final: bool = False) -> ApplicationError:
-    """What a fault fails with."""
+    """The failure of an attempt that a fault strikes; a `final` one is not retried."""
     # Benign: the SDK does not log what is done on purpose.
     return ApplicationError(message, type=EXPLORED, non_retryable=final, category=ApplicationErrorCategory.BENIGN)
 
 
 async def fail(_: Attempt) -> NoReturn:
+    """Fail in a way that may pass."""
     raise error("explore: failed")
 
 
 async def vanish(attempt: Attempt) -> NoReturn:
-    """As if the worker were killed here: no answer, no heartbeat, nothing but the server's own clock."""
+    """Go silent, as a worker that is killed: no answer and no heartbeat, so that only the server's timeouts tell."""
     attempt.run.vanished.append(attempt.dispatch.command_id)
     activity.raise_complete_async()
 
 
 async def refuse(attempt: Attempt) -> NoReturn:
+    """Refuse the command."""
     attempt.run.refused.append(attempt.dispatch.command_id)
     raise Rejected("explore: refused")
 
 
 async def refuse_after_it_happened(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """The first attempt takes effect and is not recorded; the next one is refused, which says nothing of the first."""
+    """Take effect at the first attempt, without a record; refuse the next one, which says nothing of the first."""
     if attempt.run.once((attempt.place, "happened")):
         await proceed()
         raise error("explore: failed")
@@ -76,7 +78,7 @@ async def refuse_after_it_happened(attempt: Attempt, proceed: Proceed) -> NoRetu
 
 
 async def refuse_after_a_conflict(attempt: Attempt, proceed: Proceed) -> NoReturn:
-    """It takes effect, another writer is faster at its stream, and what it decides then is a refusal: of what has happened."""
+    """Take effect, lose the race for its stream to another writer, and then refuse what has already happened."""
     if attempt.run.once((attempt.place, "happened")):
         await proceed()
         raise WrongExpectedVersion(attempt.place, expected="the version that was loaded", actual=1)
@@ -84,7 +86,7 @@ async def refuse_after_a_conflict(attempt: Attempt, proceed: Proceed) -> NoRetur
 
 
 async def take_too_long(attempt: Attempt) -> None:
-    """Not come to an end before the attempt is over: what it does outside is to be recorded by then."""
+    """Outlast the attempt. An external handler should be stopped before, so that what it did can be recorded."""
     limit = activity.info().start_to_close_timeout
     if limit is not None:
         await asyncio.sleep(limit.total_seconds() * HANDLER_MARGIN)
@@ -92,7 +94,7 @@ async def take_too_long(attempt: Attempt) -> None:
 
 
 async def have_it_forgotten(attempt: Attempt) -> None:
-    """The store loses its last commits, after it had answered."""
+    """Have the store lose the command's record after it was answered, as a failover may."""
     await attempt.forget()
 
 
@@ -104,12 +106,16 @@ async def fail_beside_another(attempt: Attempt) -> NoReturn:
 
 
 async def be_stopped_with_another(attempt: Attempt) -> None:
+    """Wait for the cancellation that the failure of another step of the group should bring."""
     attempt.run.sibling.set()
     await until_cancelled(attempt)
 
 
 async def be_stopped_if_it_turns_back(attempt: Attempt) -> None:
-    """Its code has them in tasks of its own: whether the failure of one is to stop the other, the saga shows."""
+    """Be under way while another step fails, and check that the saga does not turn back meanwhile.
+
+    The saga's code has such steps in tasks of its own: whether the failure of one stops the other, it decides.
+    """
     attempt.run.sibling.set()
     await asyncio.sleep(attempt.run.pace.hearing)
     report = await attempt.run.report()
@@ -118,12 +124,12 @@ async def be_stopped_if_it_turns_back(attempt: Attempt) -> None:
 
 
 async def outlast_the_deadline(attempt: Attempt) -> None:
-    """Be under way when the saga's own timer strikes."""
+    """Be under way when the saga's own deadline passes."""
     await until_cancelled(attempt)
 
 
 async def until_stopped(attempt: Attempt) -> None:
-    """Listen for the cancellation of this very attempt."""
+    """Wait for the cancellation of this attempt, and note a violation if it does not come."""
     attempt.run.listening[attempt.place] += 1
     try:
         await asyncio.sleep(attempt.run.pace.hearing)
@@ -133,10 +139,12 @@ async def until_stopped(attempt: Attempt) -> None:
 
 
 async def until_cancelled(attempt: Attempt) -> None:
+    """Wait for the cancellation of this attempt, where it may be stopped: before the pivot, and if it is no undo."""
     if attempt.command.kind is CommandKind.COMPENSATABLE and not attempt.dispatch.undoes:
         await until_stopped(attempt)
 
 
 async def stay_deaf(attempt: Attempt) -> None:
+    """Wait as `until_cancelled`, and answer all the same."""
     with suppress(asyncio.CancelledError):
         await until_cancelled(attempt)

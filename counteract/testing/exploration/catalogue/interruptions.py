@@ -1,4 +1,4 @@
-"""A saga is interrupted from outside: it is cancelled, or its deadline passes, while it runs or while it is paused."""
+"""Faults that interrupt a saga from outside: a cancellation, or its deadline, while a step runs or between two."""
 
 from __future__ import annotations
 
@@ -20,35 +20,37 @@ DEADLINE_SIGNAL = "counteract-explore-deadline"
 
 
 async def cancel(attempt: Attempt) -> None:
-    """Cancel the saga while this attempt is under way, which hears of it if it may be stopped."""
+    """Cancel the saga while this attempt is under way; the attempt should be stopped, where it may be."""
     await send_cancellation(attempt.run)
     await until_cancelled(attempt)
 
 
 async def pass_deadline(attempt: Attempt) -> None:
-    """Let the deadline pass while this attempt is under way."""
+    """Let the deadline pass while this attempt is under way; the attempt should be stopped, where it may be."""
     await send_deadline(attempt.run)
     await until_cancelled(attempt)
 
 
 async def cancel_unheard(attempt: Attempt) -> None:
-    """Cancel the saga while this attempt is under way, which answers all the same."""
+    """Cancel the saga while this attempt is under way, and answer all the same."""
     await send_cancellation(attempt.run)
     await stay_deaf(attempt)
 
 
 async def pass_deadline_unheard(attempt: Attempt) -> None:
+    """Let the deadline pass while this attempt is under way, and answer all the same."""
     await send_deadline(attempt.run)
     await stay_deaf(attempt)
 
 
 async def cancel_between(attempt: Attempt) -> None:
-    """Cancel after this step has ended and before the next begins."""
+    """Cancel the saga after this step has ended and before the next one begins."""
     await _pause(attempt.run)
     attempt.run.spawn(_between_steps(attempt.run, send_cancellation(attempt.run)))
 
 
 async def pass_deadline_between(attempt: Attempt) -> None:
+    """Let the deadline pass after this step has ended and before the next one begins."""
     await _pause(attempt.run)
     attempt.run.spawn(_between_steps(attempt.run, send_deadline(attempt.run)))
 

@@ -1,4 +1,4 @@
-"""Faults in which two runs of one workflow meet: what the earlier one left under way comes to the later one."""
+"""Faults in which two runs of one workflow meet: what the earlier one left under way comes during the later one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ON_ITS_WAY = "on its way"
 MAY_COME = "may come"
 CAME = "came"
 TURNING = ("turning back",)
-"""Where the saga's code cannot do without the group: there is no further run that goes forward."""
+"""The cause that a saga gives which cannot go on without the group, so that no further run goes forward."""
 LOOK = 0.02
 """Seconds between two looks at what the saga knows."""
 
 
 def of_two_runs(steps: Sequence[Known], turn: Injection) -> Iterator[Fault]:
-    """`turn` is what makes the saga turn back."""
+    """The faults of this kind for a saga with these steps; `turn` is the injection that makes it turn back."""
     for step in steps:
         if step.group != steps[0].group and step.kind is not CommandKind.RETRIABLE:
             yield _late_behind_a_stopped_run(step, steps[0])
@@ -42,7 +42,7 @@ def of_two_runs(steps: Sequence[Known], turn: Injection) -> Iterator[Fault]:
 
 
 def _late_behind_a_stopped_run(step: Known, first: Known) -> Fault:
-    """The later run is stopped before it comes so far, and so never sends what is on its way for the earlier one."""
+    """The later run is stopped before this step, and so never sends what is on its way for the earlier run."""
     held = Injection(Place(first.key), Layer.DELIVERY, before(_wait_to_be_stopped), 2, ROOMY)
     if step.kind is CommandKind.PIVOT and step.external:
         lost = Injection(Place(step.key), Layer.HANDLER, before(_begin_anew_and_stop), timing=ROOMY)
@@ -52,14 +52,14 @@ def _late_behind_a_stopped_run(step: Known, first: Known) -> Fault:
 
 
 def _undone_late(step: Known, turn: Injection) -> Fault:
-    """The later run goes on to its end, and then comes what was to undo the earlier one."""
+    """The later run comes to its end, and only then does the undo arrive that the earlier run had sent."""
     place = Place(step.key, Role.COMPENSATES)
     late = Injection(place, Layer.DELIVERY, _reset_and_come_late, timing=ROOMY)
     return Fault(str(place), "reset to the beginning, and comes late", (late, turn), EITHER | STAYS_UNDONE)
 
 
 def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
-    """The earlier run goes on without a group of which one member failed, and has undone only the other one yet."""
+    """The earlier run goes on without a group of which this step failed, and has undone only the other one so far."""
     others = [each for each in steps if each.group == step.group and each is not step and each.parallel]
     if not (step.parallel and others):
         return
@@ -89,7 +89,7 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
 
 
 def _added(step: Known) -> Iterator[Fault]:
-    """The later run is not told of what a signal had the earlier one do."""
+    """The earlier run had sent a step because of a signal, of which the later run is not told."""
     place = Place(step.key)
     done = Injection(place, Layer.HANDLER, before(_add_and_begin_anew), timing=ROOMY)
     yield Fault(str(place), "reset once a signal's step is done", (done,))
@@ -122,7 +122,7 @@ async def _stopped_anew(attempt: Attempt) -> None:
 
 
 async def _wait_to_be_stopped(attempt: Attempt) -> None:
-    """In the later run."""
+    """In the later run, wait until the saga has been stopped."""
     if attempt.run.resets:
         await attempt.run.until(STOPPED_TOO)
 
@@ -144,7 +144,7 @@ async def _at_the_end(attempt: Attempt, proceed: Proceed) -> None:
 
 
 def _reset_to_before_the_answer_of(step: str) -> Act:
-    """To the last decision that the saga took without it."""
+    """Reset the workflow to the last decision that the saga took before this step was answered."""
 
     async def act(attempt: Attempt) -> None:
         events = (await attempt.run.handle.fetch_history()).events
@@ -158,7 +158,7 @@ def _reset_to_before_the_answer_of(step: str) -> Act:
 
 
 def _fail_once_answered(other: str) -> Act:
-    """So that the saga is given both in decisions of their own."""
+    """Fail once the other step was answered, so that the saga has the two answers in decisions of their own."""
 
     async def act(attempt: Attempt) -> NoReturn:
         run = attempt.run

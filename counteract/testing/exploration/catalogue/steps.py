@@ -33,7 +33,7 @@ REFUSED = before(fault_actions.refuse)
 ANSWER_LOST = after(fault_actions.fail)
 AS_SET = Timing()
 HERE = 0
-"""Of a fault's end: the saga does not get past the step that it strikes."""
+"""For `ends`: under this fault the saga does not get past the step that it strikes."""
 HALF = timedelta(seconds=0.5)
 KILLED = Timing(heartbeat=HALF)
 TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
@@ -47,7 +47,7 @@ HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heart
 
 
 def of_steps(steps: Sequence[Known], *, has_deadline: bool, pace: Pace) -> list[Fault]:
-    """In the order of the steps; then those that strike what undoes and settles them."""
+    """The faults of forward steps, in the order of the steps; then those of their undos and settlements."""
     faults = [
         Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True),
         Fault("the saga", "cancelled as its end is recorded", cancelled_at_end=True),
@@ -72,7 +72,7 @@ def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
 
 
 def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
-    """By the saga's own timer, at its first step: at any other it might strike too early where the machine is busy."""
+    """The saga's own timer strikes at its first step: at any other it might, on a busy machine, strike too early."""
     if steps[0].kind is CommandKind.COMPENSATABLE:
         act, layer = before(fault_actions.outlast_the_deadline), Layer.HANDLER
         injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
@@ -81,7 +81,7 @@ def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
 
 
 def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
-    """A step of a group fails, and the others are asked to stop; so are those that the saga's code has in tasks of its own."""
+    """A step of a group fails while this one is under way, sent with `parallel` or in a task of the saga's own code."""
     others = [
         each for each in steps if each.group == step.group and each is not step and each.parallel is step.parallel
     ]
@@ -121,7 +121,7 @@ def _forward(step: Known) -> Iterator[Fault]:
 
 
 def _passing(step: Known) -> Iterator[Fault]:
-    """What a repetition cures."""
+    """Faults that a repetition cures."""
     place, cured = Place(step.key), WENT_ON if step.repeats or step.kind is CommandKind.RETRIABLE else EITHER
     yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=cured)
     yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=cured)
@@ -140,7 +140,10 @@ def _passing(step: Known) -> Iterator[Fault]:
 
 
 def _final(step: Known) -> Iterator[Fault]:
-    """What no repetition cures: refusals, and steps that end without an answer. A pivot that happened goes forward."""
+    """Faults that no repetition cures: refusals, and steps that end without an answer.
+
+    A pivot that happened goes forward.
+    """
     place, is_pivot = Place(step.key), step.kind is CommandKind.PIVOT
     happened, ends = (WENT_ON, NEVER) if is_pivot else (EITHER, HERE)
     yield _one(place, "refused", before(fault_actions.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
@@ -178,7 +181,7 @@ def _resolved(step: Known) -> Iterator[Fault]:
 
 
 def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> Iterator[Fault]:
-    """A queue promises at least once."""
+    """Faults of a queue, which delivers at least once."""
     yield _one(place, "delivered twice", deliveries.twice, may_end=may_end, also=also)
     yield _one(place, "delivered twice at once", deliveries.twice_at_once, may_end=may_end, also=also)
     yield _one(place, "delivered again after the end", deliveries.again_after_the_end, may_end=may_end, also=also)
@@ -243,7 +246,7 @@ DEADLINE = Interruption(
 
 
 def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iterator[Fault]:
-    """Before the pivot has been sent it stops the saga; afterwards there is only forward."""
+    """An interruption stops the saga before the pivot has been sent; afterwards there is only forward."""
     place, stoppable = Place(step.key), step.kind is CommandKind.COMPENSATABLE
     may_end, ends = (how.ends, HERE) if stoppable else (WENT_ON, NEVER)
     if previous := _just_before(step, steps):
@@ -293,7 +296,7 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
 
 
 def _settling(step: Known) -> Iterator[Fault]:
-    """Both ways: a pivot that happened and lost its answer, and one that did not happen."""
+    """Faults of settling a pivot that happened and lost its answer, and one that did not happen."""
     if step.kind is not CommandKind.PIVOT:
         return
     place, pivot = Place(step.key, Role.SETTLES), Place(step.key)
@@ -308,7 +311,7 @@ def _settling(step: Known) -> Iterator[Fault]:
 
 
 def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injection]) -> Iterator[Fault]:
-    """What must succeed is tried until it does, and twice is once."""
+    """Faults of an undo or a settlement, which is tried until it succeeds, and takes effect once."""
     yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=may_end, also=also)
     yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=may_end, also=also)
     yield _one(place, "timed out, then fine", before(fault_actions.vanish), TIMED_OUT, may_end=may_end, also=also)
@@ -329,7 +332,10 @@ def _reason_to_undo(steps: Sequence[Known]) -> Injection:
 
 
 def turn_of(steps: Sequence[Known]) -> Injection:
-    """Once everything that can be undone is done, the deadline passes: no answer on record keeps another run from going on."""
+    """An injection that makes the saga turn back: the deadline passes once everything that can be undone is done.
+
+    With a refusal in its place, the answer on record would keep another run from going on.
+    """
     ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
     if not ahead:
         return _reason_to_undo(steps)

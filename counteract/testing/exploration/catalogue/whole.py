@@ -28,7 +28,7 @@ from counteract.testing.exploration.faults import (
 from counteract.testing.exploration.worker.additions import ADDED
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
-"""What is done meanwhile takes its time."""
+"""Time enough for what is done to the workflow while the attempt is under way."""
 HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
 EITHER_WAY = RECOVERED | WENT_ON
@@ -36,7 +36,10 @@ ANY_END = EITHER | RECOVERED | STOPPED
 
 
 def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: Pace) -> Iterator[Fault]:
-    """`turn` is what makes the saga turn back; `decisions` are those of a run in which nothing goes wrong."""
+    """The faults of this kind for a saga with these steps.
+
+    `turn` is the injection that makes it turn back, `decisions` the number of workflow tasks of a run without a fault.
+    """
     yield from _run_again(decisions, turn)
     yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
     yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
@@ -61,7 +64,7 @@ def _run_again(decisions: int, turn: Injection) -> Iterator[Fault]:
 
 
 def _lost(step: Known) -> Iterator[Fault]:
-    """Nobody undoes a workflow that is gone but recovery."""
+    """The workflow is terminated: only recovery can undo its saga."""
     ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: EITHER_WAY}
     may_end = ends.get(step.kind, WENT_ON)
     place = Place(step.key)
@@ -122,7 +125,10 @@ def _added_to(step: Known, before_it: Known | None) -> Iterator[Fault]:
 
 
 def _forgotten(step: Known) -> Iterator[Fault]:
-    """Of what happened outside. What is done inside is lost with its events, and never happened."""
+    """The store loses the record of an external effect.
+
+    A transactional one would be lost with its events, and would never have happened.
+    """
     if step.kind is CommandKind.COMPENSATABLE and step.external:
         place = Place(step.key)
         forgotten = Injection(place, Layer.DELIVERY, after(fault_actions.have_it_forgotten))

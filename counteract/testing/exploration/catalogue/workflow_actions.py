@@ -1,4 +1,4 @@
-"""What faults do to the workflow of a saga: end it, begin it anew, or have it send one step more."""
+"""Faults that change the course of a saga's workflow: they end it, begin it anew, or have it send one step more."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from counteract.testing.exploration.worker.additions import ADD_BY_SIGNAL, ADD_B
 
 
 async def terminate(attempt: Attempt) -> None:
-    """End the workflow, of which its code hears nothing."""
+    """Terminate the workflow, of which its code hears nothing."""
     with suppress(RPCError):
         await attempt.run.handle.terminate("explore: terminated")
 
 
 async def terminate_and_vanish(attempt: Attempt) -> NoReturn:
-    """The workflow is ended and the service's worker killed, with the effect outside made and not recorded."""
+    """Terminate the workflow and kill the service's worker, with the external effect made and not recorded."""
     await terminate(attempt)
     await vanish(attempt)
 
 
 async def terminate_and_come_late(attempt: Attempt, proceed: Proceed) -> Any:
-    """Take effect once somebody has made sure of what became of it, or, if nobody does, once all is over."""
+    """Terminate the workflow, and take effect only once the step has been undone or settled, or all is over."""
     await terminate(attempt)
     attempt.run.listening[attempt.place] += 1
     try:
@@ -52,27 +52,28 @@ async def reset_to_the_beginning(attempt: Attempt) -> None:
 
 
 async def outlast_the_run(attempt: Attempt) -> None:
-    """Be under way when the workflow's own time limit ends it."""
+    """Be under way when the workflow's run times out."""
     limit = attempt.run.fault.run_timeout
     if limit is not None:
         await asyncio.sleep(limit.total_seconds())
 
 
 async def add_by_signal(attempt: Attempt) -> None:
-    """A handler of a signal sends a step while this attempt is under way."""
+    """Have a signal's handler send a step while this attempt is under way."""
     run, count = attempt.run, len(attempt.run.additions)
     await run.handle.signal(ADD_BY_SIGNAL)
     await aftermath.wait_for_addition(run, count + 1, run.pace.hearing)
 
 
 async def add_by_update(attempt: Attempt) -> None:
+    """Have an update's handler send a step while this attempt is under way."""
     with suppress(WorkflowUpdateFailedError, RPCError, TimeoutError):
         async with asyncio.timeout(attempt.run.pace.hearing):
             await attempt.run.handle.execute_update(ADD_BY_UPDATE)
 
 
 def in_vain(add: Act) -> Act:
-    """The saga turns back by then: whoever asks for a step is told so."""
+    """Add a step while the saga turns back, and check that it is refused for that reason."""
 
     async def act(attempt: Attempt) -> None:
         asked = len(attempt.run.additions)
@@ -85,12 +86,12 @@ def in_vain(add: Act) -> Act:
 
 
 async def begin_addition(attempt: Attempt) -> None:
-    """A handler of a signal sends a step, which is under way when the saga's code goes on."""
+    """Have a signal's handler send a step that is still under way when the saga's code goes on."""
     await attempt.run.handle.signal(ADD_BY_SIGNAL)
     await attempt.run.until(ADDED.step)
 
 
 async def take_a_while(attempt: Attempt) -> None:
-    """As long as the saga may take to come to its next step."""
+    """Take as long as the saga may need to come to its next step."""
     attempt.run.moments[attempt.place.step].set()
     await asyncio.sleep(max(1.0, attempt.run.pace.seconds))

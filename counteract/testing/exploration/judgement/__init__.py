@@ -1,1 +1,1 @@
-"""Judges a run: its evidence is held against the protocol of sagas, and the streams of the store against the handlers."""
+"""The judgement of a run: its evidence is held against the protocol, and the store's streams against its handlers."""

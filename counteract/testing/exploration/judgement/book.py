@@ -1,6 +1,6 @@
 """Holds the streams of the store against what the handlers appended: nothing is dropped, doubled, changed or made up.
 
-Judged by stream, type and data alone: a fault may have lost the metadata that says whose an event is.
+Events are told apart by stream, type and data alone: a fault may have lost the metadata that says whose an event is.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class _Line:
 
     decider: Decider[Any, Any]
     since: int
-    """The first version that was loaded: what came before is nobody's concern here."""
+    """The first version that was loaded; events up to it are not judged."""
     runs: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Book:
-    """What the handlers of all runs have loaded and appended."""
+    """A record of what the handlers of all runs have loaded and appended. It is a `Recorder`."""
 
     store: PostgresEventStore
     _written: list[Witnessed] = field(default_factory=list)
     _lines: dict[StreamId, _Line] = field(default_factory=dict)
     _forgotten: set[UUID] = field(default_factory=set)
-    """Of these, only the events are left."""
+    """The commands of which the store has lost the row: only their events are left."""
 
     def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
         line = self._lines.setdefault(stream, _Line(decider, version))
@@ -61,11 +61,11 @@ class Book:
         self._forgotten.add(command_id)
 
     async def of(self, run: str) -> list[str]:
-        """What is wrong in the streams that no other run has touched."""
+        """The differences in the streams that no other run has touched."""
         return await self._wrong([stream for stream, line in self._lines.items() if line.runs == {run}])
 
     async def of_all(self) -> list[str]:
-        """What is wrong in those that several runs have touched, once nothing runs any more."""
+        """The differences in the streams that several runs have touched; to be asked once no run is under way."""
         return await self._wrong([stream for stream, line in self._lines.items() if len(line.runs) > 1])
 
     async def _wrong(self, streams: Collection[StreamId]) -> list[str]:
@@ -97,7 +97,10 @@ class Book:
 def differences(
     stream: StreamId, stored: Sequence[Entry], written: dict[UUID, list[Sequence[Entry]]], done: Collection[UUID]
 ) -> Iterator[str]:
-    """Each command that is done has its events there, once, in their order and together; no other has any."""
+    """The differences between a stream's events and what was appended to it, in words.
+
+    Each command that is done should have its events there, once, in their order and together; no other should have any.
+    """
     left = list(stored)
     for command, attempts in written.items():
         if command not in done:
@@ -117,6 +120,7 @@ def differences(
 
 
 def entry(event: Event) -> Entry:
+    """The event, as it is compared."""
     return event.event_type, json.dumps(event.model_dump(mode="json"), sort_keys=True)
 
 

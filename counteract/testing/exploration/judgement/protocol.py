@@ -33,7 +33,7 @@ _RECORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What one step did to the world, and what was done about it."""
+    """The effects of one step, and what was done about them."""
 
     step: str
     kind: CommandKind
@@ -44,23 +44,24 @@ class Effects:
     forward: tuple[Row, ...]
     undoing: tuple[Row, ...]
     undone_last: bool
-    """Whatever happened outside, an undo came after it."""
+    """Whether an undo came after all that happened outside."""
     skipped: bool
-    """Somebody decided to go on without it, or not to undo it."""
+    """Whether somebody decided to go on without it, or not to undo it."""
 
     unreported: bool
-    """The saga's last run reports on the others, and knows nothing of it."""
+    """Whether the saga's report lacks the step."""
     answered: bool
-    """Its service answered it."""
+    """Whether its service answered it."""
     forgotten: bool
-    """The store lost what it had on record of it."""
+    """Whether the store lost what it had on record of it."""
     unanswered: bool
-    """The saga's code was given an error in the place of its answer."""
+    """Whether the saga's code was given an error in the place of its answer."""
     barred: bool
-    """The saga's record lets no step begin any more."""
+    """Whether the saga's record lets no step begin any more."""
 
     @property
     def may_still_happen(self) -> bool:
+        """Whether nothing on record keeps a late attempt at it from taking effect."""
         if self.barred and not self.forward:
             return False
         answered = any(row.status in ("done", "rejected") for row in self.forward)
@@ -70,7 +71,11 @@ class Effects:
 def violations(
     evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], causes: Collection[str] = ()
 ) -> list[str]:
-    """Everything in which this run broke the protocol; empty if it kept it."""
+    """The violations of the protocol in this run, in words; empty if there are none.
+
+    `external` says whether a step's effect is an external one. `causes` are texts, one of which the saga's reason for
+    turning back should contain.
+    """
     if evidence.ending is Ending.HUNG:
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
@@ -94,7 +99,7 @@ def violations(
 
 
 def undone_steps(evidence: Evidence) -> list[str]:
-    """Steps whose undo was recorded, in the order of their undo."""
+    """The steps whose undo was recorded, in the order of their undos."""
     undone = {row.undoes: row.step for row in evidence.rows if row.status == "done" and row.undoes}
     activities = {each.command_id for each in evidence.of(Role.HANDLES) if each.command.spec.compensation}
     return [step for original, step in undone.items() if original in activities]
@@ -130,7 +135,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
 
 
 def _record(evidence: Evidence) -> Iterator[str]:
-    """What decides says the same as what was told."""
+    """The saga's record, which decides, agrees with its end."""
     wanted = _RECORDS.get(evidence.ending)
     if wanted is not None and evidence.lifecycle and evidence.record != wanted:
         yield f"the saga ended {evidence.ending}, and its record says that it is {evidence.record}"
@@ -168,7 +173,7 @@ def _report(evidence: Evidence) -> Iterator[str]:
 
 
 def _more_than_once(each: Effects) -> Iterator[str]:
-    """That a command's own events are there once, its streams show; but it may have been sent under another id."""
+    """No step takes effect twice under different command ids; events of one command are counted by the `Book`."""
     undone = Counter(row.undoes for row in each.undoing if row.status == "done")
     stand = [row for row in each.forward if row.status == "done" and not undone[row.command_id]]
     if len(stand) > 1:
@@ -179,7 +184,7 @@ def _more_than_once(each: Effects) -> Iterator[str]:
 
 
 def _skipped(each: Effects) -> Iterator[str]:
-    """What it did stays, and what it did not do stays undone: whoever decided so sees to it."""
+    """A skipped step is left as it is: the person who decided so sees to it."""
     if each.undone:
         yield f"{each.step} was undone although its undo was skipped"
     if each.kind is CommandKind.RETRIABLE and each.applied:

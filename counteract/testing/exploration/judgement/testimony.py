@@ -1,4 +1,4 @@
-"""What the saga tells of itself, held against what happened: lifecycle events, its report, its end, search attributes."""
+"""Holds what a saga tells of itself against what happened: lifecycle events, report, end and search attributes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ STATUS = {
 
 
 def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
-    """Wherever it says something else. One of `causes` is part of the reason that it should give for turning back."""
+    """The violations: each place where it tells something else than happened.
+
+    `causes` are texts, one of which the saga's reason for turning back should contain.
+    """
     yield from _lifecycle(evidence)
     yield from _stuck(evidence)
     yield from _for_a_reason(evidence, causes)
@@ -52,7 +55,7 @@ def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
 
 
 def undone_in_history(evidence: Evidence) -> list[str]:
-    """The steps whose undo came to its end, in start order; of one that was tried again, the last try's."""
+    """The steps whose undo came to its end, in start order; for one that was tried again, the last try counts."""
     last = {each.place.step: each.key for each in evidence.of(Role.HANDLES)}
     undone = {each.key for each in evidence.of(Role.COMPENSATES) if each.succeeded}
     skipped = skipped_steps(evidence)
@@ -184,14 +187,14 @@ def _shown(evidence: Evidence) -> Iterator[str]:
 
 
 def _deadline(evidence: Evidence) -> Iterator[str]:
-    """Somebody has to notice that it passes, and in time."""
+    """A saga with a deadline has a timer for it."""
     declared = evidence.deadline
     if declared is not None and evidence.steps() and not any(_is_about(each, declared) for each in evidence.timers):
         yield f"the saga has a deadline of {declared}, and no timer waits for it"
 
 
 def _is_about(actual: timedelta, declared: timedelta) -> bool:
-    """The same but for what it took to come there."""
+    """Whether they are the same, but for the time that it took to start the timer."""
     return abs(actual - declared) < timedelta(seconds=5)
 
 

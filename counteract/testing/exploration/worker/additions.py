@@ -1,4 +1,4 @@
-"""A step of exploration's own, which a signal or an update of its own sends out in the midst of a saga."""
+"""A step of exploration's own, which a signal or an update sends while a saga is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from counteract.testing.exploration.worker.attendant import Attended
 ADD_BY_SIGNAL = "counteract-explore-add"
 ADD_BY_UPDATE = "counteract-explore-add-and-wait"
 ADDED = Place("ExploredAddition")
-"""The step of exploration's own that these send."""
+"""The place of the step that these send."""
 
 
 class ExploredAddition(
@@ -27,7 +27,7 @@ class ExploredAddition(
 
 
 def take_additions(attended: Attended, run: Run) -> None:
-    """Set the handlers in the workflow that runs. The signal's catches what a careful one would; the update's does not."""
+    """Set the two handlers in the workflow that runs. The signal's catches its step's errors, the update's does not."""
 
     async def add() -> None:
         try:

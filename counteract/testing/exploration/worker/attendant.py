@@ -1,4 +1,4 @@
-"""Stands beside the saga's code: what it declared, and whether it was given the answers that its commands got."""
+"""Watches the saga's code: notes what it declares, and checks that it is given the answers that its commands got."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from counteract.testing.exploration.run import Run
 
 @dataclass(slots=True)
 class Attended:
-    """One workflow's saga, as exploration gets at it."""
+    """The saga of one workflow run, for exploration to reach."""
 
     saga: Any = None
     """The `Saga` that the workflow has opened; None until then."""
@@ -51,6 +51,11 @@ class Answered:
         self._run = run
 
     def compared(self, call: Callable[..., Any], *, one: bool) -> Callable[..., Any]:
+        """The same function of the saga, whose results are compared with the answers of the activities.
+
+        `one` says that it takes one command and returns its result, and not a sequence of both.
+        """
+
         @functools.wraps(call)
         async def comparing(*commands: Command[Any], **options: Any) -> Any:
             if not one and len(commands) > 1:
@@ -80,7 +85,7 @@ class Answered:
 
 
 def _answer(command: Command[Any], flights: Sequence[ActivityHandle[Any]]) -> tuple[bool, Any]:
-    """What its one activity returned; not known where it did not, or where there were several."""
+    """Whether the answer is known, and the answer; it is not where there is no one activity that returned it."""
     if len(flights) != 1 or not flights[0].done() or flights[0].cancelled() or flights[0].exception():
         return False, None
     result = flights[0].result()

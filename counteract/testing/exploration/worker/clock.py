@@ -1,4 +1,4 @@
-"""The explorer's hand in the workflow: it shortens time, and sends all steps to the explorer's own worker."""
+"""The interceptor of explored workflows: it shortens time, and sends all steps to the exploration's own worker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LAST_RETRY = timedelta(milliseconds=200)
 
 @dataclass(frozen=True, slots=True)
 class ExploringInterceptor(Interceptor):
-    """Leaves the saga's code, its commands and the engine as they are: only what is sent to the server differs."""
+    """Changes what is sent to the server, and leaves the saga's code, its commands and the engine as they are."""
 
     runs: Mapping[str, Run]
     queue: str
@@ -61,7 +61,7 @@ class ExploringInterceptor(Interceptor):
 
 class _Activities(ActivityInboundInterceptor):
     async def execute_activity(self, call: ExecuteActivityInput) -> Any:
-        """The engine's own interceptor hands it to handlers that it knows: the explorer answers for those."""
+        """Keep the standing of the call: the engine's own interceptor hands it only to handlers that it knows."""
         STANDING_OF_CALL.set(call.headers.get(STANDING))
         return await super().execute_activity(call)
 
@@ -115,7 +115,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return flight
 
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
-        """Nobody would carry it out here, and the saga would wait for ever."""
+        """Refuse: nobody would carry the child out here, and the saga would wait for ever."""
         if (run := self._runs.get(workflow.info().workflow_id)) is None:
             return await self.next.start_child_workflow(call)
         why = f"it starts {call.workflow} as a child, and exploration knows no children: explore {call.workflow} by itself"
@@ -124,7 +124,7 @@ class _Outbound(WorkflowOutboundInterceptor):
 
 
 async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
-    """As code of the user's outside of the saga's block may: the workflow's first attempt fails however its saga ended."""
+    """Fail the workflow's first attempt after its saga has ended, as user code behind the saga's block may."""
     if not run.fault.retried or workflow.info().attempt > 1:
         return await body
     try:
@@ -135,7 +135,10 @@ async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
 
 
 def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
-    """The user's own limits where the fault asks for nothing else, or `least`; between two attempts never a long wait."""
+    """Set an activity's limits: the fault's, or else the user's own, but no less than `least`.
+
+    The waits between two attempts become short.
+    """
     call.start_to_close_timeout = timing.attempt or _at_least(least, call.start_to_close_timeout)
     call.schedule_to_close_timeout = timing.total or _at_least(least, call.schedule_to_close_timeout)
     call.heartbeat_timeout = timing.heartbeat or _at_least(least / 2, call.heartbeat_timeout)

@@ -1,4 +1,4 @@
-"""Looks over the shoulders of handlers: what they were given, what they appended, and how they ended."""
+"""Observes handlers: what they were given, what they appended, and how they ended."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _watched(handler: Handler) -> Handler:
 
 @dataclass(frozen=True)
 class WatchedLifecycle(Lifecycle):
-    """The engine's own, with faults around the end."""
+    """The engine's own lifecycle records, with a fault around the record of the end."""
 
     runs: Mapping[str, Run]
 
@@ -79,14 +79,14 @@ class WatchedLifecycle(Lifecycle):
 
 @dataclass(slots=True)
 class Watch:
-    """One call of one handler."""
+    """The observation of one call of one handler."""
 
     own: UUID
-    """The command id that it is recorded under."""
+    """The command id under which the call is recorded."""
     appended: list[Appended] = field(default_factory=list)
 
     def over(self, argument: Any) -> Any:
-        """The same, but for the streams, which are looked at on their way."""
+        """The same argument; streams are wrapped, so that loads and appends are noted."""
         if not isinstance(argument, Streams):
             return argument
         self.own = argument._command_id
@@ -94,7 +94,7 @@ class Watch:
 
 
 class _Proxy:
-    """Whatever it stands for, to anybody who asks."""
+    """A stand-in that passes for the object it stands for."""
 
     def __init__(self, inner: Any, watch: Watch) -> None:
         self.__dict__.update(_inner=inner, _watch=watch)

@@ -18,7 +18,7 @@ from counteract.store import PostgresEventStore
 from counteract.testing.exploration.worker.services import Answers
 
 Answer = Callable[[str], Any]
-"""By the step's key."""
+"""The answer to a step, by its key."""
 
 
 class Done(Event, name="ExploredStepDone"):
@@ -36,7 +36,7 @@ class Undone(Event, name="ExploredStepUndone"):
 Effect = Done | Undone
 Function = Callable[..., Awaitable[Any]]
 BESIDE = " beside"
-"""Ends the workflow id of a saga that shares the aggregates of another."""
+"""The end of the workflow id of a saga that shares the aggregates of another."""
 
 
 def _evolve(net: Mapping[UUID, int], event: Effect) -> Mapping[UUID, int]:
@@ -44,13 +44,14 @@ def _evolve(net: Mapping[UUID, int], event: Effect) -> Mapping[UUID, int]:
 
 
 effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolve=_evolve, events=Effect)
-"""What each step of one saga did, less what was undone of it: one aggregate for all, so that they conflict."""
+"""The net effects of one saga, by command: one aggregate for all of its steps, so that they conflict."""
 
 
 class Outside:
-    """A provider that keeps half of its word: twice is once, and what it says never happened will not.
+    """A provider of external effects, idempotent by key, that fails to bar what it was asked to undo before it came.
 
-    What it was asked to take back before it came, it does all the same: the engine has to notice, wherever it can.
+    What it says never happened will not happen. An effect that comes after its undo is made all the same: the engine has
+    to notice, wherever it can.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Outside:
         self._barred: set[UUID] = set()
 
     def do(self, key: UUID) -> None:
+        """Make the effect of this key, once. Raises Rejected if it was said never to happen."""
         if key in self._barred:
             raise Rejected("barred before")
         self._held.add(key)
@@ -66,7 +68,7 @@ class Outside:
         self._held.discard(key)
 
     def has_done(self, key: UUID) -> bool:
-        """If not, it never will."""
+        """Whether it has done what this key stands for; if not, it never will."""
         if key not in self._held:
             self._barred.add(key)
         return key in self._held
@@ -105,7 +107,7 @@ class ScriptedServices:
         )
 
     def _answer_of(self, command: type[Command[Any]]) -> Answer:
-        """What is given for it, or else a value that says, if its type lets it, of which step it is the answer."""
+        """The given answer, or else a value that holds the step's key, if its type lets it."""
         return functools.partial(self._answers.to, command)
 
     def _outside_of(self, answer: Answer) -> tuple[Function, Function]:

@@ -1,4 +1,4 @@
-"""All services of a saga in one worker, with faults around their deliveries and their handlers."""
+"""All services of a saga, in one worker, with faults around their deliveries and their handlers."""
 
 from __future__ import annotations
 
@@ -36,29 +36,35 @@ _FORGET = "delete from commands where command_id = %s"
 
 
 class Answers:
-    """What is given for a command's class, or else some value of its result type."""
+    """The answers of scripts: the one given for a command's class, or else some value of its result type."""
 
     def __init__(self, given: Mapping[type[Command[Any]], Any]) -> None:
         self._given = {each.__name__: answer for each, answer in given.items()}
 
     def to(self, command: type[Command[Any]], text: str = "x") -> Any:
-        """Raises ConfigurationError where none is given, and none can be made up; `text` is what that may be made of."""
+        """The answer to a command of this class; one that is made up holds `text`, if its type lets it.
+
+        Raises ConfigurationError where none is given, and none can be made up.
+        """
         given = self._given.get(command.__name__)
         return sample(command.spec.result, text) if given is None else given
 
 
 class Services(Protocol):
-    """Whoever carries out the commands of the saga."""
+    """The services that carry out the commands of the saga."""
 
     @property
     def store(self) -> PostgresEventStore: ...
 
     def participant(self, command: type[Command[Any]]) -> Participant:
-        """Its handlers. Raises ConfigurationError where there are none."""
+        """The handlers of a command's class. Raises ConfigurationError where there are none."""
         ...
 
     def answer(self, command: type[Command[Any]]) -> Any:
-        """What a step of this class may be taken to have returned. Raises ConfigurationError where there is nothing."""
+        """A value that a step of this class may be taken to have returned.
+
+        Raises ConfigurationError where there is none.
+        """
         ...
 
     @property
@@ -92,19 +98,20 @@ class RealServices(Services):
 
 @dataclass(slots=True)
 class Desk:
-    """The one activity of the explorer's worker: it answers for every command of every service.
+    """The one activity of the exploration's worker: it answers for every command of every service.
 
-    One queue of its own, whatever the commands' services are named: workers that serve them elsewhere do not interfere.
+    It has one task queue, whatever the services are named, so that workers which serve them elsewhere do not interfere.
     """
 
     services: Services
     runs: Mapping[str, Run]
     own: Participant
-    """For what exploration itself has a saga do."""
+    """The participant of the command that exploration itself has a saga send."""
     _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
 
     @activity.defn(dynamic=True)
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
+        """Carry out one command, undo or settlement, by the handler of whichever service it belongs to."""
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
         if (standing := STANDING_OF_CALL.get()) is not None:
@@ -118,10 +125,11 @@ class Desk:
         return await answering(convert(arguments[0].payload, command_type), dispatch)
 
     def external(self, command: type[Command[Any]]) -> bool:
+        """Whether the effects of this command are external ones."""
         return self.participant(command).external
 
     def participant(self, command: type[Command[Any]]) -> Participant:
-        """The services', or the one that answers for exploration's own command."""
+        """The participant of the services, or the one for exploration's own command."""
         return self.own if command is self.own.command else self.services.participant(command)
 
     def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
@@ -177,14 +185,14 @@ class FaultyExecutor(Executor):
             raise
 
     async def _forget(self, run: Run, dispatch: Dispatch) -> None:
-        """As a failover does that loses the last commits; what is appended stays, for events are only ever appended."""
+        """Delete the command's row, as a failover that loses the last commits does; appended events stay."""
         async with self.fence.store.connection() as connection:
             await connection.execute(_FORGET, (dispatch.command_id,))
         run.forgets(dispatch.command_id)
 
 
 def _by_hand(dispatch: Dispatch) -> Dispatch:
-    """A person's own doing."""
+    """The dispatch of what a person does by hand: under an id of its own, and of no saga's standing."""
     return dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
 
 
@@ -199,5 +207,5 @@ def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
 
 
 def _name(command: type) -> Name:
-    """The sandbox may hold a copy of the class of its own."""
+    """A name in the place of the class, of which the sandbox may hold a copy."""
     return command.__module__, command.__qualname__

@@ -1,4 +1,4 @@
-"""What the handlers of explored runs were seen to do, and who keeps it."""
+"""Observations of handlers in explored runs, and the port to what keeps them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ class Appended(NamedTuple):
 
 
 class Witnessed(NamedTuple):
-    """A handler's function ran to its end: for an external effect, it happened."""
+    """A handler's function that ran to its end: an external effect has happened by then."""
 
     role: Role
     command_id: UUID
-    """The original's, for an undo too."""
+    """The id of the original command, for an undo too."""
     own: UUID
-    """What it is recorded under."""
+    """The id that it is recorded under."""
     subject: Any
-    """What it was given: a Command, an Undo or a Settle."""
+    """The argument of the handler: a Command, an Undo or a Settle."""
     result: Any
     appended: tuple[Appended, ...]
 
 
 class Recorder(Protocol):
-    """Keeps what the handlers of all runs did to streams."""
+    """Keeps what the handlers of all runs do to streams."""
 
-    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None: ...
+    def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
+        """A handler of this run has loaded a stream, at this version."""
+        ...
 
-    def witnessed(self, told: Witnessed) -> None: ...
+    def witnessed(self, told: Witnessed) -> None:
+        """A handler has come to its end."""
+        ...
 
-    def forgotten(self, command_id: UUID) -> None: ...
+    def forgotten(self, command_id: UUID) -> None:
+        """The store has lost the row of this command."""
+        ...
