@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """As a section of the report, which finds its way to the terminal from a process of pytest-xdist too."""
+    """Add the tables as sections of the report, which come to the terminal from processes of pytest-xdist too."""
     report = yield
     if call.when == "call" and report.passed:
         report.sections += [(SECTION, shown) for shown in OPTIONS.shown]

@@ -143,7 +143,7 @@ async def _histories(run: Run) -> list[WorkflowHistory]:
 
 
 def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
-    """The activities in these histories, in their order. Events of a later history are numbered on from the one before."""
+    """The activities in these histories, in their order. Events are numbered on from one history to the next."""
     found: list[Sent] = []
     before = 0
     for history in histories:

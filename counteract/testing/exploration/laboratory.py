@@ -115,8 +115,8 @@ class Laboratory:
     async def explore(self, faults: Sequence[Fault]) -> list[Explored]:
         """A run for each of the faults, in their order.
 
-        Left out are runs that had not begun when the settings' `seconds` were over, and with `fail_fast` those that were
-        not over when another one turned out to be broken.
+        Runs that had not begun when the settings' `seconds` were over are left out, and so are, with `fail_fast`, those
+        that were still under way when another one turned out to be broken.
         """
         seconds = self.settings.seconds
         over = time.monotonic() + (math.inf if seconds is None else seconds)

@@ -58,8 +58,8 @@ async def resolve(attempt: Attempt, decision: Literal["retry", "skip"], **more: 
 async def resolve_corrected(attempt: Attempt, *, at_once: bool = True) -> None:
     """Have the step tried again with another command.
 
-    With `at_once`, a later attempt without the correction is a violation; otherwise attempts at the command as it was may
-    still be on their way.
+    With `at_once`, a later attempt without the correction is a violation; otherwise attempts at the command as it was
+    may still be on their way.
     """
     corrected = attempt.run.around.people.correct(attempt.command)
     if at_once:

@@ -50,8 +50,8 @@ effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolv
 class Outside:
     """A provider of external effects, idempotent by key, that fails to bar what it was asked to undo before it came.
 
-    What it says never happened will not happen. An effect that comes after its undo is made all the same: the engine has
-    to notice, wherever it can.
+    What it says never happened will not happen. An effect that comes after its undo is made all the same: the engine
+    has to notice, wherever it can.
     """
 
     def __init__(self) -> None:
