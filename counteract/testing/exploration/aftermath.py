@@ -23,13 +23,13 @@ from counteract.testing.exploration.faults import Ending
 from counteract.testing.exploration.inquiry import end_of
 from counteract.testing.exploration.run import Run
 
-STILL = 4
+_STILL = 4
 """The number of looks in a row without progress after which a run counts as hung."""
-LOOKS = 32
+_LOOKS = 32
 """The number of looks altogether after which a run counts as going in circles."""
-PATIENCE = 100
+_PATIENCE = 100
 """The number of looks before another round of recovery."""
-LOOK = 0.05
+_LOOK = 0.05
 """Seconds between two looks at what recovery has come to."""
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 _LOST = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT)
@@ -42,13 +42,13 @@ async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -
     """
     coming, known, still = asyncio.create_task(_end(run, store, queue)), None, 0
     try:
-        for _ in range(LOOKS):
-            await asyncio.wait([coming], timeout=seconds / STILL)
+        for _ in range(_LOOKS):
+            await asyncio.wait([coming], timeout=seconds / _STILL)
             if coming.done():
                 return coming.result()
             before, known = known, await _progress(run)
             still = still + 1 if known == before else 0
-            if still == STILL:
+            if still == _STILL:
                 break
         return End(Ending.HUNG)
     finally:
@@ -103,10 +103,10 @@ async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
     """Recover the saga as the schedule does, in round after round; each is for all sagas that are lost by then."""
     while True:
         await run.around.rounds.after_now(functools.partial(_round, run, queue))
-        for _ in range(PATIENCE):
+        for _ in range(_PATIENCE):
             if found := await _on_record(run, store):
                 return found
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(_LOOK)
 
 
 async def _round(run: Run, queue: str) -> None:

@@ -210,17 +210,17 @@ class Pace:
     @property
     def patience(self) -> timedelta:
         """The least time that is given to whatever no fault holds up."""
-        return timedelta(seconds=max(LEAST, RUNS * self.seconds))
+        return timedelta(seconds=max(_LEAST, _RUNS * self.seconds))
 
     @property
     def hearing(self) -> float:
         """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
-        return max(5.0, RUNS / 2 * self.seconds)
+        return max(5.0, _RUNS / 2 * self.seconds)
 
     @property
     def run_timeout(self) -> timedelta:
         """The time limit of a run that a fault keeps under way until then; all that comes before fits into it."""
-        return timedelta(seconds=max(4.0, RUNS / 2 * self.seconds))
+        return timedelta(seconds=max(4.0, _RUNS / 2 * self.seconds))
 
     @property
     def deadline(self) -> timedelta:
@@ -228,8 +228,8 @@ class Pace:
         return timedelta(seconds=max(0.7, 2 * self.seconds))
 
 
-LEAST = 10.0
-RUNS = 20
+_LEAST = 10.0
+_RUNS = 20
 """Times the duration of the first run: runs go on side by side, so each takes several times as long as one alone."""
 UNHURRIED = Pace()
 NO_FAULT = Fault("the saga", "nothing goes wrong")

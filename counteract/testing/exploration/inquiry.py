@@ -39,14 +39,14 @@ _FAILURES = {
     "SagaIncomplete": Ending.INCOMPLETE,
     **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
 }
-QUERIES = 5
-TOO_SLOW = "TMPRL1101"
+_QUERIES = 5
+_TOO_SLOW = "TMPRL1101"
 """The SDK's code for workflow code that does not yield."""
 _OF_THE_CODE = (
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
 )
-CLOSED = {
+_CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
@@ -67,7 +67,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     runs_again = run.fault.runs_again or run.resumed
     together = {id(command) for commands in run.together for command in commands}
     unanswered = {id(command) for command in run.unanswered}
-    sent = sent_in(histories, run)
+    sent = _activities_in(histories, run)
     began = histories[0].events[0].workflow_execution_started_event_attributes
     return Evidence(
         ending=end.ending,
@@ -142,7 +142,7 @@ async def _histories(run: Run) -> list[WorkflowHistory]:
     return found + [await run.client.get_workflow_handle(each).fetch_history() for each in run.others]
 
 
-def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
+def _activities_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
     """The activities in these histories, in their order. Events are numbered on from one history to the next."""
     found: list[Sent] = []
     before = 0
@@ -161,7 +161,7 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
                 by_event[event.event_id] = sent
-        elif (closed := CLOSED.get(event.event_type)) and (
+        elif (closed := _CLOSED.get(event.event_type)) and (
             found := by_event.get(getattr(event, closed).scheduled_event_id)
         ):
             found.ended = before + event.event_id
@@ -257,7 +257,7 @@ def _task_failure(history: WorkflowHistory) -> str:
     """
     failed = [each.workflow_task_failed_event_attributes for each in history.events]
     said = [
-        each.failure.message for each in failed if each.cause in _OF_THE_CODE and TOO_SLOW not in each.failure.message
+        each.failure.message for each in failed if each.cause in _OF_THE_CODE and _TOO_SLOW not in each.failure.message
     ]
     return said[-1] if said else ""
 
@@ -265,14 +265,14 @@ def _task_failure(history: WorkflowHistory) -> str:
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
     if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
-    for patience in range(QUERIES, 0, -1):
+    for patience in range(_QUERIES, 0, -1):
         try:
             return await run.report()
         except RPCError:
             return None
         except WorkflowQueryFailedError as error:
             # The worker replays the history to answer, which a busy machine may take too long for.
-            if patience > 1 and TOO_SLOW in str(error):
+            if patience > 1 and _TOO_SLOW in str(error):
                 continue
             run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
     return None

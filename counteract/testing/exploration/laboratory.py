@@ -41,11 +41,11 @@ from counteract.testing.exploration.worker.observation import WatchedLifecycle
 from counteract.testing.exploration.worker.scripted import BESIDE, ScriptedServices
 from counteract.testing.exploration.worker.services import Desk, Services
 
-START_DELAY = timedelta(milliseconds=500)
+_START_DELAY = timedelta(milliseconds=500)
 """The delay of the saga that is cancelled before it begins."""
-GRACE = timedelta(seconds=1)
-THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
-RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
+_GRACE = timedelta(seconds=1)
+_THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
+_RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Laboratory:
             interceptors=[ExploringInterceptor(runs, queue)],
             # The sandbox costs half of the time; whether the saga is deterministic, its other tests and workers tell.
             workflow_runner=UnsandboxedWorkflowRunner(),
-            graceful_shutdown_timeout=GRACE,
+            graceful_shutdown_timeout=_GRACE,
             # A cancellation arrives with a heartbeat's answer, and exploring is no place to wait for it.
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
@@ -153,7 +153,7 @@ class Laboratory:
 
     async def _beside(self, run: Run, started: float) -> Explored:
         """Run the saga with another one under way on the same aggregates, and judge both."""
-        other = await self._prepared(THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
+        other = await self._prepared(_THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
         first, second = await asyncio.gather(self._explored(run, started), self._explored(other, started))
         wrong = [f"beside it: {each}" for each in second.problems]
         return replace(first, violations=[*first.violations, *wrong])
@@ -201,9 +201,9 @@ class Laboratory:
             id=run.id,
             task_queue=self.queue,
             static_summary=str(run.fault),
-            start_delay=START_DELAY if run.fault.cancelled_at_start else None,
+            start_delay=_START_DELAY if run.fault.cancelled_at_start else None,
             run_timeout=run.fault.run_timeout,
-            retry_policy=RETRIED_ONCE if run.fault.retried or run.fault.run_timeout else None,
+            retry_policy=_RETRIED_ONCE if run.fault.retried or run.fault.run_timeout else None,
         )
         if run.fault.cancelled_at_start:
             await run.handle.cancel()

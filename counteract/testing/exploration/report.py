@@ -15,9 +15,9 @@ from counteract.errors import CounteractError
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault
 
-WIDTH = 140
-HEIGHT = 50
-SHOWN = 12
+_WIDTH = 140
+_HEIGHT = 50
+_SHOWN = 12
 """The number of failures that an error's message spells out; the first ones mostly explain the others."""
 
 
@@ -105,7 +105,7 @@ class Exploration:
     def print(self, console: Console | None = None) -> None:
         """Print a table of all runs, and the totals below it."""
         # With a height of its own, for a terminal that says nothing of its size would make it 80 columns wide.
-        console = console or Console(width=WIDTH, height=HEIGHT)
+        console = console or Console(width=_WIDTH, height=_HEIGHT)
         table = Table(title=self.title, title_justify="left")
         for name in ("step", "fault", "outcome", "undone", "protocol", "invariant"):
             table.add_column(name, overflow="fold")
@@ -121,7 +121,7 @@ class Exploration:
     def text(self) -> str:
         """The table and the totals as text."""
         said = StringIO()
-        self.print(Console(file=said, width=WIDTH))
+        self.print(Console(file=said, width=_WIDTH))
         return said.getvalue()
 
 
@@ -134,11 +134,11 @@ class ExplorationFailed(CounteractError):
         lines = [
             f"{len(exploration.failures)} of {len(exploration.runs)} runs of {exploration.saga} broke the protocol"
         ]
-        for run in shortest[:SHOWN]:
+        for run in shortest[:_SHOWN]:
             lines += ["", f"  {run.fault}  →  {run.ending}", *(f"    - {each}" for each in run.problems)]
             lines.append(f"    {_reproduction(exploration, run)}")
-        if len(shortest) > SHOWN:
-            lines += ["", f"  and {len(shortest) - SHOWN} more, in the table"]
+        if len(shortest) > _SHOWN:
+            lines += ["", f"  and {len(shortest) - _SHOWN} more, in the table"]
         if exploration.at_rest:
             lines += ["", f"  once nothing ran any more: {exploration.at_rest}"]
         super().__init__("\n".join(lines))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from counteract.messages import Role, command_id_of
 from counteract.store import PostgresEventStore
 
-FORGOTTEN = "the store had no record of it"
+_FORGOTTEN = "the store had no record of it"
 """The reason with which a saga's record is made anew once commits were lost."""
 
 # Each saga as one JSON document: a join would repeat its record for every combination of rows and events. Its commands are
@@ -132,7 +132,7 @@ class Trace:
     @property
     def forgot(self) -> bool:
         """Whether the store lost commits of the saga, as its record or the caller says."""
-        return self.lost_commits or self.record.why == FORGOTTEN
+        return self.lost_commits or self.record.why == _FORGOTTEN
 
     @property
     def steps(self) -> list[Row]:

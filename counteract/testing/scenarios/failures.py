@@ -33,14 +33,14 @@ def _told(story: Mapping[str, Iterable[Any]]) -> Iterable[str]:
 
 
 def _all_lines(values: Sequence[Any]) -> Sequence[str]:
-    return [line for value in values for line in lines_of(value)] or ["(nothing)"]
+    return [line for value in values for line in _lines_of(value)] or ["(nothing)"]
 
 
 def _indented(lines: Iterable[str]) -> Iterable[str]:
     return (_INDENT + line for line in lines)
 
 
-def lines_of(value: Any) -> Sequence[str]:
+def _lines_of(value: Any) -> Sequence[str]:
     """The value as text: on one line where that is short; else a field a line, so that a difference shows the field."""
     if isinstance(value, str):
         return value.splitlines()

@@ -18,7 +18,7 @@ from counteract.testing.exploration.faults import Around, Proceed
 
 Act = Callable[[Attempt], Awaitable[Any]]
 
-HANDLER_MARGIN = 0.9
+_HANDLER_MARGIN = 0.9
 """The part of an attempt's time by which an external handler should have been stopped."""
 
 EXPLORED = "ExploredFault"
@@ -89,7 +89,7 @@ async def take_too_long(attempt: Attempt) -> None:
     """Outlast the attempt. An external handler should be stopped before, so that what it did can be recorded."""
     limit = activity.info().start_to_close_timeout
     if limit is not None:
-        await asyncio.sleep(limit.total_seconds() * HANDLER_MARGIN)
+        await asyncio.sleep(limit.total_seconds() * _HANDLER_MARGIN)
         attempt.run.complain(f"{attempt.place} was not stopped in time to record what it did")
 
 

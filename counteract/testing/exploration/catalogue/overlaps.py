@@ -18,14 +18,14 @@ from counteract.testing.exploration.catalogue.workflow_actions import add_by_sig
 from counteract.testing.exploration.faults import EITHER, STOPPED, Fault, Injection, Known, Layer, Place, Proceed
 from counteract.testing.exploration.worker.additions import ADD_BY_SIGNAL, ADDED
 
-BEGUN_ANEW = "begun anew"
-STOPPED_TOO = "stopped too"
-ON_ITS_WAY = "on its way"
-MAY_COME = "may come"
-CAME = "came"
-TURNING = ("turning back",)
+_BEGUN_ANEW = "begun anew"
+_STOPPED_TOO = "stopped too"
+_ON_ITS_WAY = "on its way"
+_MAY_COME = "may come"
+_CAME = "came"
+_TURNING = ("turning back",)
 """The cause that a saga gives which cannot go on without the group, so that no further run goes forward."""
-LOOK = 0.02
+_LOOK = 0.02
 """Seconds between two looks at what the saga knows."""
 
 
@@ -68,13 +68,13 @@ def _without(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         (
             f"reset to the beginning as it goes on without {step.key}",
             reset_to_the_beginning,
-            ("CommandFenced", *TURNING),
+            ("CommandFenced", *_TURNING),
             EITHER | STAYS_UNDONE,
         ),
         (
             f"reset to before {step.key} failed, as it goes on without it",
             _reset_to_before_the_answer_of(step.key),
-            ("had been undone", *TURNING),
+            ("had been undone", *_TURNING),
             STAYS_UNDONE,
         ),
     ):
@@ -104,7 +104,7 @@ def _added(step: Known) -> Iterator[Fault]:
 def _and_say_so(begin_anew: Act) -> Act:
     async def act(attempt: Attempt) -> None:
         await begin_anew(attempt)
-        attempt.run.moments[BEGUN_ANEW].set()
+        attempt.run.moments[_BEGUN_ANEW].set()
 
     return act
 
@@ -118,13 +118,13 @@ async def _begin_anew_and_stop(attempt: Attempt) -> NoReturn:
 async def _stopped_anew(attempt: Attempt) -> None:
     await reset_to_the_beginning(attempt)
     await send_cancellation(attempt.run)
-    attempt.run.moments[STOPPED_TOO].set()
+    attempt.run.moments[_STOPPED_TOO].set()
 
 
 async def _wait_to_be_stopped(attempt: Attempt) -> None:
     """In the later run, wait until the saga has been stopped."""
     if attempt.run.resets:
-        await attempt.run.until(STOPPED_TOO)
+        await attempt.run.until(_STOPPED_TOO)
 
 
 async def _stop_and_come_late(attempt: Attempt, proceed: Proceed) -> NoReturn:
@@ -163,14 +163,14 @@ def _fail_once_answered(other: str) -> Act:
     async def act(attempt: Attempt) -> NoReturn:
         run = attempt.run
         while not (await run.has_answer(other) or run.ended.is_set()):  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(_LOOK)
         raise error("explore: failed beside another", final=True)
 
     return act
 
 
 async def _be_lost_once_begun_anew(attempt: Attempt) -> NoReturn:
-    await attempt.run.until(BEGUN_ANEW)
+    await attempt.run.until(_BEGUN_ANEW)
     raise error("explore: lost on the way")
 
 
@@ -182,23 +182,23 @@ async def _add_and_begin_anew(attempt: Attempt) -> None:
 async def _meet_the_added(attempt: Attempt, proceed: Proceed) -> Any:
     run = attempt.run
     if run.resets:
-        run.moments[MAY_COME].set()
-        await run.until(CAME)
+        run.moments[_MAY_COME].set()
+        await run.until(_CAME)
         return await proceed()
     await run.handle.signal(ADD_BY_SIGNAL)
-    await run.until(ON_ITS_WAY)
+    await run.until(_ON_ITS_WAY)
     await reset_to_the_beginning(attempt)
-    run.moments[BEGUN_ANEW].set()
+    run.moments[_BEGUN_ANEW].set()
     raise error("explore: lost on the way", final=True)
 
 
 async def _come_when_it_may(attempt: Attempt, proceed: Proceed) -> NoReturn:
     async def late() -> None:
-        await attempt.run.until(MAY_COME)
+        await attempt.run.until(_MAY_COME)
         await come_late(attempt, proceed)
-        attempt.run.moments[CAME].set()
+        attempt.run.moments[_CAME].set()
 
     attempt.run.spawn(late())
-    attempt.run.moments[ON_ITS_WAY].set()
-    await attempt.run.until(BEGUN_ANEW)
+    attempt.run.moments[_ON_ITS_WAY].set()
+    await attempt.run.until(_BEGUN_ANEW)
     raise error("explore: lost on the way", final=True)

@@ -29,10 +29,10 @@ from counteract.testing.exploration.worker.additions import ADDED
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
 """Time enough for what is done to the workflow while the attempt is under way."""
-HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
+_HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
-EITHER_WAY = RECOVERED | WENT_ON
-ANY_END = EITHER | RECOVERED | STOPPED
+_EITHER_WAY = RECOVERED | WENT_ON
+_ANY_END = EITHER | RECOVERED | STOPPED
 
 
 def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: Pace) -> Iterator[Fault]:
@@ -65,7 +65,7 @@ def _run_again(decisions: int, turn: Injection) -> Iterator[Fault]:
 
 def _lost(step: Known) -> Iterator[Fault]:
     """The workflow is terminated: only recovery can undo its saga."""
-    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: EITHER_WAY}
+    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: _EITHER_WAY}
     may_end = ends.get(step.kind, WENT_ON)
     place = Place(step.key)
     yield _fault(
@@ -81,13 +81,13 @@ def _lost(step: Known) -> Iterator[Fault]:
         may_end,
     )
     if step.kind is CommandKind.PIVOT and step.external:
-        lost = Injection(place, Layer.HANDLER, after(workflow_actions.terminate_and_vanish), timing=HELD)
+        lost = Injection(place, Layer.HANDLER, after(workflow_actions.terminate_and_vanish), timing=_HELD)
         yield _fault(place, "terminated between effect and record", lost, WENT_ON)
-        late = Injection(place, Layer.HANDLER, workflow_actions.terminate_and_come_late, timing=HELD)
+        late = Injection(place, Layer.HANDLER, workflow_actions.terminate_and_come_late, timing=_HELD)
         yield _fault(place, "terminated, and comes late", late, may_end)
         # Fenced by then, and the provider has not said yet what became of it.
         settling = Place(step.key, Role.SETTLES)
-        unsettled = Injection(settling, Layer.HANDLER, before(workflow_actions.terminate_and_vanish), timing=HELD)
+        unsettled = Injection(settling, Layer.HANDLER, before(workflow_actions.terminate_and_vanish), timing=_HELD)
         answerless = Injection(place, Layer.HANDLER, after(fault_actions.fail), None, Timing(attempts=1))
         yield _fault(settling, "terminated during", unsettled, WENT_ON, answerless)
 
@@ -97,8 +97,8 @@ def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
     yield Fault(
         str(place),
         "its run times out and is retried",
-        (Injection(place, Layer.DELIVERY, before(workflow_actions.outlast_the_run), timing=HELD),),
-        ANY_END,
+        (Injection(place, Layer.DELIVERY, before(workflow_actions.outlast_the_run), timing=_HELD),),
+        _ANY_END,
         run_timeout=pace.run_timeout,
         recovered=True,
     )

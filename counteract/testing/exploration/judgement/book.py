@@ -24,7 +24,7 @@ _DONE = """
       and not exists (select from commands s where s.undoes = c.command_id and s.status = 'done'
                                                and s.result ->> 'happened' = 'true')
 """
-Entry = tuple[str, str]
+_Entry = tuple[str, str]
 """An event's type and data, to be compared."""
 
 
@@ -70,16 +70,16 @@ class Book:
 
     async def _wrong(self, streams: Collection[StreamId]) -> list[str]:
         mine = set(streams)
-        own: dict[StreamId, dict[UUID, list[Sequence[Entry]]]] = defaultdict(lambda: defaultdict(list))
+        own: dict[StreamId, dict[UUID, list[Sequence[_Entry]]]] = defaultdict(lambda: defaultdict(list))
         for told in self._written:
             for stream in {each.stream for each in told.appended} & mine:
-                events = [entry(each.event) for each in told.appended if each.stream == stream]
+                events = [_entry_of(each.event) for each in told.appended if each.stream == stream]
                 own[stream][told.own].append(events)
         done = await self._done({each for written in own.values() for each in written})
         found: list[str] = []
         for stream in mine:
             stored = await self._stored(stream)
-            found += differences(stream, stored, own[stream], done)
+            found += _differences(stream, stored, own[stream], done)
         return found
 
     async def _done(self, ids: Collection[UUID]) -> set[UUID]:
@@ -87,15 +87,15 @@ class Book:
             rows = await (await connection.execute(_DONE.encode(), (list(ids),))).fetchall()
         return {row[0] for row in rows} | (self._forgotten & set(ids))
 
-    async def _stored(self, stream: StreamId) -> list[Entry]:
+    async def _stored(self, stream: StreamId) -> list[_Entry]:
         line = self._lines[stream]
         decoder: EventDecoder[Event] = EventDecoder(line.decider.event_classes)
         stored = await self.store.read_stream(stream, after_version=line.since)
         return [_decoded(decoder, each) for each in stored]
 
 
-def differences(
-    stream: StreamId, stored: Sequence[Entry], written: dict[UUID, list[Sequence[Entry]]], done: Collection[UUID]
+def _differences(
+    stream: StreamId, stored: Sequence[_Entry], written: dict[UUID, list[Sequence[_Entry]]], done: Collection[UUID]
 ) -> Iterator[str]:
     """The differences between a stream's events and what was appended to it, in words.
 
@@ -119,22 +119,22 @@ def differences(
             yield f"{entry[0]} is stored in {stream} once more than it was recorded"
 
 
-def entry(event: Event) -> Entry:
+def _entry_of(event: Event) -> _Entry:
     """The event, as it is compared."""
     return event.event_type, json.dumps(event.model_dump(mode="json"), sort_keys=True)
 
 
-def _decoded(decoder: EventDecoder[Event], stored: Any) -> Entry:
+def _decoded(decoder: EventDecoder[Event], stored: Any) -> _Entry:
     try:
-        return entry(decoder.decode(stored).event)
+        return _entry_of(decoder.decode(stored).event)
     except CounteractError as error:
         return stored.event_type, f"unreadable: {error}"
 
 
-def _found(events: Sequence[Entry], stored: Sequence[Entry]) -> int | None:
+def _found(events: Sequence[_Entry], stored: Sequence[_Entry]) -> int | None:
     ends = range(len(stored) - len(events) + 1)
     return next((at for at in ends if list(stored[at : at + len(events)]) == list(events)), None)
 
 
-def _named(events: Sequence[Entry]) -> str:
+def _named(events: Sequence[_Entry]) -> str:
     return ", ".join(name for name, _ in events)

@@ -32,7 +32,7 @@ _RECORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
+class _Effects:
     """The effects of one step, and what was done about them."""
 
     step: str
@@ -105,7 +105,7 @@ def undone_steps(evidence: Evidence) -> list[str]:
     return [step for original, step in undone.items() if original in activities]
 
 
-def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
+def _effects(evidence: Evidence, step: Sent, external: bool) -> _Effects:
     ids = {each.command_id for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step}
     forward = tuple(row for row in evidence.rows if row.command_id in ids)
     compensation = step.command.spec.compensation
@@ -113,7 +113,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
     happened = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.HANDLES]
     undid = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.COMPENSATES]
     reports = evidence.report.steps if evidence.report else ()
-    return Effects(
+    return _Effects(
         step=step.place.step,
         kind=step.command.kind,
         external=external,
@@ -172,7 +172,7 @@ def _report(evidence: Evidence) -> Iterator[str]:
         yield f"the saga ended {evidence.ending} and reports {evidence.report.status}"
 
 
-def _more_than_once(each: Effects) -> Iterator[str]:
+def _more_than_once(each: _Effects) -> Iterator[str]:
     """No step takes effect twice under different command ids; events of one command are counted by the `Book`."""
     undone = Counter(row.undoes for row in each.undoing if row.status == "done")
     stand = [row for row in each.forward if row.status == "done" and not undone[row.command_id]]
@@ -183,7 +183,7 @@ def _more_than_once(each: Effects) -> Iterator[str]:
         yield f"{each.step} was undone {most} times"
 
 
-def _skipped(each: Effects) -> Iterator[str]:
+def _skipped(each: _Effects) -> Iterator[str]:
     """A skipped step is left as it is: the person who decided so sees to it."""
     if each.undone:
         yield f"{each.step} was undone although its undo was skipped"
@@ -191,7 +191,7 @@ def _skipped(each: Effects) -> Iterator[str]:
         yield f"{each.step} took effect although it was skipped"
 
 
-def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
+def _left_behind(each: _Effects, ending: Ending) -> Iterator[str]:
     went_forward = ending is Ending.COMPLETED
     if each.kind is CommandKind.PIVOT:
         if each.applied and not went_forward:
@@ -203,7 +203,7 @@ def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
         yield from _not_undone(each, went_forward)
 
 
-def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
+def _not_undone(each: _Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
     is_lost_sight_of = each.applied and each.unreported
     counts_on = each.report is None or (each.report.outcome is Outcome.APPLIED and not each.report.undo)
@@ -220,7 +220,7 @@ def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
         yield f"{each.step} was undone although it never took effect"
 
 
-def _misreported(each: Effects) -> Iterator[str]:
+def _misreported(each: _Effects) -> Iterator[str]:
     if each.report is None:
         yield f"{each.step} was sent, and is missing from the saga's report"
     elif each.report.outcome is None:
@@ -257,7 +257,7 @@ def _forward_again(evidence: Evidence) -> Iterator[str]:
             yield f"{each.place} was sent after the saga had turned back"
 
 
-def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str]:
+def _undone_as(evidence: Evidence, effects: Collection[_Effects]) -> Iterator[str]:
     """What the saga counted on until it turned back is undone with the turn: its record has to know of it."""
     sent = {each.place.step: each.sent_as for each in evidence.of(Role.COMPENSATES)}
     for each in effects:
@@ -266,7 +266,7 @@ def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str
             yield f"the saga turned back, and {each.step} was undone as one that it goes on without"
 
 
-def _too_late(each: Effects) -> Iterator[str]:
+def _too_late(each: _Effects) -> Iterator[str]:
     """No effect after its undo: inside by the order of records, outside by the order of calls."""
     if each.external:
         if each.undone and not each.undone_last:

@@ -23,7 +23,7 @@ from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending
 from counteract.testing.exploration.judgement.decisions import skipped_steps
 
-ENDS = (SagaCompleted, SagaCompensated)
+_ENDS = (SagaCompleted, SagaCompensated)
 STATUS = {
     Ending.COMPLETED: SagaStatus.COMPLETED,
     Ending.COMPENSATED: SagaStatus.COMPENSATED,
@@ -54,7 +54,7 @@ def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
     yield from _deadline(evidence)
 
 
-def undone_in_history(evidence: Evidence) -> list[str]:
+def _undone_in_history(evidence: Evidence) -> list[str]:
     """The steps whose undo came to its end, in start order; for one that was tried again, the last try counts."""
     last = {each.place.step: each.key for each in evidence.of(Role.HANDLES)}
     undone = {each.key for each in evidence.of(Role.COMPENSATES) if each.succeeded}
@@ -73,7 +73,7 @@ def _lifecycle(evidence: Evidence) -> Iterator[str]:
 
 
 def _rank(event: LifecycleEvent) -> int:
-    return 0 if isinstance(event, SagaStarted) else 2 if isinstance(event, ENDS) else 1
+    return 0 if isinstance(event, SagaStarted) else 2 if isinstance(event, _ENDS) else 1
 
 
 def _stuck(evidence: Evidence) -> Iterator[str]:
@@ -108,7 +108,7 @@ def _for_a_reason(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
 
 
 def _compensated(event: SagaCompensated, evidence: Evidence) -> Iterator[str]:
-    undone = undone_in_history(evidence)
+    undone = _undone_in_history(evidence)
     if evidence.ending is Ending.RECOVERED:
         # It tells of what it has undone itself, one step after the other.
         on_record = {row.step for row in evidence.rows if row.status == "done" and row.undoes}
@@ -122,7 +122,7 @@ def _compensated(event: SagaCompensated, evidence: Evidence) -> Iterator[str]:
 def _completed(event: SagaCompleted, evidence: Evidence) -> Iterator[str]:
     keys = [each.place.step for each in evidence.steps()]
     done = {row.command_id for row in evidence.rows if row.status == "done"}
-    gone = {*undone_in_history(evidence), *skipped_steps(evidence)}
+    gone = {*_undone_in_history(evidence), *skipped_steps(evidence)}
     forward = evidence.of(Role.HANDLES)
     stand = [s for s in keys if s not in gone and any(e.command_id in done for e in forward if e.place.step == s)]
     if missing := [step for step in stand if step not in event.steps]:
@@ -137,7 +137,7 @@ def _reported(report: SagaReport, evidence: Evidence) -> Iterator[str]:
     steps = [(each.place.step, each.command.kind) for each in evidence.steps()]
     if [(each.step, each.kind) for each in report.steps] != steps:
         yield f"the report lists {_list([each.step for each in report.steps])}, and what was sent is {_list([s for s, _ in steps])}"
-    undone = undone_in_history(evidence)
+    undone = _undone_in_history(evidence)
     for each in report.steps:
         if (each.undo is Undoing.UNDONE) != (each.step in undone):
             yield f"the undo of {each.step} is reported as {each.undo or 'not begun'}, and was {'' if each.step in undone else 'not '}done"

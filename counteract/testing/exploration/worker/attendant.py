@@ -35,7 +35,7 @@ def attend(instance: Any, run: Run) -> Attended:
             options["deadline"] = run.fault.deadline
         run.deadline = options.get("deadline")
         made = attended.saga = make(**options)
-        answers = Answered(run)
+        answers = _Answered(run)
         made.execute = answers.compared(made.execute, one=True)
         made.parallel = answers.compared(made.parallel, one=False)
         return made
@@ -44,7 +44,7 @@ def attend(instance: Any, run: Run) -> Attended:
     return attended
 
 
-class Answered:
+class _Answered:
     """The answers of one saga's steps, on their way into its code."""
 
     def __init__(self, run: Run) -> None:

@@ -35,8 +35,8 @@ from counteract.testing.exploration.worker.additions import take_additions
 from counteract.testing.exploration.worker.attendant import attend
 from counteract.testing.exploration.worker.services import STANDING_OF_CALL
 
-FIRST_RETRY = timedelta(milliseconds=20)
-LAST_RETRY = timedelta(milliseconds=200)
+_FIRST_RETRY = timedelta(milliseconds=20)
+_LAST_RETRY = timedelta(milliseconds=200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Inbound(WorkflowInboundInterceptor):
 
         workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
         take_additions(attended, run)
-        return await failing_once(run, super().execute_workflow(call))
+        return await _failing_once(run, super().execute_workflow(call))
 
 
 class _Outbound(WorkflowOutboundInterceptor):
@@ -108,7 +108,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             run.others.setdefault(own)
         run.commands[dispatch.command_id] = command
         call.task_queue = self._queue
-        shorten(call, run.fault.timing_of(place), run.pace.patience)
+        _shorten(call, run.fault.timing_of(place), run.pace.patience)
         flight = self.next.start_activity(call)
         if place.role is Role.HANDLES:
             run.flights[id(command)].append(flight)
@@ -123,7 +123,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         raise ApplicationError(why, non_retryable=True)
 
 
-async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
+async def _failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
     """Fail the workflow's first attempt after its saga has ended, as user code behind the saga's block may."""
     if not run.fault.retried or workflow.info().attempt > 1:
         return await body
@@ -134,7 +134,7 @@ async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
     raise ApplicationError("explore: failed after its saga had ended")
 
 
-def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
+def _shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
     """Set an activity's limits: the fault's, or else the user's own, but no less than `least`.
 
     The waits between two attempts become short.
@@ -144,9 +144,9 @@ def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
     call.heartbeat_timeout = timing.heartbeat or _at_least(least / 2, call.heartbeat_timeout)
     policy = call.retry_policy or RetryPolicy()
     call.retry_policy = RetryPolicy(
-        initial_interval=min(policy.initial_interval, FIRST_RETRY),
+        initial_interval=min(policy.initial_interval, _FIRST_RETRY),
         backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=min(policy.maximum_interval or LAST_RETRY, LAST_RETRY),
+        maximum_interval=min(policy.maximum_interval or _LAST_RETRY, _LAST_RETRY),
         maximum_attempts=timing.attempts or policy.maximum_attempts,
         non_retryable_error_types=policy.non_retryable_error_types,
     )

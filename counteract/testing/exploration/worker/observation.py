@@ -39,7 +39,7 @@ def _watched(handler: Handler) -> Handler:
     @functools.wraps(handler.function)
     async def function(subject: Any, **arguments: Any) -> Any:
         attempt = CURRENT.get()
-        watch = Watch(attempt.dispatch.command_id)
+        watch = _Watch(attempt.dispatch.command_id)
         given = {name: watch.over(each) for name, each in arguments.items()}
 
         async def proceed() -> Any:
@@ -78,7 +78,7 @@ class WatchedLifecycle(Lifecycle):
 
 
 @dataclass(slots=True)
-class Watch:
+class _Watch:
     """The observation of one call of one handler."""
 
     own: UUID
@@ -96,7 +96,7 @@ class Watch:
 class _Proxy:
     """A stand-in that passes for the object it stands for."""
 
-    def __init__(self, inner: Any, watch: Watch) -> None:
+    def __init__(self, inner: Any, watch: _Watch) -> None:
         self.__dict__.update(_inner=inner, _watch=watch)
 
     def __getattr__(self, name: str) -> Any:

@@ -17,7 +17,7 @@ from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration.worker.services import Answers
 
-Answer = Callable[[str], Any]
+_Answer = Callable[[str], Any]
 """The answer to a step, by its key."""
 
 
@@ -33,21 +33,21 @@ class Undone(Event, name="ExploredStepUndone"):
     command: UUID
 
 
-Effect = Done | Undone
-Function = Callable[..., Awaitable[Any]]
+_Effect = Done | Undone
+_Function = Callable[..., Awaitable[Any]]
 BESIDE = " beside"
 """The end of the workflow id of a saga that shares the aggregates of another."""
 
 
-def _evolve(net: Mapping[UUID, int], event: Effect) -> Mapping[UUID, int]:
+def _evolve(net: Mapping[UUID, int], event: _Effect) -> Mapping[UUID, int]:
     return {**net, event.command: net.get(event.command, 0) + (1 if isinstance(event, Done) else -1)}
 
 
-effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolve=_evolve, events=Effect)
+_effects = Decider[Mapping[UUID, int], _Effect]("explored-saga", initial={}, evolve=_evolve, events=_Effect)
 """The net effects of one saga, by command: one aggregate for all of its steps, so that they conflict."""
 
 
-class Outside:
+class _Outside:
     """A provider of external effects, idempotent by key, that fails to bar what it was asked to undo before it came.
 
     What it says never happened will not happen. An effect that comes after its undo is made all the same: the engine
@@ -89,7 +89,7 @@ class ScriptedServices:
         self.store = store
         self._answers = Answers(answers)
         self._external = {each.__name__ for each in external}
-        self._outside = Outside()
+        self._outside = _Outside()
 
     def answer(self, command: type[Command[Any]]) -> Any:
         return self._answers.to(command)
@@ -106,11 +106,11 @@ class ScriptedServices:
             Handler(Role.SETTLES, command, self._settlement(answer), wants=wants) if external else None,
         )
 
-    def _answer_of(self, command: type[Command[Any]]) -> Answer:
+    def _answer_of(self, command: type[Command[Any]]) -> _Answer:
         """The given answer, or else a value that holds the step's key, if its type lets it."""
         return functools.partial(self._answers.to, command)
 
-    def _outside_of(self, answer: Answer) -> tuple[Function, Function]:
+    def _outside_of(self, answer: _Answer) -> tuple[_Function, _Function]:
         async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
             self._outside.do(dispatch.command_id)
             return answer(dispatch.step)
@@ -120,7 +120,7 @@ class ScriptedServices:
 
         return do, undo
 
-    def _settlement(self, answer: Answer) -> Function:
+    def _settlement(self, answer: _Answer) -> _Function:
         async def settle(settle: Settle[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
             if not self._outside.has_done(settle.command_id):
                 return NeverHappened()
@@ -129,7 +129,7 @@ class ScriptedServices:
         return settle
 
 
-def _inside(answer: Answer) -> tuple[Function, Function]:
+def _inside(answer: _Answer) -> tuple[_Function, _Function]:
     async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
         await _append(streams, dispatch, Done(command=dispatch.command_id))
         return answer(dispatch.step)
@@ -140,8 +140,8 @@ def _inside(answer: Answer) -> tuple[Function, Function]:
     return do, undo
 
 
-async def _append(streams: Streams, dispatch: Dispatch, event: Effect) -> None:
-    stream = await streams.load(effects, dispatch.saga_id.removesuffix(BESIDE))
+async def _append(streams: Streams, dispatch: Dispatch, event: _Effect) -> None:
+    stream = await streams.load(_effects, dispatch.saga_id.removesuffix(BESIDE))
     before = stream.state.get(event.command, 0)
     stream.append(event)
     # Whoever decides further on a stream goes by what it has just appended.

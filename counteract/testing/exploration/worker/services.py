@@ -30,8 +30,8 @@ from counteract.testing.exploration.worker.observation import watched
 from counteract.testing.exploration.worker.samples import sample
 
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
-Activity = Callable[[Any, Any], Awaitable[Any]]
-Name = tuple[str, str]
+_Activity = Callable[[Any, Any], Awaitable[Any]]
+_Name = tuple[str, str]
 _FORGET = "delete from commands where command_id = %s"
 
 
@@ -107,7 +107,7 @@ class Desk:
     runs: Mapping[str, Run]
     own: Participant
     """The participant of the command that exploration itself has a saga send."""
-    _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
+    _known: dict[tuple[_Name, str], tuple[type[Command[Any]], _Activity]] = field(default_factory=dict)
 
     @activity.defn(dynamic=True)
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
@@ -132,12 +132,12 @@ class Desk:
         """The participant of the services, or the one for exploration's own command."""
         return self.own if command is self.own.command else self.services.participant(command)
 
-    def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
+    def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], _Activity]:
         key = (_name(sent), name)
         if key not in self._known:
             participant = watched(self.participant(sent))
             spec = participant.command.spec
-            executor = FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
+            executor = _FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
             names = [each for each in (spec.name, spec.compensation, spec.settlement) if each is not None]
             for each, made in zip(names, activities_of(executor), strict=True):
                 self._known[_name(sent), each] = (participant.command, made)
@@ -145,7 +145,7 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class FaultyExecutor(Executor):
+class _FaultyExecutor(Executor):
     """The engine's own executor, with faults around it."""
 
     runs: Mapping[str, Run]
@@ -206,6 +206,6 @@ def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
     return concluding
 
 
-def _name(command: type) -> Name:
+def _name(command: type) -> _Name:
     """A name in the place of the class, of which the sandbox may hold a copy."""
     return command.__module__, command.__qualname__
