@@ -40,7 +40,7 @@ async def explore_checkout(store: PostgresEventStore, client: Client, provider_u
 
 
 def one_of(product: Product, *, order_id: str) -> CheckoutRequest:
-    """A cart with one unit."""
+    """A request whose cart has one unit of this product."""
     line = CartLine(
         seller_id=product.seller_id,
         product_id=product.product_id,

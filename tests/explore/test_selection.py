@@ -1,4 +1,4 @@
-"""What users choose of an exploration, and what they are told."""
+"""The faults that users select, and the messages that they get."""
 
 from __future__ import annotations
 

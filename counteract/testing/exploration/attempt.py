@@ -30,7 +30,7 @@ class Attempt:
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once its handler has come to where a fault holds it."""
     unnoticed: bool = False
-    """It is over, and nobody can know what its handler does now."""
+    """Whether it is over, so that nobody can know what its handler still does."""
     decided: int = 0
     """How often its handler was given something to decide on: a stream, or, outside, the command."""
     _chosen: list[Injection] | None = None

@@ -98,7 +98,7 @@ class Evidence:
     journal: Sequence[Witnessed]
     complaints: Sequence[str]
     commands: Mapping[UUID, Command[Any]] = field(default_factory=dict)
-    """What the workflow sent, by command id."""
+    """The commands that the workflow sent, by command id."""
     end: End = End(Ending.UNKNOWN)
     saga_type: str = ""
     run_id: str = ""

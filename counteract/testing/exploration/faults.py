@@ -40,13 +40,13 @@ class Ending(StrEnum):
     FAILED = "failed"
     HUNG = "hung"
     RECOVERED = "recovered"
-    """Its workflow was lost, and recovery has undone it."""
+    """The workflow was lost, and recovery has undone the saga."""
     REPORTED = "reported"
-    """Its workflow was lost past the pivot, and recovery has said so: it is yet to be resumed."""
+    """The workflow was lost past the pivot, and recovery has reported the saga: it is yet to be resumed."""
     REFUSED = "refused to go on"
     """A further run has found that it was undone or overtaken meanwhile."""
     UNKNOWN = "unknown"
-    """What is left of the run cannot be read."""
+    """The evidence of the run cannot be read."""
 
 
 NEVER = sys.maxsize

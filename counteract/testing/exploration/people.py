@@ -29,7 +29,7 @@ def unchanged(command: Command[Any]) -> Command[Any]:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Those who decide about stuck steps."""
+    """The people who decide about stuck steps."""
 
     correct: Correct
     """The command that they send in the place of one that is stuck."""

@@ -258,7 +258,7 @@ def _forward_again(evidence: Evidence) -> Iterator[str]:
 
 
 def _undone_as(evidence: Evidence, effects: Collection[_Effects]) -> Iterator[str]:
-    """What the saga counted on until it turned back is undone with the turn: its record has to know of it."""
+    """Steps that the saga counted on until it turned back are undone with the turn, so that its record knows of it."""
     sent = {each.place.step: each.sent_as for each in evidence.of(Role.COMPENSATES)}
     for each in effects:
         is_counted_on = each.report is not None and each.report.outcome is Outcome.APPLIED

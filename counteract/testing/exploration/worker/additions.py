@@ -23,7 +23,7 @@ class ExploredAddition(
     compensation="UndoExploredAddition",
     retry=Retry(initial=timedelta(milliseconds=20)),
 ):
-    """What a handler of the user's might send."""
+    """A command such as a signal's handler of the user's might send."""
 
 
 def take_additions(attended: Attended, run: Run) -> None:
