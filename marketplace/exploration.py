@@ -19,7 +19,10 @@ from workflows.checkout import Checkout
 
 
 async def explore_checkout(store: PostgresEventStore, client: Client, provider_url: str, **options: Any) -> Exploration:
-    """On an empty store. Raises ExplorationFailed where a fault leaves a checkout, or in the end the market, in disorder."""
+    """Explore the checkout, on an empty store.
+
+    Raises ExplorationFailed where a fault leaves a checkout, or in the end the market's books, in disorder.
+    """
     goods = catalogue()
     await load(store, goods)
 

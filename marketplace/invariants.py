@@ -154,7 +154,7 @@ def lines_refer_to_products(facts: Facts) -> Finding:
 async def rebuilt_equals_live(
     url: str, store: PostgresEventStore, projection: Projection, *, patience: float = 30
 ) -> Finding:
-    """Fills a second table from position 0 and compares it with the live one. `patience` is in seconds, for each of them."""
+    """Fill a second table from position 0, and compare it with the live one. `patience` is in seconds, for each."""
     position = await store.high_water_mark()
     await reached(store, projection.name, position, timeout=patience)
     second = projection.under(f"{projection.name}-rebuilt", schema=StoreName().rebuild)

@@ -1,4 +1,4 @@
-"""`python -m marketplace.chaos --seed S --sagas N --faults N --only KIND,…`: exits with 0 only if everything holds."""
+"""`python -m marketplace.chaos --seed S --sagas N --faults N --only KIND,…`: exits with 0 only if all holds."""
 
 from __future__ import annotations
 

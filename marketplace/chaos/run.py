@@ -235,7 +235,7 @@ def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int)
 
 
 def jobs(port: int, folder: Path, namespaces: Sequence[str]) -> list[Job]:
-    """Each service runs twice, so that the work of one that is gone is taken over by the other; in further namespaces once."""
+    """Each service runs twice, so that another process takes over from one that is gone; in further namespaces once."""
     accounts = folder / "provider.jsonl"
     # Those of an earlier run in the same folder belong to sagas that this one's database does not know.
     accounts.unlink(missing_ok=True)

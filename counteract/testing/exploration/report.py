@@ -126,7 +126,7 @@ class Exploration:
 
 
 class ExplorationFailed(CounteractError):
-    """The saga broke the protocol or an invariant under a fault: run the call that stands with it, and correct the saga."""
+    """The saga broke the protocol or an invariant: run the call that stands with the failure, and correct the saga."""
 
     def __init__(self, exploration: Exploration) -> None:
         self.exploration = exploration

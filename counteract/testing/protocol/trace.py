@@ -84,7 +84,7 @@ class Row:
 
     @property
     def has_begun(self) -> bool:
-        """Whether its service began it. A beginning that a fence noted, because it mistrusts the store, does not count."""
+        """Whether its service began it; a beginning that a fence noted, as it mistrusts the store, does not count."""
         return self.started_at is not None and not self.lost
 
     @property
