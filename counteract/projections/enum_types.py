@@ -1,4 +1,4 @@
-"""PostgreSQL's types for columns that hold members of an Enum: one that is there gets the members that it lacks."""
+"""PostgreSQL's types for columns that hold members of an Enum: a type gets the members that it lacks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _MEMBERS = text("""
 
 
 def add_members(connection: Connection, table: Table, schema: str) -> None:
-    """Add the members that the columns' Enums have by now and their types, in `schema`, lack. Members are never taken away:
-    rows may have them. A type that is not there is left to whoever makes the table.
+    """Add the members that the columns' Enums have and their types, in `schema`, lack.
+
+    Members are never taken away, for rows may have them. A type that does not exist is made with the table.
     """
     for each in _enums(table):
         name = quoted(schema, each.name or "")

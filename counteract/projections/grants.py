@@ -1,4 +1,4 @@
-"""The rights on a table that another takes the place of: whose it is, and who may do what with it."""
+"""The rights on a table that another takes the place of: its owner, and what each role may do with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRANTS = text("""
     where c.oid = to_regclass(:table) and given.grantee <> c.relowner
 """)
 _OWNER = text("select relowner from pg_class where oid = to_regclass(:table)")
-# Whoever is no member of the owner could not give it away. What it has made is then its own.
+# A role that is no member of the owner could not give it away. Then the successor stays its own.
 _GIVE = text("""
     select format('alter table %s owner to %I', cast(:table as text), pg_get_userbyid(cast(:owner as oid)))
     from pg_class where oid = to_regclass(:table) and relowner <> :owner and pg_has_role(current_user, cast(:owner as oid), 'member')
@@ -30,16 +30,16 @@ _GIVE = text("""
 
 
 class Rights:
-    """Those on one table or materialized view, for its successor of the same name."""
+    """The rights on one table or materialized view, for its successor of the same name."""
 
     def __init__(self, connection: Connection, table: str, columns: Sequence[str]) -> None:
-        """As they are now. `table` is quoted, with its schema; `columns` are those of the successor."""
+        """Read the rights of now. `table` is quoted, with its schema; `columns` are those of the successor."""
         self._table = table
         self._owner = connection.scalar(_OWNER, {"table": table})
         self._grants = connection.execute(_GRANTS, {"table": table, "columns": list(columns)}).scalars().all()
 
     def give(self, connection: Connection) -> None:
-        """Give them again, now that the successor has the name. Where there was no table before, nothing is done."""
+        """Grant them again, now that the successor has the name. Where there was no table before, nothing is done."""
         if self._owner is None:
             return
         gift = connection.scalar(_GIVE, {"table": self._table, "owner": self._owner})

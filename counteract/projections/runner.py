@@ -1,4 +1,4 @@
-"""Keeps projections up to date."""
+"""The runner, which keeps projections and materialized views up to date."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from counteract.subscriptions.lease import start_over
 from counteract.subscriptions.lookout import Lookout
 
 BATCH_SIZE = 5000
-"""Events, at the most. Who is behind writes a row once per batch, however many events change it."""
+"""The most events in a batch. A projection that is behind writes a row once per batch, however many
+events change it.
+"""
 
 
 class ProjectionRunner:
     """Applies events to the tables of its projections, in batches, exactly once, whichever processes run them.
 
-    A table that is missing is created and filled from the first event on. `master_key` is for personal data
-    and comes from COUNTERACT_MASTER_KEY by default.
+    A table that is missing is created and filled from the first event on. `master_key` is for personal data, and comes
+    from COUNTERACT_MASTER_KEY by default. Raises ConfigurationError for projections that cannot run, or not together.
     """
 
     def __init__(
@@ -82,7 +84,10 @@ class ProjectionRunner:
         ]
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises ConfigurationError; waits for everything else to get better."""
+        """Keep the projections up to date until cancelled.
+
+        Raises ConfigurationError; any other trouble is waited for until it is over.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 for subscription in self._subscriptions:
@@ -105,7 +110,7 @@ class ProjectionRunner:
 
 
 def _sharing_a_table(projections: Sequence[Projection | MaterializedView]) -> Iterator[str]:
-    """Names that differ, and are one table's."""
+    """A problem for each pair of different names that would share a table."""
     own = sorted(
         {(each.table.name, each.name) for each in projections if not isinstance(each, Projection) or not each.sink}
     )
@@ -115,7 +120,7 @@ def _sharing_a_table(projections: Sequence[Projection | MaterializedView]) -> It
 
 
 class ProjectionSubscriber(Subscriber):
-    """Writes what a projection says."""
+    """Writes a projection's rows to its table."""
 
     def __init__(self, projection: Projection) -> None:
         self.name = projection.name
@@ -124,8 +129,10 @@ class ProjectionSubscriber(Subscriber):
         self._table = ProjectionTable(projection)
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone. Rows whose
-        checkpoint is gone are removed: else the events would count twice.
+        """Create the table if it is missing, and begin with the first event again, for the rows of earlier ones are
+        gone.
+
+        Rows whose checkpoint is gone are removed, or the events would count twice.
         """
         if await is_inline(connection, self.name):
             problem = (
@@ -136,4 +143,5 @@ class ProjectionSubscriber(Subscriber):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        """Write what the events do to the rows."""
         await self._table.write(events, connection)

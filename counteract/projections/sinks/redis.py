@@ -1,4 +1,4 @@
-"""Rows in Redis, and in what speaks its protocol (Valkey)."""
+"""Rows in Redis, and in servers that speak its protocol, such as Valkey."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from counteract.projections.projection import Projection
 
-# All of a batch or nothing, and nothing unless all is as it was read: whoever else may write, what was read still holds.
+# Writes all of a batch or nothing, and nothing unless all is as it was read: whatever other process writes, what was
+# read still holds.
 _WRITE = """
 local known = redis.call('hmget', KEYS[1], 'made', 'revision')
 if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
@@ -50,7 +51,7 @@ _AT_ONCE = 1000
 
 
 class _Known(NamedTuple):
-    """What Redis had when it was read."""
+    """The contents of Redis when it was read."""
 
     revision: str
     shown: Shown
@@ -61,13 +62,13 @@ class _Known(NamedTuple):
 class RedisHashes:
     """A hash for each row, under `prefix` and the row's key; `prefix` must be of this projection alone.
 
-    Each field is JSON text: a number stands as it is (`HGET … total` gives 4200), a string in quotes, a time as a string, null
-    as null. `read` gives the row with the types of the columns.
+    Each field is JSON text: a number stands as it is (`HGET … total` gives 4200), a string in quotes, a time as a
+    string, null as null. `read` gives the row with the types of the columns.
 
-    A batch is one atomic step together with its position, so that what Redis loses, rows and position, it loses alike:
-    a Redis that forgot everything, or was restored from a copy, is filled again from where it is. It must not evict
-    keys (`maxmemory-policy noeviction`). In a cluster give the prefix a hash tag, `{order-summary}:`.
-    Needs `pip install 'counteract[redis]'`.
+    A batch is one atomic step together with its position, so Redis loses rows and position alike: after it forgot
+    everything, or was restored from a copy, it is filled again from where it is. It must not evict keys
+    (`maxmemory-policy noeviction`). In a cluster give the prefix a hash tag, `{order-summary}:`. Needs `pip install
+    'counteract[redis]'`.
     """
 
     def __init__(self, server: str | Redis, *, prefix: str) -> None:
@@ -85,7 +86,7 @@ class RedisHashes:
         return f"Redis, {self._prefix!r}"
 
     async def prepare(self, layout: Layout, code: str) -> Shown:
-        """Read how far the hashes have come; where other code has made them, the log says so.
+        """Read how far the hashes have come; log where other code has made them.
 
         Raises SinkUnavailable.
         """
@@ -105,14 +106,17 @@ class RedisHashes:
         return Shown(self._shown, _text(event or ""))
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """Bring the hashes to where the operations do, each only if it is newer than what they show.
+        """Bring the hashes up to the operations, each only if these are newer.
 
-        Raises SinkUnavailable, and RowRefused for a row of the key that Redis's own record has.
+        Raises SinkUnavailable, and RowRefused for a row with a key that Redis's own record has.
         """
         await self._write(operations, up_to, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
-        """The operations of one event that was parked, on hashes that have gone on since. Raises SinkUnavailable, RowRefused."""
+        """Apply the operations of one event that was parked, on hashes that have gone on since.
+
+        Raises SinkUnavailable, RowRefused.
+        """
         if operations:
             await self._write(operations, Shown(operations[0].position), is_late=True)
 
@@ -123,21 +127,21 @@ class RedisHashes:
         return _row(projection.layout, fields)
 
     async def watch(self) -> None:
-        """Raises SinkUnavailable where Redis has lost what it had, such as by a restart without persistence."""
+        """Raises SinkUnavailable where Redis has lost its rows, such as by a restart without persistence."""
         await self._read(self._prepared(), {})
 
     async def erase(self) -> None:
         """Delete every key under `prefix`."""
         pattern = "".join(f"[{each}]" if each in "*?[" else each for each in self._prefix.replace("\\", "\\\\"))
         with _translated():
-            # First, so that a process which still writes notices.
+            # Removed first, so that a process which still writes notices.
             await self._client.unlink(self._about)
             keys = [key async for key in self._client.scan_iter(f"{pattern}*", count=_AT_ONCE)]
             for start in range(0, len(keys), _AT_ONCE):
                 await self._client.unlink(*keys[start : start + _AT_ONCE])
 
     async def close(self) -> None:
-        """Close the client, if it was made here and not given. It may be used again."""
+        """Close the client, if it was made here and not given. The sink may be used again."""
         if self._made:
             await self._made.aclose()
             self._made = None
@@ -233,5 +237,5 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except error_of_redis as error:
-        # No event is to blame: the texts that are written are ours, whatever the row.
+        # No event is to blame: the texts that are written are our own, whatever the row.
         raise SinkUnavailable(f"Redis: {error}") from error

@@ -74,15 +74,15 @@ class _Inbound(WorkflowInboundInterceptor):
         super().init(_Outbound(outbound, self.runs, self.queue))
 
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:
-        run = self.runs.get(workflow.info().workflow_id)
+        instance, run = workflow.instance(), self.runs.get(workflow.info().workflow_id)
         if run is None:
             return await super().execute_workflow(call)
-        attended = attend(workflow.instance(), run)
+        attended = attend(instance, run)
 
         def pass_deadline() -> None:
-            if attended.saga is not None:
+            if instance._saga_run is not None:
                 # What the saga's own timer calls.
-                attended.saga.interrupt(Interruption.DEADLINE)
+                instance._saga_run.interrupt(Interruption.DEADLINE)
 
         workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
         take_additions(attended, run)
