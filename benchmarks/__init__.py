@@ -1,1 +1,1 @@
-"""Side by side with other ways to do the same: ratios, taken in one run on one machine. They gate nothing."""
+"""Comparisons with other ways to do the same: ratios, taken in one run on one machine. They gate nothing."""

@@ -1,4 +1,4 @@
-"""How long after its commit an event reaches a subscriber, and shows in a row."""
+"""Measures how long after its commit an event reaches a subscriber, and shows in a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from counteract.subscriptions import Subscriber, Subscription
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """From the writer's answer to the subscriber's hands, in seconds; 0 where the subscriber was first."""
+    """Delays in seconds, from the writer's answer until the subscriber has the event; 0 where that was first."""
 
     each: Sequence[float]
     appends_per_second: float
@@ -69,7 +69,7 @@ async def _arrived(clock: _Clock, stamps: Sequence[tuple[int, float]]) -> None:
 
 
 async def visible(url: str, write: Callable[..., Awaitable[Any]]) -> Delays:
-    """As `delays`, to the moment at which a query finds the row that the event made."""
+    """Delays as those of `delays`, up to the moment at which a query finds the row that the event made."""
     projection = Projection(
         "shown",
         Column("account_id", Text, primary_key=True),

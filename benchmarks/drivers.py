@@ -15,12 +15,12 @@ from counteract.dev import PartFailed
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long something took in seconds, and each of its parts where they were timed."""
+    """The duration of something in seconds, and those of its parts where they were timed."""
 
     elapsed: float
     each: list[float]
     count: int = 0
-    """Of the parts that were not timed."""
+    """The number of its parts, where they were not timed."""
 
     @property
     def per_second(self) -> float:

@@ -55,7 +55,7 @@ _CONDITIONS = ("with snapshot", "cached")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A server, and what to measure on it."""
+    """A server, and the measurements on it."""
 
     postgres: EmbeddedPostgres
     options: argparse.Namespace
@@ -77,7 +77,7 @@ class Bench:
 
     @asynccontextmanager
     async def all_stores(self) -> AsyncIterator[tuple[Engine, Sequence[Engine]]]:
-        """Ours, and those that it is compared with."""
+        """Counteract's store, and those that it is compared with."""
         names = ["by-hand", *([PEER] if importlib.util.find_spec(PEER) else [])]
         async with AsyncExitStack() as stack:
             ours = await stack.enter_async_context(self.store("counteract"))

@@ -35,7 +35,7 @@ whether the disk is waited for is said at the end: without it the stores' own wo
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What work costs when the log has so many events."""
+    """The cost of work when the log has so many events."""
 
     events: int
     appends: float

@@ -1,4 +1,4 @@
-"""Two engines side by side: in turns, so that whatever else the machine does meets both."""
+"""Compares two engines in turns, so that whatever else the machine does meets both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Race:
     ours: float
     theirs: float
     ratios: list[float]
-    """Ours by theirs, one per pair."""
+    """The ratios, Counteract's figure by the peer's, one per pair."""
 
     @property
     def ratio(self) -> float:
@@ -28,7 +28,7 @@ class Race:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of one saga alone, in milliseconds."""
+    """The duration of one saga alone, in milliseconds."""
 
     name: str
     p50: float
@@ -42,7 +42,7 @@ async def throughput(ours: Engine, theirs: Engine, *, pairs: int, sagas: int) ->
 
 
 async def race(ours: Engine, theirs: Engine, *, pairs: int, **order: Any) -> Race:
-    """The same order to both, in turns: rates."""
+    """Rates at which both carry out the same order, in turns."""
     taken: list[tuple[float, float]] = []
     for number in range(pairs):
         rates = {}

@@ -15,17 +15,17 @@ from counteract.dev import PartFailed
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How fast it was, and the most memory that one of its processes took."""
+    """The rate of a rebuild, and the most memory that one of its processes took."""
 
     events: int
     processes: int
     per_second: float
     peak: int
-    """In bytes."""
+    """The most memory, in bytes."""
 
 
 async def rebuild(env: Mapping[str, str], events: int, processes: int) -> Rebuilt:
-    """Raises PartFailed."""
+    """Rebuild by the command. Raises PartFailed where that fails."""
     return await asyncio.to_thread(_rebuild, env, events, processes)
 
 

@@ -34,15 +34,15 @@ _LOST = """
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look over all pages took, with so many ended sagas in the table."""
+    """The cost of one look over all pages, with so many ended sagas in the table."""
 
     ended: int
     found: int
     seconds: float
     in_database: float
-    """Of those seconds, in the statements that find the open records."""
+    """The part of those seconds in the statements that find the open records."""
     peak: int
-    """Bytes of Python's memory at the most."""
+    """The most memory of Python, in bytes."""
     plan: str
 
 
@@ -62,7 +62,7 @@ async def bench_recovery(console: Console, options: argparse.Namespace) -> None:
 
 
 async def _lose(client: Client, store: PostgresEventStore) -> None:
-    """Workflows that were terminated, and whose records have no end."""
+    """Terminate workflows, whose records then have no end."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> tuple[str, str]:
@@ -101,7 +101,7 @@ async def _look(client: Client, store: PostgresEventStore, *, ended: int) -> Loo
 
 
 async def _explained(client: Client, store: PostgresEventStore) -> tuple[float, str]:
-    """How long the statements of all pages took, and by which index they found their rows."""
+    """The duration of the statements of all pages, and the index by which they found their rows."""
     in_database = 0.0
     cursor: tuple[str | None, str | None, str | None] = (None, None, None)
     async with store.connection() as connection:

@@ -1,4 +1,4 @@
-"""How fast recorded histories replay: what a worker does for every saga that it did not keep in memory."""
+"""Measures how fast recorded histories replay, as a worker replays every saga that it did not keep in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Replays:
 
 
 async def replays(*, rounds: int) -> Replays:
-    """All recorded checkouts, one after another, as Temporal's own replayer runs them."""
+    """Replay all recorded checkouts, one after another, with Temporal's own replayer."""
     histories = [history for _, history in recorded(HISTORIES)]
     replayer = Replayer(workflows=[Checkout], plugins=[CounteractPlugin()])
     rates = []

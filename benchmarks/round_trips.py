@@ -1,4 +1,4 @@
-"""What one step costs the database: round trips and statements, counted at the driver, where they are sent."""
+"""Counts what one step costs the database: round trips and statements, at the driver, where they are sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from counteract.store import PostgresEventStore
 
 @dataclass(slots=True)
 class Cost:
-    """Of one step."""
+    """The cost of one step."""
 
     step: str
     statements: int = 0
@@ -31,7 +31,7 @@ class Cost:
 
 
 async def counted(url: str) -> list[Cost]:
-    """A step and its undo, each after another one of its kind, so that statements are prepared and connections open."""
+    """The costs of a step and of its undo, each after another one of its kind, when statements are prepared."""
     async with PostgresEventStore.open(url) as store:
         participants = Participants(store, trip_services).check()
         participant = next(each for each in participants if each.command is BookFlight)
@@ -59,7 +59,7 @@ _counted: ContextVar[Cost | None] = ContextVar("_counted", default=None)
 
 @contextmanager
 def counting(cost: Cost) -> Iterator[None]:
-    """What this task sends; not the process's occasional NOTIFY, which is no part of any step.
+    """Count what this task sends, and not the process's occasional NOTIFY, which is no part of any step.
 
     Every statement counts, and those of one pipeline share a round trip.
     """

@@ -1,4 +1,4 @@
-"""What a store costs after years: the same looks at one of a hundredth of the size, and at the whole."""
+"""The cost of a store after years: the same looks at one of a hundredth of the size, and at the whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from counteract.store.postgres.migrate import migrate
 from counteract.subscriptions.administration import standings
 
 EVENTS_OF_A_SAGA = 10
-"""Two of its own, and those of one stream of its services."""
+"""The events of one saga: two of its own, and those of one stream of its services."""
 _COMMANDS = 4
 _AT_ONCE = 50_000
 _TIMES = 30
@@ -106,7 +106,7 @@ async def _on_disk(store: PostgresEventStore) -> str:
 
 
 class _Looks:
-    """What is asked of a store of so many sagas."""
+    """The looks at a store of so many sagas."""
 
     NAMES = (
         "append",

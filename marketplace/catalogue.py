@@ -1,4 +1,4 @@
-"""What is for sale: the same sellers and products every time."""
+"""The products for sale: the same sellers and products every time."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Catalogue:
 
     plain: Sequence[Product]
     replaced: Sequence[Product]
-    """Carts hold version v1 of them, but the sellers have moved on to v2."""
+    """The products of which carts hold version v1, while the sellers have moved on to v2."""
     scarce: Sequence[Product]
-    """There are fewer units than anybody asks for."""
+    """The products of which there are fewer units than anybody asks for."""
 
     @property
     def products(self) -> list[Product]:
@@ -46,7 +46,7 @@ class Catalogue:
 
 
 def catalogue() -> Catalogue:
-    """The same every time."""
+    """The catalogue, the same every time."""
     products = list(_products(random.Random(7)))  # noqa: S311 - no secret
     return Catalogue(products[4:], products[2:4], [replace(each, quantity=3) for each in products[:2]])
 

@@ -39,7 +39,7 @@ AT_ONCE = 12
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one checkout ended."""
+    """The outcome of one checkout."""
 
     scenario: Scenario
     ending: str
@@ -51,7 +51,7 @@ class Outcome:
 
 
 async def demo(console: Console, *, stay: bool, ui_port: int | None = None) -> bool:
-    """Whether everything was as it should be."""
+    """Run the demo. Returns whether everything was as it should be."""
     well = False
     async with Supervisor() as supervisor:
         variables = await start(supervisor, DevOptions(project=Path.cwd(), ui_port=ui_port))
@@ -79,7 +79,7 @@ async def act(console: Console, variables: Mapping[str, str]) -> bool:
 
 
 async def check_out(console: Console, client: Client, chosen: Sequence[Scenario]) -> list[Outcome]:
-    """All checkouts, several at once, with progress."""
+    """Run all checkouts, several at once, and show the progress."""
     places = asyncio.Semaphore(AT_ONCE)
     columns = TextColumn("{task.description:<18}"), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
@@ -95,7 +95,7 @@ async def check_out(console: Console, client: Client, chosen: Sequence[Scenario]
 
 
 async def run(client: Client, scenario: Scenario) -> Outcome:
-    """One checkout to its end."""
+    """Run one checkout to its end."""
     began = time.monotonic()
     handle = await client.start_workflow(Checkout.run, scenario.request, id=scenario.workflow_id, task_queue="sagas")
     if scenario.cancel_at:
@@ -141,7 +141,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 async def totals_table(store: PostgresEventStore) -> Table:
-    """What the read model says."""
+    """The read model's totals."""
     table = Table("status", "orders", "lines", "invoiced", "paid", "packages", title="Read model: order summary")
     query = (
         "select status, count(*), sum(lines), sum(total), sum(paid), sum(packages)"

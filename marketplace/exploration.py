@@ -19,7 +19,10 @@ from workflows.checkout import Checkout
 
 
 async def explore_checkout(store: PostgresEventStore, client: Client, provider_url: str, **options: Any) -> Exploration:
-    """On an empty store. Raises ExplorationFailed where a fault leaves a checkout, or in the end the market, in disorder."""
+    """Explore the checkout, on an empty store.
+
+    Raises ExplorationFailed where a fault leaves a checkout, or in the end the market's books, in disorder.
+    """
     goods = catalogue()
     await load(store, goods)
 
@@ -40,7 +43,7 @@ async def explore_checkout(store: PostgresEventStore, client: Client, provider_u
 
 
 def one_of(product: Product, *, order_id: str) -> CheckoutRequest:
-    """A cart with one unit."""
+    """A request whose cart has one unit of this product."""
     line = CartLine(
         seller_id=product.seller_id,
         product_id=product.product_id,

@@ -1,4 +1,4 @@
-"""What must hold whenever no checkout is under way, whatever happened before."""
+"""The invariants that hold whenever no checkout is under way, whatever happened before."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def no_order_is_left_open(facts: Facts) -> Finding:
 
 
 def payments_agree_with_the_provider(facts: Facts) -> Finding:
-    """Payment by payment. Only where the provider's answer was lost does it know of one that we do not."""
+    """Payments agree with the provider's, one by one; it knows of one more only where its answer was lost."""
     theirs = {each["key"]: each["state"] for each in facts.provider}
     ours = {each.authorization: str(each.status) for each in facts.states(payments).values()}
     wrong = [key for key, status in ours.items() if status not in ENDED or theirs.get(key) != status]
@@ -154,7 +154,7 @@ def lines_refer_to_products(facts: Facts) -> Finding:
 async def rebuilt_equals_live(
     url: str, store: PostgresEventStore, projection: Projection, *, patience: float = 30
 ) -> Finding:
-    """Fills a second table from position 0 and compares it with the live one. `patience` is in seconds, for each of them."""
+    """Fill a second table from position 0, and compare it with the live one. `patience` is in seconds, for each."""
     position = await store.high_water_mark()
     await reached(store, projection.name, position, timeout=patience)
     second = projection.under(f"{projection.name}-rebuilt", schema=StoreName().rebuild)

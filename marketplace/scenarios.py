@@ -15,7 +15,7 @@ from marketplace.catalogue import FIRST_VERSION, Catalogue, Product
 
 
 class Ending(StrEnum):
-    """How a checkout ends."""
+    """The ways in which a checkout ends."""
 
     COMPLETED = "completed"
     COMPENSATED = "compensated"
@@ -30,7 +30,7 @@ class Scenario:
     request: CheckoutRequest
     ending: Ending
     cancel_at: str | None = None
-    """Cancelled as soon as this step has begun."""
+    """The step at whose begin the checkout is cancelled; None: it is not."""
 
     @property
     def workflow_id(self) -> str:
@@ -43,7 +43,7 @@ class Scenario:
 
 
 class Trouble(StrEnum):
-    """What is wrong with one line of a cart."""
+    """The trouble with one line of a cart."""
 
     NONE = "none"
     SCARCE = "more units than there are"
@@ -52,7 +52,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What sets one kind of checkout apart."""
+    """One kind of checkout: how it differs from others."""
 
     name: str
     count: int
@@ -64,7 +64,7 @@ class Kind:
 
 
 SLOW = ("tok_silent", "tok_capture_silent", "tok_capture_down")
-"""With these cards a checkout waits in vain for seconds."""
+"""The cards with which a checkout waits in vain for seconds."""
 
 KINDS = (
     Kind("plain", 17, Ending.COMPLETED),

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engines NAME`: one engine in a process of its own, worker and client, driven over its standard input.
+"""`python -m benchmarks.engines NAME`: one engine, worker and client, in a process driven over its standard input.
 
 A line `{"sagas": N, "at_once": N}` runs so many trips and is answered by `{"elapsed": seconds, "each": [seconds, …]}`.
 The end of the input ends the process: it cannot outlive whoever started it.

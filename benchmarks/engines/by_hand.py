@@ -23,7 +23,7 @@ DEADLINE = timedelta(minutes=5)
 
 @workflow.defn
 class TripByHand:
-    """Flight, hotel, money, tickets."""
+    """The trip: flight, hotel, money, tickets."""
 
     @workflow.run
     async def run(self, request: TripRequest) -> Done:

@@ -1,4 +1,4 @@
-"""The trip on DBOS: a workflow of steps, try/except, undo in reverse, the workflow's state in the same PostgreSQL server."""
+"""The trip on DBOS: a workflow of steps, try/except, undo in reverse, and its state in the same PostgreSQL server."""
 
 from __future__ import annotations
 

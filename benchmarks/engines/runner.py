@@ -1,4 +1,4 @@
-"""What every engine offers once it is up."""
+"""The interface of every engine once it is up."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 Run = Callable[[str], Awaitable[Any]]
-"""Runs the trip of this name to its end."""
+"""A function that runs the trip of this name to its end."""

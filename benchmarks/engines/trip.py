@@ -1,4 +1,4 @@
-"""What all engines do: book a flight and a hotel, charge the card, send the tickets. One event each."""
+"""The trip that all engines run: book a flight and a hotel, charge the card, send the tickets; one event each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TripRequest(BaseModel):
 
 
 class Done(BaseModel):
-    """What every step answers."""
+    """The answer of every step."""
 
     reference: str
 

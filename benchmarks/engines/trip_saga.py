@@ -12,7 +12,7 @@ from counteract.saga import SagaWorkflow
 
 @workflow.defn
 class TripSaga(SagaWorkflow):
-    """A deadline, as every saga in production has."""
+    """The trip, with a deadline, as every saga in production has."""
 
     @workflow.run
     async def run(self, request: TripRequest) -> Done:

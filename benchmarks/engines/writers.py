@@ -1,4 +1,4 @@
-"""How the other engines write a step's event: one statement, idempotent by the event's id, into the same table.
+"""Writes a step's event for the other engines: one statement, idempotent by the event's id, into the same table.
 
 It is the least that a careful engineer would write: nothing is loaded, nothing is decided, and no undo is fenced off.
 """
@@ -25,13 +25,13 @@ _INSERT = """
 
 
 def pool(url: str) -> Pool:
-    """Not open yet; statements are prepared at their first use."""
+    """A pool that is not open yet, whose connections prepare statements at their first use."""
     options = {"autocommit": True, "prepare_threshold": 0}
     return AsyncConnectionPool(url, min_size=1, max_size=POOL_SIZE, kwargs=options, open=False)
 
 
 async def write(pool: Pool, kind: str, trip: str, event_type: str, version: int) -> None:
-    """Once, however often it is called."""
+    """Write the event once, however often this is called."""
     event_id = uuid5(IDS, f"{trip} {event_type}")
     event, about = Jsonb({"trip": trip}), Jsonb({"correlation_id": trip, "causation_id": str(event_id)})
     async with pool.connection() as connection:

@@ -13,19 +13,19 @@ from uuid import uuid4
 from benchmarks.stores.workload import EVENT, Answer
 
 PLACES = 25
-"""Of a course: all writers want the same one, until it is full."""
+"""The places in a course: all writers want the same one, until it is full."""
 NOTE = EVENT.note
 
 
 def subjects(what: str) -> Iterator[str]:
-    """What the next decision is about, for all writers together: each a name of its own, or PLACES of them one course."""
+    """The subjects of decisions, for all writers together: a name for each, or one course for PLACES of them."""
     run = uuid4().hex
     for number in count():
         yield f"{what}:{run}:{number if what == 'name' else number // PLACES}"
 
 
 async def decided(decide: Callable[[str], Awaitable[Any]], *, what: str, writers: int, decisions: int) -> Answer:
-    """By tasks."""
+    """Make the decisions, in so many tasks at once."""
     wanted, each = subjects(what), list[float]()
 
     async def writer() -> None:

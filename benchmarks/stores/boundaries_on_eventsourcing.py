@@ -1,4 +1,4 @@
-"""Decisions by query with the library eventsourcing: its PostgreSQL recorder of dynamic consistency boundaries, encoded by hand."""
+"""Decisions by query with the library eventsourcing: its PostgreSQL recorder for them, with events encoded by hand."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class ByHand:
             return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
 
     async def bulk(self, *, number: int, events: int) -> Answer:
-        """Of rows that are text already."""
+        """Import rows that are text already."""
         rows = [_text_row(stream, version) for stream, version in streams(number, events)]
         async with await _connect(self._owner_url) as connection:
             began = time.perf_counter()

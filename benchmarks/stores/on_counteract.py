@@ -43,7 +43,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 
 class _Counting(Subscriber):
-    """Until it has seen the end of the log that was there at its start."""
+    """A subscriber that counts, until it has seen the end of the log that was there at its start."""
 
     def __init__(self) -> None:
         # A new name each time, which begins with the first event.
@@ -86,7 +86,7 @@ class OnCounteract:
         return await decide(self._url, what=what, writers=writers, decisions=decisions)
 
     async def stamped(self, *, writers: int, appends: int) -> list[tuple[int, float]]:
-        """The position of each event, and when its writer knew that it was there, by a clock that all processes share."""
+        """The position of each event, and when its writer knew of it, by a clock that all processes share."""
         stamps = []
         async with PostgresEventStore.open(self._url, pool_size=POOL_SIZE) as store:
 
@@ -100,7 +100,7 @@ class OnCounteract:
         return stamps
 
     async def paced(self, *, rate: int, seconds: float) -> list[tuple[int, float]]:
-        """As `stamped`, one event after another, so many a second, each of a stream of its own."""
+        """Append as `stamped` does, one event after another, so many a second, each to a stream of its own."""
         stamps = []
         async with PostgresEventStore.open(self._url, pool_size=1) as store:
             began = time.monotonic()
@@ -111,7 +111,7 @@ class OnCounteract:
         return stamps
 
     async def fill(self, *, number: int, events: int) -> None:
-        """More streams, of so many events each."""
+        """Add streams of so many events each."""
         await import_events(self._owner_url, (line(stream) for stream, _ in streams(number, events)))
 
     async def spread(self, *, number: int, events: int) -> None:
@@ -124,7 +124,7 @@ class OnCounteract:
         self._streams[events] = await chosen(self._url, number, events)
 
     async def load(self, *, events: int, loads: int, condition: str = "cold") -> Answer:
-        """Streams of so many events, of those chosen."""
+        """Load streams of so many events, of those chosen."""
         names = cycle(self._streams[events])
         async with PostgresEventStore.open(self._url, pool_size=1, **CONDITIONS[condition]) as store:
 
@@ -135,7 +135,7 @@ class OnCounteract:
             return await repeated(load, loads)
 
     async def read(self) -> Answer:
-        """The whole log, in its order."""
+        """Read the whole log, in its order."""
         async with PostgresEventStore.open(self._url, pool_size=1) as store:
             began, count, after = time.perf_counter(), 0, 0
             end = await store.high_water_mark()
@@ -145,7 +145,7 @@ class OnCounteract:
             return {"elapsed": time.perf_counter() - began, "each": [], "count": count}
 
     async def subscribe(self) -> Answer:
-        """The whole log, handed to a subscriber, its checkpoint kept."""
+        """Hand the whole log to a subscriber whose checkpoint is kept."""
         counting = _Counting()
         began = time.perf_counter()
         subscription = asyncio.create_task(Subscription(self._url, counting, batch_size=PAGE).run())

@@ -122,7 +122,7 @@ class OnEventsourcing:
         return await repeated(load, loads)
 
     async def subscribe(self) -> Answer:
-        """The whole log, as it hands it to whoever follows it."""
+        """Read the whole log as the library hands it to a follower."""
 
         def follow() -> int:
             recorder, count = self._application.recorder, 0

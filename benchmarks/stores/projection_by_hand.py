@@ -1,4 +1,4 @@
-"""The same rows by statements written for this one purpose: 5000 events at a time, summed, and written in one statement."""
+"""The same rows by statements written for this purpose: 5000 events at a time, summed, and written in one statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store is given to do: the same events, in the same streams, by as many writers."""
+"""The work of every store: the same events, in the same streams, by as many writers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ METADATA = {"correlation_id": str(uuid4()), "causation_id": str(uuid4())}
 
 
 class Turns:
-    """What a writer does one after another: a stream, and the version that it is at. New streams for every measurement."""
+    """The turns of one writer: streams, and the version that each is at; new streams for every measurement."""
 
     def __init__(self, appends: int, events: int) -> None:
         self._appends = appends
@@ -65,7 +65,7 @@ class Turns:
 
 
 async def written(write: Callable[[UUID, int], Awaitable[Any]], *, writers: int, events: int, appends: int) -> Answer:
-    """By tasks."""
+    """Append by so many tasks at once."""
     each: list[float] = []
 
     async def writer() -> None:
@@ -111,7 +111,7 @@ def streams(number: int, events: int) -> Iterator[tuple[UUID, int]]:
 
 
 def spread(number: int, events: int) -> Iterator[UUID]:
-    """A stream for each event of so many new streams: a thousand streams in turn, as if all of them were in use at once."""
+    """A stream for each event of so many new streams: a thousand streams in turn, as if all were in use at once."""
     for first in range(0, number, 1000):
         names = [uuid7() for _ in range(min(1000, number - first))]
         for _ in range(events):
@@ -119,7 +119,7 @@ def spread(number: int, events: int) -> Iterator[UUID]:
 
 
 async def balances_of(url: str, table: str) -> int:
-    """How many deposits the rows show. Raises AssertionError where their sum is another."""
+    """The number of deposits that the rows show. Raises AssertionError where their sum is another."""
     async with await AsyncConnection.connect(url) as connection:
         query = SQL("select sum(deposits)::bigint, sum(balance)::bigint from {}").format(Identifier(table))
         row = await (await connection.execute(query)).fetchone()
@@ -136,7 +136,7 @@ async def chosen(url: str, number: int, events: int) -> list[str]:
 
 
 def line(stream: UUID) -> bytes:
-    """For an import."""
+    """A line of an import."""
     fields = {
         "event_id": str(uuid7()),
         "aggregate_type": CATEGORY,

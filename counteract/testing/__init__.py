@@ -1,4 +1,4 @@
-"""What users test their sagas with, as the engine tests its own."""
+"""The tools with which users test their sagas, events and projections, as the engine tests its own."""
 
 from __future__ import annotations
 

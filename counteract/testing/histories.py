@@ -16,12 +16,12 @@ _OF_THE_MACHINE = {"identity", "stackTrace"}
 
 
 class UnreadableHistory(CounteractError):
-    """A file is no recorded history: record it anew."""
+    """A file holds no recorded history, or one that cannot be decoded: record it anew, or give `replay` its client."""
 
 
 @dataclass(frozen=True)
 class RecordedHistory(WorkflowHistory):
-    """A history with the client by which it came, which can read it."""
+    """A workflow's history, with the client that fetched it and so can decode it."""
 
     client: Client = field(repr=False, compare=False)
 
@@ -37,15 +37,16 @@ async def record(client: Client, workflow_id: str, file: Path) -> RecordedHistor
 
 
 def recorded(folder: Path) -> Iterator[tuple[Path, WorkflowHistory]]:
-    """The histories in `folder`, by file name."""
+    """The recorded histories (`*.json`) in `folder` with their files, by file name. Raises UnreadableHistory."""
     for file in sorted(folder.glob("*.json")):
         yield file, read(file)
 
 
 def read(file: Path) -> WorkflowHistory:
-    """One recorded history. The ids of a saga's commands depend on its workflow id, which is in the first event."""
+    """The recorded history in this file, for `replay`. Raises UnreadableHistory."""
     try:
         events = json.loads(file.read_text())
+        # The ids of a saga's commands depend on its workflow id.
         started = events["events"][0]["workflowExecutionStartedEventAttributes"]
         return WorkflowHistory.from_json(started["workflowId"], events)
     except (json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
@@ -59,7 +60,7 @@ def _write(history: WorkflowHistory, file: Path) -> None:
 
 
 def _impersonal(part: Any) -> Any:
-    """Without host names and the paths in stack traces: they do not matter to a replay, and recordings are shared."""
+    """The same without host names and the paths in stack traces, which replay does not need and nobody should share."""
     if isinstance(part, dict):
         if part.get("kind") == "TASK_QUEUE_KIND_STICKY":
             return {**part, "name": "sticky"}

@@ -1,4 +1,4 @@
-"""An event store without a server, for unit tests."""
+"""An event store in memory, for unit tests."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ E = TypeVar("E", bound=Event)
 
 
 class InMemoryEventStore:
-    """Keeps the promises of `EventStore`, those about durability excepted, and refuses what PostgreSQL refuses.
+    """An `EventStore` in memory, for unit tests: it keeps all promises of the port but those of durability.
 
-    Every call lets other tasks run first, as one to a server would, so that a race shows in a unit test too.
+    It refuses what the store in PostgreSQL refuses. Every call lets other tasks run first, as one to a server would, so
+    that a race shows in a unit test too. `max_event_bytes` is the limit for the data of one event.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -222,7 +223,7 @@ def _decoded(decider: Decider[Any, E], stored: StoredEvent) -> E:
 
 
 def _events(changes: Sequence[StreamChange], arguments: Sequence[Any]) -> list[StoredEvent]:
-    """Not stored yet: without version and position."""
+    """The events to be appended, as they are stored, but without version and position."""
     never = datetime.min.replace(tzinfo=UTC)
     return [
         StoredEvent.of(
@@ -253,7 +254,7 @@ def _content(event: StoredEvent) -> tuple[Any, ...]:
 
 
 def _number(text: str) -> tuple[Decimal]:
-    """By value and without loss, as PostgreSQL compares numbers, and never equal to true or false."""
+    """A number to be compared as PostgreSQL does: by value, without loss, and never equal to true or false."""
     return (Decimal(text),)
 
 

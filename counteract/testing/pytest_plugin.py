@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-SECTION = "Exploration"
+_SECTION = "Exploration"
 
 pytest.register_assert_rewrite("counteract.testing.store_contract")
 
@@ -41,10 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """As a section of the report, which finds its way to the terminal from a process of pytest-xdist too."""
+    """Add the tables as sections of the report, which come to the terminal from processes of pytest-xdist too."""
     report = yield
     if call.when == "call" and report.passed:
-        report.sections += [(SECTION, shown) for shown in OPTIONS.shown]
+        report.sections += [(_SECTION, shown) for shown in OPTIONS.shown]
     OPTIONS.shown.clear()
     return report
 
@@ -52,6 +52,6 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, shown in report.sections:
-            if name == SECTION:
+            if name == _SECTION:
                 terminalreporter.section(report.nodeid)
                 terminalreporter.write_line(shown)

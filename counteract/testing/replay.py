@@ -1,7 +1,7 @@
 """Replays histories against today's code, and compares what every activity would be sent.
 
 Temporal's own replayer compares the order and the types of what a workflow does, but not the arguments: a saga that
-would now charge another amount replays without a complaint there. The arguments of local activities are in no history.
+would now charge another amount replays there without an error. The arguments of local activities are in no history.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ class ReplayFailed(CounteractError):
 
 
 async def replay(history: WorkflowHistory, workflows: Sequence[type], *, client: Client | None = None) -> None:
-    """Run one recorded history through today's code. Raises ReplayFailed, and UnreadableHistory.
+    """Run one recorded history through today's code.
 
-    `client` is the application's own, whose converter, codec, plugins and interceptors are used; it need not be
-    connected (`lazy=True`). A history that `record` returned is replayed with the client that it came by.
+    `workflows` are the classes of workflows, of which one is the history's. `client` is the application's own, whose
+    converter, codec, plugins and interceptors are used; it need not be connected (`lazy=True`). A history that `record`
+    returned brings the client by which it came.
+
+    Raises ReplayFailed where the code would do something else, and UnreadableHistory where the client lacks the codec.
     """
     if client is None and isinstance(history, RecordedHistory):
         client = history.client
@@ -74,7 +77,7 @@ async def replay(history: WorkflowHistory, workflows: Sequence[type], *, client:
 
 @dataclass(frozen=True, slots=True)
 class _Watch(Interceptor):
-    """Notes what the workflow would send. `run_id` is the run's, where the replayer would not know it."""
+    """Notes what the workflow would send. `run_id` is the id of the run, where the replayer would not know it."""
 
     run_id: str | None
     sent: Sent = field(default_factory=lambda: defaultdict(list))
@@ -116,7 +119,7 @@ def _run_of(history: WorkflowHistory) -> str | None:
 
 
 def _plugins(client: Client | None) -> list[Plugin]:
-    """As a worker takes them from its client."""
+    """The plugins that a worker would take from this client, with the engine's own."""
     configured: Sequence[object] = client.config()["plugins"] if client else ()
     found = [each for each in configured if isinstance(each, Plugin)]
     return found if any(isinstance(each, CounteractPlugin) for each in found) else [*found, CounteractPlugin()]
@@ -127,7 +130,7 @@ def _interceptors(client: Client | None) -> list[Interceptor]:
 
 
 def _differences(before: Sent, now: Sent) -> Iterator[str]:
-    """Of the activities that both know, what each would be sent."""
+    """The differences between what each activity was sent and would be sent, for those that both know."""
     for step, calls in before.items():
         for (activity, arguments), (activity_now, arguments_now) in zip(calls, now.get(step, []), strict=False):
             if activity == activity_now:
@@ -135,7 +138,7 @@ def _differences(before: Sent, now: Sent) -> Iterator[str]:
 
 
 def _other_step(before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
-    """Temporal notices that steps were added, left out or moved, but does not say which."""
+    """The first step that was added, left out or moved, which Temporal notices but does not name."""
     for old, new in zip_longest(before, now):
         if old is None:
             yield f"{new} would be begun now, and was not when recorded"

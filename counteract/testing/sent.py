@@ -1,4 +1,4 @@
-"""What a recorded workflow sent its activities, in plain JSON: a codec's work is undone."""
+"""Reads what a recorded workflow sent its activities, in plain JSON, with a codec's work undone."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ A name is the activity's id, as sagas give one to each step; of those that the S
 """
 
 _LOCAL = "core_local_activity"
-"""How the SDK marks the end of a local activity."""
+"""The name of the marker by which the SDK records the end of a local activity."""
 
 
 async def sent_by(history: WorkflowHistory, client: Client | None) -> Sent:
-    """Raises UnreadableHistory where the client does not have the codec for it."""
+    """The activities that the workflow sent. Raises UnreadableHistory where the client does not have the codec."""
     started = history.events[0].workflow_execution_started_event_attributes
     reader = _Reader(history.workflow_id, started, client)
     await reader.read(started.input.payloads, reader.of_workflow())
@@ -58,7 +58,7 @@ def recorded_locally(history: WorkflowHistory) -> list[str]:
 
 
 def plain(payload: Payload) -> Any:
-    """As JSON, as far as it is; other data as text that is the same for the same data."""
+    """The payload's value as far as it is JSON; other data as text that is the same for the same data."""
     if payload.metadata.get("encoding", b"").startswith(b"json/"):
         return json.loads(payload.data)
     return payload.data.hex() or None

@@ -1,4 +1,4 @@
-"""JSON of values in which sets are known as such: in which order a set's elements are written differs between processes."""
+"""JSON values in which sets are known as such, since the order of a set's elements differs between processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_sets(value: object, plain: Any) -> Any:
 
 
 def changes(where: str, before: Any, now: Any) -> Iterator[str]:
-    """What differs between two JSON values, each place with both; `now` may have Unordered in it."""
+    """The differences between two JSON values, each place with both; `now` may have Unordered in it."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted(before.keys() | now.keys()):
             yield from changes(f"{where}.{name}", before.get(name), now.get(name))
@@ -46,7 +46,7 @@ def changes(where: str, before: Any, now: Any) -> Iterator[str]:
 
 
 def _fields(value: object) -> Iterator[tuple[str, object]]:
-    """With the names that they may have as JSON."""
+    """The fields' values, with the names that they may have as JSON."""
     if isinstance(value, BaseModel):
         for name, about in type(value).model_fields.items():
             yield from ((each, getattr(value, name)) for each in {name, about.serialization_alias or name})
@@ -56,7 +56,7 @@ def _fields(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _sorted(elements: list[Any], like: Unordered) -> list[Any]:
-    """In an order of their own; sets within a set have one too."""
+    """The elements in an order that depends on them alone; so are those of sets within the set."""
     if any(isinstance(each, Unordered) for each in like):
         inner = Unordered(element for each in like if isinstance(each, Unordered) for element in each)
         elements = [_sorted(each, inner) if isinstance(each, list) else each for each in elements]

@@ -1,1 +1,1 @@
-"""The marketplace under fire: parts are killed, frozen and cut off while customers check out. What must hold still holds."""
+"""The storm: parts of the marketplace are killed, frozen and cut off while customers check out."""

@@ -1,4 +1,4 @@
-"""`python -m marketplace.chaos --seed S --sagas N --faults N --only KIND,…`: exits with 0 only if everything holds."""
+"""`python -m marketplace.chaos --seed S --sagas N --faults N --only KIND,…`: exits with 0 only if all holds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from marketplace.chaos.plan import LONG_PACE, Kind, Plan
 from marketplace.chaos.run import run
 
 STORM, PAIRS = 3 / 8, 1 / 4
-"""Shares of the time."""
+"""The shares of the time that the storm has, and pairs of faults have."""
 WIDTH = 150
-"""Columns, at least: a table is of no use to anybody if its cells are broken."""
+"""The least number of columns: in fewer, cells of the tables would break."""
 
 
 def parser() -> argparse.ArgumentParser:

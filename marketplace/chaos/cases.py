@@ -1,4 +1,4 @@
-"""One customer each: which checkout, where it runs, and what became of it."""
+"""The cases of a storm: one customer's checkout each, where it runs, and what became of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OPEN = "not ended"
 ENDINGS = (Ending.COMPLETED, Ending.COMPENSATED, Ending.CANCELLED, LOST)
 
 NEVER_CAPTURED = ("out of stock", "product replaced", "card declined", "authorised, but never answered")
-"""They cannot get past their pivot, so that nobody is needed where they are lost."""
+"""Kinds of checkouts that cannot get past their pivot, so that no person is needed where they are lost."""
 
 GIFTS_SHARE = 0.2
 NEW_RUN_SHARE = 0.5
-"""Of those with gifts: how many continue as new."""
+"""The share of checkouts with gifts that continue as new."""
 RETRIED_SHARE = 0.12
 DOUBLED_SHARE = 0.4
-"""Of pairs of checkouts: how many have the second one in the second namespace, under the id of the first."""
+"""The share of pairs whose second checkout is in the second namespace, under the id of the first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,12 +48,12 @@ class Case:
     """The products that are yet to be added, where its saga has handlers for them."""
     new_run: bool = False
     retried: bool = False
-    """By a retry policy, and with a timeout for each run that may well strike."""
+    """Whether a retry policy retries it, with a timeout for each run that may well strike."""
     run_id: str = ""
-    """The first run's."""
+    """The id of its first run."""
     how: str = OPEN
     products: tuple[str, ...] = ()
-    """What was bought, once it has completed."""
+    """The products that are bought once it has completed."""
     resets: int = 0
 
     @property
@@ -66,16 +66,16 @@ class Case:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What its record goes by."""
+        """The key of its record: workflow id and first run id."""
         return self.workflow_id, self.run_id
 
     @property
     def handle(self) -> WorkflowHandle[Any, Receipt]:
-        """Of its last run: a reset begins another."""
+        """The handle of its last run, since a reset begins another."""
         return self.client.get_workflow_handle(self.workflow_id, result_type=Receipt)
 
     async def start(self, dice: random.Random, usual: float) -> None:
-        """`usual` is how many seconds one takes."""
+        """Start the saga; `usual` is the number of seconds that a checkout takes just now."""
         common: dict[str, Any] = {"id": self.workflow_id, "task_queue": "sagas"}
         if self.retried:
             common |= self._retries(dice, usual)
@@ -86,9 +86,10 @@ class Case:
         self.run_id = handle.first_execution_run_id or ""
 
     def _retries(self, dice: random.Random, usual: float) -> dict[str, Any]:
-        """One that may pass its pivot is tried until it ends: the last attempt's timeout would leave it to a person.
+        """The retry policy and timeout of its runs.
 
-        The timeouts go by what is usual: on a busy machine every run of a fixed length would be in vain.
+        A saga that may pass its pivot is tried until it ends: the last attempt's timeout would leave it to a person.
+        The timeout goes by what is usual: on a busy machine every run of a fixed length would be in vain.
         """
         share, attempts = (dice.uniform(0.3, 1.5), 3) if self.never_captured else (dice.uniform(0.7, 3), 0)
         policy = RetryPolicy(
@@ -97,7 +98,7 @@ class Case:
         return {"run_timeout": timedelta(seconds=1 + share * usual), "retry_policy": policy}
 
     async def ended(self) -> None:
-        """Wait for the end of its last run, and of those that resets begin meanwhile; say how it was."""
+        """Wait for the end of its last run, and of those that resets begin meanwhile. Returns how it ended."""
         while True:
             self.how = await self._end_of(None)
             last = await self.handle.describe()
@@ -129,7 +130,7 @@ def named(cause: BaseException) -> str:
 
 
 def mix(goods: Catalogue, plan: Plan, worlds: Sequence[Client], dice: random.Random) -> list[Case]:
-    """So many checkouts of all kinds in random order. Some have a double of the same workflow id in another namespace."""
+    """Checkouts of all kinds in random order. Some have a double of the same workflow id in another namespace."""
     chosen = list(islice(_rounds(goods), plan.sagas))
     dice.shuffle(chosen)
     cases = [Case(each, worlds[0], each.workflow_id) for each in chosen]

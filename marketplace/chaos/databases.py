@@ -20,7 +20,7 @@ BEHIND = (0.3, 2.0)
 EARLIER = (1.0, 6.0)
 """Seconds by which a restore goes back, from and to."""
 MARGIN = timedelta(seconds=30)
-"""A commit is later than what is written in it."""
+"""How much later a commit may be than the time that is written in it."""
 
 RECORDED = """
     select saga_id, concat_ws(' ', command_id, status, recorded_at, undone_since, late_since) from commands
@@ -29,10 +29,10 @@ RECORDED = """
     select coalesce(metadata ->> 'saga', aggregate_id), event_id::text from events
     where position > %(position)s and (metadata ? 'saga' or aggregate_type = 'saga')
 """
-"""Who wrote what, lately: two servers that answer alike have lost nothing."""
+"""The query for what was written lately, by saga: two servers that answer alike have lost nothing."""
 STATES = "select saga_id, concat_ws(' ', saga_id, run_id, state, epoch) from sagas where since > %(time)s"
 INDEX = "create index on commands (greatest(started_at, recorded_at, undone_since, late_since))"
-"""Serves the look at what was written lately, which comes twice for each copy and would read everything."""
+"""An index for that query, which comes twice for each copy and would read everything."""
 SINCE = """
     with since as (select clock_timestamp() - %(margin)s as time)
     select time, (select coalesce(max(position), 0) from (
@@ -50,11 +50,11 @@ class Since:
 
     time: datetime
     position: int
-    """The last event's by then."""
+    """The position of the last event by then."""
 
 
 class MortalPostgres(EmbeddedPostgres):
-    """Killed on purpose, so that its end is no crash that a Supervisor should act on."""
+    """A server that is killed on purpose, so that its end is no crash that a Supervisor should act on."""
 
     async def crashed(self) -> PartCrashed:
         return await never()
@@ -78,7 +78,7 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Unreliable:
-    """One server, and what is done to it: one thing at a time."""
+    """One server, and the faults that befall it, one at a time."""
 
     postgres: MortalPostgres
     losses: Losses
@@ -106,7 +106,7 @@ class Unreliable:
         await self.losses.note(replaced, kept, since)
 
     async def restore(self) -> None:
-        """Put back what was copied a while ago. Temporal goes on from where it is."""
+        """Put back a copy of some time ago. Temporal goes on from where it is."""
         async with self.lock:
             since = await now(self.postgres)
             copy = await self.postgres.back_up()
@@ -119,7 +119,7 @@ class Unreliable:
 
 
 async def detach(standby: EmbeddedPostgres) -> None:
-    """It hears no more of its primary, and so falls behind."""
+    """Have a standby hear no more of its primary, so that it falls behind."""
     await tell(standby, "alter system set primary_conninfo = ''")
     await tell(standby, "select pg_reload_conf()")
 
@@ -145,6 +145,6 @@ async def tell(server: EmbeddedPostgres, statement: str) -> None:
 
 
 async def never() -> NoReturn:
-    """For a Supervisor that asks whether a part has crashed."""
+    """The answer for a Supervisor that asks whether a part has crashed."""
     while True:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""What is done to the marketplace: a seeded deck of faults, dealt one after the other while checkouts are under way."""
+"""The faults of a storm: a seeded deck, dealt one after the other while checkouts are under way."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ CUT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datna
 
 @dataclass(slots=True)
 class Faults:
-    """Everything that can be done, and how often it was."""
+    """All faults of parts, and how often each struck."""
 
     fleet: Fleet
     database: Unreliable
     dice: random.Random
     kinds: Set[Kind]
     freeze: tuple[float, float]
-    """Seconds, from and to: longer than an activity's heartbeat timeout, so that its work is given to another worker."""
+    """Seconds, from and to; longer than an activity's heartbeat timeout, so that its work goes to another worker."""
     done: Counter[str] = field(default_factory=Counter)
     dealt: int = 0
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def deck(self) -> list[Callable[[], Awaitable[None]]]:
-        """Each kind of fault, the frequent ones twice. Those that last are first: what they hold up has to go on in time."""
+        """Each kind of fault, the frequent ones twice; first those that last, which need time for what they hold up."""
         kills = [self.kill_service, self.kill_service, self.kill_orchestrator, self.kill_postgres]
         rest = self._of(
             {Kind.KILL: [*kills, self.kill_provider, self.kill_projections], Kind.CUT: [self.cut_connections]}
@@ -50,8 +50,10 @@ class Faults:
         return [fault for kind in faults if kind in self.kinds for fault in faults[kind]]
 
     async def rage(self, pace: float, number: int | None = None, due: Callable[[int], bool] = bool) -> None:
-        """Deal faults, one every `pace` seconds on average and not before it is due, so many or until cancelled; then wait for
-        what they began."""
+        """Deal `number` faults, or until cancelled, and wait for what they began.
+
+        There is one every `pace` seconds on average; each waits until it is due.
+        """
         try:
             while number is None or self.dealt < number:
                 for fault in self.deck()[: None if number is None else number - self.dealt] or [self.nothing]:
@@ -66,7 +68,7 @@ class Faults:
         self.raise_what_failed()
 
     async def nothing(self) -> None:
-        """Where none of the kinds chosen is a fault of parts."""
+        """The deck's one card where none of the chosen kinds is a fault of parts."""
 
     async def kill_service(self) -> None:
         self._kill(SERVICES)
@@ -75,7 +77,7 @@ class Faults:
         self._kill(ORCHESTRATOR)
 
     async def kill_provider(self) -> None:
-        """It comes back in another mood."""
+        """Kill the payment provider, which comes back in another mood."""
         self._kill(PROVIDER)
 
     async def kill_projections(self) -> None:
@@ -94,7 +96,7 @@ class Faults:
         self._begin(self.database.restore())
 
     async def freeze_service(self) -> None:
-        """Its tasks time out and are given to others; then it wakes, and goes on where it was."""
+        """Freeze a service's process: its tasks time out and go to others, and then it goes on where it was."""
         if victims := self.fleet.of(SERVICES):
             victim = self.dice.choice(victims)
             self._note("frozen and woken: services")
@@ -123,7 +125,7 @@ class Faults:
         self._lasting.add(asyncio.create_task(work))
 
     def raise_what_failed(self) -> None:
-        """A fault that could not be carried out is an error of the test, and must not pass for calm weather."""
+        """Raise the error of a fault that could not be carried out, which is an error of the test."""
         for task in [each for each in self._lasting if each.done()]:
             self._lasting.discard(task)
             task.result()

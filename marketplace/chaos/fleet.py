@@ -23,20 +23,20 @@ from marketplace.chaos.fork_server import ForkedProcess
 AWAY = (0.2, 1.5)
 """Seconds for which something that was killed stays away: from and to."""
 START_TIMEOUT = 60
-"""Seconds."""
+"""Seconds for which a process may take to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process does."""
+    """The work of one process."""
 
     name: str
     role: str
-    """Several processes may have the same."""
+    """The role of the process; several may have the same."""
     command: Callable[[random.Random], Sequence[str]]
     """The arguments for Python, chosen anew at each start."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """What sets its environment apart from that of the others."""
+    """The variables that its environment has beside those of the others."""
 
 
 class Member:
@@ -52,11 +52,11 @@ class Member:
         self._task: asyncio.Task[None] | None = None
         self._killed = False
         self.own_ends = 0
-        """How often it ended without having been killed: as a program may that cannot start without its database."""
+        """How often it ended by itself, as a program may that cannot start without its database."""
 
     @property
     def is_ready(self) -> bool:
-        """Up, and not about to be started again."""
+        """Whether it is up, and not about to be started again."""
         if self._process is None or self._process.has_ended:
             return False
         self._was_ready = self._was_ready or self._process.printed("ready")
@@ -79,7 +79,7 @@ class Member:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        """End it, for good."""
+        """End the process for good."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -139,7 +139,7 @@ class Fleet:
         return await never()
 
     def of(self, *roles: str) -> list[Member]:
-        """Those with one of these roles that are up."""
+        """The members with one of these roles that are up."""
         return [member for member in self._members if member.job.role in roles and member.is_ready]
 
     def named(self, name: str) -> Member:

@@ -22,7 +22,7 @@ from counteract.dev.process import Launch
 
 PR_SET_PDEATHSIG = 1
 MANY = 4096
-"""Files that a process may have open: more than the one with the imports has."""
+"""The number of files that a process may have open, more than that of the one with the imports."""
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
@@ -104,7 +104,7 @@ class ForkedProcess:
 
 
 def become(command: Sequence[str], environment: Mapping[str, str], log: str) -> None:
-    """In the new process: what an interpreter finds when it is started with this command."""
+    """Set the new process up as an interpreter that is started with this command."""
     # Its parent is the process with the imports, which ends with whoever started that, once nobody else has the other end of
     # its pipe.
     os.closerange(3, MANY)

@@ -1,4 +1,4 @@
-"""A checkout that is spoken to while it is under way: signals and updates add gifts, each a step of the saga."""
+"""A checkout that takes signals and updates while it is under way: they add gifts, each a step of the saga."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ class GiftRequest(Value):
     new_run: bool = False
     """Continue as new once the cart is reserved."""
     linger: float = 1.0
-    """Seconds after the saga's end in which the workflow still listens."""
+    """Seconds after the saga's end in which the workflow still takes signals and updates."""
     reserved: bool = False
-    """By an earlier run, the cart and these gifts."""
+    """Whether an earlier run has reserved the cart and these gifts."""
     gifts: tuple[str, ...] = ()
 
 
 def sold(checkout: CheckoutRequest, gifts: Sequence[str]) -> tuple[str, ...]:
-    """All products, in an order that does not depend on which gift was held first: in a run after a reset that may be another
-    one, and each step goes by its number."""
+    """All products, in an order that does not depend on which gift was held first.
+
+    In a run after a reset that may be another one, and a step's key has its number.
+    """
     return (*(line.product_id for line in checkout.lines), *sorted(gifts))
 
 
 @workflow.defn
 class GiftCheckout(SagaWorkflow):
-    """As `Checkout`; gifts cost nothing, and are reserved, sold and released like what is in the cart."""
+    """A `Checkout` with gifts, which cost nothing, and are reserved, sold and released like what is in the cart."""
 
     def __init__(self) -> None:
         self._gifts: list[str] = []

@@ -1,4 +1,4 @@
-"""Customers: checkouts of every kind, begun at random moments, some of them cancelled, terminated, reset or spoken to."""
+"""Customers: checkouts of every kind, begun at random moments; some are cancelled, terminated, reset or added to."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from marketplace.chaos.plan import Kind
 from marketplace.chaos.resets import Point, begin_anew, reset
 
 AT_ONCE = 40
-"""Checkouts under way at the same time; who comes then waits at the door."""
+"""The number of checkouts under way at the same time; further ones wait."""
 MOST_AT_ONCE = 100
-"""The same on a machine that has little to do, because what is under way waits for something that is gone."""
+"""The same number on a machine with little to do, because what is under way waits for something that is gone."""
 CANCELLED_SHARE = 0.12
 """The share of checkouts that somebody cancels, half of them twice."""
 TERMINATED_SHARE = 0.15
@@ -38,7 +38,7 @@ RESET_AFTERWARDS_SHARE = 0.2
 """The share that somebody resets once it has ended."""
 CANCELLED_AFTER_RESET_SHARE = 0.3
 BY_HAND = 5
-"""How often somebody tries to bring a saga forward that was stopped behind its pivot."""
+"""The number of times that somebody tries to bring a saga forward that was stopped past its pivot."""
 
 USUAL = 6.0
 """Seconds that a checkout is taken to last, before any has ended."""
@@ -49,7 +49,7 @@ LOOKED_EVERY = 0.2
 
 
 def room() -> int:
-    """How many may be under way now: the more, the fewer processes wait for a processor."""
+    """The number of checkouts that may be under way now: the fewer processes wait for a processor, the more."""
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
     return max(AT_ONCE, min(MOST_AT_ONCE, round(1.5 * AT_ONCE / max(busy, 0.1))))
 
@@ -68,7 +68,7 @@ class Load:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     under_way: int = 0
     at_once: int | None = None
-    """How many may be; None: as many as there is room for."""
+    """The number that may be under way; None: as many as there is room for."""
 
     async def arrive(self, chosen: Sequence[Case], seconds: float) -> None:
         """Begin all of them, at random moments spread over so many seconds, or later where too many are under way."""
@@ -98,12 +98,12 @@ class Load:
         return len(self.cases) - self.under_way
 
     async def reset_lost(self, case: Case) -> None:
-        """One that recovery has just found, and is about to undo, or has undone."""
+        """Reset a saga that recovery has just found, and is about to undo, or has undone."""
         dice = random.Random(f"{case.workflow_id} again")  # noqa: S311 - no secret
         await self._reset(case, dice, "being recovered")
 
     async def bring_forward(self, case: Case) -> None:
-        """What a person does with a saga that was stopped, after a reset, although an earlier run had passed its pivot."""
+        """Do what a person does with a saga that a reset has stopped although an earlier run had passed its pivot."""
         for _ in range(BY_HAND):
             if case.how != INCOMPLETE or case.workflow_id in self.losses:
                 break
@@ -152,7 +152,7 @@ class Load:
             await self._meddle_again(case, dice)
 
     async def _meddle_again(self, case: Case, dice: random.Random) -> None:
-        """A run that was begun by a reset knows less than the one before had done."""
+        """Interfere once more, with a run that a reset began: it knows less than the one before had done."""
         await asyncio.sleep(dice.expovariate(5))
         if dice.random() < CANCELLED_AFTER_RESET_SHARE:
             await self._cancel(case)
@@ -160,7 +160,7 @@ class Load:
             await self._terminate(case)
 
     async def _give(self, case: Case, product_id: str, moment: float, *, update: bool) -> None:
-        """A step begun by a signal or an update, early or late."""
+        """Begin a step by a signal or an update, early or late."""
         await asyncio.sleep(moment)
         with suppress(RPCError):
             if not update:

@@ -1,4 +1,4 @@
-"""Two faults in one checkout, each somewhere on its way: as many of all such pairs as there is time for."""
+"""Pairs of faults in one checkout: as many of all such pairs as there is time for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BEGINNING = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is up after the storm."""
+    """The servers and services that are up after the storm."""
 
     supervisor: Supervisor
     postgres: EmbeddedPostgres
@@ -35,7 +35,7 @@ class Stage:
 
 
 async def pairs_hold(console: Console, stage: Stage, *, seconds: float, seed: int) -> bool:
-    """Print what was tried and what came of it; whether every checkout kept to the protocol, and the market adds up."""
+    """Print the runs and their outcomes. Returns whether every checkout kept to the protocol, and the books agree."""
     url = await _another_database(stage.postgres)
     port = free_port()
     job = Job("provider of the pairs", PROVIDER, lambda _: ("-m", "payment_provider", "--port", str(port)))

@@ -1,4 +1,4 @@
-"""How much of a storm, and of what."""
+"""The plan of a storm: how much, and of what."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CALM = 900.0
 
 
 class Kind(StrEnum):
-    """What can go wrong, one word each for the command line."""
+    """The kinds of faults, one word each for the command line."""
 
     KILL = "kill"
     FREEZE = "freeze"
@@ -31,25 +31,28 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What has not ended `seconds` after the begin is not waited for; a run may well be over sooner."""
+    """The extent of a run.
+
+    Sagas that have not ended `seconds` after the begin are not waited for; a run may well be over sooner.
+    """
 
     seed: int
     sagas: int
     seconds: float
     storm: float
-    """Seconds, of those, over which customers come, and faults with them: some are needed for what they leave to be done."""
+    """Seconds, of those, in which customers come, and faults with them; the rest is for what is left to be done."""
     pairs: float
     """Seconds, of those, for pairs of faults."""
     faults: int | None = None
-    """How many; None: as many as there is time for."""
+    """The number of faults; None: as many as there is time for."""
     kinds: frozenset[Kind] = frozenset(Kind)
     logs: Path | None = None
     at_once: int | None = None
-    """Customers under way; None: as the machine has room for."""
+    """The number of customers under way; None: as many as the machine has room for."""
 
     @property
     def pace(self) -> float:
-        """Seconds from fault to fault: the deck is dealt at least once in a short run, and several times in a long one."""
+        """Seconds from fault to fault: a short run deals the deck at least once, and a long one several times."""
         return self.storm / self.faults if self.faults else min(3.0, self.storm / 20)
 
     @property
@@ -59,5 +62,5 @@ class Plan:
 
     @property
     def scale(self) -> int:
-        """How much more there must be of everything, for the last customer to find something on the shelves."""
+        """The factor by which there must be more of everything, so that there is stock for the last customer."""
         return 1 + self.sagas // 300

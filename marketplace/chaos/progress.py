@@ -1,4 +1,4 @@
-"""How far a run has come and how long it took, so that somebody can watch one that takes an hour."""
+"""The progress of a run: how far it has come and how long it took, for whoever watches one that takes an hour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marketplace.chaos.load import Load
 from marketplace.chaos.plan import Plan
 
 TOLD_EVERY = 60.0
-"""Seconds."""
+"""Seconds from line to line."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Progress:
     """Seconds that each part of the run took."""
 
     async def told(self) -> None:
-        """Until cancelled."""
+        """Print a line now and then, until cancelled."""
         began = time.monotonic()
         while True:
             await asyncio.sleep(TOLD_EVERY)
@@ -54,7 +54,7 @@ class Progress:
         return f"{begun} of {self.plan.sagas} sagas begun, {ended} ended; {faults} faults"
 
     def share(self) -> float:
-        """The part of the work that is done, by what is furthest behind."""
+        """The share of the work that is done, by the part that is furthest behind."""
         faults = self.faults.dealt / self.plan.faults if self.plan.faults else 1.0
         return min(faults, self.load.ended_so_far / max(self.plan.sagas, 1))
 
@@ -65,5 +65,5 @@ class Progress:
 
 
 def left(passed: float, share: float) -> str:
-    """How much longer it will take at the pace so far; nothing where that says nothing yet."""
+    """The time that is left at the pace so far, as text; empty where that says nothing yet."""
     return f"; about {max(passed / share - passed, 0) / 60:.0f} min left" if 0.01 < share < 1 else ""

@@ -1,4 +1,4 @@
-"""Recovery, every few seconds beside running sagas, as a schedule would; and the person who answers what only a person can."""
+"""Recovery, every few seconds beside running sagas, as by a schedule; and the person who makes decisions."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ RESET_SHARE = 0.3
 """The share of recoveries that are reset, and of sagas that are reset while they are recovered."""
 STUCK = "SagaStatus = 'STUCK' and ExecutionStatus = 'Running'"
 ADVICE = "counteract sagas close"
-"""What a round says of a saga that nobody but a person can finish."""
+"""The advice of a round about a saga that only a person can finish."""
 RECOVERY = "RecoverLostSaga"
 RECOVERING = f"WorkflowType = '{RECOVERY}' and ExecutionStatus = 'Running'"
 
 
 @dataclass(frozen=True, slots=True)
 class Caretaker:
-    """What operators and their schedules do, in each namespace."""
+    """The work of operators and their schedules, in each namespace."""
 
     worlds: Sequence[Client]
     load: Load
@@ -50,14 +50,14 @@ class Caretaker:
     dice: random.Random
     database_url: str
     closed: set[Case] = field(default_factory=set)
-    """What a person has put on record as finished."""
+    """The sagas that a person has put on record as finished."""
 
     async def at_work(self) -> None:
-        """Until cancelled."""
+        """Recover and decide, until cancelled."""
         await asyncio.gather(*(self._rounds(number, client) for number, client in enumerate(self.worlds)))
 
     async def recover(self, client: Client, *, include_forgotten: bool = False) -> list[str]:
-        """One round, as `counteract sagas recover` begins it; the workflow ids of what it found."""
+        """Run one round, as `counteract sagas recover` does. Returns the workflow ids of what it found."""
         looked: list[Found] = await client.execute_workflow(
             "RecoverSagas",
             include_forgotten,
@@ -71,7 +71,7 @@ class Caretaker:
         return found
 
     async def answer(self, client: Client) -> None:
-        """Skip what is stuck because commits were lost: that something is gone for good is for a person to accept."""
+        """Skip steps that are stuck because commits were lost: to accept that something is gone takes a person."""
         async for execution in client.list_workflows(STUCK):
             recovers = execution.workflow_type == RECOVERY
             if execution.id in self.losses or (recovers and self.losses):
@@ -80,8 +80,10 @@ class Caretaker:
                         await self._skip(client.get_workflow_handle(execution.id))
 
     async def _close(self, advised: Set[tuple[str, str]]) -> None:
-        """What is over, and says so nowhere because commits were lost. Left open, each round would ask the server about all of
-        it again, and cost more from hour to hour."""
+        """Close the sagas that are over, and whose end is not on record because commits were lost.
+
+        Left open, each round would ask the server about all of them again, and cost more from hour to hour.
+        """
         over = [each for each in self.load.cases if each.key in advised and each.how in (Ending.COMPLETED, INCOMPLETE)]
         forgotten = [each for each in over if each.workflow_id in self.losses]
         if not forgotten:

@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 
 class Point(StrEnum):
-    """Which decision of the workflow is taken anew."""
+    """The decision of the workflow from which it is begun anew."""
 
     FIRST = "first"
     LAST = "last"
@@ -27,9 +27,10 @@ class Point(StrEnum):
 async def reset(
     client: Client, workflow_id: str, point: Point, dice: random.Random, *, run_id: str | None = None
 ) -> bool:
-    """Whether it had taken any decision yet. Signals are handed on to the new run, and so is a cancellation.
+    """Reset the workflow. Returns whether it had taken any decision yet.
 
-    With `run_id`, an earlier run of a workflow that has continued as new since: that does so again.
+    Signals are handed on to the new run, and so is a cancellation. With `run_id`, an earlier run is reset of a workflow
+    that has continued as new since, and does so again.
     """
     decisions = await _decisions(client, workflow_id, run_id)
     if decisions:
@@ -39,8 +40,10 @@ async def reset(
 
 
 async def begin_anew(client: Client, workflow_id: str) -> None:
-    """From the first decision of the first run, and without the cancellation of any: one may have come before the
-    first decision of a later run."""
+    """Begin anew from the first decision of the first run, without the cancellation of any run.
+
+    A cancellation may have come before the first decision of a later run.
+    """
     first = (await client.get_workflow_handle(workflow_id).describe()).raw_info.first_run_id
     decisions = await _decisions(client, workflow_id, first)
     execution = WorkflowExecution(workflow_id=workflow_id, run_id=first)

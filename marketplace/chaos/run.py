@@ -48,7 +48,7 @@ MOODS = (
     ("--fault-rate", "0.3"),
     ("--latency", "0.2", "--fault-rate", "0.15", "--decline-rate", "0.1"),
 )
-"""Of the payment provider, one for each of its lives. A fault is an error, half of them after it has acted."""
+"""The options of the payment provider, one set for each of its lives. Half of its errors come after it has acted."""
 ROOT = Path(__file__).parent.parent.parent
 
 UNANNOUNCED = """
@@ -59,7 +59,7 @@ UNANNOUNCED = """
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that is up, and what is to happen to it."""
+    """Everything that is up, and the plan of what happens to it."""
 
     plan: Plan
     load: Load
@@ -86,7 +86,7 @@ class Scene:
 
 
 async def run(console: Console, plan: Plan) -> bool:
-    """Whether all that must hold holds."""
+    """Run the storm and the pairs. Returns whether every invariant holds."""
     began, holds = time.monotonic(), False
     async with Supervisor() as supervisor:
         scene = await set_up(supervisor, plan)
@@ -113,7 +113,7 @@ async def run(console: Console, plan: Plan) -> bool:
 
 
 async def set_up(supervisor: Supervisor, plan: Plan) -> Scene:
-    """Servers, products and processes."""
+    """Start servers and processes, and load the products."""
     logs = await StateFolder.open("chaos", plan.logs)
     supervisor.afterwards(logs.close)
     postgres = await supervisor.add(MortalPostgres())
@@ -141,7 +141,7 @@ def dice(plan: Plan, what: str) -> random.Random:
 
 
 async def stocked(postgres: MortalPostgres, scale: int) -> Catalogue:
-    """The catalogue, with units enough for everybody, but of what is to be scarce."""
+    """The catalogue, with units enough for everybody, except of what is to be scarce."""
     goods = catalogue.catalogue()
     plain, replaced = (
         [replace(each, quantity=each.quantity * scale) for each in some] for some in (goods.plain, goods.replaced)
@@ -175,7 +175,7 @@ async def storm(scene: Scene) -> None:
 
 
 async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
-    """Until every saga has ended, those included that nobody carried on. Returns those that have not."""
+    """Wait until every saga has ended, lost ones included. Returns those that have not."""
     await scene.faults.fleet.all_up()
     async with PostgresEventStore.open(scene.postgres.app_url) as store:
         rest = Calm(scene.caretaker, store)
@@ -186,7 +186,7 @@ async def calm(scene: Scene, deadline: float) -> Mapping[Case, Waits]:
 
 
 async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) -> bool:
-    """Print each invariant with its figure; whether all hold."""
+    """Print each invariant with its figure. Returns whether all hold."""
     load, url = scene.load, scene.postgres.app_url
     console.print(tables.storm_table(scene.plan.seed, scene.done()), tables.ending_table(load.cases))
     async with PostgresEventStore.open(url) as store:
@@ -203,14 +203,17 @@ async def judged(console: Console, scene: Scene, waiting: Mapping[Case, Waits]) 
 
 
 def heed_recovery(cases: Sequence[Case], books: Books) -> None:
-    """What gave up turning back, because the store had forgotten how far it had come, was recovered in its place."""
+    """Take note of sagas that gave up turning back, because their record was lost, and were recovered instead."""
     for case in cases:
         if case.how == INCOMPLETE and books.records.get(case.key) == "compensated":
             case.how = LOST
 
 
 async def every_saga_is_on_record(store: PostgresEventStore, losses: Set[str]) -> Finding:
-    """One that was ended before it began sent nothing; one without a start on record could not be recovered."""
+    """Every saga is on record.
+
+    One that was ended before it began sent nothing; one without a start on record could not be recovered.
+    """
     async with store.connection() as connection:
         rows = await (await connection.execute(UNANNOUNCED)).fetchall()
     unannounced = [saga for (saga,) in rows if saga not in losses]
@@ -232,7 +235,7 @@ def environment(postgres: MortalPostgres, temporal: EmbeddedTemporal, port: int)
 
 
 def jobs(port: int, folder: Path, namespaces: Sequence[str]) -> list[Job]:
-    """Each service runs twice, so that the work of one that is gone is taken over by the other; in further namespaces once."""
+    """Each service runs twice, so that another process takes over from one that is gone; in further namespaces once."""
     accounts = folder / "provider.jsonl"
     # Those of an earlier run in the same folder belong to sagas that this one's database does not know.
     accounts.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The benchmark's standard mix of transactions, and what its authors ask of an implementation."""
+"""The benchmark's standard mix of transactions, and its authors' criteria for an implementation."""

@@ -21,7 +21,7 @@ from marketplace.workload.customers import MIX, Customers
 from marketplace.workload.run import Plan, run
 
 WIDTH = 150
-"""Columns, at least: a table is of no use to anybody if its cells are broken."""
+"""The least number of columns: in fewer, cells of the tables would break."""
 
 
 def parser() -> argparse.ArgumentParser:

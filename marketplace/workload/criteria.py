@@ -1,4 +1,4 @@
-"""What the benchmark's authors ask of an implementation, checked on what a run left behind."""
+"""The criteria of the benchmark's authors, checked on what a run left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _WRITERS = """
 
 
 async def criteria(customers: Customers, facts: Facts, killed: str, own_ends: Counter[str]) -> list[Finding]:
-    """`killed` is the process that was, halfway; `own_ends` says which others ended, and how often."""
+    """All criteria, with their figures.
+
+    `killed` is the process that was killed halfway; `own_ends` says which others ended, and how often.
+    """
     sound = findings(facts)
     return [
         await functional_decomposition(customers.store),
@@ -38,7 +41,7 @@ async def standing(url: str, store: PostgresEventStore, facts: Facts) -> list[Fi
 
 
 async def functional_decomposition(store: PostgresEventStore) -> Finding:
-    """Whose commands have written to which streams."""
+    """Each kind of stream is written by the commands of one service."""
     async with store.connection() as connection:
         rows = await (await connection.execute(_WRITERS)).fetchall()
     writers = defaultdict(set)
@@ -72,7 +75,7 @@ def referential_integrity(facts: Facts) -> Finding:
 
 
 def causal_replication(customers: Customers, facts: Facts) -> Finding:
-    """What carts copied: each a state that the product was in, and none older than one that the same customer saw before."""
+    """Each product that a cart copied was in that state; none is older than one that its customer saw before."""
     states = dict(_product_states(facts))
     copies = [copy for each in customers.copies for copy in each]
     invented = [
@@ -93,7 +96,7 @@ def consistent_dashboards(customers: Customers) -> Finding:
 
 
 def payment_before_shipment(facts: Facts) -> Finding:
-    """In the log, in whose order every reader sees them."""
+    """Payments come before shipments in the log, in whose order every reader sees them."""
     captured, wrong, shipped = set(), 0, 0
     for event in facts.events:
         if event.event_type == "PaymentCaptured":

@@ -1,4 +1,4 @@
-"""The transactions of the mix, as whoever asks for them sees them: from the request until its answer."""
+"""The transactions of the mix, as their customers see them: from the request until its answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MIX: Mapping[str, int] = {
     "product update": 2,
     "update delivery": 60,
 }
-"""In per cent."""
+"""The mix of transactions, in per cent."""
 
 
 class Refused(Exception):
@@ -59,7 +59,7 @@ class Replica:
 
 @dataclass(slots=True)
 class Tally:
-    """Of one kind of transaction: seconds of each that was carried out, and of each that was refused."""
+    """The durations of one kind of transaction, in seconds: of those carried out, and of those refused."""
 
     done: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Customers:
-    """All that ask, and what they saw."""
+    """All customers, and what they saw."""
 
     client: Client
     store: PostgresEventStore
@@ -77,11 +77,11 @@ class Customers:
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     dashboards: list[Dashboard] = field(default_factory=list)
     copies: list[list[Replica]] = field(default_factory=list)
-    """What each customer copied, in order."""
+    """The replicas that each customer copied, in order."""
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     async def ask(self, seconds: float, concurrency: int) -> None:
-        """So many at once, each one thing after another."""
+        """Have so many customers ask at once, each for one thing after another."""
         end = time.monotonic() + seconds
         await asyncio.gather(*(self._one(number, end) for number in range(concurrency)))
 
@@ -106,7 +106,7 @@ class Customers:
                 self.tallies[name].refused.append(time.monotonic() - began)
 
     async def _check_out(self, dice: random.Random, copied: list[Replica]) -> None:
-        """A saga: several services change."""
+        """Check out: a saga, since several services change."""
         order_id = f"order-{next(self._numbers)}"
         cart = [await self._copy(product) for product in dice.sample(self.goods, dice.randint(1, 4))]
         copied += cart
@@ -136,12 +136,12 @@ class Customers:
         self.dashboards.append(await dashboard(self.engine, dice.choice(self.goods).seller_id))
 
     async def _update_price(self, dice: random.Random) -> None:
-        """One aggregate, one decision: no saga."""
+        """Update a price: one decision on one aggregate, and no saga."""
         product, price = dice.choice(self.goods), dice.randrange(500, 20_000, 5)
         await decide(self.store, products, product.product_id, partial(set_price, unit_price=price))
 
     async def _replace_product(self, dice: random.Random) -> None:
-        """A saga: stock follows the product. One at a time for each, by its id."""
+        """Replace a product: a saga, since stock follows it; one at a time for each product, by its id."""
         product = dice.choice(self.goods)
         request = ReplacementRequest(
             product_id=product.product_id,
@@ -156,7 +156,7 @@ class Customers:
             raise Refused from other
 
     async def _update_delivery(self) -> None:
-        """For the first ten sellers with packages on their way: those of the oldest order. A saga for each, once."""
+        """Deliver the packages of the oldest order, for each of ten sellers with packages on their way, by a saga."""
         due = await due_deliveries(self.engine)
         await asyncio.gather(*(self._deliver(order_id, seller_id) for order_id, seller_id in due))
 

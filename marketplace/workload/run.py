@@ -24,13 +24,13 @@ from marketplace.workload.customers import Customers
 from projections import READ_MODELS
 
 UNITS = 1_000_000
-"""Of each product: the mix has no transaction that brings more."""
+"""The units of each product: the mix has no transaction that brings more."""
 KILLED = "stock"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of it."""
+    """The extent of a run."""
 
     seed: int
     seconds: float
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What customers were told, and what was found afterwards."""
+    """The answers that customers got, and the findings afterwards."""
 
     customers: Customers
     criteria: Sequence[Finding]
@@ -78,7 +78,7 @@ async def run(plan: Plan) -> Outcome:
 
 
 async def _shown(store: PostgresEventStore) -> None:
-    """Every read model has come as far as the log."""
+    """Return once every read model has come as far as the log."""
     end = await store.high_water_mark()
     for each in READ_MODELS:
         await reached(store, each.name, end, timeout=60)

@@ -32,7 +32,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def for_another_trip(command: Command[Any]) -> Command[Any]:
-    """A correction that shows: what a script does does not depend on it."""
+    """A correction that can be told from the command; a script does the same for both."""
     return command.model_copy(update={"trip": "another"})
 
 
@@ -68,7 +68,7 @@ def undone_in_start_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def undo_not_remembered(patch: pytest.MonkeyPatch) -> None:
-    """What an undo did is recorded under some new id each time, so that twice is twice."""
+    """An undo is recorded under a new id each time, so that it takes effect twice."""
     record = Fence.record
 
     async def forgetful(self: Fence, activity: str, command: Any, dispatch: Any, role: Any, **answer: Any) -> Any:
@@ -80,7 +80,7 @@ def undo_not_remembered(patch: pytest.MonkeyPatch) -> None:
 
 
 def pivot_guessed(patch: pytest.MonkeyPatch) -> None:
-    """No answer is taken for a no."""
+    """A pivot without an answer is taken for one that did not happen."""
 
     async def guess(self: Stepper, pivot: Any) -> Any:
         return SimpleNamespace(happened=False, result=None)
@@ -126,7 +126,7 @@ def skip_not_recorded(patch: pytest.MonkeyPatch) -> None:
 
 
 def skip_reported_as_undone(patch: pytest.MonkeyPatch) -> None:
-    """Whatever a person decided: once the undo is over, it is over."""
+    """An undo that a person had skipped is reported as done."""
     undo = Stepper.undo
 
     async def rounded_up(self: Stepper, step: Any, role: Any) -> None:
@@ -137,7 +137,7 @@ def skip_reported_as_undone(patch: pytest.MonkeyPatch) -> None:
 
 
 def decision_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    """Who let the saga go on is nobody's business."""
+    """A decision is not put on record."""
     record = Chronicle.record
 
     async def selective(self: Chronicle, event: Any, **what: Any) -> None:
@@ -148,12 +148,12 @@ def decision_not_recorded(patch: pytest.MonkeyPatch) -> None:
 
 
 def correction_ignored(patch: pytest.MonkeyPatch) -> None:
-    """What is tried again is what failed."""
+    """A step is tried again with the command that failed, whatever the correction is."""
     patch.setattr(stepper, "corrected", lambda step, decision: step.command)
 
 
 def skipped_step_carried_out(patch: pytest.MonkeyPatch) -> None:
-    """To skip and to try again are the same, as far as the engine knows."""
+    """A decision to skip is taken for one to try again."""
     once = Stepper._asked
 
     async def asked(self: Stepper, step: Any, why: str) -> Any:

@@ -37,7 +37,7 @@ class SaleRequest(BaseModel):
 
 @workflow.defn
 class Sale(SagaWorkflow):
-    """Money, then the paper."""
+    """A sale: money, then the paper."""
 
     @workflow.run
     async def run(self, request: SaleRequest) -> None:
@@ -51,7 +51,7 @@ _visits = itertools.count()
 
 @workflow.defn
 class FickleSale(SagaWorkflow):
-    """Goes another way each time that its code runs."""
+    """A sale that goes another way each time that its code runs."""
 
     @workflow.run
     async def run(self, request: SaleRequest) -> None:
@@ -114,11 +114,11 @@ async def take_money_undeclared(command: TakeMoney, till: Till) -> None:
 
 @compensates(TakeMoney)
 async def give_back_what_there_is(undo: Undo[TakeMoney, None], till: Till) -> None:
-    """Leaves the way open for what is still on its way."""
+    """An undo that leaves the way open for what is still on its way."""
     till.coins[undo.command.sale].discard(undo.command_id)
 
 
 @compensates(TakeMoney)
 async def pay_a_coin(undo: Undo[TakeMoney, None], till: Till) -> None:
-    """Not safe to run twice, nor when nothing was taken."""
+    """An undo that is not safe to run twice, nor when nothing was taken."""
     till.paid_back[undo.command.sale] += 1

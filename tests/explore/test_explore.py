@@ -57,8 +57,10 @@ async def test_a_trip_with_scripted_services_survives_every_single_fault_and_som
 async def test_a_saga_that_is_asked_for_its_report_while_it_is_cancelled_replays(
     client: Client, store: PostgresEventStore
 ) -> None:
-    """The explorer asks for the report right behind the cancellation. Where the engine does not wait in between, one history
-    in four cannot be replayed for the report in the end."""
+    """Exploration asks for the report right behind the cancellation.
+
+    Where the engine does not wait in between, one history in four cannot be replayed for the report in the end.
+    """
     for _ in range(12):
         await explore(
             Hasty,

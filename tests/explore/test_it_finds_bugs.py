@@ -1,4 +1,4 @@
-"""Exploration is worth what it finds: engines with a line removed, careless handlers, and sagas that stop halfway."""
+"""Exploration finds engines with a line removed, careless handlers, and sagas that stop halfway."""
 
 from __future__ import annotations
 

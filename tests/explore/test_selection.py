@@ -1,4 +1,4 @@
-"""What users choose of an exploration, and what they are told."""
+"""The faults that users select, and the messages that they get."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault, Known
 from counteract.testing.exploration.options import OPTIONS, Options
 from counteract.testing.exploration.report import Exploration, Explored
-from counteract.testing.exploration.samples import sample
 from counteract.testing.exploration.selection import Choice, pairs_of
+from counteract.testing.exploration.worker.samples import sample
 
 pytestmark = pytest.mark.unit
 

@@ -14,7 +14,7 @@ LIST = Path(__file__).with_name("mutants.toml")
 
 
 class Stale(Exception):
-    """The line that a mutant changes is not there any more: change or remove its entry."""
+    """The line that a mutant changes is not there any more: change or remove the mutant's entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Mutant:
 
     id: str
     file: str
-    """Relative to the package `counteract`."""
+    """The file that is changed, relative to the package `counteract`."""
     before: str
     """The whole line, without its indentation."""
     after: str
-    """What stands there instead; empty where the line is dropped."""
+    """The line in its place; empty where the line is dropped."""
     at: int = 1
-    """Which one, where the file has several lines like it."""
+    """The number of the line among several like it."""
     tried: str = ""
     """The faults to begin with; several patterns with ` | ` between them."""
     of: str = ""
@@ -57,13 +57,13 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Some mutants."""
+    """A list of mutants."""
 
     mutants: Sequence[Mutant]
 
     @classmethod
     def read(cls, path: Path) -> Listing:
-        """All of the list. Raises ValueError where two have one id, or one changes nothing."""
+        """All mutants of the list. Raises ValueError where two have one id, or one changes nothing."""
         mutants = [Mutant(**each) for each in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]]
         twice = [name for name, count in Counter(each.id for each in mutants).items() if count > 1]
         idle = [each.id for each in mutants if each.before == each.after]
@@ -72,7 +72,7 @@ class Listing:
         return cls(mutants)
 
     def chosen(self, ids: Sequence[str], sample: int | None) -> Listing:
-        """Those with one of these ids (default: all), and of them as many as asked for, evenly spread."""
+        """The mutants with one of these ids (default: all), and of them as many as asked for, evenly spread."""
         found = [each for each in self.mutants if not ids or any(fnmatchcase(each.id, one) for one in ids)]
         if sample and sample < len(found):
             found = [found[number * len(found) // sample] for number in range(sample)]

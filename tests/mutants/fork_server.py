@@ -51,7 +51,7 @@ class Forks:
                 await process.wait()
 
     async def said(self, number: int, job: Mapping[str, object], errors: Path, seconds: float) -> str | None:
-        """What the fork for this job writes until it ends; None where it takes longer, and is killed."""
+        """The output of the fork for this job; None where it takes longer than it may, and is killed."""
         address = f"{self._address}/{number}"
         over = asyncio.get_running_loop().create_future()
 
@@ -129,7 +129,7 @@ def serve(run: Callable[[Mapping[str, object]], str]) -> None:
 
 
 def _ended() -> set[int]:
-    """Those of this process's children that have ended since it was asked last."""
+    """The children of this process that have ended since the last call."""
     found: set[int] = set()
     while True:
         try:
@@ -142,7 +142,7 @@ def _ended() -> set[int]:
 
 
 def _answer(asked: Mapping[str, object], run: Callable[[Mapping[str, object]], str]) -> None:
-    """In the fork: never returns, for processes that use the SDK can abort at interpreter exit."""
+    """Answer in the fork. It never returns, since processes that use the SDK can abort at interpreter exit."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(asked["address"]))
     connection.sendall(f"{os.getpid()}\n".encode())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 Change = tuple[int, str]
-"""The line's number, from 0, and what it becomes."""
+"""The line's number, from 0, and the changed line."""
 
 SWAPS = [
     ("is not None", "is None"),

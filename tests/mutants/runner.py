@@ -34,7 +34,7 @@ SHOWN = 110
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one mutant."""
+    """The outcome of one mutant."""
 
     mutant: Mutant
     noticed: bool
@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Up over all mutants; each mutant has a database of its own."""
+    """The servers of all mutants, each of which has a database of its own."""
 
     postgres: EmbeddedPostgres
     temporal: EmbeddedTemporal
@@ -73,7 +73,7 @@ class Servers:
 
     @contextlib.asynccontextmanager
     async def database(self, name: str, changed: str = "") -> AsyncIterator[str]:
-        """With these functions in the place of its own."""
+        """A database with these SQL functions in the place of its own."""
         async with self.lock:
             await self.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         url = self.postgres.url_of(name)
@@ -92,7 +92,10 @@ class Servers:
 
 
 async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool, baseline: bool) -> int:
-    """Prints a line for each and then the sum; the exit code. With `baseline` the engine as it is comes first."""
+    """Try all mutants, and print a line for each, and then the sum. Returns the exit code.
+
+    With `baseline` the engine as it is comes first.
+    """
     console = Console(width=170)
     left, outcomes = iter(enumerate(listing.mutants)), dict[int, Outcome]()
     started = time.monotonic()
@@ -117,7 +120,7 @@ async def run_all(listing: Listing, *, seconds: float, at_once: int, quick: bool
 
 
 async def _unchanged(servers: Servers, seconds: float) -> str:
-    """What exploration has against the engine as it is: empty, or every mutant would be noticed for that."""
+    """The findings about the engine as it is: empty, or every mutant would be noticed for them."""
     job = {"address": servers.temporal.address, "first": "", "of": "", "quick": False}
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         errors = Path(name) / "errors"
@@ -150,7 +153,7 @@ async def _outcome(servers: Servers, mutant: Mutant, number: int, seconds: float
 
 
 async def _imported(folder: Path, job: Mapping[str, object], errors: Path, seconds: float) -> str | None:
-    """What a process of its own says, which imports the changed engine. None where it takes longer."""
+    """The output of a process that imports the changed engine; None where it takes longer than it may."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "RUST_LOG": "error"}
     with errors.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -173,7 +176,7 @@ async def _imported(folder: Path, job: Mapping[str, object], errors: Path, secon
 
 
 def _read(said: str | None, errors: Path, seconds: float) -> Verdict:
-    """One that hangs has found nothing: nobody would be told."""
+    """The verdict in this output. A process that hangs has found nothing: nobody would be told."""
     if said is None:
         return Verdict(noticed=False, by=f"it hangs: not over after {seconds:.0f} s")
     for line in said.splitlines():

@@ -15,19 +15,21 @@ from tests.travel.booking import QUICK, Booked, BookFlight, BookHotel, ChargeCar
 from tests.travel.trips import TripRequest
 
 PATIENCE = 0.5
-"""Seconds that it waits for its pivot."""
+"""Seconds that a saga waits for its pivot."""
 
 
 class PrintVoucher(Retriable[Booked], service="airline", attempt_timeout=timedelta(seconds=2), retry=QUICK):
-    """Answers with something, as few do that come after a pivot."""
+    """A command after the pivot with a result, as few of them have."""
 
     trip: str
 
 
 @workflow.defn
 class Hasty(SagaWorkflow):
-    """A flight and a hotel in tasks of its own, which it leaves alone if one fails; its pivot, half awaited; and a voucher, if
-    that was in time."""
+    """A flight and a hotel in tasks of the saga's code, left alone if one fails; then a pivot, and a voucher.
+
+    It does not wait long for the pivot, and prints the voucher only if that was in time.
+    """
 
     @workflow.run
     async def run(self, request: TripRequest) -> str:
@@ -46,7 +48,7 @@ class Hasty(SagaWorkflow):
 
 @workflow.defn
 class Flexible(SagaWorkflow):
-    """A flight, a hotel that it can do without, and the money."""
+    """A saga with a flight, a hotel that it can do without, and the money."""
 
     @workflow.run
     async def run(self, request: TripRequest) -> None:
@@ -59,7 +61,7 @@ class Flexible(SagaWorkflow):
 
 @workflow.defn
 class Careless(SagaWorkflow):
-    """Leaves its block while a task of its own still sends out steps."""
+    """A saga that leaves its block while a task of its own still sends steps."""
 
     @workflow.run
     async def run(self, request: TripRequest) -> None:

@@ -25,7 +25,7 @@ LIMIT = 40.0
 """Seconds after which a run counts as hung."""
 
 QUICK = 20.0
-"""And so many where few faults are tried."""
+"""The same where few faults are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Subject:
     async def explore(
         self, store: PostgresEventStore, client: Client, console: Console, only: str | None = None
     ) -> None:
-        """With no invariant: what exploration notices by itself is what is asked for."""
+        """Explore the saga without an invariant: only what exploration notices by itself counts."""
         await explore(
             self.saga,
             self.request,

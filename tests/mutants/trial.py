@@ -34,7 +34,10 @@ class Verdict(NamedTuple):
 
 
 async def tried(address: str, url: str, *, first: str, of: str, quick: bool) -> Verdict:
-    """The first finding of any subject. With the faults `first` the exploration begins, of the subjects `of` if it names any."""
+    """The first finding of any subject.
+
+    Exploration begins with the faults `first`, and with the subjects `of` if it names any.
+    """
     client = await Client.connect(address)
     master_key = MasterKey.parse(MasterKey.new())
     async with PostgresEventStore.open(url, pool_size=20, master_key=master_key) as store:
@@ -63,7 +66,7 @@ def first_finding(message: str) -> str:
 
 
 def run_job(job: Mapping[str, Any]) -> str:
-    """What one mutant came to, as a line: changed here and now, if the job says how."""
+    """The outcome of one mutant, as a line. The engine is changed here and now, if the job says how."""
     try:
         if job.get("changed"):
             swap(Path(job["file"]), job["changed"])

@@ -1,4 +1,4 @@
-"""What comes after a workflow's first end: recovery, a reset, another attempt; until nothing more is to come."""
+"""The end of a run's workflow, and all that follows its first end: recovery, a reset, another attempt."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from counteract.testing.exploration.faults import Ending
 from counteract.testing.exploration.inquiry import end_of
 from counteract.testing.exploration.run import Run
 
-STILL = 4
-"""So many looks in a row at a run that does not get on say that it hangs."""
-LOOKS = 32
-"""So many altogether say that it goes in circles."""
-PATIENCE = 100
-"""Looks, before another round of recovery."""
-LOOK = 0.05
+_STILL = 4
+"""The number of looks in a row without progress after which a run counts as hung."""
+_LOOKS = 32
+"""The number of looks altogether after which a run counts as going in circles."""
+_PATIENCE = 100
+"""The number of looks before another round of recovery."""
+_LOOK = 0.05
 """Seconds between two looks at what recovery has come to."""
 _LIFECYCLE: EventDecoder[LifecycleEvent] = EventDecoder(sagas.event_classes)
 _LOST = (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT)
 
 
 async def end(run: Run, store: PostgresEventStore, queue: str, seconds: float) -> End:
-    """Of the run's last attempt, or what recovery made of it. HUNG where nothing becomes of it for `seconds`.
+    """The end of the workflow's last run, or what recovery made of it; HUNG where it makes no progress for `seconds`.
 
-    On a busy machine a run may take longer than that, and still get on.
+    On a busy machine a run may take longer than that, and still make progress.
     """
     coming, known, still = asyncio.create_task(_end(run, store, queue)), None, 0
     try:
-        for _ in range(LOOKS):
-            await asyncio.wait([coming], timeout=seconds / STILL)
+        for _ in range(_LOOKS):
+            await asyncio.wait([coming], timeout=seconds / _STILL)
             if coming.done():
                 return coming.result()
             before, known = known, await _progress(run)
             still = still + 1 if known == before else 0
-            if still == STILL:
+            if still == _STILL:
                 break
         return End(Ending.HUNG)
     finally:
@@ -67,13 +67,16 @@ async def _end(run: Run, store: PostgresEventStore, queue: str) -> End:
 
 
 async def _progress(run: Run) -> object:
-    """Changes as long as its workflow gets on."""
+    """A value that changes as long as the workflow makes progress."""
     description = await run.handle.describe()
     return description.run_id, description.history_length
 
 
 async def _ended(run: Run) -> tuple[End, WorkflowExecutionStatus | None]:
-    """Run by run, whatever each is followed by: whoever waits for one does not hear of another that a reset begins."""
+    """Wait for the end of the workflow's last run.
+
+    Run by run: to wait for one run does not tell of another that a reset begins.
+    """
     while True:
         run_id = (await run.handle.describe()).run_id
         run.run_ids.setdefault(run_id)
@@ -90,20 +93,20 @@ async def _ended(run: Run) -> tuple[End, WorkflowExecutionStatus | None]:
 
 
 async def _resumed(run: Run) -> End:
-    """Past the pivot there is only forward: as `counteract sagas resume` does it."""
+    """Have a saga that was lost past its pivot go on, as `counteract sagas resume` does."""
     run.resumed = True
     await reset(run, 0)
     return (await _ended(run))[0]
 
 
 async def _recovered(run: Run, store: PostgresEventStore, queue: str) -> End:
-    """As the schedule does it, round after round: each is for all that are lost by then."""
+    """Recover the saga as the schedule does, in round after round; each is for all sagas that are lost by then."""
     while True:
-        await run.rounds.after_now(functools.partial(_round, run, queue))
-        for _ in range(PATIENCE):
+        await run.around.rounds.after_now(functools.partial(_round, run, queue))
+        for _ in range(_PATIENCE):
             if found := await _on_record(run, store):
                 return found
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(_LOOK)
 
 
 async def _round(run: Run, queue: str) -> None:
@@ -131,7 +134,7 @@ async def _on_record(run: Run, store: PostgresEventStore) -> End | None:
 
 
 async def reset(run: Run, decision: int) -> None:
-    """To one of its decisions, counted from 1; to the last one where there are fewer, or with 0."""
+    """Reset the workflow to one of its decisions, counted from 1; to the last one with 0, or where there are fewer."""
     description = await run.handle.describe()
     decisions = await decisions_of(run)
     number = min(decision or len(decisions), len(decisions))
@@ -155,6 +158,8 @@ async def reset(run: Run, decision: int) -> None:
 
 
 def reset_to(decision: int) -> Callable[[Run], Awaitable[None]]:
+    """An action for `Fault.afterwards`: reset the workflow to this decision, as `reset` counts it."""
+
     async def then(run: Run) -> None:
         await reset(run, decision)
 
@@ -168,7 +173,7 @@ async def decisions_of(run: Run) -> Sequence[int]:
 
 
 async def wait_for_addition(run: Run, count: int, seconds: float) -> None:
-    """Until a handler of exploration's own has been told what became of its step."""
+    """Wait, for at most `seconds`, until `count` of the steps that exploration added are answered or refused."""
     over = time.monotonic() + seconds
     while len(run.additions) < count and time.monotonic() < over and not run.ended.is_set():  # noqa: ASYNC110 - in another thread
         await asyncio.sleep(0.02)

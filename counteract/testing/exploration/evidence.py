@@ -1,4 +1,4 @@
-"""What is known of a run that is over."""
+"""Everything that is known of a run that is over, as those read it who judge it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga import Resolution, SagaReport
 from counteract.testing.exploration.faults import Ending, Place
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 from counteract.testing.protocol import Trace
 
 
@@ -43,9 +43,9 @@ class End:
     ending: Ending
     why: str = ""
     report: SagaReport | None = None
-    """In its failure's details."""
+    """The report in the details of its failure."""
     cause: BaseException | None = None
-    """Of its failure."""
+    """The cause of its failure."""
 
 
 class Shown(NamedTuple):
@@ -63,7 +63,7 @@ class Sent:
     command: type[Command[Any]]
     command_id: UUID
     begun: int
-    """The event's id: the order of history."""
+    """The event's id, by which activities are in the order of history."""
     group: int
     """Activities that one workflow task scheduled share it."""
     repeats: bool
@@ -72,15 +72,15 @@ class Sent:
     activity: str
     undoes: UUID | None
     sent_as: SentAs | None = None
-    """What its header says of it; None: it has none."""
+    """The role in its header; None where it has no such header."""
     ended: int | None = None
     succeeded: bool = False
     failed: str = ""
     """The type of the failure that it ended with, where a service gave one."""
     is_final: bool = True
-    """Nobody was to ask again after that failure."""
+    """Whether that failure forbids another attempt."""
     is_lost: bool = False
-    """Its heartbeats stayed away."""
+    """Whether it was given up because its heartbeats stayed away."""
     answer: Any = None
     """As JSON."""
 
@@ -98,43 +98,43 @@ class Evidence:
     journal: Sequence[Witnessed]
     complaints: Sequence[str]
     commands: Mapping[UUID, Command[Any]] = field(default_factory=dict)
-    """What the workflow sent, by command id."""
+    """The commands that the workflow sent, by command id."""
     end: End = End(Ending.UNKNOWN)
     saga_type: str = ""
     run_id: str = ""
-    """The first one's."""
+    """The run id of the workflow's first run."""
     shown: Sequence[Shown] = ()
-    """In the order in which they were set."""
+    """The search attributes, in the order in which they were set."""
     attributes: Shown | None = None
-    """As the server shows them in the end."""
+    """The search attributes as the server shows them in the end."""
     together: Collection[str] = ()
     """The steps that were sent with `parallel`, beside others."""
     unanswered: Collection[str] = ()
-    """Those whose answer did not come to the saga's code: it went on with an error."""
+    """The steps whose answer did not come to the saga's code: it was given an error."""
     refused: Collection[UUID] = ()
     """The commands that a fault had refused."""
     vanished: Collection[UUID] = ()
-    """Those whose worker a fault had killed."""
+    """The commands whose worker a fault had killed."""
     forgotten: Collection[UUID] = ()
-    """Those whose row a fault has taken from the store."""
+    """The commands whose row a fault has taken from the store."""
     timers: Sequence[timedelta] = ()
     deadline: timedelta | None = None
-    """As the saga declares it."""
+    """The saga's deadline, as it declares it."""
     workflow_tasks: int = 0
-    """In how many decisions the workflow's code came to its end."""
+    """The number of workflow tasks that were completed."""
     record: str | None = None
     """The state of the saga's record."""
     traces: Sequence[Trace] = ()
-    """What the tables say of each saga of this id, for the monitor."""
+    """The tables' content for each saga of this id, for the monitor."""
     runs_again: bool = False
-    """Several runs went over the same steps, so that the last one's own account is not the whole of it."""
+    """Whether several runs went over the same steps, so that the report of the last one is not the whole of it."""
     decisions: Sequence[Resolution] = ()
-    """About stuck steps; each was accepted."""
+    """The decisions of people about stuck steps; the saga accepted each of them."""
     resets: int = 0
     is_paused: bool = False
-    """It was told to pause, and came to its end before it could be told to go on."""
+    """Whether it was told to pause, and came to its end before it could be told to go on."""
     task_failure: str = ""
-    """Why the workflow's code did not get on, where it did not."""
+    """The error of the workflow's own code, or the engine's, if there was one."""
 
     def steps(self) -> list[Sent]:
         """The steps in start order, each once."""
@@ -145,4 +145,5 @@ class Evidence:
         return list(first.values())
 
     def of(self, role: Role) -> list[Sent]:
+        """The activities of this role, in the order of history."""
         return [each for each in self.sent if each.place.role is role]

@@ -1,4 +1,4 @@
-"""The one call that users make."""
+"""The call that users make: it sets an exploration up, runs it, and reports what was found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -17,13 +16,14 @@ from counteract.participants import Participants
 from counteract.saga import SagaWorkflow
 from counteract.store import MasterKey, PostgresEventStore
 from counteract.testing.exploration.faults import NO_FAULT, Ending, Pace
-from counteract.testing.exploration.laboratory import Explorer, Invariant, Limits, Request, objection
+from counteract.testing.exploration.laboratory import Laboratory, objection
 from counteract.testing.exploration.options import OPTIONS
+from counteract.testing.exploration.people import Correct, unchanged
 from counteract.testing.exploration.report import Exploration, ExplorationFailed, Explored
-from counteract.testing.exploration.run import Correct, People, unchanged
-from counteract.testing.exploration.scripted import ScriptedServices
 from counteract.testing.exploration.selection import Choice, pairs_of
-from counteract.testing.exploration.services import RealServices, Services
+from counteract.testing.exploration.settings import Invariant, Request, Settings
+from counteract.testing.exploration.worker.scripted import ScriptedServices
+from counteract.testing.exploration.worker.services import RealServices, Services
 
 
 async def explore(
@@ -53,82 +53,111 @@ async def explore(
     """Run the saga once per fault at every step and every undo, and hold each run against the protocol of sagas.
 
     `request` is the saga's input, or a function that makes one from the run's workflow id, so that runs do not share
-    aggregates. With `participants` the handlers are the real ones, on their own store; without, each command is answered
-    by a script behind the real fence, with its entry in `answers` or some value of its result type, and as an effect
-    outside if it is listed in `external`. The servers are embedded ones, unless a `client` says which Temporal to use
-    (only a task queue of the exploration's own is touched there) and `store` where scripts keep their effects.
+    aggregates.
 
-    `invariant` is called after every run with what is known of it, `at_rest` once at the end; each raises, or answers
-    False, if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again
-    as it is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
-    scripts it is the same request. What a person skips is done by hand once the run has been judged, and before an invariant sees it.
+    With `participants`, commands are carried out by the real handlers, on their own store. Without, a script answers
+    each command, behind the real fence: with the entry of its class in `answers`, or else with some value of its result
+    type. It takes the effects of the commands in `external` for external ones, and keeps the others in `store`.
 
-    `only` runs the faults of that name or pattern (`"BookHotel: *"`), or a pair of two. `pairs` adds `sample` pairs of
-    faults (None: all), drawn with `seed`; so does `pytest --explore-pairs N` (see `counteract.testing.pytest_plugin`);
-    without `singles` there are only those. After `seconds` no further run begins, and with `fail_fast` none goes on once
-    another has turned out to be broken. One of which nothing becomes for `limit` seconds counts as hung.
+    Temporal and PostgreSQL are embedded ones, unless `client` and `store` are given. On the client's server only a task
+    queue of the exploration's own is used.
 
-    Prints a table. Raises ExplorationFailed, with a line for every failure that runs it again, and ConfigurationError
-    where there is nothing to explore with: a handler or an answer is missing, or `only` names no fault.
+    `invariant` is called with each run once that is over, `at_rest` once at the end; either raises, or answers False,
+    if something is wrong. `correct` is how a person corrects a command that is stuck; by default it is sent again as it
+    is. `beside` makes, from a run's workflow id, the request of a second saga that shares aggregates with it; with
+    scripts the default is the same request. What a person skipped is done by hand once the run has been judged, before
+    the invariant sees it.
+
+    `only` runs the faults of that name or pattern (`"BookHotel: *"`), or the pair of two (`"… + …"`). With `pairs`,
+    `sample` pairs of faults (None: all) are added, drawn with `seed`; `pytest --explore-pairs N` does the same (see
+    `counteract.testing.pytest_plugin`). Without `singles` there are only pairs.
+
+    After `seconds` no further run begins; with `fail_fast` all runs end as soon as one is found to be broken. A run
+    without progress for `limit` seconds counts as hung. `concurrency` runs go on side by side.
+
+    Prints a table, to `console` if one is given. Raises ExplorationFailed, with a line for every failure that runs it
+    again, and ConfigurationError where there is nothing to explore with: a handler or an answer is missing, or `only`
+    names no fault.
     """
-    started = time.monotonic()
-    async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(_services(participants, store, answers or {}, external))
-        if client is None:
-            client = await stack.enter_async_context(_embedded_client())
-        people = People(correct, services.answer)
-        limits = Limits(limit, concurrency)
-        explorer = await stack.enter_async_context(
-            Explorer.open(
-                saga, request, client, services, invariant=invariant, people=people, beside=beside, limits=limits
-            )
-        )
-        choice = Choice(only, singles, sample if pairs else OPTIONS.pairs, OPTIONS.seed if seed is None else seed)
-        runs, possible = await _explored(explorer, choice, seconds, fail_fast)
-        wrong = "; ".join(await explorer.book.of_all()) or (await objection(at_rest) if at_rest else None)
-    exploration = Exploration(
-        explorer.name,
-        runs,
-        time.monotonic() - started,
-        seed=choice.seed if possible else None,
-        possible_pairs=possible,
-        at_rest=wrong,
+    settings = Settings(
+        saga=saga,
+        request=request,
+        participants=participants,
+        answers=answers or {},
+        external=external,
+        store=store,
+        client=client,
+        invariant=invariant,
+        at_rest=at_rest,
+        correct=correct,
+        beside=beside,
+        choice=Choice(only, singles, sample if pairs else OPTIONS.pairs, OPTIONS.seed if seed is None else seed),
+        seconds=seconds,
+        limit=limit,
+        fail_fast=fail_fast,
+        concurrency=concurrency,
     )
+    exploration = await _explored(settings)
     exploration.print(console)
     if OPTIONS.show:
         OPTIONS.shown.append(exploration.text())
-    if exploration.failures or wrong:
+    if exploration.failures or exploration.at_rest:
         raise ExplorationFailed(exploration)
     return exploration
 
 
-async def _explored(
-    explorer: Explorer, choice: Choice, seconds: float | None, fail_fast: bool
-) -> tuple[list[Explored], int]:
-    """With the number of pairs that there are. A run without a fault shows the steps; if it goes wrong, it is the finding."""
-    clean = await explorer.run(NO_FAULT)
+async def _explored(settings: Settings) -> Exploration:
+    started = time.monotonic()
+    async with _laboratory(settings) as laboratory:
+        runs, possible = await _runs(laboratory)
+        wrong = "; ".join(await laboratory.book.of_all())
+        if not wrong and settings.at_rest is not None:
+            wrong = await objection(settings.at_rest) or ""
+    return Exploration(
+        laboratory.name,
+        runs,
+        time.monotonic() - started,
+        seed=settings.choice.seed if possible else None,
+        possible_pairs=possible,
+        at_rest=wrong or None,
+    )
+
+
+async def _runs(laboratory: Laboratory) -> tuple[list[Explored], int]:
+    """All runs, and the number of pairs of faults that there are.
+
+    A run without a fault shows the steps; if that goes wrong, it is the finding.
+    """
+    choice = laboratory.settings.choice
+    clean = await laboratory.run(NO_FAULT)
     if clean.problems or clean.ending is not Ending.COMPLETED:
         return [clean], 0
-    explorer = replace(explorer, pace=Pace(clean.seconds))
-    singles = explorer.faults(clean.evidence)
-    runs = await explorer.explore(choice.among(singles), seconds=seconds, fail_fast=fail_fast)
+    laboratory = laboratory.at(Pace(clean.seconds))
+    singles = laboratory.faults(clean.evidence)
+    runs = await laboratory.explore(choice.among(singles))
     return [clean, *runs], len(pairs_of(singles)) if choice.pairs != 0 else 0
 
 
 @asynccontextmanager
-async def _services(
-    participants: Participants | None,
-    store: PostgresEventStore | None,
-    answers: Mapping[type[Command[Any]], Any],
-    external: Collection[type[Command[Any]]],
-) -> AsyncIterator[Services]:
+async def _laboratory(settings: Settings) -> AsyncIterator[Laboratory]:
     async with AsyncExitStack() as stack:
-        if participants is not None:
-            yield RealServices(participants, answers=answers)
+        services = await stack.enter_async_context(_services(settings))
+        client = settings.client
+        if client is None:
+            client = await stack.enter_async_context(_embedded_client())
+        yield await stack.enter_async_context(Laboratory.open(settings, client, services))
+
+
+@asynccontextmanager
+async def _services(settings: Settings) -> AsyncIterator[Services]:
+    async with AsyncExitStack() as stack:
+        if settings.participants is not None:
+            yield RealServices(settings.participants, answers=settings.answers)
         else:
+            store = settings.store
             if store is None:
                 store = await stack.enter_async_context(_embedded_store())
-            yield ScriptedServices(store, answers=answers, external=external)
+            yield ScriptedServices(store, answers=settings.answers, external=settings.external)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a fault is: where on a step's way it strikes, what it does there, and how a saga may end that meets it."""
+"""A fault: where it strikes, what it does there, and how a saga may end that meets it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from counteract.messages import CommandKind
+from counteract.messages import Command, CommandKind, Dispatch
 from counteract.participants.handlers import Role
 
 if TYPE_CHECKING:
-    from counteract.testing.exploration.run import Encounter, Run
+    from counteract.testing.exploration.attempt import Attempt
+    from counteract.testing.exploration.run import Run
 
 Proceed = Callable[[], Awaitable[Any]]
-Around = Callable[["Encounter", Proceed], Awaitable[Any]]
-"""Stands around a delivery or a handler: may act before it and after it, run it twice, or not at all."""
+Around = Callable[["Attempt", Proceed], Awaitable[Any]]
+"""A function around a delivery or a handler: it may act before and after, and run it twice or not at all."""
 
 
 class Layer(StrEnum):
-    """How deep a fault sits."""
+    """How deep in an attempt a fault sits."""
 
     DELIVERY = "delivery"
-    """Around the whole attempt, fence and records included: what comes after it has been recorded."""
+    """Around the whole attempt, with its fence and its records: a fault that comes after finds the answer recorded."""
     HANDLER = "handler"
-    """Around the user's function alone: what comes after it has happened, and is not recorded yet."""
+    """Around the user's function alone: a fault that comes after finds the effect made, and not recorded yet."""
 
 
 class Ending(StrEnum):
-    """What became of the workflow."""
+    """How an explored run ended."""
 
     COMPLETED = "completed"
     COMPENSATED = "compensated"
@@ -39,13 +40,13 @@ class Ending(StrEnum):
     FAILED = "failed"
     HUNG = "hung"
     RECOVERED = "recovered"
-    """Its workflow was lost, and recovery has undone it."""
+    """The workflow was lost, and recovery has undone the saga."""
     REPORTED = "reported"
-    """Its workflow was lost past the pivot, and recovery has said so: it is yet to be resumed."""
+    """The workflow was lost past the pivot, and recovery has reported the saga: it is yet to be resumed."""
     REFUSED = "refused to go on"
     """A further run has found that it was undone or overtaken meanwhile."""
     UNKNOWN = "unknown"
-    """What is left of the run cannot be read."""
+    """The evidence of the run cannot be read."""
 
 
 NEVER = sys.maxsize
@@ -70,9 +71,16 @@ class Place:
         return prefix + self.step
 
 
+def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:
+    """The place of this activity. A step that a person had tried again is still the same place."""
+    spec = command.spec
+    roles = {spec.compensation: Role.COMPENSATES, spec.settlement: Role.SETTLES, spec.name: Role.HANDLES}
+    return Place(dispatch.step.partition("~")[0], roles[activity])
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One step as the first run showed it."""
+    """One step of a saga, as the first run, without a fault, has shown it."""
 
     key: str
     kind: CommandKind
@@ -86,7 +94,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What an explored run overrides of an activity's own limits; None keeps the user's."""
+    """Limits that an injection sets in the place of an activity's own; None keeps the user's."""
 
     attempt: timedelta | None = None
     total: timedelta | None = None
@@ -96,7 +104,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One intervention at one place."""
+    """One intervention of a fault, at one place."""
 
     place: Place
     layer: Layer
@@ -116,29 +124,29 @@ class Fault:
     may_end: frozenset[Ending] = WENT_ON
     cancelled_at_start: bool = False
     cancelled_at_end: bool = False
-    """While the workflow task is under way in which its completion is put on record."""
+    """Whether the saga is cancelled in the very workflow task that puts its completion on record."""
     deadline: timedelta | None = None
-    """In the place of the saga's own, if it has one."""
+    """The deadline in the place of the saga's own, if it has one."""
     run_timeout: timedelta | None = None
-    """Of the workflow, which is retried once."""
+    """The time limit of the workflow's run, which is retried once."""
     retried: bool = False
-    """The workflow fails once its saga is over, and is retried once."""
+    """Whether the workflow fails once its saga is over, and is retried once."""
     recovered: bool = False
-    """Where its workflow is lost, it is recovered."""
+    """Whether the saga is recovered where its workflow is lost."""
     afterwards: tuple[Callable[[Run], Awaitable[None]], ...] = ()
-    """Done to the workflow once it has ended."""
+    """The actions on the workflow once it has ended, each followed by another end."""
     beside: bool = False
-    """Another saga goes on beside it, on the same aggregates."""
+    """Whether another saga goes on beside it, on the same aggregates."""
     forgets: bool = False
-    """The store loses commits."""
+    """Whether the store loses commits."""
     causes: tuple[str, ...] = ()
-    """What a saga that it turns back gives as its reason has one of these in it, if there are any."""
+    """Texts, one of which is in the cause that the saga gives where it turns back; any cause will do without them."""
     begins: int = 0
-    """The group of steps that the saga must have come to for it to strike."""
+    """The first group of steps in which it can strike."""
     ends: int = NEVER
-    """The last group that the saga comes to under it."""
+    """The last group that the saga comes to under this fault."""
     both: tuple[Fault, ...] = ()
-    """Of a pair: its two faults."""
+    """The two faults of a pair; empty for a single fault."""
 
     def __str__(self) -> str:
         return f"{self.target}: {self.name}"
@@ -155,13 +163,13 @@ class Fault:
 
     @property
     def whole(self) -> bool:
-        """It is about the saga's run as a whole, and has its own say in how that ends."""
+        """Whether it is about the saga's run as a whole, and by itself decides how that may end."""
         is_whole = self.retried or self.recovered or self.beside or self.forgets
         return is_whole or bool(self.afterwards or self.run_timeout)
 
     @property
     def runs_again(self) -> bool:
-        """More than one run of the workflow goes over the same steps."""
+        """Whether more than one run of the workflow goes over the same steps."""
         return self.retried or bool(self.afterwards or self.run_timeout) or "reset" in self.name
 
     @property
@@ -170,7 +178,7 @@ class Fault:
         return tuple(map(str, self.both)) or (str(self),)
 
     def __add__(self, other: Fault) -> Fault:
-        """Both in one run: which of them comes first decides how it ends, so all their ends are allowed."""
+        """Both faults in one run. Which of them comes first decides how it ends, so all their ends are allowed."""
         return Fault(
             target=self.target,
             name=f"{self.name} + {other}",
@@ -182,7 +190,7 @@ class Fault:
         )
 
     def timing_of(self, place: Place) -> Timing:
-        """The tightest of what its injections ask for."""
+        """The tightest limits that its injections set for this place."""
         asked = [each.timing for each in self.injections if each.place == place]
         return Timing(
             attempt=_least(each.attempt for each in asked),
@@ -194,35 +202,35 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast this machine is just now, by a run in which nothing went wrong: what takes its time here is no fault."""
+    """How fast this machine is just now, by a run without a fault: what takes that long is not held up."""
 
     seconds: float = 1.0
-    """What such a run took."""
+    """The duration of such a run."""
 
     @property
     def patience(self) -> timedelta:
-        """The least that anything may take that no fault holds up."""
-        return timedelta(seconds=max(LEAST, RUNS * self.seconds))
+        """The least time that is given to whatever no fault holds up."""
+        return timedelta(seconds=max(_LEAST, _RUNS * self.seconds))
 
     @property
     def hearing(self) -> float:
         """Seconds that a handler waits for the cancellation of its own activity, which comes with a heartbeat."""
-        return max(5.0, RUNS / 2 * self.seconds)
+        return max(5.0, _RUNS / 2 * self.seconds)
 
     @property
     def run_timeout(self) -> timedelta:
-        """Of a run that a fault is to keep until then: all that comes before it takes place within."""
-        return timedelta(seconds=max(4.0, RUNS / 2 * self.seconds))
+        """The time limit of a run that a fault keeps under way until then; all that comes before fits into it."""
+        return timedelta(seconds=max(4.0, _RUNS / 2 * self.seconds))
 
     @property
     def deadline(self) -> timedelta:
-        """A saga's, that its first step is to be overtaken by."""
+        """A deadline that passes while the saga's first step is under way."""
         return timedelta(seconds=max(0.7, 2 * self.seconds))
 
 
-LEAST = 10.0
-RUNS = 20
-"""Runs go on side by side, and so each takes several times as long as one alone."""
+_LEAST = 10.0
+_RUNS = 20
+"""Times the duration of the first run: runs go on side by side, so each takes several times as long as one alone."""
 UNHURRIED = Pace()
 NO_FAULT = Fault("the saga", "nothing goes wrong")
 

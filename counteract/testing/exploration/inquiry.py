@@ -1,4 +1,4 @@
-"""Asks everybody what became of a run: the server's history, the database, the saga itself."""
+"""The inquiry into a run that is over: the server's histories, the database and the saga itself are asked about it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from counteract.saga.converter import COMPENSATED, data_converter
 from counteract.saga.interceptor import STANDING
 from counteract.saga.report import SAGA_STATUS, SAGA_STEP
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.clock import place_of
 from counteract.testing.exploration.evidence import End, Evidence, Row, Sent, Shown
-from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.faults import Ending, place_of
 from counteract.testing.exploration.run import Run
 from counteract.testing.protocol import traces
 
@@ -40,14 +39,14 @@ _FAILURES = {
     "SagaIncomplete": Ending.INCOMPLETE,
     **dict.fromkeys(("SagaReset", "SagaSuperseded", "SagaTurnedBack", "SagaPastPivot"), Ending.REFUSED),
 }
-QUERIES = 5
-TOO_SLOW = "TMPRL1101"
-"""The SDK's word for code that does not yield."""
+_QUERIES = 5
+_TOO_SLOW = "TMPRL1101"
+"""The SDK's code for workflow code that does not yield."""
 _OF_THE_CODE = (
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
 )
-CLOSED = {
+_CLOSED = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: "activity_task_timed_out_event_attributes",
@@ -56,7 +55,7 @@ CLOSED = {
 
 
 async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
-    """Ask everybody. The run is over: nothing changes any more."""
+    """All evidence of a run that is over, so that nothing changes any more."""
     histories, rows, found, lifecycle, report, attributes = await asyncio.gather(
         _histories(run),
         _fetch(store, _COMMANDS, run.id),
@@ -68,7 +67,7 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
     runs_again = run.fault.runs_again or run.resumed
     together = {id(command) for commands in run.together for command in commands}
     unanswered = {id(command) for command in run.unanswered}
-    sent = sent_in(histories, run)
+    sent = _activities_in(histories, run)
     began = histories[0].events[0].workflow_execution_started_event_attributes
     return Evidence(
         ending=end.ending,
@@ -109,12 +108,12 @@ async def gather(run: Run, store: PostgresEventStore, end: End) -> Evidence:
 
 
 def nothing_known(run: Run) -> Evidence:
-    """Of a run that could not be looked into."""
+    """The evidence of a run that could not be looked into."""
     return Evidence(Ending.UNKNOWN, "", None, (), (), (), (), tuple(run.complaints))
 
 
 def end_of(status: WorkflowExecutionStatus | None, failure: BaseException | None) -> End:
-    """What the workflow says of its own end."""
+    """The end of a workflow, as it tells of it itself."""
     told = failure.details[0] if isinstance(failure, ApplicationError) and failure.details else None
     try:
         report = SagaReport.model_validate(told)
@@ -133,7 +132,7 @@ def _ending_of(status: WorkflowExecutionStatus | None, cause: BaseException | No
 
 
 async def _histories(run: Run) -> list[WorkflowHistory]:
-    """Of all runs that continued, retried or reset one another, the first one's first; then of those who recovered it."""
+    """The histories of all its workflow's runs, in their order, and then those of the workflows that recovered it."""
     found: list[WorkflowHistory] = []
     for run_id in run.run_ids or [None]:
         own = [await run.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()]
@@ -143,8 +142,8 @@ async def _histories(run: Run) -> list[WorkflowHistory]:
     return found + [await run.client.get_workflow_handle(each).fetch_history() for each in run.others]
 
 
-def sent_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
-    """In the order of the histories: a later one's events are counted on from where the one before ends."""
+def _activities_in(histories: Sequence[WorkflowHistory], run: Run) -> list[Sent]:
+    """The activities in these histories, in their order. Events are numbered on from one history to the next."""
     found: list[Sent] = []
     before = 0
     for history in histories:
@@ -162,7 +161,7 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             if sent := _scheduled(event.activity_task_scheduled_event_attributes, run, before + event.event_id, before):
                 by_event[event.event_id] = sent
-        elif (closed := CLOSED.get(event.event_type)) and (
+        elif (closed := _CLOSED.get(event.event_type)) and (
             found := by_event.get(getattr(event, closed).scheduled_event_id)
         ):
             found.ended = before + event.event_id
@@ -179,7 +178,7 @@ def _sent_in(history: WorkflowHistory, run: Run, before: int) -> list[Sent]:
 
 
 def _failure(event: Any) -> tuple[str, bool]:
-    """Of an attempt that timed out after others had failed: the last one's."""
+    """The type of the failure, and whether it is final; for a timeout after failed attempts, those of the last one."""
     failure = event.activity_task_failed_event_attributes.failure
     if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
         failure = event.activity_task_timed_out_event_attributes.failure.cause
@@ -193,7 +192,7 @@ def _is_reset(event: Any) -> bool:
 
 
 def _scheduled(scheduled: Any, run: Run, event: int, before: int) -> Sent | None:
-    """None for an activity that is no step's: the saga's own code, or the engine, may have others."""
+    """The activity of a step; None for any other, of the saga's own code or of the engine."""
     payloads = scheduled.input.payloads
     try:
         dispatch = data_converter.payload_converter.from_payload(payloads[1], Dispatch)
@@ -220,7 +219,7 @@ def _sent_as(scheduled: Any) -> SentAs | None:
 
 
 def _roles(sent: Sequence[Sent]) -> Mapping[UUID, Set[SentAs]]:
-    """As what each undo was sent, by its own id."""
+    """The roles in which each undo was sent, by its own command id."""
     roles: dict[UUID, set[SentAs]] = {}
     for each in sent:
         if each.place.role is Role.COMPENSATES and each.sent_as is not None:
@@ -237,7 +236,7 @@ def _shown(history: WorkflowHistory) -> Iterator[Shown]:
 
 
 def _only(value: Any) -> str:
-    """Keywords come as a list or alone."""
+    """The value of a keyword attribute, which comes alone or in a list."""
     return str(value[0] if isinstance(value, list) and value else value or "")
 
 
@@ -252,10 +251,13 @@ async def _attributes(run: Run) -> Shown:
 
 
 def _task_failure(history: WorkflowHistory) -> str:
-    """What its code, or the engine, failed with: not what the server gave up, for a reset or for news that had come meanwhile."""
+    """The last error of the workflow's own code, or the engine's.
+
+    Workflow tasks that the server gave up, for a reset or because of news that had come meanwhile, are no errors.
+    """
     failed = [each.workflow_task_failed_event_attributes for each in history.events]
     said = [
-        each.failure.message for each in failed if each.cause in _OF_THE_CODE and TOO_SLOW not in each.failure.message
+        each.failure.message for each in failed if each.cause in _OF_THE_CODE and _TOO_SLOW not in each.failure.message
     ]
     return said[-1] if said else ""
 
@@ -263,14 +265,14 @@ def _task_failure(history: WorkflowHistory) -> str:
 async def _reported(run: Run, ending: Ending) -> SagaReport | None:
     if ending in (Ending.HUNG, Ending.RECOVERED):
         return None
-    for patience in range(QUERIES, 0, -1):
+    for patience in range(_QUERIES, 0, -1):
         try:
             return await run.report()
         except RPCError:
             return None
         except WorkflowQueryFailedError as error:
             # The worker replays the history to answer, which a busy machine may take too long for.
-            if patience > 1 and TOO_SLOW in str(error):
+            if patience > 1 and _TOO_SLOW in str(error):
                 continue
             run.complain(f"it does not answer the report query once it is over: {str(error).partition(chr(10))[0]}")
     return None

@@ -1,4 +1,4 @@
-"""Runs a saga under one fault at a time, in a worker of its own that also answers for all of its services."""
+"""The laboratory: it runs a saga under one fault at a time, in a worker that also answers for all of its services."""
 
 from __future__ import annotations
 
@@ -21,80 +21,51 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from counteract.errors import ConfigurationError
 from counteract.plugin import CounteractPlugin
-from counteract.saga import SagaWorkflow
 from counteract.store import PostgresEventStore
 from counteract.testing.exploration import aftermath
-from counteract.testing.exploration.additions import ExploredAddition
-from counteract.testing.exploration.book import Book
 from counteract.testing.exploration.catalogue import catalogue
-from counteract.testing.exploration.clock import ExploringInterceptor
-from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Sent
-from counteract.testing.exploration.faults import EITHER, UNHURRIED, Ending, Fault, Known, Pace
+from counteract.testing.exploration.faults import EITHER, Ending, Fault, Known, Pace
 from counteract.testing.exploration.inquiry import gather, nothing_known
-from counteract.testing.exploration.observation import WatchedLifecycle
-from counteract.testing.exploration.protocol import undone_steps, violations
+from counteract.testing.exploration.judgement.book import Book
+from counteract.testing.exploration.judgement.decisions import skipped_steps
+from counteract.testing.exploration.judgement.protocol import undone_steps, violations
+from counteract.testing.exploration.people import People, see_to_what_was_skipped
 from counteract.testing.exploration.report import Explored
-from counteract.testing.exploration.run import People, Rounds, Run
-from counteract.testing.exploration.scripted import BESIDE, ScriptedServices
-from counteract.testing.exploration.services import Desk, Services
+from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.settings import Invariant, Settings
+from counteract.testing.exploration.surroundings import Surroundings
+from counteract.testing.exploration.worker.additions import ExploredAddition
+from counteract.testing.exploration.worker.clock import ExploringInterceptor
+from counteract.testing.exploration.worker.observation import WatchedLifecycle
+from counteract.testing.exploration.worker.scripted import BESIDE, ScriptedServices
+from counteract.testing.exploration.worker.services import Desk, Services
 
-Invariant = Callable[[Explored], object | Awaitable[object]]
-Request = Any | Callable[[str], Any]
-
-START_DELAY = timedelta(milliseconds=500)
-"""For the saga that is cancelled before it begins."""
-GRACE = timedelta(seconds=1)
-THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
-RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one exploration."""
-
-    seconds: float
-    """For which nothing may become of a run before it counts as hung."""
-    concurrency: int
-    """How many runs go on side by side."""
+_START_DELAY = timedelta(milliseconds=500)
+"""The delay of the saga that is cancelled before it begins."""
+_GRACE = timedelta(seconds=1)
+_THE_OTHER = Fault("the saga", "beside another", may_end=EITHER)
+_RETRIED_ONCE = RetryPolicy(initial_interval=timedelta(milliseconds=20), maximum_attempts=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Explorer:
-    """One saga in a worker."""
+class Laboratory:
+    """One saga in a worker of its own."""
 
-    saga: type[SagaWorkflow]
-    request: Request
-    client: Client
+    settings: Settings
     desk: Desk
     queue: str
     runs: dict[str, Run]
     book: Book
-    invariant: Invariant | None
-    people: People
-    beside: Callable[[str], Any] | None
-    limits: Limits
+    around: Surroundings
     may_forget: bool
-    """The store's role may delete rows: it is its owner."""
-    pace: Pace = UNHURRIED
-    rounds: Rounds = field(default_factory=Rounds)
+    """Whether the store's role may delete rows, as only the tables' owner may."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls,
-        saga: type[SagaWorkflow],
-        request: Request,
-        client: Client,
-        services: Services,
-        *,
-        invariant: Invariant | None,
-        people: People,
-        beside: Callable[[str], Any] | None,
-        limits: Limits,
-    ) -> AsyncIterator[Self]:
-        """With a worker under way, on a task queue that nobody else serves."""
+    async def open(cls, settings: Settings, client: Client, services: Services) -> AsyncIterator[Self]:
+        """The laboratory for these settings, with its worker under way on a task queue that nobody else serves."""
         runs: dict[str, Run] = {}
         queue = f"explore-{uuid4().hex[:8]}"
         own_services = ScriptedServices(services.store, answers={}, external=())
@@ -108,36 +79,46 @@ class Explorer:
         worker = Worker(
             own,
             task_queue=queue,
-            workflows=[saga],
+            workflows=[settings.saga],
             activities=[desk.answer],
             interceptors=[ExploringInterceptor(runs, queue)],
             # The sandbox costs half of the time; whether the saga is deterministic, its other tests and workers tell.
             workflow_runner=UnsandboxedWorkflowRunner(),
-            graceful_shutdown_timeout=GRACE,
+            graceful_shutdown_timeout=_GRACE,
             # A cancellation arrives with a heartbeat's answer, and exploring is no place to wait for it.
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         async with worker:
             book, may_forget = Book(services.store), await _may_forget(services.store)
-            yield cls(saga, request, own, desk, queue, runs, book, invariant, people, beside, limits, may_forget)
+            around = Surroundings(own, People(settings.correct, services.answer), book)
+            yield cls(settings, desk, queue, runs, book, around, may_forget)
+
+    def at(self, pace: Pace) -> Self:
+        """The same laboratory, whose further runs are given the time that this machine needs."""
+        return replace(self, around=replace(self.around, pace=pace))
 
     @property
     def name(self) -> str:
-        return str(workflow._Definition.must_from_class(self.saga).name)
+        """The saga's workflow type."""
+        return str(workflow._Definition.must_from_class(self.settings.saga).name)
 
     def faults(self, first: Evidence) -> list[Fault]:
-        """All single faults, by what a run without any has shown."""
+        """All single faults for the saga, by the evidence of a run without any."""
         known = [self._known(each, first) for each in first.steps()]
         found = catalogue(
-            known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks, pace=self.pace
+            known, has_deadline=first.deadline is not None, decisions=first.workflow_tasks, pace=self.around.pace
         )
         # Handlers of the user's need to be told how two sagas come to share what they work on.
-        alone = self.beside is None and not isinstance(self.desk.services, ScriptedServices)
+        alone = self.settings.beside is None and not isinstance(self.desk.services, ScriptedServices)
         return [each for each in found if not (alone and each.beside) and (self.may_forget or not each.forgets)]
 
-    async def explore(self, faults: Sequence[Fault], *, seconds: float | None, fail_fast: bool) -> list[Explored]:
-        """In the order of the faults; those that no run was begun for within so many seconds are left out, and with
-        `fail_fast` those that are not over when another run turns out to be broken."""
+    async def explore(self, faults: Sequence[Fault]) -> list[Explored]:
+        """A run for each of the faults, in their order.
+
+        Runs that had not begun when the settings' `seconds` were over are left out, and so are, with `fail_fast`, those
+        that were still under way when another one turned out to be broken.
+        """
+        seconds = self.settings.seconds
         over = time.monotonic() + (math.inf if seconds is None else seconds)
         left, done = iter(enumerate(faults)), dict[int, Explored]()
         broken = asyncio.Event()
@@ -147,14 +128,14 @@ class Explorer:
                 if time.monotonic() > over:
                     return
                 done[number] = await self.run(fault)
-                if fail_fast and done[number].problems:
+                if self.settings.fail_fast and done[number].problems:
                     broken.set()
 
-        await _until(broken, [work() for _ in range(self.limits.concurrency)])
+        await _until(broken, [work() for _ in range(self.settings.concurrency)])
         return [done[number] for number in sorted(done)]
 
     async def run(self, fault: Fault) -> Explored:
-        """One saga under this fault, to its end, and judged. Whatever goes wrong with that is a finding as well."""
+        """Run the saga under this fault to its end, and judge it. An error on the way is a finding as well."""
         started = time.monotonic()
         run = await self._prepared(fault)
         try:
@@ -171,8 +152,8 @@ class Explorer:
             return Explored(run.id, run.request, fault, nothing_known(run), (), not run.unmet, [broken])
 
     async def _beside(self, run: Run, started: float) -> Explored:
-        """With another saga under way on the same aggregates, and both judged."""
-        other = await self._prepared(THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
+        """Run the saga with another one under way on the same aggregates, and judge both."""
+        other = await self._prepared(_THE_OTHER, name=f"{run.id}{BESIDE}", shared=run)
         first, second = await asyncio.gather(self._explored(run, started), self._explored(other, started))
         wrong = [f"beside it: {each}" for each in second.problems]
         return replace(first, violations=[*first.violations, *wrong])
@@ -195,43 +176,41 @@ class Explorer:
             undone=undone_steps(evidence),
             skipped=sorted(skipped),
             reached=not run.unmet,
-            violations=[*found, *await run.see_to_what_was_skipped(skipped)],
+            violations=[*found, *await see_to_what_was_skipped(run, skipped)],
             seconds=time.monotonic() - started,
         )
-        return explored if self.invariant is None else await _with_invariant(explored, self.invariant)
+        return explored if self.settings.invariant is None else await _with_invariant(explored, self.settings.invariant)
 
     async def _prepared(self, fault: Fault, *, name: str | None = None, shared: Run | None = None) -> Run:
-        """`shared` is a run on whose aggregates it is to work."""
+        """A run that has not begun; `shared` is the run on whose aggregates it is to work."""
         run_id = name or f"{self.queue}-{next(self.numbers)}"
-        request = shared.request if shared else self.request
-        if shared and self.beside is not None:
-            request = self.beside(shared.id)
+        request = shared.request if shared else self.settings.request
+        if shared and self.settings.beside is not None:
+            request = self.settings.beside(shared.id)
         elif callable(request):
             request = request(run_id)
         request = await request if inspect.isawaitable(request) else request
-        run = self.runs[run_id] = Run(
-            run_id, request, fault, self.client, self.people, self.book, self.rounds, self.pace
-        )
+        run = self.runs[run_id] = Run(run_id, request, fault, self.around)
         run.afterwards += fault.afterwards
         return run
 
     async def _evidence(self, run: Run) -> Evidence:
-        await self.client.start_workflow(
+        await self.around.client.start_workflow(
             self.name,
             run.request,
             id=run.id,
             task_queue=self.queue,
             static_summary=str(run.fault),
-            start_delay=START_DELAY if run.fault.cancelled_at_start else None,
+            start_delay=_START_DELAY if run.fault.cancelled_at_start else None,
             run_timeout=run.fault.run_timeout,
-            retry_policy=RETRIED_ONCE if run.fault.retried or run.fault.run_timeout else None,
+            retry_policy=_RETRIED_ONCE if run.fault.retried or run.fault.run_timeout else None,
         )
         if run.fault.cancelled_at_start:
             await run.handle.cancel()
         held = 2 * run.fault.run_timeout.total_seconds() if run.fault.run_timeout else 0.0
-        limit = max(self.limits.seconds, self.pace.patience.total_seconds()) + held
+        limit = max(self.settings.limit, self.around.pace.patience.total_seconds()) + held
         end = await aftermath.end(run, self.desk.services.store, self.queue, limit)
-        await run.finish(within=self.limits.seconds)
+        await run.finish(within=self.settings.limit)
         evidence = await gather(run, self.desk.services.store, end)
         if end.ending is Ending.HUNG:
             await run.stop("explore: it did not come to an end")
@@ -249,7 +228,7 @@ async def _may_forget(store: PostgresEventStore) -> bool:
 
 
 async def _until(event: asyncio.Event, works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """To the end of all of them, or of none if the event comes first."""
+    """Wait for the end of all works; once the event is set, cancel those that are left."""
     tasks = [asyncio.create_task(work) for work in works]
     done = asyncio.ensure_future(asyncio.gather(*tasks))
     waiting = asyncio.create_task(event.wait())
@@ -268,7 +247,7 @@ async def _with_invariant(run: Explored, invariant: Invariant) -> Explored:
 
 
 async def objection(invariant: Callable[..., object | Awaitable[object]], *about: object) -> str | None:
-    """What it has to say against it: it raises, or answers False."""
+    """The objection of a check that raises, or answers False; None where it does neither."""
     try:
         said = invariant(*about)
         if inspect.isawaitable(said):

@@ -1,4 +1,4 @@
-"""What a test session asks of every exploration in it."""
+"""The options of a test session, which hold for every exploration in it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Options:
-    """Set once, by the pytest plugin."""
+    """Options of a session; the pytest plugin sets them once."""
 
     pairs: int = 0
     """How many pairs of faults every exploration adds."""
     seed: int = 0
-    """What they are drawn with."""
+    """The seed with which they are drawn."""
     show: bool = False
     """Whether the session shows the tables of explorations that pass."""
     shown: list[str] = field(default_factory=list)

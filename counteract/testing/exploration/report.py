@@ -1,4 +1,4 @@
-"""What exploration found: a table of everything that was tried, and an error that says how to see each failure again."""
+"""The findings of an exploration: a table of all runs, and an error that says how to see each failure again."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from counteract.errors import CounteractError
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending, Fault
 
-WIDTH = 140
-HEIGHT = 50
-SHOWN = 12
-"""Failures that an error's message spells out: the first ones mostly explain the others."""
+_WIDTH = 140
+_HEIGHT = 50
+_SHOWN = 12
+"""The number of failures that an error's message spells out; the first ones mostly explain the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """One run that is over."""
+    """One run of the saga under one fault, once it is over and judged."""
 
     id: str
     """The workflow id."""
@@ -33,13 +33,13 @@ class Explored:
     undone: Sequence[str]
     """The steps that were undone, in that order."""
     reached: bool
-    """Whether the fault struck at all: the saga may have taken another way."""
+    """Whether the fault struck; where the saga took another way, the run says nothing of it."""
     violations: Sequence[str]
-    """Where the protocol was broken."""
+    """The breaches of the protocol, in words."""
     invariant: str | None = None
-    """What the user's own invariant said against it."""
+    """The objection of the user's invariant; None if it has none."""
     judged: bool = False
-    """Whether there was such an invariant."""
+    """Whether there was an invariant."""
     skipped: Sequence[str] = ()
     """The steps that a person decided to go on without, or not to undo."""
     seconds: float = 0.0
@@ -51,23 +51,23 @@ class Explored:
 
     @property
     def problems(self) -> list[str]:
-        """What was wrong with the run, in sentences: breaches of the protocol, then the invariant."""
+        """The problems of the run, in sentences: breaches of the protocol, then the invariant's objection."""
         return [*self.violations, *([f"the invariant does not hold: {self.invariant}"] if self.invariant else [])]
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """Everything that was tried on one saga."""
+    """The outcome of one call of `explore`: every run of the saga."""
 
     saga: str
     runs: Sequence[Explored]
     seconds: float
     seed: int | None = None
-    """What the pairs were drawn with."""
+    """The seed with which pairs were drawn; None if none were."""
     possible_pairs: int = 0
-    """How many there are, where some were drawn."""
+    """The number of pairs that there are, where some were drawn."""
     at_rest: str | None = None
-    """What was wrong once nothing ran any more."""
+    """The objection once no run was under way any more; None if there is none."""
 
     @property
     def failures(self) -> list[Explored]:
@@ -81,7 +81,7 @@ class Exploration:
 
     @property
     def pairs(self) -> int:
-        """How many runs had two faults."""
+        """The number of runs with two faults."""
         return sum(len(run.fault.parts) > 1 for run in self.runs)
 
     @property
@@ -103,9 +103,9 @@ class Exploration:
         )
 
     def print(self, console: Console | None = None) -> None:
-        """The table, and the totals below it."""
+        """Print a table of all runs, and the totals below it."""
         # With a height of its own, for a terminal that says nothing of its size would make it 80 columns wide.
-        console = console or Console(width=WIDTH, height=HEIGHT)
+        console = console or Console(width=_WIDTH, height=_HEIGHT)
         table = Table(title=self.title, title_justify="left")
         for name in ("step", "fault", "outcome", "undone", "protocol", "invariant"):
             table.add_column(name, overflow="fold")
@@ -119,14 +119,14 @@ class Exploration:
         console.print(escape(self.summary))
 
     def text(self) -> str:
-        """The same, for whoever prints it later."""
+        """The table and the totals as text."""
         said = StringIO()
-        self.print(Console(file=said, width=WIDTH))
+        self.print(Console(file=said, width=_WIDTH))
         return said.getvalue()
 
 
 class ExplorationFailed(CounteractError):
-    """A fault leaves the saga half done: run the reproduction that stands with it, and correct the saga or its handlers."""
+    """The saga broke the protocol or an invariant: run the call that stands with the failure, and correct the saga."""
 
     def __init__(self, exploration: Exploration) -> None:
         self.exploration = exploration
@@ -134,18 +134,18 @@ class ExplorationFailed(CounteractError):
         lines = [
             f"{len(exploration.failures)} of {len(exploration.runs)} runs of {exploration.saga} broke the protocol"
         ]
-        for run in shortest[:SHOWN]:
+        for run in shortest[:_SHOWN]:
             lines += ["", f"  {run.fault}  →  {run.ending}", *(f"    - {each}" for each in run.problems)]
             lines.append(f"    {_reproduction(exploration, run)}")
-        if len(shortest) > SHOWN:
-            lines += ["", f"  and {len(shortest) - SHOWN} more, in the table"]
+        if len(shortest) > _SHOWN:
+            lines += ["", f"  and {len(shortest) - _SHOWN} more, in the table"]
         if exploration.at_rest:
             lines += ["", f"  once nothing ran any more: {exploration.at_rest}"]
         super().__init__("\n".join(lines))
 
 
 def _shortest(failures: Sequence[Explored]) -> list[Explored]:
-    """Without the pairs of which one fault alone does it."""
+    """The failures without those pairs of which one fault fails by itself."""
     alone = {part for run in failures if len(run.fault.parts) == 1 for part in run.fault.parts}
     return [run for run in failures if len(run.fault.parts) == 1 or not alone & set(run.fault.parts)]
 

@@ -1,4 +1,4 @@
-"""Which of a saga's faults an exploration tries."""
+"""The selection of a saga's faults that an exploration tries."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Pair = tuple[Fault, Fault]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the caller asked for."""
+    """The part of `explore`'s arguments that selects faults."""
 
     only: str | None = None
     singles: bool = True
     pairs: int | None = 0
-    """How many; None: all of them, in random order."""
+    """The number of pairs; None: all of them, in random order."""
     seed: int = 0
 
     def among(self, singles: Sequence[Fault]) -> list[Fault]:
-        """Raises ConfigurationError where `only` names no fault."""
+        """The faults to try, given all single ones. Raises ConfigurationError where `only` names no fault."""
         if self.only is not None:
             return _named(self.only, singles)
         return [*(singles if self.singles else ()), *self._drawn(singles)]
@@ -45,7 +45,7 @@ def pairs_of(singles: Sequence[Fault]) -> list[Pair]:
 
 
 def _named(only: str, singles: Sequence[Fault]) -> list[Fault]:
-    """Those that match; of the two names of a pair, the pairs."""
+    """The faults that match; for the two names of a pair, the pairs of the faults that match them."""
     first, *second = (_matching(name, singles) for name in only.split(" + "))
     return [one + other for one in first for other in second[0]] if second else first
 

@@ -1,7 +1,7 @@
 """Replays a saga's trace: follows every state that its record can have been in, and says where there is none left.
 
-What the tables say is only partly ordered: a turn that recovery made leaves no time of its own. So the monitor keeps a set
-of states, which turns that nobody saw may add to, and which each statement that locked the record narrows down.
+The tables' content is only partly ordered: a turn that recovery made leaves no time of its own. So the monitor keeps a
+set of states. Turns that nobody saw add to it, and each statement that locked the record narrows it down.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _UNDONE = {Role.UNDO: Move.SINGLE_UNDO_RECORDED, Role.TURN: Move.END_UNDO_RECORD
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """Something that was recorded, and what it can have been."""
+    """Something that was recorded at a time, and the moves that it can have been."""
 
     at: datetime
     what: str
@@ -49,9 +49,9 @@ class _Moment:
 
 
 def violations(trace: Trace) -> list[str]:
-    """Where this saga is no trace of the protocol: a sentence each, which begins with the rule; empty if it is one.
+    """The rules that this saga broke, in sentences that begin with the rule's name; empty if it kept them all.
 
-    Of a saga that lost commits only that is held which its end is held against: what came before what, nobody knows.
+    A saga that lost commits is held only against the rules about its end, since the order of what came before is lost.
     """
     found = [*_told(trace), *_counted_on(trace), *_children(trace)]
     if not trace.forgot:
@@ -60,7 +60,7 @@ def violations(trace: Trace) -> list[str]:
 
 
 def _moved(trace: Trace) -> Iterator[str]:
-    """The record's states, from its beginning to the one that it is in."""
+    """Each move was allowed in some state that the record can have been in, from its first state to its last."""
     if any(row.epoch is None for row in trace.rows):
         # The release before says neither what a step is, nor which undo, and holds neither against the record.
         return
@@ -112,7 +112,7 @@ def _forward(trace: Trace, step: Row) -> Iterator[_Moment]:
 
 
 def _backward(trace: Trace, step: Row) -> Iterator[_Moment]:
-    """Where its undo met the fence, and where it was recorded; of a step that never began, both are one."""
+    """The moments at which its undo met the fence, and was recorded; one moment for a step that never began."""
     if step.kind != "compensatable":
         return
     undos = [row for row in trace.undoing(step) if not trace.is_late_undo(row)]
@@ -129,7 +129,7 @@ def _backward(trace: Trace, step: Row) -> Iterator[_Moment]:
 
 
 def _epochs(trace: Trace) -> Iterator[str]:
-    """What an earlier run sent, and had not begun, no later one meets."""
+    """A step that an earlier run had sent does not begin once a later run has."""
     begun = [step for step in trace.steps if step.epoch is not None and (step.has_begun or step.status != "fenced")]
     newest = 0
     for step in sorted(begun, key=lambda each: each.started_at or each.recorded_at):
@@ -183,7 +183,7 @@ def _is_half_undone(trace: Trace, step: Row, at: datetime) -> bool:
 
 
 def _given_up(trace: Trace) -> Iterator[str]:
-    """What a person skipped is on record, and so is at its end what was undone, whichever run or recovery did it."""
+    """Skips are on record, and at the saga's end so are undos, whichever run or recovery made them."""
     if trace.record.state not in (COMPLETED, COMPENSATED) or any(row.epoch is None for row in trace.rows):
         return
     on_record = {name_of(row.key) for row in trace.rows if row.status == "done"}

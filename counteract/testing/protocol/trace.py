@@ -1,4 +1,4 @@
-"""All that the tables say of one saga, as the monitor takes it; read with one query for any number of sagas."""
+"""The tables' content for one saga, as the monitor takes it; read with one query for any number of sagas."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from counteract.messages import Role, command_id_of
 from counteract.store import PostgresEventStore
 
-FORGOTTEN = "the store had no record of it"
-"""Why a record was made that is not the first one: commits were lost."""
+_FORGOTTEN = "the store had no record of it"
+"""The reason with which a saga's record is made anew once commits were lost."""
 
 # Each saga as one JSON document: a join would repeat its record for every combination of rows and events. Its commands are
 # found by index only where the ids are compared as that index has them.
@@ -61,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One of its rows in `commands`: a step, or the undo or settlement of one."""
+    """One of the saga's rows in `commands`: a step, or the undo or settlement of one."""
 
     command_id: UUID
     key: str
@@ -70,7 +70,7 @@ class Row:
     kind: str | None = None
     undoes: UUID | None = None
     epoch: int | None = None
-    """None: the release before wrote it."""
+    """The epoch of the run that sent it; None where the release before wrote the row."""
     begun: int | None = None
     started_at: datetime | None = None
     undone_since: datetime | None = None
@@ -79,30 +79,32 @@ class Row:
 
     @property
     def is_step(self) -> bool:
+        """Whether it is a step, and not the undo or settlement of one."""
         return self.undoes is None and self.kind is not None
 
     @property
     def has_begun(self) -> bool:
-        """Its service began it; a fence that mistrusts the store notes a beginning too."""
+        """Whether its service began it; a beginning that a fence noted, as it mistrusts the store, does not count."""
         return self.started_at is not None and not self.lost
 
     @property
     def may_have_applied(self) -> bool:
+        """Whether nothing in the row rules out that the step took effect."""
         return self.status in ("done", "started") or (self.status == "fenced" and self.started_at is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child saga's record."""
+    """The record of a child saga."""
 
     key: str
-    """The parent's step."""
+    """The step of the parent that is the child."""
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A lifecycle event."""
+    """A lifecycle event of the saga."""
 
     event_type: str
     step: str | None = None
@@ -110,48 +112,51 @@ class Told:
     names: Sequence[str] = ()
     """The steps that SagaCompleted says were carried out, or that SagaCompensated says were skipped."""
     undone: Sequence[str] = ()
-    """Those that SagaCompensated says were undone."""
+    """The steps that SagaCompensated says were undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One saga."""
+    """The tables' content for one saga."""
 
     record: Record
     rows: Sequence[Row] = ()
     children: Sequence[Child] = ()
     told: Sequence[Told] = ()
-    """In the order of the log."""
+    """The saga's lifecycle events, in the order of the log."""
     roles: Mapping[UUID, Set[Role]] = field(default_factory=dict)
-    """What the histories say that each undo was sent as, by its own id, where they are at hand."""
+    """The roles in which each undo was sent, by its own id, where histories are at hand that say so."""
     lost_commits: bool = False
-    """The store forgot some of it: what came before what is not known."""
+    """Whether the store lost commits of it, so that the order of events is not known."""
 
     @property
     def forgot(self) -> bool:
-        return self.lost_commits or self.record.why == FORGOTTEN
+        """Whether the store lost commits of the saga, as its record or the caller says."""
+        return self.lost_commits or self.record.why == _FORGOTTEN
 
     @property
     def steps(self) -> list[Row]:
+        """The rows of its steps."""
         return [row for row in self.rows if row.is_step]
 
     def undoing(self, step: Row) -> list[Row]:
-        """Its undo or settlement, and the undos of effects that came late, where there are any."""
+        """The rows of the step's undo or settlement, and of the undos of effects that came late."""
         return [row for row in self.rows if row.undoes == step.command_id]
 
     def is_late_undo(self, undo: Row) -> bool:
-        """It has an id of its own: the effect came after the undo that is due had passed."""
+        """Whether it undoes an effect that came after the step's undo: such an undo has an id of its own."""
         return undo.command_id != command_id_of(self.record.saga_id, self.record.run_id, f"undo {undo.key}")
 
     @property
     def skipped(self) -> set[str]:
-        """Steps that a person gave up."""
+        """The steps that a person gave up."""
         given_up = {each.step for each in self.told if each.decision == "skip" and each.step}
         named = (each.names for each in self.told if each.event_type == "SagaCompensated")
         return {name_of(key) for key in given_up.union(*named)}
 
     @property
     def is_closed_by_hand(self) -> bool:
+        """Whether a person has put on record that the saga was finished by hand."""
         return any(each.decision == "close" for each in self.told)
 
 

@@ -1,4 +1,4 @@
-"""How a saga's record may move. `docs/protocol` proves these moves; a test holds the two equal."""
+"""The moves of a saga's record. `docs/protocol` proves them; a test holds the two equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STATES = (FORWARD, AT_PIVOT, PAST, TURNING, COMPLETED, COMPENSATED)
 
 
 class Move(StrEnum):
-    """What a statement does that locks the record."""
+    """The move that a statement makes which locks the record."""
 
     COMPENSATABLE = auto()
     """It is begun or recorded."""
@@ -29,9 +29,9 @@ class Move(StrEnum):
     """An undo that belongs to the saga's end meets the fence."""
     END_UNDO_RECORDED = auto()
     CLAIM = auto()
-    """Recovery takes over."""
+    """Recovery takes the saga over."""
     COMPLETED = auto()
-    """The saga has no pivot."""
+    """A saga without a pivot ends completed."""
     COMPLETED_PAST_PIVOT = auto()
     COMPENSATED = auto()
 

@@ -1,7 +1,7 @@
 """Given, when, then: decisions and projections as examples, without a server.
 
-    given(stock_item, StockItemAdded(quantity=5)).when(reserve, ReserveStock(quantity=2)).then(StockReserved(quantity=2))
-    given(stock_item).when(reserve, ReserveStock(quantity=2)).then_rejected("out of stock", available=0)
+    given(stock, StockItemAdded(quantity=5)).when(reserve, ReserveStock(quantity=2)).then(StockReserved(quantity=2))
+    given(stock).when(reserve, ReserveStock(quantity=2)).then_rejected("out of stock", available=0)
 
     given(order_summary, OrderPlaced(order_id="o-1")).when(OrderCancelled()).then_row("o-1", status="cancelled")
 

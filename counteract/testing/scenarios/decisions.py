@@ -1,4 +1,4 @@
-"""Examples of decisions: given these events, when this is decided, then these events follow."""
+"""Examples of decisions: given these events, when this is decided, then those events follow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 class Deciding(Generic[S, E]):
-    """An aggregate as the given events leave it."""
+    """An aggregate as the given events leave it: `state`, on which `when` decides."""
 
     def __init__(self, decider: Decider[S, E], events: Iterable[E]) -> None:
         self._decider = decider
@@ -27,7 +27,11 @@ class Deciding(Generic[S, E]):
     def when(
         self, decision: Callable[Concatenate[S, P], Iterable[E]], *args: P.args, **kwargs: P.kwargs
     ) -> Decision[S, E]:
-        """Call a decision with the state, and whatever else it takes. A refusal is kept for `then_rejected`; other errors are raised."""
+        """Call a decision with the state and these arguments.
+
+        A refusal (`Rejected`) is kept for `then_rejected`; other errors are raised. Raises AssertionError for an event
+        that the decider does not declare.
+        """
         __tracebackhide__ = True
         call = _call(decision, args, kwargs)
         try:
@@ -39,7 +43,10 @@ class Deciding(Generic[S, E]):
 
 
 class Decision(Deciding[S, E]):
-    """What was decided, and the aggregate after it: `when` decides once more."""
+    """The `events` or the `refusal` of a decision, and the aggregate after it, on which `when` decides once more.
+
+    Each `then` raises AssertionError, with the whole example and the difference, where it does not hold.
+    """
 
     def __init__(
         self, decider: Decider[S, E], given: Sequence[E], call: str, events: Sequence[E], refusal: Rejected | None
@@ -51,7 +58,7 @@ class Decision(Deciding[S, E]):
         self.refusal = refusal
 
     def then(self, *expected: E | type[E]) -> Self:
-        """These events follow, and no others, in this order; of a class, any event of that class."""
+        """Check that these events follow, and no others, in this order; a class stands for any event of that class."""
         __tracebackhide__ = True
         if self.refusal is not None:
             raise AssertionError(
@@ -62,12 +69,12 @@ class Decision(Deciding[S, E]):
         return self
 
     def then_nothing(self) -> Self:
-        """It goes through, and no event follows: it was so already."""
+        """Check that the decision is not refused, and that no event follows."""
         __tracebackhide__ = True
         return self.then()
 
     def then_rejected(self, reason: str | None = None, **data: Any) -> Self:
-        """It is refused: for this reason, if one is given, and with these facts, others apart."""
+        """Check that it is refused: for this reason, if one is given, and with these facts, perhaps among others."""
         __tracebackhide__ = True
         if self.refusal is None:
             raise AssertionError(
@@ -82,7 +89,7 @@ class Decision(Deciding[S, E]):
         return self
 
     def then_state(self, expected: S) -> Self:
-        """The aggregate is this afterwards."""
+        """Check that the aggregate's state is this afterwards."""
         __tracebackhide__ = True
         if self.state != expected:
             raise AssertionError(explained("The state is another", self._story(), [expected], [self.state]))
@@ -114,7 +121,7 @@ def _is_alike(expected: Any, actual: Any) -> bool:
 
 
 def _aligned(expected: Sequence[Any], actual: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Where a class was expected and is there, the event itself: there is no difference to show."""
+    """Both sides, with the event itself where its class was expected: there is no difference to show."""
     pairs = [theirs if _is_alike(ours, theirs) else ours for ours, theirs in zip(expected, actual, strict=False)]
     return [*pairs, *expected[len(pairs) :]], actual
 

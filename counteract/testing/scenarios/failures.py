@@ -1,4 +1,4 @@
-"""What a failed example says."""
+"""The messages of failed examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INDENT = "    "
 
 
 def explained(what: str, story: Mapping[str, Iterable[Any]], expected: Sequence[Any], actual: Sequence[Any]) -> str:
-    """What went wrong, in which story, and the difference, line by line."""
+    """A message with what went wrong, the example's story, and the difference, line by line."""
     difference = ndiff(_all_lines(expected), _all_lines(actual))
     return "\n".join(
         [what, *_told(story), "difference (- expected, + actual):", *_indented(map(str.rstrip, difference))]
@@ -22,7 +22,7 @@ def explained(what: str, story: Mapping[str, Iterable[Any]], expected: Sequence[
 
 
 def told(what: str, story: Mapping[str, Iterable[Any]]) -> str:
-    """What went wrong, and in which story."""
+    """A message with what went wrong, and the example's story."""
     return "\n".join([what, *_told(story)])
 
 
@@ -33,15 +33,15 @@ def _told(story: Mapping[str, Iterable[Any]]) -> Iterable[str]:
 
 
 def _all_lines(values: Sequence[Any]) -> Sequence[str]:
-    return [line for value in values for line in lines_of(value)] or ["(nothing)"]
+    return [line for value in values for line in _lines_of(value)] or ["(nothing)"]
 
 
 def _indented(lines: Iterable[str]) -> Iterable[str]:
     return (_INDENT + line for line in lines)
 
 
-def lines_of(value: Any) -> Sequence[str]:
-    """On one line where that is short; else a field a line, so that a difference shows the field."""
+def _lines_of(value: Any) -> Sequence[str]:
+    """The value as text: on one line where that is short; else a field a line, so that a difference shows the field."""
     if isinstance(value, str):
         return value.splitlines()
     text = value.__name__ + "(…)" if isinstance(value, type) else repr(value)

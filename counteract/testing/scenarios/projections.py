@@ -1,4 +1,4 @@
-"""Examples of projections: given these events, when more come, then the rows are these."""
+"""Examples of projections: given these events, when more come, then the rows are those."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def in_stream(stream: StreamId, *events: Event, metadata: Mapping[str, Any] | No
 
 
 class Projecting:
-    """A projection's rows as the given events leave them.
+    """A projection's rows as the given events leave them; `when` lets more events come.
 
-    An event that is not `in_stream` is in one called "given", of the aggregate that declares it. Positions follow the order.
+    An event that is not `in_stream` is in a stream called "given", of the aggregate that declares it. Positions follow
+    the order of the events.
     """
 
     def __init__(self, projection: Projection, events: Sequence[Event | Recorded[Any]]) -> None:
@@ -43,12 +44,15 @@ class Projecting:
         self._given = _placed(events)
 
     def when(self, *events: Event | Recorded[Any]) -> Projected:
-        """Let more events come."""
+        """The rows after these events came too."""
         return Projected(self._projection, self._given, _placed([*self._given, *events])[len(self._given) :])
 
 
 class Projected(Projecting):
-    """The rows after more events came: `when` lets more come."""
+    """The rows after more events came; `when` lets still more come.
+
+    Each `then` raises AssertionError, with the whole example and the difference, where it does not hold.
+    """
 
     def __init__(self, projection: Projection, given: Sequence[Recorded[Any]], came: Sequence[Recorded[Any]]) -> None:
         super().__init__(projection, [*given, *came])
@@ -60,7 +64,7 @@ class Projected(Projecting):
     def rows(self) -> Mapping[Any, Row]:
         """The rows by their keys, without the key's columns.
 
-        Raises AssertionError where a statement is among the operations.
+        Raises AssertionError where a statement is among the operations, which only `in_postgres` can carry out.
         """
         if self._stored is None:
             effects = [effect for each in self._given for effect in self._projection.operations(each)]
@@ -68,7 +72,10 @@ class Projected(Projecting):
         return self._stored
 
     async def in_postgres(self, url: str) -> Self:
-        """The same, with the rows as PostgreSQL makes them, statements and types included: in a temporary table, of which nothing stays."""
+        """The same, with the rows as PostgreSQL makes them, statements and types included.
+
+        `url` is that of any database: the rows are in a temporary table, of which nothing stays.
+        """
         engine = async_engine(url)
         try:
             async with engine.connect() as connection:
@@ -78,7 +85,7 @@ class Projected(Projecting):
         return self
 
     def then(self, *operations: Effect) -> Self:
-        """The events of `when` lead to these operations, and no others, in this order."""
+        """Check that the events of `when` lead to these operations, and no others, in this order."""
         __tracebackhide__ = True
         done = [effect for each in self._came for effect in self._projection.operations(each)]
         if done != list(operations):
@@ -86,14 +93,14 @@ class Projected(Projecting):
         return self
 
     def then_rows(self, expected: Mapping[Any, Row]) -> Self:
-        """These are all rows, by key, each with all its columns but those of the key."""
+        """Check that these are all rows, by key, each with all its columns but those of the key."""
         __tracebackhide__ = True
         if self.rows != expected:
             raise AssertionError(explained("The rows are others", self._story(), _lines(expected), _lines(self.rows)))
         return self
 
     def then_row(self, key: Any, **fields: Any) -> Self:
-        """There is a row of that key, with these fields, others apart."""
+        """Check that there is a row of that key, with these fields, perhaps among others."""
         __tracebackhide__ = True
         row = self.rows.get(key)
         if row is None:
@@ -108,7 +115,7 @@ class Projected(Projecting):
         return self
 
     def then_no_row(self, key: Any) -> Self:
-        """There is no row of that key."""
+        """Check that there is no row of that key."""
         __tracebackhide__ = True
         if key in self.rows:
             raise AssertionError(explained("There is such a row", self._story(), [], _lines({key: self.rows[key]})))
@@ -119,7 +126,7 @@ class Projected(Projecting):
 
 
 def _placed(events: Sequence[Event | Recorded[Any]]) -> list[Recorded[Any]]:
-    """Each at a position of its own, in the order given; those that are in no stream one version after another."""
+    """The events, each at a position of its own, in their order; those in no stream get one version after another."""
     placed: list[Recorded[Any]] = []
     for position, each in enumerate(events, start=1):
         if isinstance(each, Recorded):
@@ -203,7 +210,7 @@ def _as_stored(recorded: Recorded[Any]) -> StoredEvent:
 
 
 def _lines(rows: Mapping[Any, Row]) -> Sequence[str]:
-    """A field a line, in one order."""
+    """The rows as lines, a field a line, in an order that does not depend on theirs."""
     return [
         line
         for key, row in sorted(rows.items(), key=lambda each: repr(each[0]))

@@ -22,7 +22,7 @@ from counteract.testing.store_contract.repeating import Repeating
 
 
 class StoreContract(Appending, Repeating, Contending, Reading, Keeping, Refusing, Bounding, Consuming):
-    """What `EventStore` promises, a test for each promise."""
+    """A test for each promise of `EventStore`: subclass it, with a fixture `store` that yields an empty store."""
 
 
 __all__ = ["StoreContract"]

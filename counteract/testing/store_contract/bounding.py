@@ -18,7 +18,7 @@ from counteract.testing.store_contract.counters import A, B, C, Counted, change,
 
 
 class Taken(Event, tags=lambda event: event.marks):
-    """Of no decider."""
+    """An event of no decider."""
 
     marks: tuple[str, ...] = ("x",)
 

@@ -1,4 +1,4 @@
-"""Many writers at once: they take turns, none is lost and none is put in another's place."""
+"""Many writers at once take turns; no append is lost, and none takes another's place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The aggregate that the suite appends to."""
+"""The aggregate to whose streams the suite appends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Counted(Event):
 
 
 class CountedMore(Event):
-    """Of no decider: what a newer program may have stored."""
+    """An event of no decider, such as a newer program may have stored."""
 
     amounts: list[int]
 
 
 class CountedInWords(Event, name="Counted"):
-    """Stored under the name of an event that it does not fit."""
+    """An event that is stored under the name of another one, whose class it does not fit."""
 
     amount: str
 

@@ -1,4 +1,4 @@
-"""What went in comes out: numbers beyond 2^53, text of every kind, and events of some size."""
+"""Data comes back as it was stored: numbers beyond 2^53, text of every kind, and events of some size."""
 
 from __future__ import annotations
 

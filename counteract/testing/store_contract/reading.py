@@ -1,4 +1,4 @@
-"""The global order, and streams within it."""
+"""Events are read in the order of the log, and in that of their stream."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Reading:
         assert await store.read_stream(A) == await store.read()
 
     async def test_ids_differ_in_every_byte(self, store: EventStore) -> None:
-        """No folding of case, of spaces or of forms of one character."""
+        """Case, spaces and forms of one character are not folded."""
         names = ["a", "A", "a ", " a", "\u00e9", "e\u0301", "", "a/b", "a\\b", "%", "'", "\U0001f600"]
         for name in names:
             await store.append(counters.stream(name), [Counted()], expect=ANY)

@@ -1,4 +1,4 @@
-"""What could not be stored, or not be read again, is refused with a reason, and nothing of it is left."""
+"""An event that could not be stored, or not be read again, is refused with a reason, and nothing of it is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same event ids again: once is enough, and never is another event taken for the first."""
+"""An append with event ids that are stored already changes nothing, and no other event is taken for the first."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a storm is judged by: the books, what must hold of them, and how that is printed."""
+"""The judgement of a storm: the books, the invariants that must hold of them, and how they are printed."""

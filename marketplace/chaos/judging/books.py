@@ -1,4 +1,4 @@
-"""All that the invariants look at, folded page by page: what is on record here, and what the payment provider says."""
+"""The books that the invariants look at, folded page by page: the store's, and the payment provider's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 ENDS = ("SagaCompleted", "SagaCompensated")
 AT_ONCE = 500
-"""How many sagas' traces are read at once."""
+"""The number of sagas whose traces are read at once."""
 
 
 class Fold(Generic[S]):
@@ -43,7 +43,7 @@ class Fold(Generic[S]):
 
 @dataclass(slots=True)
 class Books:
-    """Ours and the provider's."""
+    """The books of the store and of the payment provider."""
 
     orders: Fold[Order] = field(default_factory=lambda: Fold(orders))
     payments: Fold[Payment] = field(default_factory=lambda: Fold(payments))
@@ -53,9 +53,9 @@ class Books:
     records: Mapping[Key, str] = field(default_factory=dict)
     """The state of each saga's record."""
     lines: Counter[str] = field(default_factory=Counter)
-    """How many order lines there are for each product."""
+    """The number of order lines for each product."""
     provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Its accounts, by their key. It has not lost anything."""
+    """The provider's accounts, by their key. The provider has not lost anything."""
 
     @classmethod
     async def gathered(cls, store: PostgresEventStore, provider_url: str) -> Books:
@@ -86,14 +86,14 @@ class Books:
         return Counter({name: on_record[name] for name in ENDS if on_record[name]})
 
     def account(self, case: Case) -> Mapping[str, Any] | None:
-        """What the provider knows of a checkout, under whichever key."""
+        """The provider's account of a checkout, under whichever key."""
         return self.provider.get(str(authorization_of(case)))
 
     def sold(self, case: Case, products: Iterable[str]) -> bool:
         return all(case.order_id in self.items.states[each].sold for each in products)
 
     def is_complete(self, case: Case) -> bool:
-        """The order, its units and its money, each as a completed checkout leaves them."""
+        """Whether order, units and money are as a completed checkout leaves them."""
         order, payment = self.orders.states.get(case.order_id), self.payments.states.get(case.order_id)
         account = self.account(case)
         if order is None or payment is None or account is None or order.totals is None:
@@ -103,7 +103,7 @@ class Books:
         return order.status is OrderStatus.COMPLETED and paid and len(amounts) == 1 and self.sold(case, case.products)
 
     def is_undone(self, case: Case, touched: Mapping[str, int]) -> bool:
-        """Nothing is left of it: no order, no units, no money."""
+        """Whether nothing is left of the checkout: no order, no units, no money."""
         order, payment = self.orders.states.get(case.order_id), self.payments.states.get(case.order_id)
         account = self.account(case)
         open_ = order is not None and order.status is not OrderStatus.CANCELLED
@@ -112,7 +112,7 @@ class Books:
         return not (open_ or held or taken or touched.get(case.order_id))
 
     def units(self) -> Mapping[str, int]:
-        """How many units are held for each order, or sold to it."""
+        """The number of units that are held for each order, or sold to it."""
         units: Counter[str] = Counter()
         for item in self.items.states.values():
             units.update(item.held)
@@ -121,7 +121,7 @@ class Books:
 
 
 async def traces_of(store: PostgresEventStore, books: Books) -> AsyncIterator[Trace]:
-    """What the tables say of each saga, a page at a time."""
+    """The tables' content for each saga, a page at a time."""
     saga_ids = sorted({saga_id for saga_id, _ in books.records})
     for start in range(0, len(saga_ids), AT_ONCE):
         for trace in await traces(store, saga_ids[start : start + AT_ONCE]):

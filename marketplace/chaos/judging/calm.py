@@ -30,22 +30,22 @@ WITHOUT_AN_END = """
 PAUSE = 2.0
 """Seconds between two looks."""
 ATTEMPTS = 3
-"""A workflow task that has failed so often, while everything is up, will fail again."""
+"""The number of failures, while everything is up, after which a workflow task is taken to fail for ever."""
 AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What a saga waits for that should have ended."""
+    """The things that a saga waits for which should have ended."""
 
     what: str
     is_wedged: bool
-    """Its code fails at the same place again and again."""
+    """Whether its code fails at the same place again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calm:
-    """Nothing breaks any more."""
+    """The time after a storm, in which nothing breaks any more."""
 
     caretaker: Caretaker
     store: PostgresEventStore
@@ -85,7 +85,7 @@ class Calm:
             await asyncio.sleep(PAUSE)
 
     async def held_up(self, folder: Path) -> dict[Case, Waits]:
-        """Those that have not ended, and why. Their histories are written to a folder."""
+        """The sagas that have not ended, and why. Their histories are written to a folder."""
         return {case: await self._waits(case, folder) for case in self.cases if case.how == OPEN}
 
     async def _waits(self, case: Case, folder: Path) -> Waits:
@@ -105,7 +105,7 @@ class Calm:
                 await self.caretaker.load.bring_forward(case)
 
     async def _left(self) -> bool:
-        """Whether anything is yet to come. Who completed before the end on record was lost is not recovered, but reported."""
+        """Whether anything is yet to come. A saga that completed before its end was lost is only reported."""
         async with self.store.connection() as connection:
             open_ = set(await (await connection.execute(WITHOUT_AN_END)).fetchall())
         lost = [case for case in self.cases if case.workflow_id in self.caretaker.losses]

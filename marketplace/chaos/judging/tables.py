@@ -1,4 +1,4 @@
-"""What a run prints."""
+"""The tables that a run prints."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def left_out_table(rows: Iterable[tuple[str, int]]) -> Table:
 
 
 async def fence_table(store: PostgresEventStore) -> Table:
-    """What the fence saw: a fenced command is an original that its undo made harmless."""
+    """The fence's part: a fenced command is an original that its undo made harmless."""
     table = Table("command", "done", "rejected", "fenced", "started", title="The fence")
     async with store.connection() as connection:
         rows = await (await connection.execute(COMMANDS)).fetchall()

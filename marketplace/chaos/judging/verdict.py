@@ -1,7 +1,7 @@
-"""What must hold when no saga runs any more, whatever happened.
+"""The invariants that must hold when no saga runs any more, whatever happened.
 
-What the documentation says is not closed is left out, and counted: past its pivot a saga cannot make up for commits that its
-database has lost, and reports that; and a saga that was reset as well may have forgotten that it was.
+Cases that the documentation leaves open are left out, and counted: past its pivot a saga cannot make up for commits
+that its database has lost, and reports that; and a saga that was reset as well may have forgotten that it was.
 """
 
 from __future__ import annotations
@@ -24,26 +24,29 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is judged."""
+    """The evidence that is judged."""
 
     cases: Sequence[Case]
     books: Books
     losses: Set[str]
     """The workflow ids of sagas that lost commits."""
     waiting: Mapping[Case, Waits]
-    """Those that have not ended."""
+    """The sagas that have not ended."""
     closed: Set[Case] = frozenset()
-    """Those that a person put on record as finished, after commits were lost: what their record says is not their own word."""
+    """The sagas that a person put on record as finished after commits were lost: that end is not their own."""
 
     def lost(self, case: Case) -> bool:
         return case.workflow_id in self.losses
 
     def forgot(self, case: Case) -> bool:
-        """Lost commits and a reset: nothing is promised."""
+        """Whether the saga lost commits and was reset, in which case nothing is promised."""
         return self.lost(case) and case.resets > 0
 
     def is_left_out(self, case: Case) -> bool:
-        """Of what our own books must say; what the provider's must say holds for these too, but for those that were reset."""
+        """Whether the saga is left out where the store's books are judged.
+
+        The provider's books must be right for it all the same, unless it was reset.
+        """
         return self.forgot(case) or (self.lost(case) and case.how not in UNDONE)
 
     def judged(self) -> list[Case]:
@@ -75,7 +78,7 @@ def findings(evidence: Evidence) -> list[Finding]:
 
 
 def left_out(evidence: Evidence) -> list[tuple[str, int]]:
-    """What is not closed, and how many sagas it concerned."""
+    """The cases that are left open, and how many sagas they concerned."""
     lost = [case for case in evidence.cases if evidence.lost(case)]
     forgot = sum(map(evidence.forgot, lost))
     beyond = sum(map(evidence.is_left_out, lost)) - forgot
@@ -111,7 +114,7 @@ def nothing_impossible(evidence: Evidence) -> Finding:
 
 
 def each_saga_ends_once(evidence: Evidence) -> Finding:
-    """However many runs it had."""
+    """Each saga ends once, however many runs it had."""
     ends = {case: evidence.books.ends(case).total() for case in evidence.cases}
     begun = {case for case in evidence.cases if case.key in evidence.books.sagas}
     wrong = [case for case in begun if ends[case] > 1 or (ends[case] < 1 and not evidence.is_left_out(case))]
@@ -127,7 +130,7 @@ def ends_agree(evidence: Evidence) -> Finding:
 
 
 def records_agree(evidence: Evidence) -> Finding:
-    """The record decides, and the event tells of it: both in one transaction."""
+    """The record, which decides, and the event, which tells of it, agree: they are written in one transaction."""
     books = evidence.books
     ends = {case: {RECORDED[name] for name in books.ends(case)} for case in evidence.cases}
     wrong = [case for case, said in ends.items() if said != {books.records.get(case.key)} & {*RECORDED.values()}]
@@ -148,7 +151,7 @@ def undone_is_undone(evidence: Evidence) -> Finding:
 
 
 def the_provider_agrees(evidence: Evidence) -> Finding:
-    """It has lost nothing, and so is the judge of those too that did."""
+    """The provider, which has lost nothing, also judges the sagas that lost commits."""
     judged = [case for case in evidence.cases if not evidence.forgot(case)]
     wrong = [case for case in judged if not paid_as_it_ended(evidence, case)]
     states = Counter(account["state"] for account in evidence.books.provider.values())
@@ -204,7 +207,10 @@ def lines_refer_to_products(evidence: Evidence) -> Finding:
 
 
 async def each_saga_is_a_trace(evidence: Evidence, traces: AsyncIterator[Trace]) -> Finding:
-    """Of those that lost commits only their end is held against what is on record, and of those reset as well nothing."""
+    """Each saga's rows are a trace of the protocol.
+
+    A saga that lost commits is held only against the rules about its end, and one that was reset as well against none.
+    """
     forgot = {case.key for case in evidence.cases if evidence.forgot(case)}
     judged, wrong = 0, list[str]()
     async for trace in traces:

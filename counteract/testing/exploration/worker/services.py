@@ -1,4 +1,4 @@
-"""All services of a saga in one worker, with faults around their deliveries and their handlers."""
+"""All services of a saga, in one worker, with faults around their deliveries and their handlers."""
 
 from __future__ import annotations
 
@@ -22,41 +22,49 @@ from counteract.participants.fence import Fence
 from counteract.participants.handlers import Role
 from counteract.saga.interceptor import standing_in
 from counteract.store import PostgresEventStore
+from counteract.testing.exploration.attempt import CURRENT, Attempt
 from counteract.testing.exploration.faults import Layer, Place, Proceed
-from counteract.testing.exploration.observation import watched
-from counteract.testing.exploration.run import CURRENT, Encounter, Run
-from counteract.testing.exploration.samples import sample
+from counteract.testing.exploration.people import expect_corrected
+from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.worker.observation import watched
+from counteract.testing.exploration.worker.samples import sample
 
 STANDING_OF_CALL: ContextVar[Payload | None] = ContextVar("what the saga says of itself with this call", default=None)
-Activity = Callable[[Any, Any], Awaitable[Any]]
-Name = tuple[str, str]
+_Activity = Callable[[Any, Any], Awaitable[Any]]
+_Name = tuple[str, str]
 _FORGET = "delete from commands where command_id = %s"
 
 
 class Answers:
-    """What is given for a command's class, or else some value of its result type."""
+    """The answers of scripts: the one given for a command's class, or else some value of its result type."""
 
     def __init__(self, given: Mapping[type[Command[Any]], Any]) -> None:
         self._given = {each.__name__: answer for each, answer in given.items()}
 
     def to(self, command: type[Command[Any]], text: str = "x") -> Any:
-        """Raises ConfigurationError where none is given, and none can be made up; `text` is what that may be made of."""
+        """The answer to a command of this class; one that is made up holds `text`, if its type lets it.
+
+        Raises ConfigurationError where none is given, and none can be made up.
+        """
         given = self._given.get(command.__name__)
         return sample(command.spec.result, text) if given is None else given
 
 
 class Services(Protocol):
-    """Whoever carries out the commands of the saga."""
+    """The services that carry out the commands of the saga."""
 
     @property
     def store(self) -> PostgresEventStore: ...
 
     def participant(self, command: type[Command[Any]]) -> Participant:
-        """Its handlers. Raises ConfigurationError where there are none."""
+        """The handlers of a command's class. Raises ConfigurationError where there are none."""
         ...
 
     def answer(self, command: type[Command[Any]]) -> Any:
-        """What a step of this class may be taken to have returned. Raises ConfigurationError where there is nothing."""
+        """A value that a step of this class may be taken to have returned.
+
+        Raises ConfigurationError where there is none.
+        """
         ...
 
     @property
@@ -90,19 +98,20 @@ class RealServices(Services):
 
 @dataclass(slots=True)
 class Desk:
-    """The one activity of the explorer's worker: it answers for every command of every service.
+    """The one activity of the exploration's worker: it answers for every command of every service.
 
-    One queue of its own, whatever the commands' services are named: workers that serve them elsewhere do not interfere.
+    It has one task queue, whatever the services are named, so that workers which serve them elsewhere do not interfere.
     """
 
     services: Services
     runs: Mapping[str, Run]
     own: Participant
-    """For what exploration itself has a saga do."""
-    _known: dict[tuple[Name, str], tuple[type[Command[Any]], Activity]] = field(default_factory=dict)
+    """The participant of the command that exploration itself has a saga send."""
+    _known: dict[tuple[_Name, str], tuple[type[Command[Any]], _Activity]] = field(default_factory=dict)
 
     @activity.defn(dynamic=True)
     async def answer(self, arguments: Sequence[RawValue]) -> Any:
+        """Carry out one command, undo or settlement, by the handler of whichever service it belongs to."""
         convert = activity.payload_converter().from_payload
         dispatch: Dispatch = convert(arguments[1].payload, Dispatch)
         if (standing := STANDING_OF_CALL.get()) is not None:
@@ -116,18 +125,19 @@ class Desk:
         return await answering(convert(arguments[0].payload, command_type), dispatch)
 
     def external(self, command: type[Command[Any]]) -> bool:
+        """Whether the effects of this command are external ones."""
         return self.participant(command).external
 
     def participant(self, command: type[Command[Any]]) -> Participant:
-        """The services', or the one that answers for exploration's own command."""
+        """The participant of the services, or the one for exploration's own command."""
         return self.own if command is self.own.command else self.services.participant(command)
 
-    def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], Activity]:
+    def _activity(self, sent: type[Command[Any]], name: str) -> tuple[type[Command[Any]], _Activity]:
         key = (_name(sent), name)
         if key not in self._known:
             participant = watched(self.participant(sent))
             spec = participant.command.spec
-            executor = FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
+            executor = _FaultyExecutor(participant, Fence(self.services.store), self.services.resources, self.runs)
             names = [each for each in (spec.name, spec.compensation, spec.settlement) if each is not None]
             for each, made in zip(names, activities_of(executor), strict=True):
                 self._known[_name(sent), each] = (participant.command, made)
@@ -135,7 +145,7 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class FaultyExecutor(Executor):
+class _FaultyExecutor(Executor):
     """The engine's own executor, with faults around it."""
 
     runs: Mapping[str, Run]
@@ -161,28 +171,28 @@ class FaultyExecutor(Executor):
     ) -> Any:
         run = self.runs[dispatch.saga_id]
         place = Place(dispatch.step.partition("~")[0], role)
-        encounter = Encounter(run, place, command, dispatch, by_hand, functools.partial(self._forget, run, dispatch))
-        run.expect_corrected(encounter)
-        CURRENT.set(encounter)
+        attempt = Attempt(run, place, command, dispatch, by_hand, functools.partial(self._forget, run, dispatch))
+        expect_corrected(attempt)
+        CURRENT.set(attempt)
         concluding = proceed if role is Role.HANDLES else _concluding(run, place.step, proceed)
         sent = activity.info().workflow_run_id, activity.info().activity_id
         if sent in run.fenced:
             run.complain(f"{place} was refused for good, and tried again")
         try:
-            return await encounter.through(Layer.DELIVERY, concluding)
+            return await attempt.through(Layer.DELIVERY, concluding)
         except CommandFenced:
             run.fenced.add(sent)
             raise
 
     async def _forget(self, run: Run, dispatch: Dispatch) -> None:
-        """As a failover does that loses the last commits; what is appended stays, for events are only ever appended."""
+        """Delete the command's row, as a failover that loses the last commits does; appended events stay."""
         async with self.fence.store.connection() as connection:
             await connection.execute(_FORGET, (dispatch.command_id,))
         run.forgets(dispatch.command_id)
 
 
 def _by_hand(dispatch: Dispatch) -> Dispatch:
-    """A person's own doing."""
+    """The dispatch of what a person does by hand: under an id of its own, and of no saga's standing."""
     return dispatch.model_copy(update={"command_id": uuid5(dispatch.command_id, "by hand"), "standing": None})
 
 
@@ -196,6 +206,6 @@ def _concluding(run: Run, step: str, proceed: Proceed) -> Proceed:
     return concluding
 
 
-def _name(command: type) -> Name:
-    """The sandbox may hold a copy of the class of its own."""
+def _name(command: type) -> _Name:
+    """A name in the place of the class, of which the sandbox may hold a copy."""
     return command.__module__, command.__qualname__

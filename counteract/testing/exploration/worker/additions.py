@@ -1,14 +1,20 @@
-"""A step of exploration's own, which a signal or an update of its own sends out in the midst of a saga."""
+"""A step of exploration's own, which a signal or an update sends while a saga is under way."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 
 from counteract.messages import Compensatable, Retry
-from counteract.testing.exploration.run import ADD_BY_SIGNAL, ADD_BY_UPDATE, Run
+from counteract.testing.exploration.faults import Place
+from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.worker.attendant import Attended
+
+ADD_BY_SIGNAL = "counteract-explore-add"
+ADD_BY_UPDATE = "counteract-explore-add-and-wait"
+ADDED = Place("ExploredAddition")
+"""The place of the step that these send."""
 
 
 class ExploredAddition(
@@ -17,15 +23,15 @@ class ExploredAddition(
     compensation="UndoExploredAddition",
     retry=Retry(initial=timedelta(milliseconds=20)),
 ):
-    """What a handler of the user's might send."""
+    """A command such as a signal's handler of the user's might send."""
 
 
-def take_additions(instance: Any, run: Run) -> None:
-    """Set the handlers in the workflow that runs. The signal's catches what a careful one would; the update's does not."""
+def take_additions(attended: Attended, run: Run) -> None:
+    """Set the two handlers in the workflow that runs. The signal's catches its step's errors, the update's does not."""
 
     async def add() -> None:
         try:
-            await instance._saga.execute(ExploredAddition())
+            await attended.saga.execute(ExploredAddition())
         except BaseException as error:
             run.additions.append(type(error).__name__)
             raise

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import fault_actions
 from counteract.testing.exploration.aftermath import reset_to
-from counteract.testing.exploration.fault_actions import after, before
+from counteract.testing.exploration.catalogue import fault_actions, workflow_actions
+from counteract.testing.exploration.catalogue.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
     RECOVERED,
@@ -25,18 +25,21 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
-from counteract.testing.exploration.run import ADDED
+from counteract.testing.exploration.worker.additions import ADDED
 
 ROOMY = Timing(attempt=timedelta(seconds=10), total=timedelta(seconds=30), heartbeat=timedelta(seconds=5))
-"""What is done meanwhile takes its time."""
-HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
+"""Time enough for what is done to the workflow while the attempt is under way."""
+_HELD = Timing(attempt=timedelta(minutes=5), total=timedelta(minutes=5), heartbeat=timedelta(minutes=1))
 STAYS_UNDONE = UNDONE | {Ending.REFUSED}
-EITHER_WAY = RECOVERED | WENT_ON
-ANY_END = EITHER | RECOVERED | STOPPED
+_EITHER_WAY = RECOVERED | WENT_ON
+_ANY_END = EITHER | RECOVERED | STOPPED
 
 
 def of_the_whole(steps: Sequence[Known], decisions: int, turn: Injection, pace: Pace) -> Iterator[Fault]:
-    """`turn` is what makes the saga turn back; `decisions` are those of a run in which nothing goes wrong."""
+    """The faults of this kind for a saga with these steps.
+
+    `turn` is the injection that makes it turn back, `decisions` the number of workflow tasks of a run without a fault.
+    """
     yield from _run_again(decisions, turn)
     yield Fault("the saga", "beside another on its aggregates", may_end=EITHER, beside=True)
     yield Fault("the saga", "turns back beside another on its aggregates", (turn,), may_end=EITHER, beside=True)
@@ -61,30 +64,30 @@ def _run_again(decisions: int, turn: Injection) -> Iterator[Fault]:
 
 
 def _lost(step: Known) -> Iterator[Fault]:
-    """Nobody undoes a workflow that is gone but recovery."""
-    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: EITHER_WAY}
+    """The workflow is terminated: only recovery can undo its saga."""
+    ends = {CommandKind.COMPENSATABLE: RECOVERED, CommandKind.PIVOT: _EITHER_WAY}
     may_end = ends.get(step.kind, WENT_ON)
     place = Place(step.key)
     yield _fault(
         place,
         "terminated during",
-        Injection(place, Layer.HANDLER, before(fault_actions.terminate), timing=ROOMY),
+        Injection(place, Layer.HANDLER, before(workflow_actions.terminate), timing=ROOMY),
         may_end,
     )
     yield _fault(
         place,
         "terminated with its effect",
-        Injection(place, Layer.DELIVERY, after(fault_actions.terminate), timing=ROOMY),
+        Injection(place, Layer.DELIVERY, after(workflow_actions.terminate), timing=ROOMY),
         may_end,
     )
     if step.kind is CommandKind.PIVOT and step.external:
-        lost = Injection(place, Layer.HANDLER, after(fault_actions.terminate_and_vanish), timing=HELD)
+        lost = Injection(place, Layer.HANDLER, after(workflow_actions.terminate_and_vanish), timing=_HELD)
         yield _fault(place, "terminated between effect and record", lost, WENT_ON)
-        late = Injection(place, Layer.HANDLER, fault_actions.terminate_and_come_late, timing=HELD)
+        late = Injection(place, Layer.HANDLER, workflow_actions.terminate_and_come_late, timing=_HELD)
         yield _fault(place, "terminated, and comes late", late, may_end)
         # Fenced by then, and the provider has not said yet what became of it.
         settling = Place(step.key, Role.SETTLES)
-        unsettled = Injection(settling, Layer.HANDLER, before(fault_actions.terminate_and_vanish), timing=HELD)
+        unsettled = Injection(settling, Layer.HANDLER, before(workflow_actions.terminate_and_vanish), timing=_HELD)
         answerless = Injection(place, Layer.HANDLER, after(fault_actions.fail), None, Timing(attempts=1))
         yield _fault(settling, "terminated during", unsettled, WENT_ON, answerless)
 
@@ -94,25 +97,25 @@ def _begun_anew(step: Known, pace: Pace) -> Iterator[Fault]:
     yield Fault(
         str(place),
         "its run times out and is retried",
-        (Injection(place, Layer.DELIVERY, before(fault_actions.outlast_the_run), timing=HELD),),
-        ANY_END,
+        (Injection(place, Layer.DELIVERY, before(workflow_actions.outlast_the_run), timing=_HELD),),
+        _ANY_END,
         run_timeout=pace.run_timeout,
         recovered=True,
     )
     # Nothing else goes wrong: what the runs before had done is taken over, and the saga goes on.
-    during = Injection(place, Layer.HANDLER, before(fault_actions.reset_now), timing=ROOMY)
+    during = Injection(place, Layer.HANDLER, before(workflow_actions.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (during,))
-    done = Injection(place, Layer.DELIVERY, after(fault_actions.reset_now), timing=ROOMY)
+    done = Injection(place, Layer.DELIVERY, after(workflow_actions.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset with its effect", (done,))
 
 
 def _added_to(step: Known, before_it: Known | None) -> Iterator[Fault]:
     place = Place(step.key)
     if step.kind is CommandKind.PIVOT and before_it is not None:
-        begun = Injection(Place(before_it.key), Layer.DELIVERY, after(fault_actions.begin_addition), timing=ROOMY)
-        slow = Injection(ADDED, Layer.DELIVERY, before(fault_actions.take_a_while), timing=ROOMY)
+        begun = Injection(Place(before_it.key), Layer.DELIVERY, after(workflow_actions.begin_addition), timing=ROOMY)
+        slow = Injection(ADDED, Layer.DELIVERY, before(workflow_actions.take_a_while), timing=ROOMY)
         yield Fault(str(place), "a signal's step is under way as it comes", (begun, slow), WENT_ON)
-    for how, act in (("a signal", fault_actions.add_by_signal), ("an update", fault_actions.add_by_update)):
+    for how, act in (("a signal", workflow_actions.add_by_signal), ("an update", workflow_actions.add_by_update)):
         yield Fault(
             str(place),
             f"a step is added by {how}",
@@ -122,7 +125,10 @@ def _added_to(step: Known, before_it: Known | None) -> Iterator[Fault]:
 
 
 def _forgotten(step: Known) -> Iterator[Fault]:
-    """Of what happened outside. What is done inside is lost with its events, and never happened."""
+    """The store loses the record of an external effect.
+
+    A transactional one would be lost with its events, and would never have happened.
+    """
     if step.kind is CommandKind.COMPENSATABLE and step.external:
         place = Place(step.key)
         forgotten = Injection(place, Layer.DELIVERY, after(fault_actions.have_it_forgotten))
@@ -131,14 +137,14 @@ def _forgotten(step: Known) -> Iterator[Fault]:
 
 def _while_undone(step: Known, turn: Injection) -> Iterator[Fault]:
     place = Place(step.key, Role.COMPENSATES)
-    lost = Injection(place, Layer.DELIVERY, before(fault_actions.terminate), timing=ROOMY)
+    lost = Injection(place, Layer.DELIVERY, before(workflow_actions.terminate), timing=ROOMY)
     yield _fault(place, "terminated during", lost, RECOVERED, turn)
-    for how, act in (("a signal", fault_actions.add_by_signal), ("an update", fault_actions.add_by_update)):
-        added = Injection(place, Layer.DELIVERY, before(fault_actions.in_vain(act)), timing=ROOMY)
+    for how, act in (("a signal", workflow_actions.add_by_signal), ("an update", workflow_actions.add_by_update)):
+        added = Injection(place, Layer.DELIVERY, before(workflow_actions.in_vain(act)), timing=ROOMY)
         yield Fault(str(place), f"a step is added by {how}", (added, turn), UNDONE)
-    reset = Injection(place, Layer.DELIVERY, before(fault_actions.reset_now), timing=ROOMY)
+    reset = Injection(place, Layer.DELIVERY, before(workflow_actions.reset_now), timing=ROOMY)
     yield Fault(str(place), "reset during", (reset, turn), STAYS_UNDONE)
-    anew = Injection(place, Layer.DELIVERY, before(fault_actions.reset_to_the_beginning), timing=ROOMY)
+    anew = Injection(place, Layer.DELIVERY, before(workflow_actions.reset_to_the_beginning), timing=ROOMY)
     yield Fault(str(place), "reset to the beginning during", (anew, turn), STAYS_UNDONE)
 
 

@@ -1,11 +1,11 @@
-"""Stands beside the saga's code: what it declared, and whether it was given the answers that its commands got."""
+"""Watches the saga's code: notes what it declares, and checks that it is given the answers that its commands got."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Any
 
 from temporalio import workflow
@@ -17,31 +17,45 @@ from counteract.messages import Command
 from counteract.testing.exploration.run import Run
 
 
-def attend(instance: Any, run: Run) -> None:
-    """Have the saga that this workflow is going to open looked at."""
-    make = instance.saga
+@dataclass(slots=True)
+class Attended:
+    """The saga of one workflow run, for exploration to reach."""
+
+    saga: Any = None
+    """The `Saga` that the workflow has opened; None until then."""
+
+
+def attend(instance: Any, run: Run) -> Attended:
+    """Watch the saga that this workflow is going to open, and return where it will be found."""
+    make, attended = instance.saga, Attended()
 
     @functools.wraps(make)
     def saga(**options: Any) -> Any:
         if run.fault.deadline is not None and options.get("deadline") is not None:
             options["deadline"] = run.fault.deadline
         run.deadline = options.get("deadline")
-        made = make(**options)
-        answers = Answered(run)
+        made = attended.saga = make(**options)
+        answers = _Answered(run)
         made.execute = answers.compared(made.execute, one=True)
         made.parallel = answers.compared(made.parallel, one=False)
         return made
 
     instance.saga = saga
+    return attended
 
 
-class Answered:
+class _Answered:
     """The answers of one saga's steps, on their way into its code."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def compared(self, call: Callable[..., Any], *, one: bool) -> Callable[..., Any]:
+        """The same function of the saga, whose results are compared with the answers of the activities.
+
+        `one` says that it takes one command and returns its result, and not a sequence of both.
+        """
+
         @functools.wraps(call)
         async def comparing(*commands: Command[Any], **options: Any) -> Any:
             if not one and len(commands) > 1:
@@ -71,15 +85,10 @@ class Answered:
 
 
 def _answer(command: Command[Any], flights: Sequence[ActivityHandle[Any]]) -> tuple[bool, Any]:
-    """What its one activity returned; not known where it did not, or where there were several."""
+    """Whether the answer is known, and the answer; it is not where there is no one activity that returned it."""
     if len(flights) != 1 or not flights[0].done() or flights[0].cancelled() or flights[0].exception():
         return False, None
     result = flights[0].result()
     if isinstance(result, RawValue):
         result = workflow.payload_converter().from_payload(result.payload, command.spec.result_type)
     return True, result
-
-
-def is_about(actual: timedelta, declared: timedelta) -> bool:
-    """The same but for what it took to come there."""
-    return abs(actual - declared) < timedelta(seconds=5)

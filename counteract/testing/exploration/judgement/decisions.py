@@ -1,4 +1,4 @@
-"""What people decided about stuck steps, held against what the saga says of it: no decision may get lost on the way."""
+"""Holds what the saga says of people's decisions against the decisions: none may get lost on the way."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from counteract.testing.exploration.evidence import Evidence
 
 
 def skipped_steps(evidence: Evidence) -> set[str]:
-    """The steps that the saga went on without, or whose undo it went on without.
+    """The steps that the saga went on without, and those whose undo it went on without.
 
-    Before a step is skipped that must succeed, it is barred; where it turns out to have happened, its result is taken.
+    A step that must succeed is settled before it is skipped; where it turns out to have happened, it is not skipped.
     """
     happened = {each.place.step for each in evidence.of(Role.SETTLES) if each.succeeded and _happened(each.answer)}
     return {each.step for each in evidence.decisions if each.decision == "skip"} - happened
@@ -27,7 +27,7 @@ def _happened(answer: Any) -> bool:
 
 
 def decisions(evidence: Evidence) -> Iterator[str]:
-    """Who decided what, and why, is on record; a skipped undo is listed as skipped, and as nothing else."""
+    """The violations: who decided what, and why, should be on record, and a skipped undo be listed as skipped alone."""
     resolved = [each for each in evidence.lifecycle if isinstance(each, SagaResolved)]
     on_record = Counter((each.step, each.decision, each.who, each.why) for each in resolved)
     for each in evidence.decisions:

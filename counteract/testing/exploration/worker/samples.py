@@ -1,4 +1,4 @@
-"""Some value of a type, for answers that nobody cares about."""
+"""Sample values of types, for the answers of scripted services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from counteract.errors import ConfigurationError
 
 _TEXT = "counteract: any text"
-"""Where the text for strings stands among the schema's own definitions."""
+"""The key of the text for strings, among the schema's own definitions."""
 _FORMATS = {
     "date": "2030-01-01",
     "date-time": "2030-01-01T00:00:00Z",
@@ -23,7 +23,7 @@ _FORMATS = {
 
 
 def sample(adapter: TypeAdapter[Any], text: str = "x") -> Any:
-    """A small value that validates, with `text` where it holds any that may be of any kind.
+    """A small value that validates, in which strings that may be of any kind are `text`.
 
     Raises ConfigurationError where the type asks for more than its schema says.
     """

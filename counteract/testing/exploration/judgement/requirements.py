@@ -1,4 +1,4 @@
-"""What every activity must be sent with, whatever it does: without it the protocol hangs on luck."""
+"""Requirements on how every activity is sent: without them it depends on luck whether the protocol is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PREFIX = {Role.HANDLES: "", Role.COMPENSATES: "undo ", Role.SETTLES: "settle "}
 
 
 def shortcomings(call: StartActivityInput, command: Command[Any], dispatch: Dispatch, place: Place) -> Iterator[str]:
-    """Before exploration shortens anything."""
+    """The requirements that this call does not meet, as it is before exploration shortens its limits."""
     spec, policy = command.spec, call.retry_policy or RetryPolicy()
     wanted: dict[str, tuple[object, object]] = {
         "the task queue": (call.task_queue, spec.service),

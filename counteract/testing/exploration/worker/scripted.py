@@ -15,10 +15,10 @@ from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Happened, NeverHappened, Role, Settle, Undo
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
-from counteract.testing.exploration.services import Answers
+from counteract.testing.exploration.worker.services import Answers
 
-Answer = Callable[[str], Any]
-"""By the step's key."""
+_Answer = Callable[[str], Any]
+"""The answer to a step, by its key."""
 
 
 class Done(Event, name="ExploredStepDone"):
@@ -33,24 +33,25 @@ class Undone(Event, name="ExploredStepUndone"):
     command: UUID
 
 
-Effect = Done | Undone
-Function = Callable[..., Awaitable[Any]]
+_Effect = Done | Undone
+_Function = Callable[..., Awaitable[Any]]
 BESIDE = " beside"
-"""Ends the workflow id of a saga that shares the aggregates of another."""
+"""The end of the workflow id of a saga that shares the aggregates of another."""
 
 
-def _evolve(net: Mapping[UUID, int], event: Effect) -> Mapping[UUID, int]:
+def _evolve(net: Mapping[UUID, int], event: _Effect) -> Mapping[UUID, int]:
     return {**net, event.command: net.get(event.command, 0) + (1 if isinstance(event, Done) else -1)}
 
 
-effects = Decider[Mapping[UUID, int], Effect]("explored-saga", initial={}, evolve=_evolve, events=Effect)
-"""What each step of one saga did, less what was undone of it: one aggregate for all, so that they conflict."""
+_effects = Decider[Mapping[UUID, int], _Effect]("explored-saga", initial={}, evolve=_evolve, events=_Effect)
+"""The net effects of one saga, by command: one aggregate for all of its steps, so that they conflict."""
 
 
-class Outside:
-    """A provider that keeps half of its word: twice is once, and what it says never happened will not.
+class _Outside:
+    """A provider of external effects, idempotent by key, that fails to bar what it was asked to undo before it came.
 
-    What it was asked to take back before it came, it does all the same: the engine has to notice, wherever it can.
+    What it says never happened will not happen. An effect that comes after its undo is made all the same: the engine
+    has to notice, wherever it can.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Outside:
         self._barred: set[UUID] = set()
 
     def do(self, key: UUID) -> None:
+        """Make the effect of this key, once. Raises Rejected if it was said never to happen."""
         if key in self._barred:
             raise Rejected("barred before")
         self._held.add(key)
@@ -66,7 +68,7 @@ class Outside:
         self._held.discard(key)
 
     def has_done(self, key: UUID) -> bool:
-        """If not, it never will."""
+        """Whether it has done what this key stands for; if not, it never will."""
         if key not in self._held:
             self._barred.add(key)
         return key in self._held
@@ -87,7 +89,7 @@ class ScriptedServices:
         self.store = store
         self._answers = Answers(answers)
         self._external = {each.__name__ for each in external}
-        self._outside = Outside()
+        self._outside = _Outside()
 
     def answer(self, command: type[Command[Any]]) -> Any:
         return self._answers.to(command)
@@ -104,11 +106,11 @@ class ScriptedServices:
             Handler(Role.SETTLES, command, self._settlement(answer), wants=wants) if external else None,
         )
 
-    def _answer_of(self, command: type[Command[Any]]) -> Answer:
-        """What is given for it, or else a value that says, if its type lets it, of which step it is the answer."""
+    def _answer_of(self, command: type[Command[Any]]) -> _Answer:
+        """The given answer, or else a value that holds the step's key, if its type lets it."""
         return functools.partial(self._answers.to, command)
 
-    def _outside_of(self, answer: Answer) -> tuple[Function, Function]:
+    def _outside_of(self, answer: _Answer) -> tuple[_Function, _Function]:
         async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
             self._outside.do(dispatch.command_id)
             return answer(dispatch.step)
@@ -118,7 +120,7 @@ class ScriptedServices:
 
         return do, undo
 
-    def _settlement(self, answer: Answer) -> Function:
+    def _settlement(self, answer: _Answer) -> _Function:
         async def settle(settle: Settle[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
             if not self._outside.has_done(settle.command_id):
                 return NeverHappened()
@@ -127,7 +129,7 @@ class ScriptedServices:
         return settle
 
 
-def _inside(answer: Answer) -> tuple[Function, Function]:
+def _inside(answer: _Answer) -> tuple[_Function, _Function]:
     async def do(_: Command[Any], *, streams: Streams, dispatch: Dispatch) -> Any:
         await _append(streams, dispatch, Done(command=dispatch.command_id))
         return answer(dispatch.step)
@@ -138,8 +140,8 @@ def _inside(answer: Answer) -> tuple[Function, Function]:
     return do, undo
 
 
-async def _append(streams: Streams, dispatch: Dispatch, event: Effect) -> None:
-    stream = await streams.load(effects, dispatch.saga_id.removesuffix(BESIDE))
+async def _append(streams: Streams, dispatch: Dispatch, event: _Effect) -> None:
+    stream = await streams.load(_effects, dispatch.saga_id.removesuffix(BESIDE))
     before = stream.state.get(event.command, 0)
     stream.append(event)
     # Whoever decides further on a stream goes by what it has just appended.

@@ -1,4 +1,4 @@
-"""The explorer's hand in the workflow: it shortens time, and sends all steps to the explorer's own worker."""
+"""The interceptor of explored workflows: it shortens time, and sends all steps to the exploration's own worker."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ from counteract.messages import Command, Dispatch
 from counteract.participants.handlers import Role
 from counteract.saga.failure import Interruption
 from counteract.saga.interceptor import STANDING
-from counteract.testing.exploration.additions import take_additions
-from counteract.testing.exploration.attendant import attend
-from counteract.testing.exploration.faults import Place, Timing
-from counteract.testing.exploration.requirements import shortcomings
-from counteract.testing.exploration.run import DEADLINE_SIGNAL, Run
-from counteract.testing.exploration.services import STANDING_OF_CALL
+from counteract.testing.exploration.catalogue.interruptions import DEADLINE_SIGNAL
+from counteract.testing.exploration.faults import Timing, place_of
+from counteract.testing.exploration.judgement.requirements import shortcomings
+from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.worker.additions import take_additions
+from counteract.testing.exploration.worker.attendant import attend
+from counteract.testing.exploration.worker.services import STANDING_OF_CALL
 
-FIRST_RETRY = timedelta(milliseconds=20)
-LAST_RETRY = timedelta(milliseconds=200)
+_FIRST_RETRY = timedelta(milliseconds=20)
+_LAST_RETRY = timedelta(milliseconds=200)
 
 
 @dataclass(frozen=True, slots=True)
 class ExploringInterceptor(Interceptor):
-    """Leaves the saga's code, its commands and the engine as they are: only what is sent to the server differs."""
+    """Changes what is sent to the server, and leaves the saga's code, its commands and the engine as they are."""
 
     runs: Mapping[str, Run]
     queue: str
@@ -60,7 +61,7 @@ class ExploringInterceptor(Interceptor):
 
 class _Activities(ActivityInboundInterceptor):
     async def execute_activity(self, call: ExecuteActivityInput) -> Any:
-        """The engine's own interceptor hands it to handlers that it knows: the explorer answers for those."""
+        """Keep the standing of the call: the engine's own interceptor hands it only to handlers that it knows."""
         STANDING_OF_CALL.set(call.headers.get(STANDING))
         return await super().execute_activity(call)
 
@@ -76,6 +77,7 @@ class _Inbound(WorkflowInboundInterceptor):
         instance, run = workflow.instance(), self.runs.get(workflow.info().workflow_id)
         if run is None:
             return await super().execute_workflow(call)
+        attended = attend(instance, run)
 
         def pass_deadline() -> None:
             if instance._saga_run is not None:
@@ -83,9 +85,8 @@ class _Inbound(WorkflowInboundInterceptor):
                 instance._saga_run.interrupt(Interruption.DEADLINE)
 
         workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
-        attend(instance, run)
-        take_additions(instance, run)
-        return await failing_once(run, super().execute_workflow(call))
+        take_additions(attended, run)
+        return await _failing_once(run, super().execute_workflow(call))
 
 
 class _Outbound(WorkflowOutboundInterceptor):
@@ -107,14 +108,14 @@ class _Outbound(WorkflowOutboundInterceptor):
             run.others.setdefault(own)
         run.commands[dispatch.command_id] = command
         call.task_queue = self._queue
-        shorten(call, run.fault.timing_of(place), run.pace.patience)
+        _shorten(call, run.fault.timing_of(place), run.pace.patience)
         flight = self.next.start_activity(call)
         if place.role is Role.HANDLES:
             run.flights[id(command)].append(flight)
         return flight
 
     async def start_child_workflow(self, call: StartChildWorkflowInput) -> ChildWorkflowHandle[Any, Any]:
-        """Nobody would carry it out here, and the saga would wait for ever."""
+        """Refuse: nobody would carry the child out here, and the saga would wait for ever."""
         if (run := self._runs.get(workflow.info().workflow_id)) is None:
             return await self.next.start_child_workflow(call)
         why = f"it starts {call.workflow} as a child, and exploration knows no children: explore {call.workflow} by itself"
@@ -122,8 +123,8 @@ class _Outbound(WorkflowOutboundInterceptor):
         raise ApplicationError(why, non_retryable=True)
 
 
-async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
-    """As code of the user's outside of the saga's block may: the workflow's first attempt fails however its saga ended."""
+async def _failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
+    """Fail the workflow's first attempt after its saga has ended, as user code behind the saga's block may."""
     if not run.fault.retried or workflow.info().attempt > 1:
         return await body
     try:
@@ -133,23 +134,19 @@ async def failing_once(run: Run, body: Coroutine[Any, Any, Any]) -> Any:
     raise ApplicationError("explore: failed after its saga had ended")
 
 
-def place_of(command: type[Command[Any]], dispatch: Dispatch, activity: str) -> Place:
-    """A step that a person had tried again is still the same place."""
-    spec = command.spec
-    roles = {spec.compensation: Role.COMPENSATES, spec.settlement: Role.SETTLES, spec.name: Role.HANDLES}
-    return Place(dispatch.step.partition("~")[0], roles[activity])
+def _shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
+    """Set an activity's limits: the fault's, or else the user's own, but no less than `least`.
 
-
-def shorten(call: StartActivityInput, timing: Timing, least: timedelta) -> None:
-    """The user's own limits where the fault asks for nothing else, or `least`; between two attempts never a long wait."""
+    The waits between two attempts become short.
+    """
     call.start_to_close_timeout = timing.attempt or _at_least(least, call.start_to_close_timeout)
     call.schedule_to_close_timeout = timing.total or _at_least(least, call.schedule_to_close_timeout)
     call.heartbeat_timeout = timing.heartbeat or _at_least(least / 2, call.heartbeat_timeout)
     policy = call.retry_policy or RetryPolicy()
     call.retry_policy = RetryPolicy(
-        initial_interval=min(policy.initial_interval, FIRST_RETRY),
+        initial_interval=min(policy.initial_interval, _FIRST_RETRY),
         backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=min(policy.maximum_interval or LAST_RETRY, LAST_RETRY),
+        maximum_interval=min(policy.maximum_interval or _LAST_RETRY, _LAST_RETRY),
         maximum_attempts=timing.attempts or policy.maximum_attempts,
         non_retryable_error_types=policy.non_retryable_error_types,
     )

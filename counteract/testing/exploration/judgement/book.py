@@ -1,6 +1,6 @@
 """Holds the streams of the store against what the handlers appended: nothing is dropped, doubled, changed or made up.
 
-Judged by stream, type and data alone: a fault may have lost the metadata that says whose an event is.
+Events are told apart by stream, type and data alone: a fault may have lost the metadata that says whose an event is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from counteract.decider import Decider
 from counteract.errors import CounteractError
 from counteract.messages import Event, StreamId
 from counteract.store import EventDecoder, PostgresEventStore
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 
 # An original that its settlement found to have happened is done without events of its own: the settlement has them.
 _DONE = """
@@ -24,7 +24,7 @@ _DONE = """
       and not exists (select from commands s where s.undoes = c.command_id and s.status = 'done'
                                                and s.result ->> 'happened' = 'true')
 """
-Entry = tuple[str, str]
+_Entry = tuple[str, str]
 """An event's type and data, to be compared."""
 
 
@@ -34,19 +34,19 @@ class _Line:
 
     decider: Decider[Any, Any]
     since: int
-    """The first version that was loaded: what came before is nobody's concern here."""
+    """The first version that was loaded; events up to it are not judged."""
     runs: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class Book:
-    """What the handlers of all runs have loaded and appended."""
+    """A record of what the handlers of all runs have loaded and appended. It is a `Recorder`."""
 
     store: PostgresEventStore
     _written: list[Witnessed] = field(default_factory=list)
     _lines: dict[StreamId, _Line] = field(default_factory=dict)
     _forgotten: set[UUID] = field(default_factory=set)
-    """Of these, only the events are left."""
+    """The commands of which the store has lost the row: only their events are left."""
 
     def loaded(self, run: str, decider: Decider[Any, Any], stream: StreamId, version: int) -> None:
         line = self._lines.setdefault(stream, _Line(decider, version))
@@ -61,25 +61,25 @@ class Book:
         self._forgotten.add(command_id)
 
     async def of(self, run: str) -> list[str]:
-        """What is wrong in the streams that no other run has touched."""
+        """The differences in the streams that no other run has touched."""
         return await self._wrong([stream for stream, line in self._lines.items() if line.runs == {run}])
 
     async def of_all(self) -> list[str]:
-        """What is wrong in those that several runs have touched, once nothing runs any more."""
+        """The differences in the streams that several runs have touched; to be asked once no run is under way."""
         return await self._wrong([stream for stream, line in self._lines.items() if len(line.runs) > 1])
 
     async def _wrong(self, streams: Collection[StreamId]) -> list[str]:
         mine = set(streams)
-        own: dict[StreamId, dict[UUID, list[Sequence[Entry]]]] = defaultdict(lambda: defaultdict(list))
+        own: dict[StreamId, dict[UUID, list[Sequence[_Entry]]]] = defaultdict(lambda: defaultdict(list))
         for told in self._written:
             for stream in {each.stream for each in told.appended} & mine:
-                events = [entry(each.event) for each in told.appended if each.stream == stream]
+                events = [_entry_of(each.event) for each in told.appended if each.stream == stream]
                 own[stream][told.own].append(events)
         done = await self._done({each for written in own.values() for each in written})
         found: list[str] = []
         for stream in mine:
             stored = await self._stored(stream)
-            found += differences(stream, stored, own[stream], done)
+            found += _differences(stream, stored, own[stream], done)
         return found
 
     async def _done(self, ids: Collection[UUID]) -> set[UUID]:
@@ -87,17 +87,20 @@ class Book:
             rows = await (await connection.execute(_DONE.encode(), (list(ids),))).fetchall()
         return {row[0] for row in rows} | (self._forgotten & set(ids))
 
-    async def _stored(self, stream: StreamId) -> list[Entry]:
+    async def _stored(self, stream: StreamId) -> list[_Entry]:
         line = self._lines[stream]
         decoder: EventDecoder[Event] = EventDecoder(line.decider.event_classes)
         stored = await self.store.read_stream(stream, after_version=line.since)
         return [_decoded(decoder, each) for each in stored]
 
 
-def differences(
-    stream: StreamId, stored: Sequence[Entry], written: dict[UUID, list[Sequence[Entry]]], done: Collection[UUID]
+def _differences(
+    stream: StreamId, stored: Sequence[_Entry], written: dict[UUID, list[Sequence[_Entry]]], done: Collection[UUID]
 ) -> Iterator[str]:
-    """Each command that is done has its events there, once, in their order and together; no other has any."""
+    """The differences between a stream's events and what was appended to it, in words.
+
+    Each command that is done should have its events there, once, in their order and together; no other should have any.
+    """
     left = list(stored)
     for command, attempts in written.items():
         if command not in done:
@@ -116,21 +119,22 @@ def differences(
             yield f"{entry[0]} is stored in {stream} once more than it was recorded"
 
 
-def entry(event: Event) -> Entry:
+def _entry_of(event: Event) -> _Entry:
+    """The event, as it is compared."""
     return event.event_type, json.dumps(event.model_dump(mode="json"), sort_keys=True)
 
 
-def _decoded(decoder: EventDecoder[Event], stored: Any) -> Entry:
+def _decoded(decoder: EventDecoder[Event], stored: Any) -> _Entry:
     try:
-        return entry(decoder.decode(stored).event)
+        return _entry_of(decoder.decode(stored).event)
     except CounteractError as error:
         return stored.event_type, f"unreadable: {error}"
 
 
-def _found(events: Sequence[Entry], stored: Sequence[Entry]) -> int | None:
+def _found(events: Sequence[_Entry], stored: Sequence[_Entry]) -> int | None:
     ends = range(len(stored) - len(events) + 1)
     return next((at for at in ends if list(stored[at : at + len(events)]) == list(events)), None)
 
 
-def _named(events: Sequence[Entry]) -> str:
+def _named(events: Sequence[_Entry]) -> str:
     return ", ".join(name for name, _ in events)

@@ -1,4 +1,4 @@
-"""What was handed from one to the other, held against what was sent and recorded: commands, outcomes, results, rows."""
+"""Holds what handlers and services were given against what was sent and recorded: commands, outcomes, results, rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from counteract.messages import Command, Outcome
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role, Undo
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
-from counteract.testing.exploration.witness import Witnessed
+from counteract.testing.exploration.worker.witness import Witnessed
 
 
 def handed(evidence: Evidence) -> Iterator[str]:
-    """Where somebody was given something else than there was."""
+    """The violations: each place where something else was handed over than was sent or recorded."""
     rows = {row.command_id: row for row in evidence.rows}
     for told in evidence.journal:
         sent = evidence.commands.get(told.command_id)
@@ -41,13 +41,13 @@ _SENT_AS = {
 
 
 def _addressed(sent: Sent) -> Iterator[str]:
-    """Without it no service can hold a step against the saga's record."""
+    """Each activity has the header by which its service holds it against the saga's record."""
     if sent.sent_as not in _SENT_AS[sent.place.role]:
         yield f"{sent.place} was sent as {sent.sent_as or 'one of which nobody says where its saga stands'}"
 
 
 def _failed(sent: Sent, evidence: Evidence) -> Iterator[str]:
-    """Each id has one content here, and what is final is final at once."""
+    """No activity ends with a failure that nothing in this run explains, and none that is final is tried again."""
     if sent.failed == CommandIdReused.__name__:
         yield f"{sent.place} was taken for a command of another content, or another's"
     if sent.failed in _FINAL and not sent.is_final:
@@ -89,7 +89,7 @@ def _is_effect(each: Witnessed, told: Witnessed) -> bool:
 
 
 def _corrections(evidence: Evidence) -> list[Any]:
-    """What people had a step tried again with is what its undo is about."""
+    """The commands with which people had a step tried again: its undo is about them."""
     corrected = {each.step for each in evidence.decisions if each.command is not None}
     return [evidence.commands[each.command_id] for each in evidence.sent if each.place.step in corrected]
 
@@ -99,7 +99,7 @@ def _result(sent: Command[Any], row: Row) -> Any:
 
 
 def _recorded(row: Row, sent: Sent, evidence: Evidence) -> Iterator[str]:
-    """Recovery, and whoever looks into the table, goes by these."""
+    """The columns of a command's row, by which recovery goes, say what was sent."""
     command = evidence.commands[sent.command_id]
     wanted = {
         "saga_type": evidence.saga_type,

@@ -1,4 +1,4 @@
-"""Every single fault that makes sense for a saga, derived from the steps of one run in which nothing went wrong."""
+"""Faults of single steps: of each attempt at a step, and of what undoes and settles it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from datetime import timedelta
 
 from counteract.messages import CommandKind
 from counteract.participants.handlers import Role
-from counteract.testing.exploration import appeals, fault_actions
-from counteract.testing.exploration.fault_actions import after, before
+from counteract.testing.exploration.catalogue import appeals, deliveries, fault_actions, interruptions
+from counteract.testing.exploration.catalogue.fault_actions import after, before
 from counteract.testing.exploration.faults import (
     EITHER,
     NEVER,
     STOPPED,
     UNDONE,
-    UNHURRIED,
     WENT_ON,
     Around,
     Ending,
@@ -28,29 +27,27 @@ from counteract.testing.exploration.faults import (
     Place,
     Timing,
 )
-from counteract.testing.exploration.overlaps import of_two_runs
-from counteract.testing.exploration.whole import of_the_whole
 
 # Named, so that two faults which need the same reason to undo share it.
-REFUSED = before(fault_actions.refuse)
-ANSWER_LOST = after(fault_actions.fail)
-AS_SET = Timing()
-HERE = 0
-"""Of a fault's end: the saga does not get past the step that it strikes."""
-HALF = timedelta(seconds=0.5)
-KILLED = Timing(heartbeat=HALF)
-TIMED_OUT = Timing(attempt=HALF, total=timedelta(seconds=0.6))
-GIVEN_UP = Timing(attempts=2)
-SLOW = Timing(attempt=timedelta(seconds=2))
+_REFUSED = before(fault_actions.refuse)
+_ANSWER_LOST = after(fault_actions.fail)
+_AS_SET = Timing()
+_HERE = 0
+"""For `ends`: under this fault the saga does not get past the step that it strikes."""
+_HALF = timedelta(seconds=0.5)
+_KILLED = Timing(heartbeat=_HALF)
+_TIMED_OUT = Timing(attempt=_HALF, total=timedelta(seconds=0.6))
+_GIVEN_UP = Timing(attempts=2)
+_SLOW = Timing(attempt=timedelta(seconds=2))
 # Cancellation reaches an activity with the answer to a heartbeat.
-ASKED_AT_ONCE = Timing(
+_ASKED_AT_ONCE = Timing(
     attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6), attempts=1
 )
-HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
+_HEARS = Timing(attempt=timedelta(seconds=60), total=timedelta(seconds=90), heartbeat=timedelta(seconds=6))
 
 
-def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0, pace: Pace = UNHURRIED) -> list[Fault]:
-    """One fault per run, in the order of the steps; then those that strike what undoes and settles them."""
+def of_steps(steps: Sequence[Known], *, has_deadline: bool, pace: Pace) -> list[Fault]:
+    """The faults of forward steps, in the order of the steps; then those of their undos and settlements."""
     faults = [
         Fault("the saga", "cancelled before it begins", may_end=STOPPED, cancelled_at_start=True),
         Fault("the saga", "cancelled as its end is recorded", cancelled_at_end=True),
@@ -60,31 +57,31 @@ def catalogue(steps: Sequence[Known], *, has_deadline: bool, decisions: int = 0,
     turn = _last_before_undo(steps).group
     for step in steps:
         faults += _from(step.group, _forward(step))
-        faults += _from(step.group, _interrupted(step, steps, CANCELLATION))
+        faults += _from(step.group, _interrupted(step, steps, _CANCELLATION))
         if has_deadline:
-            faults += _from(step.group, _interrupted(step, steps, DEADLINE))
+            faults += _from(step.group, _interrupted(step, steps, _DEADLINE))
         faults += _from(step.group, _beside(step, steps))
     for step in steps:
         faults += [replace(each, begins=turn, ends=turn) for each in _undoing(step, steps)]
         faults += _from(step.group, _settling(step))
-    return [*faults, *of_the_whole(steps, decisions, _turn(steps), pace), *of_two_runs(steps, _turn(steps))]
+    return faults
 
 
 def _from(group: int, faults: Iterator[Fault]) -> Iterator[Fault]:
-    return (replace(each, begins=group, ends=group if each.ends == HERE else each.ends) for each in faults)
+    return (replace(each, begins=group, ends=group if each.ends == _HERE else each.ends) for each in faults)
 
 
 def _overtaken(steps: Sequence[Known], pace: Pace) -> Iterator[Fault]:
-    """By the saga's own timer, at its first step: at any other it might strike too early where the machine is busy."""
+    """The saga's own timer strikes at its first step: at any other it might, on a busy machine, strike too early."""
     if steps[0].kind is CommandKind.COMPENSATABLE:
         act, layer = before(fault_actions.outlast_the_deadline), Layer.HANDLER
-        injection = Injection(Place(steps[0].key), layer, act, timing=HEARS)
+        injection = Injection(Place(steps[0].key), layer, act, timing=_HEARS)
         soon = pace.deadline
         yield Fault("the saga", "its deadline passes", (injection,), UNDONE, deadline=soon, causes=("deadline passed",))
 
 
 def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
-    """A step of a group fails, and the others are asked to stop; so are those that the saga's code has in tasks of its own."""
+    """A step of a group fails while this one is under way, sent with `parallel` or in a task of the saga's own code."""
     others = [
         each for each in steps if each.group == step.group and each is not step and each.parallel is step.parallel
     ]
@@ -96,17 +93,17 @@ def _beside(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
         f"failed while {step.key} runs",
         before(fault_actions.fail_beside_another),
         may_end=EITHER,
-        also=[Injection(Place(step.key), Layer.HANDLER, before(stopped), timing=HEARS)],
-        ends=HERE,
+        also=[Injection(Place(step.key), Layer.HANDLER, before(stopped), timing=_HEARS)],
+        ends=_HERE,
     )
     if step.parallel:
         yield _one(
             Place(others[0].key, Role.COMPENSATES),
             f"cancelled while it goes on without {step.key}",
-            before(fault_actions.cancel),
+            before(interruptions.cancel),
             may_end=EITHER | STOPPED,
-            also=[Injection(Place(step.key), Layer.HANDLER, REFUSED)],
-            ends=HERE,
+            also=[Injection(Place(step.key), Layer.HANDLER, _REFUSED)],
+            ends=_HERE,
         )
 
 
@@ -124,43 +121,46 @@ def _forward(step: Known) -> Iterator[Fault]:
 
 
 def _passing(step: Known) -> Iterator[Fault]:
-    """What a repetition cures."""
+    """Faults that a repetition cures."""
     place, cured = Place(step.key), WENT_ON if step.repeats or step.kind is CommandKind.RETRIABLE else EITHER
     yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=cured)
     yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=cured)
-    yield _one(place, "worker killed", before(fault_actions.vanish), KILLED, may_end=_or_undone(step))
-    yield _one(place, "worker killed after its effect", after(fault_actions.vanish), KILLED, may_end=_or_undone(step))
+    yield _one(place, "worker killed", before(fault_actions.vanish), _KILLED, may_end=_or_undone(step))
+    yield _one(place, "worker killed after its effect", after(fault_actions.vanish), _KILLED, may_end=_or_undone(step))
     if step.external:
         layer = Layer.HANDLER
         yield _one(
             place, "happened, not recorded, then asked again", after(fault_actions.fail), layer=layer, may_end=cured
         )
         between = "worker killed between effect and record"
-        yield _one(place, between, after(fault_actions.vanish), KILLED, layer=layer, may_end=_or_undone(step))
+        yield _one(place, between, after(fault_actions.vanish), _KILLED, layer=layer, may_end=_or_undone(step))
         yield _one(
-            place, "takes too long", before(fault_actions.take_too_long), SLOW, layer=layer, may_end=_or_undone(step)
+            place, "takes too long", before(fault_actions.take_too_long), _SLOW, layer=layer, may_end=_or_undone(step)
         )
 
 
 def _final(step: Known) -> Iterator[Fault]:
-    """What no repetition cures: refusals, and steps that end without an answer. A pivot that happened goes forward."""
+    """Faults that no repetition cures: refusals, and steps that end without an answer.
+
+    A pivot that happened goes forward.
+    """
     place, is_pivot = Place(step.key), step.kind is CommandKind.PIVOT
-    happened, ends = (WENT_ON, NEVER) if is_pivot else (EITHER, HERE)
-    yield _one(place, "refused", before(fault_actions.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
-    yield _always(place, "failed for good", before(fault_actions.fail), GIVEN_UP, may_end=EITHER, ends=HERE)
-    yield _always(place, "answer lost", after(fault_actions.fail), GIVEN_UP, may_end=happened, ends=ends)
-    yield _always(place, "timed out", before(fault_actions.vanish), TIMED_OUT, may_end=EITHER, ends=HERE)
+    happened, ends = (WENT_ON, NEVER) if is_pivot else (EITHER, _HERE)
+    yield _one(place, "refused", before(fault_actions.refuse), layer=Layer.HANDLER, may_end=EITHER, ends=_HERE)
+    yield _always(place, "failed for good", before(fault_actions.fail), _GIVEN_UP, may_end=EITHER, ends=_HERE)
+    yield _always(place, "answer lost", after(fault_actions.fail), _GIVEN_UP, may_end=happened, ends=ends)
+    yield _always(place, "timed out", before(fault_actions.vanish), _TIMED_OUT, may_end=EITHER, ends=_HERE)
     yield _always(
-        place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT, may_end=EITHER, ends=ends
+        place, "timed out after its effect", after(fault_actions.vanish), _TIMED_OUT, may_end=EITHER, ends=ends
     )
     if step.external:
         name, layer = "happened, not recorded", Layer.HANDLER
-        yield _always(place, name, after(fault_actions.fail), GIVEN_UP, layer=layer, may_end=happened, ends=ends)
+        yield _always(place, name, after(fault_actions.fail), _GIVEN_UP, layer=layer, may_end=happened, ends=ends)
         name = "happened, not recorded, then refused"
         yield _always(place, name, fault_actions.refuse_after_it_happened, layer=layer, may_end=happened, ends=ends)
         name = "happened, in conflict, then refused"
         yield _always(
-            place, name, fault_actions.refuse_after_a_conflict, GIVEN_UP, layer=layer, may_end=happened, ends=ends
+            place, name, fault_actions.refuse_after_a_conflict, _GIVEN_UP, layer=layer, may_end=happened, ends=ends
         )
 
 
@@ -174,45 +174,45 @@ def _resolved(step: Known) -> Iterator[Fault]:
     yield _one(place, "broken after its effect, then resolved", after(appeals.break_down))
     yield _one(place, "broken after its effect, then corrected", after(appeals.break_until_corrected))
     yield _one(place, "broken after its effect, then skipped", after(appeals.break_until_skipped))
-    yield _always(place, "keeps failing, then corrected", before(appeals.keep_failing(appeals.correct)), TIMED_OUT)
-    yield _always(place, "keeps failing, then skipped", before(appeals.keep_failing(appeals.skip)), TIMED_OUT)
-    yield _one(place, "timed out, then fine", before(fault_actions.vanish), TIMED_OUT)
-    yield _one(place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT)
+    yield _always(place, "keeps failing, then corrected", before(appeals.keep_failing(appeals.correct)), _TIMED_OUT)
+    yield _always(place, "keeps failing, then skipped", before(appeals.keep_failing(appeals.skip)), _TIMED_OUT)
+    yield _one(place, "timed out, then fine", before(fault_actions.vanish), _TIMED_OUT)
+    yield _one(place, "timed out after its effect", after(fault_actions.vanish), _TIMED_OUT)
 
 
 def _delivered(place: Place, may_end: frozenset[Ending], *also: Injection) -> Iterator[Fault]:
-    """A queue promises at least once."""
-    yield _one(place, "delivered twice", fault_actions.twice, may_end=may_end, also=also)
-    yield _one(place, "delivered twice at once", fault_actions.twice_at_once, may_end=may_end, also=also)
-    yield _one(place, "delivered again after the end", fault_actions.again_after_the_end, may_end=may_end, also=also)
+    """Faults of a queue, which delivers at least once."""
+    yield _one(place, "delivered twice", deliveries.twice, may_end=may_end, also=also)
+    yield _one(place, "delivered twice at once", deliveries.twice_at_once, may_end=may_end, also=also)
+    yield _one(place, "delivered again after the end", deliveries.again_after_the_end, may_end=may_end, also=also)
 
 
 def _late(step: Known) -> Iterator[Fault]:
     """The first attempt is given up, its undo (or settlement) passes, and then it comes after all."""
     place, bar = Place(step.key), "its settlement" if step.kind is CommandKind.PIVOT else "its undo"
-    ends = NEVER if step.kind is CommandKind.PIVOT else HERE
-    yield _one(place, f"arrives after {bar}", fault_actions.lose_and_deliver_late, may_end=EITHER, ends=HERE)
+    ends = NEVER if step.kind is CommandKind.PIVOT else _HERE
+    yield _one(place, f"arrives after {bar}", deliveries.lose_and_deliver_late, may_end=EITHER, ends=_HERE)
     if step.external and step.kind is CommandKind.COMPENSATABLE:
         late = "its effect comes after its undo, unnoticed"
-        yield _one(place, late, fault_actions.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=HERE)
-    for name, held in (("begins", before(fault_actions.hold)), ("records", after(fault_actions.hold))):
+        yield _one(place, late, deliveries.land_after_undo, layer=Layer.HANDLER, may_end=EITHER, ends=_HERE)
+    for name, held in (("begins", before(deliveries.hold)), ("records", after(deliveries.hold))):
         hold = Injection(place, Layer.HANDLER, held)
         yield _one(
             place,
             f"{name} after {bar}",
-            fault_actions.give_up_while_held,
-            HEARS,
+            deliveries.give_up_while_held,
+            _HEARS,
             may_end=EITHER,
             also=[hold],
             ends=ends,
         )
     if step.external and step.kind is CommandKind.COMPENSATABLE:
-        fails = Injection(place, Layer.HANDLER, fault_actions.happen_late_and_fail)
+        fails = Injection(place, Layer.HANDLER, deliveries.happen_late_and_fail)
         yield _one(
             place,
             f"fails after {bar}",
-            fault_actions.give_up_while_held,
-            HEARS,
+            deliveries.give_up_while_held,
+            _HEARS,
             may_end=EITHER,
             also=[fails],
             ends=ends,
@@ -223,7 +223,7 @@ def _late(step: Known) -> Iterator[Fault]:
 
 
 @dataclass(frozen=True, slots=True)
-class Interruption:
+class _Interruption:
     """One way to stop a saga from outside."""
 
     name: str
@@ -233,38 +233,38 @@ class Interruption:
     ends: frozenset[Ending]
 
 
-CANCELLATION = Interruption(
-    "cancelled", fault_actions.cancel_between, fault_actions.cancel, fault_actions.cancel_unheard, STOPPED
+_CANCELLATION = _Interruption(
+    "cancelled", interruptions.cancel_between, interruptions.cancel, interruptions.cancel_unheard, STOPPED
 )
-DEADLINE = Interruption(
+_DEADLINE = _Interruption(
     "deadline",
-    fault_actions.pass_deadline_between,
-    fault_actions.pass_deadline,
-    fault_actions.pass_deadline_unheard,
+    interruptions.pass_deadline_between,
+    interruptions.pass_deadline,
+    interruptions.pass_deadline_unheard,
     UNDONE,
 )
 
 
-def _interrupted(step: Known, steps: Sequence[Known], how: Interruption) -> Iterator[Fault]:
-    """Before the pivot has been sent it stops the saga; afterwards there is only forward."""
+def _interrupted(step: Known, steps: Sequence[Known], how: _Interruption) -> Iterator[Fault]:
+    """An interruption stops the saga before the pivot has been sent; afterwards there is only forward."""
     place, stoppable = Place(step.key), step.kind is CommandKind.COMPENSATABLE
-    may_end, ends = (how.ends, HERE) if stoppable else (WENT_ON, NEVER)
+    may_end, ends = (how.ends, _HERE) if stoppable else (WENT_ON, NEVER)
     if previous := _just_before(step, steps):
         injection = Injection(Place(previous.key), Layer.DELIVERY, after(how.between))
         stops = WENT_ON if step.kind is CommandKind.RETRIABLE else how.ends
         last = NEVER if step.kind is CommandKind.RETRIABLE else previous.group
         yield Fault(str(place), f"{how.name} before", (injection,), stops, ends=last)
-    yield _one(place, f"{how.name} during", before(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
-    yield _one(place, f"{how.name} after", after(how.unheard), HEARS, may_end=may_end, ends=ends)
+    yield _one(place, f"{how.name} during", before(how.during), _HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
+    yield _one(place, f"{how.name} after", after(how.unheard), _HEARS, may_end=may_end, ends=ends)
     if stoppable and step.external:
         happened = f"{how.name} between effect and record"
-        yield _one(place, happened, after(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
+        yield _one(place, happened, after(how.during), _HEARS, layer=Layer.HANDLER, may_end=may_end, ends=ends)
     if stoppable:
-        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(fault_actions.cancel))
-        name = "cancelled twice" if how is CANCELLATION else "deadline, then cancelled"
+        again = Injection(Place(step.key, Role.COMPENSATES), Layer.DELIVERY, before(interruptions.cancel))
+        name = "cancelled twice" if how is _CANCELLATION else "deadline, then cancelled"
         may_end = UNDONE | STOPPED
         yield _one(
-            place, name, before(how.during), HEARS, layer=Layer.HANDLER, may_end=may_end, also=[again], ends=HERE
+            place, name, before(how.during), _HEARS, layer=Layer.HANDLER, may_end=may_end, also=[again], ends=_HERE
         )
 
 
@@ -279,45 +279,49 @@ def _undoing(step: Known, steps: Sequence[Known]) -> Iterator[Fault]:
     yield _one(place, "broken, then corrected", before(appeals.break_until_corrected), may_end=EITHER, also=also)
     yield _one(place, "broken, then skipped", before(appeals.break_until_skipped), may_end=EITHER, also=also)
     keeps = before(appeals.keep_failing(appeals.correct))
-    yield _always(place, "keeps failing, then corrected", keeps, TIMED_OUT, may_end=EITHER, also=also)
+    yield _always(place, "keeps failing, then corrected", keeps, _TIMED_OUT, may_end=EITHER, also=also)
     keeps = before(appeals.keep_failing(appeals.skip))
-    yield _always(place, "keeps failing, then skipped", keeps, TIMED_OUT, may_end=EITHER, also=also)
+    yield _always(place, "keeps failing, then skipped", keeps, _TIMED_OUT, may_end=EITHER, also=also)
     hangs = before(appeals.hang_until_resolved)
-    yield _always(place, "hangs, then resolved", hangs, ASKED_AT_ONCE, may_end=EITHER, also=also)
-    yield _one(place, "cancelled during", before(fault_actions.cancel), may_end=EITHER | STOPPED, also=also)
+    yield _always(place, "hangs, then resolved", hangs, _ASKED_AT_ONCE, may_end=EITHER, also=also)
+    yield _one(place, "cancelled during", before(interruptions.cancel), may_end=EITHER | STOPPED, also=also)
     if earlier := [each for each in steps if each.kind is step.kind and each.group < step.group]:
         late = before(appeals.decide_too_late(step.key))
         decided = Injection(Place(earlier[-1].key, Role.COMPENSATES), Layer.DELIVERY, late)
         name, passes = "keeps failing, then fine, then decided on", before(appeals.fail_until_asked)
-        yield _always(place, name, passes, TIMED_OUT, may_end=EITHER, also=[*also, decided])
+        yield _always(place, name, passes, _TIMED_OUT, may_end=EITHER, also=[*also, decided])
     if step.external:
         again = "happened, not recorded, then asked again"
         yield _one(place, again, after(fault_actions.fail), layer=Layer.HANDLER, may_end=EITHER, also=also)
 
 
 def _settling(step: Known) -> Iterator[Fault]:
-    """Both ways: a pivot that happened and lost its answer, and one that did not happen."""
+    """Faults of settling a pivot that happened and lost its answer, and one that did not happen."""
     if step.kind is not CommandKind.PIVOT:
         return
     place, pivot = Place(step.key, Role.SETTLES), Place(step.key)
     layer = Layer.HANDLER if step.external else Layer.DELIVERY
-    happened = Injection(pivot, layer, after(fault_actions.fail), None, GIVEN_UP)
-    never = Injection(pivot, Layer.DELIVERY, before(fault_actions.fail), None, GIVEN_UP)
+    happened = Injection(pivot, layer, after(fault_actions.fail), None, _GIVEN_UP)
+    never = Injection(pivot, Layer.DELIVERY, before(fault_actions.fail), None, _GIVEN_UP)
     yield from _concluding(place, WENT_ON, [happened])
     yield _one(
-        place, "never happened; failed, then fine", before(fault_actions.fail), may_end=EITHER, also=[never], ends=HERE
+        place, "never happened; failed, then fine", before(fault_actions.fail), may_end=EITHER, also=[never], ends=_HERE
     )
-    yield _one(place, "never happened; answer lost", after(fault_actions.fail), may_end=EITHER, also=[never], ends=HERE)
+    yield _one(
+        place, "never happened; answer lost", after(fault_actions.fail), may_end=EITHER, also=[never], ends=_HERE
+    )
 
 
 def _concluding(place: Place, may_end: frozenset[Ending], also: Sequence[Injection]) -> Iterator[Fault]:
-    """What must succeed is tried until it does, and twice is once."""
+    """Faults of an undo or a settlement, which is tried until it succeeds, and takes effect once."""
     yield _one(place, "failed, then fine", before(fault_actions.fail), may_end=may_end, also=also)
     yield _one(place, "answer lost, then asked again", after(fault_actions.fail), may_end=may_end, also=also)
-    yield _one(place, "timed out, then fine", before(fault_actions.vanish), TIMED_OUT, may_end=may_end, also=also)
-    yield _one(place, "timed out after its effect", after(fault_actions.vanish), TIMED_OUT, may_end=may_end, also=also)
-    yield _one(place, "worker killed", before(fault_actions.vanish), KILLED, may_end=may_end, also=also)
-    yield _one(place, "worker killed after its effect", after(fault_actions.vanish), KILLED, may_end=may_end, also=also)
+    yield _one(place, "timed out, then fine", before(fault_actions.vanish), _TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "timed out after its effect", after(fault_actions.vanish), _TIMED_OUT, may_end=may_end, also=also)
+    yield _one(place, "worker killed", before(fault_actions.vanish), _KILLED, may_end=may_end, also=also)
+    yield _one(
+        place, "worker killed after its effect", after(fault_actions.vanish), _KILLED, may_end=may_end, also=also
+    )
     yield _one(place, "broken, then resolved", before(appeals.break_down_and_look), times=2, may_end=may_end, also=also)
     yield _one(place, "broken twice, then resolved", before(appeals.break_down), times=2, may_end=may_end, also=also)
     yield from _delivered(place, may_end, *also)
@@ -327,16 +331,19 @@ def _reason_to_undo(steps: Sequence[Known]) -> Injection:
     """Refuse the pivot, or, in a saga without one, lose the last step's answer, so that everything is undone."""
     last = _last_before_undo(steps)
     if last.kind is CommandKind.PIVOT:
-        return Injection(Place(last.key), Layer.HANDLER, REFUSED)
-    return Injection(Place(last.key), Layer.DELIVERY, ANSWER_LOST, None, GIVEN_UP)
+        return Injection(Place(last.key), Layer.HANDLER, _REFUSED)
+    return Injection(Place(last.key), Layer.DELIVERY, _ANSWER_LOST, None, _GIVEN_UP)
 
 
-def _turn(steps: Sequence[Known]) -> Injection:
-    """Once everything that can be undone is done, the deadline passes: no answer on record keeps another run from going on."""
+def turn_of(steps: Sequence[Known]) -> Injection:
+    """An injection that makes the saga turn back: the deadline passes once everything that can be undone is done.
+
+    With a refusal in its place, the answer on record would keep another run from going on.
+    """
     ahead = [step for step in steps if step.group < _last_before_undo(steps).group]
     if not ahead:
         return _reason_to_undo(steps)
-    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(DEADLINE.unheard), timing=HEARS)
+    return Injection(Place(ahead[-1].key), Layer.DELIVERY, after(_DEADLINE.unheard), timing=_HEARS)
 
 
 def _last_before_undo(steps: Sequence[Known]) -> Known:
@@ -359,7 +366,7 @@ def _one(
     place: Place,
     name: str,
     around: Around,
-    timing: Timing = AS_SET,
+    timing: Timing = _AS_SET,
     *,
     layer: Layer = Layer.DELIVERY,
     times: int | None = 1,

@@ -1,4 +1,4 @@
-"""Looks over the shoulders of handlers: what they were given, what they appended, and how they ended."""
+"""Observes handlers: what they were given, what they appended, and how they ended."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from counteract.participants import Lifecycle
 from counteract.participants.executor import Participant
 from counteract.participants.handlers import Handler, Role
 from counteract.participants.streams import Stream, Streams
+from counteract.testing.exploration.attempt import CURRENT
+from counteract.testing.exploration.catalogue.interruptions import cancel_at_the_end
 from counteract.testing.exploration.faults import Layer
-from counteract.testing.exploration.run import CURRENT, Run
-from counteract.testing.exploration.witness import Appended, Witnessed
+from counteract.testing.exploration.run import Run
+from counteract.testing.exploration.worker.witness import Appended, Witnessed
 
 
 def watched(participant: Participant) -> Participant:
@@ -36,33 +38,33 @@ def watched(participant: Participant) -> Participant:
 def _watched(handler: Handler) -> Handler:
     @functools.wraps(handler.function)
     async def function(subject: Any, **arguments: Any) -> Any:
-        encounter = CURRENT.get()
-        watch = Watch(encounter.dispatch.command_id)
+        attempt = CURRENT.get()
+        watch = _Watch(attempt.dispatch.command_id)
         given = {name: watch.over(each) for name, each in arguments.items()}
 
         async def proceed() -> Any:
             if handler.role is not Role.HANDLES or handler.effect == "external":
-                encounter.decided += 1
+                attempt.decided += 1
             result = await handler.function(subject, **given)
             if CURRENT.get().unnoticed:
                 return result
-            dispatch = encounter.dispatch
+            dispatch = attempt.dispatch
             original = dispatch.undoes or dispatch.command_id
             told = Witnessed(handler.role, original, watch.own, subject, result, tuple(watch.appended))
-            encounter.run.witnessed(told)
+            attempt.run.witnessed(told)
             return result
 
-        if handler.role is not encounter.place.role:
+        if handler.role is not attempt.place.role:
             # A late original that compensates itself works on the original's attempt, under the undo's handler.
             return await proceed()
-        return await encounter.through(Layer.HANDLER, proceed)
+        return await attempt.through(Layer.HANDLER, proceed)
 
     return dataclasses.replace(handler, function=function)
 
 
 @dataclass(frozen=True)
 class WatchedLifecycle(Lifecycle):
-    """The engine's own, with faults around the end."""
+    """The engine's own lifecycle records, with a fault around the record of the end."""
 
     runs: Mapping[str, Run]
 
@@ -71,20 +73,20 @@ class WatchedLifecycle(Lifecycle):
         answer = await super().record(record)
         run = self.runs.get(record.saga_id)
         if run and run.fault.cancelled_at_end and record.event_type == SagaCompleted.event_type:
-            await run.cancel_at_the_end()
+            await cancel_at_the_end(run)
         return answer
 
 
 @dataclass(slots=True)
-class Watch:
-    """One call of one handler."""
+class _Watch:
+    """The observation of one call of one handler."""
 
     own: UUID
-    """The command id that it is recorded under."""
+    """The command id under which the call is recorded."""
     appended: list[Appended] = field(default_factory=list)
 
     def over(self, argument: Any) -> Any:
-        """The same, but for the streams, which are looked at on their way."""
+        """The same argument; streams are wrapped, so that loads and appends are noted."""
         if not isinstance(argument, Streams):
             return argument
         self.own = argument._command_id
@@ -92,9 +94,9 @@ class Watch:
 
 
 class _Proxy:
-    """Whatever it stands for, to anybody who asks."""
+    """A stand-in that passes for the object it stands for."""
 
-    def __init__(self, inner: Any, watch: Watch) -> None:
+    def __init__(self, inner: Any, watch: _Watch) -> None:
         self.__dict__.update(_inner=inner, _watch=watch)
 
     def __getattr__(self, name: str) -> Any:
@@ -115,9 +117,9 @@ class _Proxy:
 class _WatchedStreams(_Proxy):
     async def load(self, decider: Decider[Any, Any], aggregate_id: str) -> Any:
         stream = await self._inner.load(decider, aggregate_id)
-        encounter = CURRENT.get()
-        encounter.decided += 1
-        encounter.run.loaded(decider, stream.id, stream.version)
+        attempt = CURRENT.get()
+        attempt.decided += 1
+        attempt.run.loaded(decider, stream.id, stream.version)
         return _WatchedStream(stream, self._watch)
 
 

@@ -11,11 +11,11 @@ from counteract.messages import CommandKind, Outcome
 from counteract.messages import Role as SentAs
 from counteract.participants.handlers import Role
 from counteract.saga.report import StepReport
-from counteract.testing.exploration.decisions import decisions, skipped_steps
 from counteract.testing.exploration.evidence import Evidence, Row, Sent
 from counteract.testing.exploration.faults import Ending
-from counteract.testing.exploration.handover import handed
-from counteract.testing.exploration.testimony import STATUS, told
+from counteract.testing.exploration.judgement.decisions import decisions, skipped_steps
+from counteract.testing.exploration.judgement.handover import handed
+from counteract.testing.exploration.judgement.testimony import STATUS, told
 from counteract.testing.protocol import violations as broken_rules
 
 _TERMINAL = {
@@ -32,8 +32,8 @@ _RECORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Effects:
-    """What one step did to the world, and what was done about it."""
+class _Effects:
+    """The effects of one step, and what was done about them."""
 
     step: str
     kind: CommandKind
@@ -44,23 +44,24 @@ class Effects:
     forward: tuple[Row, ...]
     undoing: tuple[Row, ...]
     undone_last: bool
-    """Whatever happened outside, an undo came after it."""
+    """Whether an undo came after all that happened outside."""
     skipped: bool
-    """Somebody decided to go on without it, or not to undo it."""
+    """Whether somebody decided to go on without it, or not to undo it."""
 
     unreported: bool
-    """The saga's last run reports on the others, and knows nothing of it."""
+    """Whether the saga's report lacks the step."""
     answered: bool
-    """Its service answered it."""
+    """Whether its service answered it."""
     forgotten: bool
-    """The store lost what it had on record of it."""
+    """Whether the store lost what it had on record of it."""
     unanswered: bool
-    """The saga's code was given an error in the place of its answer."""
+    """Whether the saga's code was given an error in the place of its answer."""
     barred: bool
-    """The saga's record lets no step begin any more."""
+    """Whether the saga's record lets no step begin any more."""
 
     @property
     def may_still_happen(self) -> bool:
+        """Whether nothing on record keeps a late attempt at it from taking effect."""
         if self.barred and not self.forward:
             return False
         answered = any(row.status in ("done", "rejected") for row in self.forward)
@@ -70,7 +71,11 @@ class Effects:
 def violations(
     evidence: Evidence, may_end: Collection[Ending], external: Callable[[Sent], bool], causes: Collection[str] = ()
 ) -> list[str]:
-    """Everything in which this run broke the protocol; empty if it kept it."""
+    """The violations of the protocol in this run, in words; empty if there are none.
+
+    `external` says whether a step's effect is an external one. `causes` are texts, one of which the saga's reason for
+    turning back should contain.
+    """
     if evidence.ending is Ending.HUNG:
         reason = f" (its code fails: {evidence.task_failure})" if evidence.task_failure else ""
         return [f"the saga did not come to an end{reason}", *evidence.complaints]
@@ -94,13 +99,13 @@ def violations(
 
 
 def undone_steps(evidence: Evidence) -> list[str]:
-    """Steps whose undo was recorded, in the order of their undo."""
+    """The steps whose undo was recorded, in the order of their undos."""
     undone = {row.undoes: row.step for row in evidence.rows if row.status == "done" and row.undoes}
     activities = {each.command_id for each in evidence.of(Role.HANDLES) if each.command.spec.compensation}
     return [step for original, step in undone.items() if original in activities]
 
 
-def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
+def _effects(evidence: Evidence, step: Sent, external: bool) -> _Effects:
     ids = {each.command_id for each in evidence.of(Role.HANDLES) if each.place.step == step.place.step}
     forward = tuple(row for row in evidence.rows if row.command_id in ids)
     compensation = step.command.spec.compensation
@@ -108,7 +113,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
     happened = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.HANDLES]
     undid = [n for n, each in enumerate(evidence.journal) if each.command_id in ids and each.role is Role.COMPENSATES]
     reports = evidence.report.steps if evidence.report else ()
-    return Effects(
+    return _Effects(
         step=step.place.step,
         kind=step.command.kind,
         external=external,
@@ -130,7 +135,7 @@ def _effects(evidence: Evidence, step: Sent, external: bool) -> Effects:
 
 
 def _record(evidence: Evidence) -> Iterator[str]:
-    """What decides says the same as what was told."""
+    """The saga's record, which decides, agrees with its end."""
     wanted = _RECORDS.get(evidence.ending)
     if wanted is not None and evidence.lifecycle and evidence.record != wanted:
         yield f"the saga ended {evidence.ending}, and its record says that it is {evidence.record}"
@@ -167,8 +172,8 @@ def _report(evidence: Evidence) -> Iterator[str]:
         yield f"the saga ended {evidence.ending} and reports {evidence.report.status}"
 
 
-def _more_than_once(each: Effects) -> Iterator[str]:
-    """That a command's own events are there once, its streams show; but it may have been sent under another id."""
+def _more_than_once(each: _Effects) -> Iterator[str]:
+    """No step takes effect twice under different command ids; events of one command are counted by the `Book`."""
     undone = Counter(row.undoes for row in each.undoing if row.status == "done")
     stand = [row for row in each.forward if row.status == "done" and not undone[row.command_id]]
     if len(stand) > 1:
@@ -178,15 +183,15 @@ def _more_than_once(each: Effects) -> Iterator[str]:
         yield f"{each.step} was undone {most} times"
 
 
-def _skipped(each: Effects) -> Iterator[str]:
-    """What it did stays, and what it did not do stays undone: whoever decided so sees to it."""
+def _skipped(each: _Effects) -> Iterator[str]:
+    """A skipped step is left as it is: the person who decided so sees to it."""
     if each.undone:
         yield f"{each.step} was undone although its undo was skipped"
     if each.kind is CommandKind.RETRIABLE and each.applied:
         yield f"{each.step} took effect although it was skipped"
 
 
-def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
+def _left_behind(each: _Effects, ending: Ending) -> Iterator[str]:
     went_forward = ending is Ending.COMPLETED
     if each.kind is CommandKind.PIVOT:
         if each.applied and not went_forward:
@@ -198,7 +203,7 @@ def _left_behind(each: Effects, ending: Ending) -> Iterator[str]:
         yield from _not_undone(each, went_forward)
 
 
-def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
+def _not_undone(each: _Effects, went_forward: bool) -> Iterator[str]:
     # A step that the saga went on without must be undone although the saga completes.
     is_lost_sight_of = each.applied and each.unreported
     counts_on = each.report is None or (each.report.outcome is Outcome.APPLIED and not each.report.undo)
@@ -215,7 +220,7 @@ def _not_undone(each: Effects, went_forward: bool) -> Iterator[str]:
         yield f"{each.step} was undone although it never took effect"
 
 
-def _misreported(each: Effects) -> Iterator[str]:
+def _misreported(each: _Effects) -> Iterator[str]:
     if each.report is None:
         yield f"{each.step} was sent, and is missing from the saga's report"
     elif each.report.outcome is None:
@@ -252,8 +257,8 @@ def _forward_again(evidence: Evidence) -> Iterator[str]:
             yield f"{each.place} was sent after the saga had turned back"
 
 
-def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str]:
-    """What the saga counted on until it turned back is undone with the turn: its record has to know of it."""
+def _undone_as(evidence: Evidence, effects: Collection[_Effects]) -> Iterator[str]:
+    """Steps that the saga counted on until it turned back are undone with the turn, so that its record knows of it."""
     sent = {each.place.step: each.sent_as for each in evidence.of(Role.COMPENSATES)}
     for each in effects:
         is_counted_on = each.report is not None and each.report.outcome is Outcome.APPLIED
@@ -261,7 +266,7 @@ def _undone_as(evidence: Evidence, effects: Collection[Effects]) -> Iterator[str
             yield f"the saga turned back, and {each.step} was undone as one that it goes on without"
 
 
-def _too_late(each: Effects) -> Iterator[str]:
+def _too_late(each: _Effects) -> Iterator[str]:
     """No effect after its undo: inside by the order of records, outside by the order of calls."""
     if each.external:
         if each.undone and not each.undone_last:

@@ -1,9 +1,10 @@
-"""What the saga tells of itself, held against what happened: lifecycle events, its report, its end, search attributes."""
+"""Holds what a saga tells of itself against what happened: lifecycle events, report, end and search attributes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby
 
 from counteract.lifecycle import (
@@ -18,12 +19,11 @@ from counteract.messages import CommandKind, Outcome
 from counteract.participants.handlers import Role
 from counteract.saga import SagaReport, SagaStatus
 from counteract.saga.ledger import Undoing
-from counteract.testing.exploration.attendant import is_about
-from counteract.testing.exploration.decisions import skipped_steps
 from counteract.testing.exploration.evidence import Evidence
 from counteract.testing.exploration.faults import Ending
+from counteract.testing.exploration.judgement.decisions import skipped_steps
 
-ENDS = (SagaCompleted, SagaCompensated)
+_ENDS = (SagaCompleted, SagaCompensated)
 STATUS = {
     Ending.COMPLETED: SagaStatus.COMPLETED,
     Ending.COMPENSATED: SagaStatus.COMPENSATED,
@@ -33,7 +33,10 @@ STATUS = {
 
 
 def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
-    """Wherever it says something else. One of `causes` is part of the reason that it should give for turning back."""
+    """The violations: each place where it tells something else than happened.
+
+    `causes` are texts, one of which the saga's reason for turning back should contain.
+    """
     yield from _lifecycle(evidence)
     yield from _stuck(evidence)
     yield from _for_a_reason(evidence, causes)
@@ -51,8 +54,8 @@ def told(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
     yield from _deadline(evidence)
 
 
-def undone_in_history(evidence: Evidence) -> list[str]:
-    """The steps whose undo came to its end, in start order; of one that was tried again, the last try's."""
+def _undone_in_history(evidence: Evidence) -> list[str]:
+    """The steps whose undo came to its end, in start order; for one that was tried again, the last try counts."""
     last = {each.place.step: each.key for each in evidence.of(Role.HANDLES)}
     undone = {each.key for each in evidence.of(Role.COMPENSATES) if each.succeeded}
     skipped = skipped_steps(evidence)
@@ -70,7 +73,7 @@ def _lifecycle(evidence: Evidence) -> Iterator[str]:
 
 
 def _rank(event: LifecycleEvent) -> int:
-    return 0 if isinstance(event, SagaStarted) else 2 if isinstance(event, ENDS) else 1
+    return 0 if isinstance(event, SagaStarted) else 2 if isinstance(event, _ENDS) else 1
 
 
 def _stuck(evidence: Evidence) -> Iterator[str]:
@@ -105,7 +108,7 @@ def _for_a_reason(evidence: Evidence, causes: Collection[str]) -> Iterator[str]:
 
 
 def _compensated(event: SagaCompensated, evidence: Evidence) -> Iterator[str]:
-    undone = undone_in_history(evidence)
+    undone = _undone_in_history(evidence)
     if evidence.ending is Ending.RECOVERED:
         # It tells of what it has undone itself, one step after the other.
         on_record = {row.step for row in evidence.rows if row.status == "done" and row.undoes}
@@ -119,7 +122,7 @@ def _compensated(event: SagaCompensated, evidence: Evidence) -> Iterator[str]:
 def _completed(event: SagaCompleted, evidence: Evidence) -> Iterator[str]:
     keys = [each.place.step for each in evidence.steps()]
     done = {row.command_id for row in evidence.rows if row.status == "done"}
-    gone = {*undone_in_history(evidence), *skipped_steps(evidence)}
+    gone = {*_undone_in_history(evidence), *skipped_steps(evidence)}
     forward = evidence.of(Role.HANDLES)
     stand = [s for s in keys if s not in gone and any(e.command_id in done for e in forward if e.place.step == s)]
     if missing := [step for step in stand if step not in event.steps]:
@@ -134,7 +137,7 @@ def _reported(report: SagaReport, evidence: Evidence) -> Iterator[str]:
     steps = [(each.place.step, each.command.kind) for each in evidence.steps()]
     if [(each.step, each.kind) for each in report.steps] != steps:
         yield f"the report lists {_list([each.step for each in report.steps])}, and what was sent is {_list([s for s, _ in steps])}"
-    undone = undone_in_history(evidence)
+    undone = _undone_in_history(evidence)
     for each in report.steps:
         if (each.undo is Undoing.UNDONE) != (each.step in undone):
             yield f"the undo of {each.step} is reported as {each.undo or 'not begun'}, and was {'' if each.step in undone else 'not '}done"
@@ -184,10 +187,15 @@ def _shown(evidence: Evidence) -> Iterator[str]:
 
 
 def _deadline(evidence: Evidence) -> Iterator[str]:
-    """Somebody has to notice that it passes, and in time."""
+    """A saga with a deadline has a timer for it."""
     declared = evidence.deadline
-    if declared is not None and evidence.steps() and not any(is_about(each, declared) for each in evidence.timers):
+    if declared is not None and evidence.steps() and not any(_is_about(each, declared) for each in evidence.timers):
         yield f"the saga has a deadline of {declared}, and no timer waits for it"
+
+
+def _is_about(actual: timedelta, declared: timedelta) -> bool:
+    """Whether they are the same, but for the time that it took to start the timer."""
+    return abs(actual - declared) < timedelta(seconds=5)
 
 
 def _list(steps: Sequence[str]) -> str:
