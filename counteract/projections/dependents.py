@@ -29,9 +29,7 @@ _OURS = """
 """
 _VIEWS = text(f"""
     {_OURS}
-    select format('%I.%I', space.nspname, view.relname) as name, array(
-               select attname::text from pg_attribute where attrelid = view.oid and attnum > 0 order by attnum) as columns,
-           pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
+    select format('%I.%I', space.nspname, view.relname) as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
            array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
     from ours join pg_class view using (oid) join pg_namespace space on space.oid = view.relnamespace
     where ours.depth > 0 order by ours.depth
@@ -73,7 +71,7 @@ def views_made_anew(connection: Connection, table: str) -> Iterator[None]:
     the next attempt.
     """
     views = connection.execute(_VIEWS, {"table": table, "mark": f"{MARK}%", "deepest": _ANY}).all()
-    rights = [Rights(connection, view.name, view.columns) for view in views]
+    rights = [Rights(connection, view.name) for view in views]
     for view in reversed(views):
         connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
     yield

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import ARRAY, Connection, Enum, Table, text
+from sqlalchemy import ARRAY, Connection, Enum, MetaData, Table, text
+from sqlalchemy.types import SchemaType
 
 from counteract.projections.identifiers import plain, quoted
 
@@ -13,13 +14,24 @@ _MEMBERS = text("""
 """)
 
 
+def moved(table: Table, schema: str) -> Table:
+    """Return a copy of the table in another schema. The types of its columns stay where they are: SQLAlchemy would move
+    them along, and a table that changes its schema later leaves them behind.
+    """
+    other = table.to_metadata(MetaData(), schema=schema)
+    for its, own in zip(other.columns, table.columns, strict=True):
+        if isinstance(its.type, SchemaType) and isinstance(own.type, SchemaType):
+            its.type.schema = own.type.schema
+    return other
+
+
 def add_members(connection: Connection, table: Table, schema: str) -> None:
     """Add the members that the columns' Enums have and their types, in `schema`, lack.
 
     Members are never taken away, for rows may have them. A type that does not exist is made with the table.
     """
     for each in _enums(table):
-        name = quoted(schema, each.name or "")
+        name = quoted(each.schema or schema, each.name or "")
         known = connection.execute(_MEMBERS, {"name": name}).scalars().all()
         for member in each.enums if known else ():
             if member not in known:

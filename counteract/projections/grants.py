@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlalchemy import Connection, text
 
 from counteract.projections.identifiers import plain
 
 # The owner's own rights come with the ownership. A column that the successor lacks takes its rights with it.
 _GRANTS = text("""
-    select format('grant %s%s on %s to %s%s', given.privilege_type, '(' || quote_ident(given.attname) || ')', cast(:table as text),
+    select given.attname::text as attname, format('grant %s%s on %s to %s%s', given.privilege_type, '(' || quote_ident(given.attname) || ')', cast(:table as text),
                   case given.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(given.grantee)) end,
-                  case when given.is_grantable then ' with grant option' else '' end)
+                  case when given.is_grantable then ' with grant option' else '' end) as statement
     from pg_class c, lateral (
         select null::name as attname, a.* from aclexplode(c.relacl) a
         union all
         select attname, a.* from pg_attribute, aclexplode(attacl) a
-        where attrelid = c.oid and attname = any (cast(:columns as text[]))
+        where attrelid = c.oid
     ) given
     where c.oid = to_regclass(:table) and given.grantee <> c.relowner
 """)
@@ -29,19 +27,26 @@ _GIVE = text("""
 """)
 
 
+_COLUMNS = text(
+    "select attname::text from pg_attribute where attrelid = to_regclass(:table) and attnum > 0 and not attisdropped"
+)
+
+
 class Rights:
     """The rights on one table or materialized view, for its successor of the same name."""
 
-    def __init__(self, connection: Connection, table: str, columns: Sequence[str]) -> None:
-        """Read the rights of now. `table` is quoted, with its schema; `columns` are those of the successor."""
+    def __init__(self, connection: Connection, table: str) -> None:
+        """Read the rights of now. `table` is quoted, with its schema."""
         self._table = table
         self._owner = connection.scalar(_OWNER, {"table": table})
-        self._grants = connection.execute(_GRANTS, {"table": table, "columns": list(columns)}).scalars().all()
+        self._grants = connection.execute(_GRANTS, {"table": table}).all()
 
     def give(self, connection: Connection) -> None:
         """Grant them again, now that the successor has the name. Where there was no table before, nothing is done."""
         if self._owner is None:
             return
         gift = connection.scalar(_GIVE, {"table": self._table, "owner": self._owner})
-        for statement in (*((gift,) if gift else ()), *self._grants):
+        there = {None, *connection.execute(_COLUMNS, {"table": self._table}).scalars()}
+        grants = [each.statement for each in self._grants if each.attname in there]
+        for statement in (*((gift,) if gift else ()), *grants):
             connection.exec_driver_sql(plain(statement))

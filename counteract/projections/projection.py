@@ -16,6 +16,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from counteract.decider import event_classes_beside, vocabulary_of
 from counteract.errors import ConfigurationError
 from counteract.messages import Event, Recorded
+from counteract.projections.enum_types import moved
 from counteract.projections.identifiers import identifier_problems
 from counteract.projections.inline import InlineProjection
 from counteract.projections.keys import Keys, parts_of
@@ -137,7 +138,7 @@ class Projection:
         """A copy with a checkpoint of its own, and its table in another schema, to fill beside this one."""
         other = copy(self)
         other.name = name
-        other.table = self.table.to_metadata(MetaData(), schema=schema)
+        other.table = moved(self.table, schema)
         return other
 
     def inlined(self) -> InlineProjection:

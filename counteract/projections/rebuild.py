@@ -303,7 +303,7 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         schema = own_schema(connection)
         name = quoted(schema, live.table.name)
         filled = quoted(shadow.table.schema or "", shadow.table.name)
-        rights = Rights(connection, name, shadow.table.columns.keys())
+        rights = Rights(connection, name)
         with views_made_anew(connection, name):
             connection.exec_driver_sql(plain(f"drop table if exists {name}"))
             connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))

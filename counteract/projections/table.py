@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Inspector, MetaData, Table, inspect, text
+from sqlalchemy import Connection, Inspector, Table, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import SetTableComment
 from sqlalchemy.sql.dml import UpdateBase
 
 from counteract.errors import ConfigurationError, RowsOfOtherCode
 from counteract.projections.coalescing import coalesced
-from counteract.projections.enum_types import add_members
+from counteract.projections.enum_types import add_members, moved
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.operations import Declared
 from counteract.projections.table_writer import TableWriter
@@ -36,7 +36,9 @@ _FOUND_IN = text("""
     select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass(quote_ident(:name))
 """)
 _HAS_A_PAST = (
-    "select not exists (select from subscriptions where name = :name and position > 0) and exists (select from {})"
+    "select not exists (select from subscriptions where name = :name and position > 0) "
+    # Asked in the same statement: a rebuild that has just made it inline had the table until now.
+    "and not exists (select from inline_projections where name = :name) and exists (select from {})"
 )
 _ROLE = text("select current_user")
 _MADE_BY = text("select to_regclass(:name) is not null, obj_description(to_regclass(:name), 'pg_class')")
@@ -171,7 +173,7 @@ def drop_table(connection: Connection, table: Table) -> None:
 
 
 def _in(schema: str, table: Table) -> Table:
-    return table if table.schema == schema else table.to_metadata(MetaData(), schema=schema)
+    return table if table.schema == schema else moved(table, schema)
 
 
 @contextmanager

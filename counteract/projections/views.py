@@ -203,7 +203,7 @@ class ViewSubscriber(Subscriber):
         if known and known[0] == self._view.fingerprint:
             return
         name = quoted(await connection.run_sync(own_schema), self._view.table.name)
-        rights = await connection.run_sync(Rights, name, self._view.table.columns.keys())
+        rights = await connection.run_sync(Rights, name)
         if known:
             await connection.exec_driver_sql(plain(f"drop materialized view {name}"))
         columns = ", ".join(map(quoted, self._view.unique))

@@ -141,7 +141,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
                 raise
             if _came_too_late(failure):
                 workflow.logger.warning("the signal %s came too late: %s", call.signal, told_by(failure))
-            elif not self._is_taken_note_of(failure):
+            elif not self._is_taken_note_of(told_by(failure)):
                 _raise_one(failure)
 
     def _is_taken_note_of(self, failure: BaseException) -> bool:

@@ -116,6 +116,9 @@ async def test_columns_of_types_that_are_made_with_the_table_are_filled_and_rebu
     )
     await rebuild(app_url, painted())
     assert await rows(app_url, painted().table) == [("a", Colour.RED, [Colour.BLUE, Colour.RED])]
+    again = await event_store.append(counter("b"), [Counted()], expect=ANY)
+    await reached(event_store, "painted", again.position, timeout=30)
+    assert len(await rows(app_url, painted().table)) == 2
     running.cancel()
     await asyncio.wait([running])
 

@@ -348,7 +348,7 @@ def put_back(database_url: str, saga_id: str, state: str) -> None:
 async def test_a_saga_whose_workflow_has_completed_is_closed_as_completed(
     world: World, temporal: EmbeddedTemporal, trip: str, app_url: str, database_url: str
 ) -> None:
-    """It had no pivot, and nothing of it was undone."""
+    """Nothing of it was undone, whatever a record says that lost its end."""
     await world.outing(trip)
     put_back(database_url, trip, "forward")
 

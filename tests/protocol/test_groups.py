@@ -39,6 +39,7 @@ async def test_a_refusal_in_a_signals_group_turns_the_saga_back(stage: Stage, na
     assert await ending(saga) == "SagaCompensated"
     assert await failed_tasks(saga) == []
     assert await stage.money(name) == Account(100, {})
+    assert "TaskGroup" not in (await saga.query("report"))["cause"], "it says what was refused"
 
 
 async def test_a_signals_group_that_comes_past_the_pivot_is_too_late_and_no_failure(stage: Stage, name: str) -> None:

@@ -28,7 +28,8 @@ def decision(**more: object) -> Resolution:
     return Resolution.model_validate({"step": "Authorize", "decision": "retry", "who": "ann", "why": "so", **more})
 
 
-def test_an_empty_correction_is_one_and_not_the_command_that_was_sent() -> None:
+def test_an_empty_correction_is_one_and_not_the_command_that_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("temporalio.workflow.patched", lambda _: True)
     assert corrected(a_step(), decision()) == Authorize(trip="t-1")
     with pytest.raises(ValidationError):
         corrected(a_step(), decision(command={}))
