@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from counteract.lifecycle import ENDED, PARENT, Parent
 from counteract.participants.recovery import described
 from counteract.store import PostgresEventStore
 
-_OF_STEP = "select state from sagas where parent_command = %s"
+_OF_STEP = "select state from sagas where parent_command = %(command)s"
 # One whose workflow began it anew goes on under the run that it had then.
 _OF_WORKFLOW = """
     select s.state, s.parent_command from sagas s
@@ -20,7 +21,7 @@ _OF_WORKFLOW = """
     order by s.began_at desc limit 1
 """
 _HEED = "select from heed_ends(array[%(saga)s], array[%(run)s])"
-_SETTLE = "select state from settle_child(%s, %s, %s, %s)"
+_SETTLE = "select state from settle_child(%(command)s, %(saga)s, %(type)s, %(namespace)s)"
 _LAST_RUN = """
     select ended.event_type
     from events started
@@ -28,7 +29,7 @@ _LAST_RUN = """
       on ended.aggregate_type = 'saga' and ended.aggregate_id = started.aggregate_id
      and ended.event_type in ('SagaCompleted', 'SagaCompensated')
      and ended.event_data ->> 'run_id' = started.event_data ->> 'run_id'
-    where started.aggregate_type = 'saga' and started.aggregate_id = %s and started.event_type = 'SagaStarted'
+    where started.aggregate_type = 'saga' and started.aggregate_id = %(saga)s and started.event_type = 'SagaStarted'
     order by started.version desc
     limit 1
 """
@@ -47,7 +48,7 @@ async def child_completed(client: Client, store: PostgresEventStore, saga_id: st
             raise await _asked_to_stop(client, found)
         if found.status is WorkflowExecutionStatus.COMPLETED:
             return True
-    row = await _fetch(store, _LAST_RUN, (saga_id,))
+    row = await _fetch(store, _LAST_RUN, {"saga": saga_id})
     if row is None:
         return False  # It has not begun, and so has no step.
     if row[0] is None:
@@ -62,7 +63,7 @@ async def child_settled(
 
     Raises ApplicationError while it has not ended, to be asked again.
     """
-    recorded = await _fetch(store, _OF_STEP, (parent_command,))
+    recorded = await _fetch(store, _OF_STEP, {"command": parent_command})
     if recorded is not None and recorded[0] in ENDED:
         return bool(recorded[0] == "completed")
     found = await described(client, saga_id, None)
@@ -74,7 +75,8 @@ async def child_settled(
             if recorded is None and await _has_begun(client, found):
                 # A record that says `never` would be a guess: past its pivot it completes all the same.
                 raise open_yet
-    (state,) = await _fetch(store, _SETTLE, (parent_command, saga_id, saga_type, client.namespace))
+    about = {"command": parent_command, "saga": saga_id, "type": saga_type, "namespace": client.namespace}
+    (state,) = await _fetch(store, _SETTLE, about)
     if state not in ENDED:
         raise ApplicationError(f"the child saga {saga_id} is {state}: it is to end, or to be recovered")
     return bool(state == "completed")
@@ -130,6 +132,6 @@ def _of(found: WorkflowExecutionDescription) -> dict[str, str]:
     return {"saga": found.id, "run": found.raw_info.first_run_id}
 
 
-async def _fetch(store: PostgresEventStore, query: str, arguments: Any) -> Any:
+async def _fetch(store: PostgresEventStore, query: str, parameters: Mapping[str, Any]) -> Any:
     async with store.connection() as connection:
-        return await (await connection.execute(query, arguments)).fetchone()
+        return await (await connection.execute(query, parameters)).fetchone()

@@ -55,7 +55,7 @@ from counteract.participants.sent import sent, unrecorded
 from counteract.participants.unknown import without_record
 from counteract.store import ANY, PostgresEventStore
 
-_UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
+_UNDONE = "select command_id from commands where command_id = any (%(undos)s) and status = 'done'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Lifecycle:
     async def find_undone(self, undo_ids: list[UUID]) -> list[UUID]:
         """Those of the undos that are on record."""
         async with self.store.connection() as connection:
-            rows = await connection.execute(_UNDONE, (undo_ids,))
+            rows = await connection.execute(_UNDONE, {"undos": undo_ids})
             return [row[0] for row in await rows.fetchall()]
 
     @activity.defn(name=FIND_SENT)

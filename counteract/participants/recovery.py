@@ -29,17 +29,18 @@ OPEN_SAGAS = """
     order by s.began_at, s.saga_id, s.run_id
     limit %s
 """
-_ENDED = "select saga_id, run_id from heed_ends(%s::text[], %s::text[])"
+_ENDED = "select saga_id, run_id from heed_ends(%(sagas)s::text[], %(runs)s::text[])"
 # Half a minute: who has just marked it is about to undo it.
 _LATE = """
     select c.saga_id, c.saga_type, c.run_id, c.step, c.command_id, c.activity_type, c.task_queue, c.late_since::text
     from commands c left join sagas s on s.saga_id = c.saga_id and s.run_id = c.run_id
     where c.late_since < clock_timestamp() - interval '30 seconds' and c.run_id is not null
-      and (s.namespace is null or s.namespace = %s)
-      and (%s::text is null or (c.late_since, c.command_id) > (%s::timestamptz, %s))
+      and (s.namespace is null or s.namespace = %(namespace)s)
+      and (%(late_since)s::timestamptz is null or (c.late_since, c.command_id) > (%(late_since)s::timestamptz, %(command)s))
     order by c.late_since, c.command_id
-    limit %s
+    limit %(limit)s
 """
+_TAKEN_UP = "select split_part(last_run, ' ', 1) from sagas where saga_id = %(saga)s and run_id = %(run)s"
 _OPEN_STATES = (None, WorkflowExecutionStatus.RUNNING)
 FORGOTTEN = "forgotten by the server"
 
@@ -77,7 +78,7 @@ async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) ->
         return set()
     async with store.connection() as connection:
         ids, runs = map(list, zip(*sagas, strict=True))
-        return set(await (await connection.execute(_ENDED, (ids, runs))).fetchall())
+        return set(await (await connection.execute(_ENDED, {"sagas": ids, "runs": runs})).fetchall())
 
 
 async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
@@ -132,9 +133,7 @@ async def last_run_on_record(
 ) -> WorkflowExecutionDescription | None:
     """The same, of whichever workflow took up the saga's record last."""
     async with store.connection() as connection:
-        rows = await connection.execute(
-            "select split_part(last_run, ' ', 1) from sagas where saga_id = %s and run_id = %s", (saga_id, run_id)
-        )
+        rows = await connection.execute(_TAKEN_UP, {"saga": saga_id, "run": run_id})
         found = await rows.fetchone()
     return await last_run_of(client, saga_id, await _begun_by(client, saga_id, run_id, found[0] if found else run_id))
 
@@ -173,7 +172,7 @@ async def late_effects(
 ) -> list[LateEffect]:
     """Effects that came after their undo, and that nobody has undone again: the next ones after these."""
     async with store.connection() as connection:
-        where = (namespace, late_since, late_since, command_id, LATE_PAGE)
+        where = {"namespace": namespace, "late_since": late_since, "command": command_id, "limit": LATE_PAGE}
         rows = await (await connection.execute(_LATE, where)).fetchall()
     names = list(LateEffect.model_fields)
     return [LateEffect(**dict(zip(names, row, strict=True))) for row in rows]

@@ -25,9 +25,9 @@ _LEAST = timedelta(days=1)
 _OVER = """
     with page as materialized (
         select saga_id, run_id, parent_saga_id, parent_run_id from sagas
-        where (saga_id, run_id) > (%s, %s) and namespace = %s
-          and state in ('completed', 'compensated', 'never') and since < clock_timestamp() - %s
-        order by saga_id, run_id limit %s
+        where (saga_id, run_id) > (%(saga)s, %(run)s) and namespace = %(namespace)s
+          and state in ('completed', 'compensated', 'never') and since < clock_timestamp() - %(age)s
+        order by saga_id, run_id limit %(limit)s
     )
     select s.saga_id, s.run_id, s.parent_saga_id, s.parent_run_id,
            array(select o.run_id from sagas o where o.saga_id = s.saga_id and o.run_id <> s.run_id),
@@ -41,7 +41,7 @@ _OVER = """
     ) as sent
     order by s.saga_id, s.run_id
 """
-_PRUNE = "select sagas, commands from prune_sagas(%s, %s, %s)"
+_PRUNE = "select sagas, commands from prune_sagas(%(sagas)s, %(runs)s, %(age)s)"
 
 
 class Over(NamedTuple):
@@ -129,8 +129,10 @@ async def over(
     store: PostgresEventStore, namespace: str, older_than: timedelta, after: tuple[str, str]
 ) -> Sequence[Over]:
     """The next ones after a record, by the database's knowledge alone."""
+    saga_id, run_id = after
+    where = {"saga": saga_id, "run": run_id, "namespace": namespace, "age": older_than, "limit": PAGE}
     async with store.connection() as connection:
-        rows = await connection.execute(_OVER, (*after, namespace, older_than, PAGE))
+        rows = await connection.execute(_OVER, where)
         return [Over(*row) for row in await rows.fetchall()]
 
 
@@ -162,7 +164,7 @@ def _is_there(found: WorkflowExecutionDescription | None, but: frozenset[str]) -
 
 
 async def _delete(store: PostgresEventStore, sagas: Sequence[Over], older_than: timedelta) -> tuple[int, int]:
-    ids, runs = [each.saga_id for each in sagas], [each.run_id for each in sagas]
+    about = {"sagas": [each.saga_id for each in sagas], "runs": [each.run_id for each in sagas], "age": older_than}
     async with store.connection() as connection:
-        row = await (await connection.execute(_PRUNE, (ids, runs, older_than))).fetchone()
+        row = await (await connection.execute(_PRUNE, about)).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

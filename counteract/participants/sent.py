@@ -20,7 +20,7 @@ from counteract.store import PostgresEventStore
 
 _COMMANDS = """
     select step, activity_type, task_queue, command, command_id from commands
-    where saga_id = %s and undoes is null and status <> 'rejected'
+    where saga_id = %(saga)s and undoes is null and status <> 'rejected'
     order by coalesce(started_at, recorded_at)
 """
 
@@ -163,7 +163,7 @@ def _reader(client: Client, history: WorkflowHistory, scheduled: ActivityTaskSch
 
 async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
     async with store.connection() as connection:
-        rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
+        rows: list[Any] = await (await connection.execute(_COMMANDS, {"saga": saga_id})).fetchall()
     for step, name, service, command, command_id in rows:
         # Rows of an earlier saga under the same workflow id have other ids.
         if command_id == command_id_of(saga_id, run_id, step):

@@ -25,7 +25,7 @@ _CLOSED = (
     "and WorkflowType not in ('RecoverLostSaga', 'RecoverSaga')"
 )
 _ON_RECORD = """
-    select g.saga_id, g.run_id from unnest(%s::text[], %s::text[]) as g (saga_id, run_id)
+    select g.saga_id, g.run_id from unnest(%(sagas)s::text[], %(runs)s::text[]) as g (saga_id, run_id)
     join sagas s on s.saga_id = g.saga_id and s.run_id = g.run_id
 """
 
@@ -69,6 +69,6 @@ async def _lost(client: Client, workflow: WorkflowExecution) -> Lost | None:
 
 
 async def _on_record(store: PostgresEventStore, sagas: Sequence[Lost]) -> set[tuple[str, str]]:
-    ids, runs = [each.saga_id for each in sagas], [each.run_id for each in sagas]
+    about = {"sagas": [each.saga_id for each in sagas], "runs": [each.run_id for each in sagas]}
     async with store.connection() as connection:
-        return set(await (await connection.execute(_ON_RECORD, (ids, runs))).fetchall())
+        return set(await (await connection.execute(_ON_RECORD, about)).fetchall())
