@@ -13,7 +13,7 @@ from counteract.storable import Unstorable, cut, read_back
 
 MAX_COMMAND_BYTES = 2_000_000
 """The most JSON that a command or a result may be: Temporal takes 2 MiB, its own envelope included."""
-MAX_SUMMARY_BYTES = 200
+_MAX_SUMMARY_BYTES = 200
 """Temporal takes 400, of which a codec needs its share."""
 
 
@@ -95,4 +95,4 @@ def of_content(kind: type[Command[Any]], content: Any) -> Command[Any]:
 def summary_of(command: Command[Any]) -> str | None:
     """What the Web UI shows beside the step's name, cut to what Temporal takes."""
     summary = command.summary()
-    return cut(summary, MAX_SUMMARY_BYTES) if summary else summary
+    return cut(summary, _MAX_SUMMARY_BYTES) if summary else summary

@@ -22,18 +22,18 @@ Words = Callable[[BaseException], str | None]
 """What may be said of an exception whose kind the caller knows; None for any other."""
 
 
-def no_words(_: BaseException) -> str | None:
+def _no_words(_: BaseException) -> str | None:
     """For a caller that knows no further kinds."""
     return None
 
 
-def reason(error: BaseException, words: Words = no_words) -> str:
+def reason(error: BaseException, words: Words = _no_words) -> str:
     """An exception in a line: its type, its text where that is ours, and else the place in the program that raised it."""
     said = own_words(error, words)
     return storable_text(f"{type(error).__name__}{f': {said}' if said else ''}", _MOST)
 
 
-def own_words(error: BaseException, words: Words = no_words) -> str:
+def own_words(error: BaseException, words: Words = _no_words) -> str:
     """The same without the type."""
     if isinstance(error, CounteractError):
         return str(error)
@@ -42,7 +42,7 @@ def own_words(error: BaseException, words: Words = no_words) -> str:
     return words(error) or next(_places(error.__traceback__), "")
 
 
-def untold(error: BaseException, words: Words = no_words) -> BaseException:
+def untold(error: BaseException, words: Words = _no_words) -> BaseException:
     """An exception of the same name, for a log or a failure: with its traceback and what led to it, but our words for its text."""
     name, module = type(error).__name__, type(error).__module__
     kind = type(name, (Exception,), {"__module__": module, "__qualname__": type(error).__qualname__})

@@ -19,7 +19,7 @@ NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it c
 NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
 NOT_FINITE = "holds NaN or an infinite number, which JSON has not: leave it out"
 
-MAX_TEXT = 4000
+_MAX_TEXT = 4000
 """The most characters of a cause or a reason that are kept."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -78,7 +78,7 @@ def invalid(error: ValidationError, of: str | None = None) -> str:
     return f"{of or error.title} is not valid: {problems}"
 
 
-def storable_text(text: str, most: int = MAX_TEXT) -> str:
+def storable_text(text: str, most: int = _MAX_TEXT) -> str:
     """The text with a replacement character for each one that cannot be stored, cut to so many characters."""
     shown = _UNSTORABLE.sub(_REPLACEMENT, text[:most])
     return shown if len(text) <= most else shown + "…"

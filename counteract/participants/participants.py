@@ -19,7 +19,7 @@ from counteract.participants.handlers import Handler, Role, marked_in
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
 
-PLUGIN = "counteract"
+_PLUGIN = "counteract"
 """How `counteract.plugin.CounteractPlugin` names itself."""
 
 
@@ -95,7 +95,7 @@ class Participants:
 
 def _check_plugin(client: Client) -> None:
     """Without it the saga's worker, most likely on the same client, would fail each of its tasks, and only in its log."""
-    if not any(plugin.name() == PLUGIN for plugin in client.config()["plugins"]):
+    if not any(plugin.name() == _PLUGIN for plugin in client.config()["plugins"]):
         remedy = "connect it with Client.connect(..., plugins=[CounteractPlugin(Lifecycle(store))])"
         raise ConfigurationError("the workers' client lacks the plugin", [remedy])
 
