@@ -16,7 +16,7 @@ _TIMEOUT = timedelta(minutes=1)
 _MAX_NAME = 1000
 """The most bytes that Temporal takes of a task queue's or an activity type's name."""
 _MAX_VERSION = 32767
-"""Of an event: PostgreSQL keeps it as a smallint."""
+"""The highest version of an event: PostgreSQL keeps it as a smallint."""
 _LEAST = timedelta(milliseconds=1)
 _MOST = timedelta(days=36500)
 _MOST_ATTEMPTS = 2**31 - 1
@@ -51,7 +51,7 @@ class Retry:
 
 
 def _duration_problems(name: str, value: Any) -> Iterator[str]:
-    """What is wrong with a length of time."""
+    """The problems of a length of time."""
     if not isinstance(value, timedelta):
         yield f"{name} is {value!r}, not a timedelta"
     elif value < _LEAST:
@@ -61,13 +61,13 @@ def _duration_problems(name: str, value: Any) -> Iterator[str]:
 
 
 def check_duration(subject: str, name: str, value: timedelta | None) -> None:
-    """Raises InvalidDeclaration. None stands for no limit."""
+    """Raises InvalidDeclaration for a length of time that Temporal would not take. None stands for no limit."""
     if value is not None and (problems := list(_duration_problems(name, value))):
         raise InvalidDeclaration(subject, problems)
 
 
 def name_problems(what: str, name: Any) -> Iterator[str]:
-    """What is wrong with the name of a task queue or an activity."""
+    """The problems of a name of a task queue or an activity."""
     if not isinstance(name, str) or not name.strip():
         yield f"{what} is {name!r}: give it a name"
     elif len(name.encode(errors="replace")) > _MAX_NAME:
@@ -77,7 +77,7 @@ def name_problems(what: str, name: Any) -> Iterator[str]:
 
 
 def version_problems(version: int, upcasters: Sequence[int]) -> Iterator[str]:
-    """What is wrong with the version of an event and the versions that its upcasters read, in order."""
+    """The problems of an event's version and of the versions that its upcasters read, in order."""
     if not 1 <= version <= _MAX_VERSION:
         yield f"version is {version}: give one from 1 to {_MAX_VERSION}"
     elif list(upcasters) != list(range(max(1, version - len(upcasters)), version)):
@@ -89,7 +89,7 @@ def version_problems(version: int, upcasters: Sequence[int]) -> Iterator[str]:
 
 
 def service_problems(name: str, kind: str, service: str | None, compensation: str | None) -> Iterator[str]:
-    """What is wrong with where a command goes, and with what its undo is called."""
+    """The problems of a command's service, and of the name of its undo."""
     if service is None:
         yield f"{name} needs service=, the task queue of its workers"
     else:
@@ -117,7 +117,7 @@ def limits(attempt_timeout: timedelta | None, timeout: timedelta | None) -> tupl
 
 
 def limit_problems(attempt_timeout: Any, timeout: Any, undo_attempt_timeout: Any = None) -> Iterator[str]:
-    """What is wrong with the time limits that are given; None stands for one that is left out."""
+    """The problems of the time limits that are given; None stands for one that is left out."""
     named = (
         ("attempt_timeout", attempt_timeout),
         ("timeout", timeout),

@@ -40,9 +40,10 @@ ENGINE_MODULES = (
     "typing_extensions",
     "typing_inspection",
 )
+"""The modules that a workflow's sandbox takes over as they are outside."""
 
 _FAILURES = (SagaFailure, ValidationError)
-"""Two, and not each by its name: the sandbox imports every one of them anew for each workflow."""
+"""The exceptions that fail a saga. Two, and not each by its name: the sandbox imports all of them for each workflow."""
 
 _BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
 _BUILT_IN_WITH_VERSIONS = (
@@ -62,7 +63,7 @@ class LifecycleRecorder(Protocol):
 
 
 class CounteractPlugin(SimplePlugin):
-    """Data converter, interceptor, sandbox settings and the sagas' own activities.
+    """The engine for a client and its workers: data converter, interceptor, sandbox settings, the sagas' activities.
 
     A program that only starts sagas needs no argument. A worker that runs them needs `store`, in which they record what
     becomes of them, or `lifecycle`, which does that in some other way. `passthrough` names further modules that
@@ -89,7 +90,7 @@ class CounteractPlugin(SimplePlugin):
         self._passthrough = tuple(passthrough)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        """Called by Temporal's worker: adds what sagas need to one that has any.
+        """Called by Temporal's worker: adds what sagas need to a worker that has any.
 
         Raises ConfigurationError without `lifecycle`.
         """
@@ -154,7 +155,10 @@ def _message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:
-    """What a user has set stays: a codec, and converters other than the SDK's own."""
+    """The data converter with the engine's parts.
+
+    What a user has set stays: a codec, and converters other than the SDK's.
+    """
     default = DataConverter.default
     existing = existing or default
     own: dict[str, Any] = {}

@@ -30,7 +30,8 @@ _HANDLER_SHARE = 0.8
 
 _FINAL = (CommandFenced, CommandIdReused, UnreadableCommand, WrongResult)
 _FINAL_FORWARD = (*_FINAL, InvalidEvent, AppendTooLarge)
-"""Asking again brings the same. An undo, or a step that must succeed, goes on all the same: corrected code may come."""
+"""Errors that come again where a step is asked for again. An undo, or a step that must succeed, is tried all the same:
+corrected code may come."""
 
 _Run = Callable[[Any, Dispatch], Awaitable[Any]]
 

@@ -1,4 +1,4 @@
-"""What handlers answer, made fit to be recorded: a result must come back as it was, a refusal must be one whatever is in it."""
+"""Answers of handlers, made fit to be recorded: a result comes back as it was, and a refusal always stays one."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MAX_FACTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request is answered with, as it is recorded."""
+    """The answer to a request, as it is recorded."""
 
     status: str
     """`done` or `rejected`."""
     result: str
     """JSON: what a command returned, why it was refused, or what its settlement found."""
     changes: Sequence[StreamChange] = ()
-    """What the handler loaded, and what it appends."""
+    """The streams that the handler loaded, with what it appends to them."""
     returned: Any = None
-    """What a command's handler returned, as it returned it."""
+    """The result of a command as its handler returned it, before it became JSON."""
     settled: str | None = None
     """JSON: the result of the original, which a settlement found to have happened."""
     began: datetime | None = None
-    """When an undo did, by the database's clock: it answers for what came late by then."""
+    """When an undo began, by the database's clock: it answers for what came late by then."""
 
 
 class WrongResult(CounteractError):

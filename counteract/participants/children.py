@@ -1,4 +1,4 @@
-"""What became of a child saga of whose end its parent has not heard: it was terminated, lost, or the parent was."""
+"""The end of a child saga of which its parent has not heard: the child was terminated or lost, or the parent was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from counteract.participants.recovery import described
 from counteract.store import PostgresEventStore
 
 _OF_STEP = "select state from sagas where parent_command = %(command)s"
-# One whose workflow began it anew goes on under the run that it had then.
+# A child whose workflow began it anew goes on under the run that it had then.
 _OF_WORKFLOW = """
     select s.state, s.parent_command from sagas s
     where s.saga_id = %(saga)s and (s.run_id = %(run)s or split_part(s.last_run, ' ', 1) = %(run)s)
@@ -36,9 +36,10 @@ _LAST_RUN = """
 
 
 async def child_completed(client: Client, store: PostgresEventStore, saga_id: str, parent_id: str) -> bool:
-    """Its own record says it: a saga ends there exactly once. Raises ApplicationError while it has not ended.
+    """Whether the child saga has completed, by its own events, of which one ends it.
 
-    A workflow that another began under the same id is none of the parent's business, and false.
+    False also where somebody else began the workflow of this id. Raises ApplicationError while the child has not ended,
+    to be asked again.
     """
     found = await described(client, saga_id, None)
     if found is not None:
@@ -59,9 +60,10 @@ async def child_completed(client: Client, store: PostgresEventStore, saga_id: st
 async def child_settled(
     client: Client, store: PostgresEventStore, saga_id: str, parent_id: str, saga_type: str, parent_command: UUID
 ) -> bool:
-    """Its record says it, which holds the command of its parent. Where there is none, none will come.
+    """Whether the child saga has completed, by the record that holds this command of its parent.
 
-    Raises ApplicationError while it has not ended, to be asked again.
+    Where there is no such record, none can be made afterwards. Raises ApplicationError while the child has not ended,
+    to be asked again.
     """
     recorded = await _fetch(store, _OF_STEP, {"command": parent_command})
     if recorded is not None and recorded[0] in ENDED:
@@ -85,7 +87,10 @@ async def child_settled(
 async def _is_child_of(
     found: WorkflowExecutionDescription, store: PostgresEventStore, parent_id: str, parent_command: UUID
 ) -> bool:
-    """Whether it is the child of that very step: an earlier or a later saga may have had the parent's id, and its child this one's."""
+    """Whether the workflow is the child of that very step.
+
+    An earlier or a later saga may have had the parent's id, and its child this one's.
+    """
     said: Parent | None = await found.memo_value(PARENT, None, type_hint=Parent)
     if said is not None:
         return said.command_id == parent_command
@@ -95,9 +100,10 @@ async def _is_child_of(
 
 
 async def _has_completed(found: WorkflowExecutionDescription, store: PostgresEventStore) -> bool:
-    """Whether it has, by a record that names no parent: a worker of the release before wrote it, or the store lost it and it was made anew.
+    """Whether the child has completed, by a record that names no parent.
 
-    Raises ApplicationError where the child is lost.
+    A worker of the release before wrote it, or the store lost it and it was made anew. Raises ApplicationError where
+    the child is lost.
     """
     await _fetch(store, _HEED, _of(found))
     own = await _fetch(store, _OF_WORKFLOW, _of(found))
@@ -109,16 +115,16 @@ async def _has_completed(found: WorkflowExecutionDescription, store: PostgresEve
 
 
 async def _asked_to_stop(client: Client, found: WorkflowExecutionDescription) -> ApplicationError:
-    """Requests its cancellation, and returns the error that has the question asked again.
+    """Request the child's cancellation, and return the error that has the question asked again.
 
-    The parent's own request may have been lost with it. A saga that is past its pivot completes all the same.
+    The parent's own request may have been lost with the parent. A child that is past its pivot completes all the same.
     """
     await client.get_workflow_handle(found.id, run_id=found.run_id).cancel()
     return ApplicationError(f"the child saga {found.id} is still open, and has been asked to stop")
 
 
 async def _has_begun(client: Client, found: WorkflowExecutionDescription) -> bool:
-    """Whether its code may have sent anything. None does before it has come to the end of a workflow task."""
+    """Whether the child's code may have sent anything: none does before the end of its first workflow task."""
     if found.run_id != found.raw_info.first_run_id:
         return True
     history = client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history_events()

@@ -96,7 +96,7 @@ class Executor:
         attempts = count(request.dispatch.attempt)
 
         async def attempt() -> Found:
-            # Asked anew where another writer was faster, when the effect may be there already: a refusal proves nothing then.
+            # Asked anew where another writer was faster: the effect may be there by then, and a refusal proves nothing.
             told = request.told(attempt=next(attempts))
             return await self._attempt(told, partial(self._carry_out, limit=limit))
 
@@ -160,7 +160,7 @@ class Executor:
         return Answer("done", answer, changes=streams.changes, settled=settled)
 
     async def _asked(self, request: Request, streams: Streams) -> Any:
-        """What the provider says of an external effect that ended without an answer."""
+        """The provider's word on an external effect that ended without an answer."""
         if self.participant.settlement is None:
             # Only a retriable can do without: a person has decided to send another in its place.
             return NeverHappened()
@@ -206,7 +206,7 @@ class Executor:
 
 
 def _original(request: Request, fenced: Fenced) -> Request:
-    """The same, with what is to be undone: the command that was recorded, unless a person has corrected it."""
+    """The request with the original as it was recorded, unless a person has corrected it."""
     if fenced.command is None or request.is_corrected:
         return request
     return replace(request, command=stored_command(type(request.command), fenced.command))
@@ -223,7 +223,7 @@ def _json(value: Any) -> str:
 
 
 def _named(value: Any) -> Any:
-    """What the start-up checks have made sure of."""
+    """The value, which the start-up checks have made sure of."""
     if value is None:
         raise CounteractError("a handler is missing that the start-up checks should have asked for")
     return value

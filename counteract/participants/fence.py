@@ -51,7 +51,7 @@ class Found(NamedTuple):
     undone: bool
 
     def answer(self, request: Request) -> Any:
-        """The recorded result, as JSON. Raises what was recorded instead of one, and CommandIdReused for another content."""
+        """The recorded result, as JSON. Raises what was recorded instead, and CommandIdReused for another content."""
         self.refuse_another(request)
         if self.undone:
             raise CommandFenced(f"{request.activity} was undone, and its answer counts no more")
@@ -85,16 +85,20 @@ class Found(NamedTuple):
 
 
 class Known(StrEnum):
-    """What an undo finds out about its original while it makes sure that no more can happen."""
+    """Knowledge of an original, which its undo or settlement finds while it makes sure that no more can happen."""
 
     CONCLUDED = "concluded"
+    """This undo or settlement was recorded before."""
     NEVER = "never"
+    """The original took no effect, and never will."""
     UNKNOWN = "unknown"
+    """An external effect began: it may have happened, or may be about to."""
     APPLIED = "applied"
+    """The original took effect."""
 
 
 class Fenced(NamedTuple):
-    """What is known of a command that takes effect no more."""
+    """An original that can take effect no more, and what is known of it."""
 
     known: Known
     result: Any
@@ -115,12 +119,15 @@ class Fence:
     store: PostgresEventStore
 
     async def begin(self, request: Request) -> tuple[Found, datetime]:
-        """Say that an external effect is about to happen; the row that stands, and since when its server runs."""
+        """Say that an external effect is about to happen.
+
+        Returns the row that stands, and the time at which the database's server was started.
+        """
         *row, server_since = await self._call(_BEGIN, {"step": request.step(), "command": request.content})
         return Found(*row), server_since
 
     async def comes_late(self, request: Request) -> datetime | None:
-        """Whether an undo has passed since the external effect of this command began. Leaves a mark if so, of that time."""
+        """Leave a mark if an undo has passed since this external effect began. Returns the mark's time, or None."""
         (marked,) = await self._call(_LATE, {"command_id": request.dispatch.command_id})
         return cast("datetime | None", marked)
 

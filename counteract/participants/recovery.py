@@ -1,4 +1,4 @@
-"""Finds the sagas that nobody carries on: a record without an end, and no open workflow."""
+"""Finds the sagas that nobody carries on: their record has no end, and their workflow is not open."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from counteract.observability import count_looked_at
 from counteract.store import PostgresEventStore
 
 PAGE = 200
-"""Records that one look brings: each is asked about at the server."""
+"""The most records of one page: the server is asked about each."""
 LATE_PAGE = 500
+"""The most late effects of one page."""
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
@@ -30,7 +31,7 @@ OPEN_SAGAS = """
     limit %s
 """
 _ENDED = "select saga_id, run_id from heed_ends(%(sagas)s::text[], %(runs)s::text[])"
-# Half a minute: who has just marked it is about to undo it.
+# Half a minute: whoever has just marked an effect is about to undo it.
 _LATE = """
     select c.saga_id, c.saga_type, c.run_id, c.step, c.command_id, c.activity_type, c.task_queue, c.late_since::text
     from commands c left join sagas s on s.saga_id = c.saga_id and s.run_id = c.run_id
@@ -48,7 +49,10 @@ FORGOTTEN = "forgotten by the server"
 async def lost_page(
     client: Client, store: PostgresEventStore, after: Sequence[str] | None, *, include_forgotten: bool
 ) -> Page:
-    """The next records without an end, each held against its workflow. One that cannot be judged harms no other."""
+    """The next page of records without an end, each held against its workflow.
+
+    One that cannot be judged harms no other.
+    """
     async with store.connection() as connection:
         cursor = tuple(after or (None, None, None))
         rows = await (await connection.execute(OPEN_SAGAS, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
@@ -73,7 +77,7 @@ async def lost_page(
 
 
 async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of them whose record has an end by now; also one that the release before wrote to the log alone."""
+    """The ones among these sagas that have ended by now, also where the release before told the log alone."""
     if not sagas:
         return set()
     async with store.connection() as connection:
@@ -131,7 +135,7 @@ async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExec
 async def last_run_on_record(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str
 ) -> WorkflowExecutionDescription | None:
-    """The same, of whichever workflow took up the saga's record last."""
+    """The last run of whichever workflow took up the saga's record last; None where the server knows none."""
     async with store.connection() as connection:
         rows = await connection.execute(_TAKEN_UP, {"saga": saga_id, "run": run_id})
         found = await rows.fetchone()
@@ -139,8 +143,10 @@ async def last_run_on_record(
 
 
 async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) -> str:
-    """The first run of the workflow that carries the saga on. A child that its parent begins anew goes on under the record
-    of the one before, whose own runs are over."""
+    """The first run of the workflow that carries the saga on.
+
+    A child that its parent begins anew goes on under the record of the one before, whose own runs are over.
+    """
     if taken_up in (run_id, ""):
         return run_id
     taken = await described(client, saga_id, taken_up)
@@ -150,8 +156,9 @@ async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) ->
 async def end_open_run(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str, *, is_claimed: bool
 ) -> bool:
-    """Whether an open run carries the saga on, as one does that a reset began in between. The run of a claimed saga is ended
-    instead.
+    """Whether an open run carries the saga on, such as one that a reset began in between.
+
+    The open run of a claimed saga is terminated, and carries it on no more.
     """
     last = await last_run_on_record(client, store, saga_id, run_id)
     if last is None or last.status not in _OPEN_STATES:
@@ -170,7 +177,10 @@ async def end_open_run(
 async def late_effects(
     store: PostgresEventStore, namespace: str, late_since: str | None = None, command_id: UUID | None = None
 ) -> list[LateEffect]:
-    """Effects that came after their undo, and that nobody has undone again: the next ones after these."""
+    """The next page of effects that came after their undo and that nobody has undone again.
+
+    `late_since` and `command_id` are those of the last effect of the page before.
+    """
     async with store.connection() as connection:
         where = {"namespace": namespace, "late_since": late_since, "command": command_id, "limit": LATE_PAGE}
         rows = await (await connection.execute(_LATE, where)).fetchall()
@@ -179,6 +189,7 @@ async def late_effects(
 
 
 async def described(client: Client, saga_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
+    """A run as the server describes it (None: the latest one); None where the server does not know it."""
     try:
         return await client.get_workflow_handle(saga_id, run_id=run_id).describe()
     except RPCError as error:

@@ -42,11 +42,11 @@ class Request:
         return _json(self.command) if self.role is Role.FORWARD else _json_or_nothing(self.command)
 
     def told(self, **known: Any) -> Self:
-        """The same request, with these fields of its dispatch."""
+        """The request with these fields of its dispatch changed."""
         return replace(self, dispatch=self.dispatch.model_copy(update=known))
 
     def step(self, began: datetime | None = None) -> str:
-        """What the SQL functions are told of the step, as one JSON object. `began` is when its undo did."""
+        """The step as the SQL functions are told of it, one JSON object. `began` is when its undo did."""
         dispatch, spec = self.dispatch, self.command.spec
         about: dict[str, Any] = {
             "command_id": dispatch.command_id,

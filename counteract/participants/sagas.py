@@ -25,9 +25,10 @@ _TAKE_UP = "select run_id, state, epoch from take_up_saga(%(saga)s::jsonb)"
 _STATE = "select state from sagas where saga_id = %(saga)s and run_id = %(run)s"
 _REMEMBER = "select remember_saga(%(saga)s::jsonb)"
 _CLAIM = "select state, epoch from claim_saga(%(saga)s, %(run)s, %(pivots)s, %(who)s, %(why)s)"
-# A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
-# saga's own, and of no kind, like the row that says that a person gave it up: whatever became of it, that is to be known. It is
-# found by what was given: the ids in sagas are compared bytewise, for which commands has no index.
+# A child that was begun may have an effect until its own record says that it has none. Its undo is a command of the
+# saga's own, and of no kind, like the row that says that a person gave the child up: whatever became of it, that is to
+# be known. The undo is found by what was given: the ids in sagas are compared bytewise, for which commands has no
+# index.
 _STEPS = """
     select step, type, service, id, status, begun, undone, concluded, given_up from (
         select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
@@ -93,7 +94,7 @@ class SagaRecords:
         return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
 
     async def state(self, saga_id: str, run_id: str) -> str | None:
-        """Which state the record is in; None where there is none."""
+        """The state of the record; None where there is none."""
         row = await self._fetch(_STATE, {"saga": saga_id, "run": run_id})
         return row[0] if row else None
 
@@ -124,9 +125,10 @@ class SagaRecords:
         return Claimed(state=row[0], epoch=row[1]) if row else None
 
     async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
-        """The saga's commands and children in the order in which they were begun; not what was refused.
+        """The saga's commands and children in the order in which they were begun, without what was refused.
 
-        With what services of the release before recorded: whether that is of this saga, the ids say.
+        Commands that services of the release before recorded are among them: their ids say whether they are this
+        saga's.
         """
         async with self.store.connection() as connection:
             where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit, "skip": _SKIP}
@@ -149,7 +151,7 @@ class SagaRecords:
         await self._fetch(_SKIP_STEP, {"skip": _json(about), "said": _json(said)})
 
     async def skipped(self, skip_id: UUID) -> Any:
-        """What a saga goes on with in the place of a step that was given up."""
+        """The result that a saga goes on with in the place of a step that was given up."""
         return (await self._fetch(_SKIPPED, {"skip": skip_id}))[0]
 
     async def _append(self, query: str, about: Mapping[str, Any], record: LifecycleRecord, event: Event) -> Any:
@@ -170,7 +172,7 @@ class SagaRecords:
 
 
 def _trusted(record: LifecycleRecord) -> dict[str, Any]:
-    """The end of a saga whose history was begun by the release before: it says nothing that it could be held against."""
+    """The end of a saga whose history the release before began: nothing in it can be held against the record."""
     state = {"SagaCompleted": "completed", "SagaCompensated": "compensated"}[record.event_type]
     said = {name: str(record.data[name]) for name in ("run_id", "saga_type")}
     return said | {"state": state, "is_trusted": True, "epoch": 0, "who": "the release before"}
