@@ -219,7 +219,7 @@ def _plain(node: Any) -> Any:
 
 
 def _as_what_it_is(value: Any, info: Any) -> Any:
-    """The serializer for `SerializeAsAny`, by which a value is written by its own class: that one's serializer may be pydantic's."""
+    """The serializer for `SerializeAsAny`, which writes a value by its own class, whose serializer may be pydantic's."""
     serializer = _ordered_serializer(type(value)) if isinstance(value, BaseModel) else None
     return serializer.to_python(value, mode=info.mode, by_alias=info.by_alias) if serializer else value
 
