@@ -37,7 +37,8 @@ app.add_typer(sagas.app, name="sagas")
 app.add_typer(store.app, name="store")
 
 
-def show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
+    """Print the version and leave, if that is wanted."""
     if wanted:
         say(f"counteract {version('counteract')}")
         raise typer.Exit
@@ -46,7 +47,7 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Sagas on Temporal, events in PostgreSQL."""
@@ -67,11 +68,11 @@ def main() -> None:
         else:
             sys.excepthook(*sys.exc_info())
         code = 1
-    leave(code)
+    _leave(code)
 
 
 def _in_a_line(error: BaseException) -> str | None:
-    """What there is to be said of an error that is nobody's bug; None for any other."""
+    """The line that tells an error which is nobody's bug; None for any other."""
     if isinstance(error, CounteractError):
         return str(error)
     if isinstance(error, OSError):
@@ -82,11 +83,11 @@ def _in_a_line(error: BaseException) -> str | None:
 
 
 def _is_text(argument: str) -> bool:
-    """What is no UTF-8 comes from the system as half surrogate pairs."""
+    """Whether an argument is UTF-8: anything else comes from the system as half surrogate pairs."""
     return not any("\ud800" <= each <= "\udfff" for each in argument)
 
 
-def leave(code: int) -> None:
+def _leave(code: int) -> None:
     """End the process now: the runtime of the Temporal SDK may abort an interpreter that winds down at leisure."""
     try:
         sys.stdout.flush()

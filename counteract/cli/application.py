@@ -32,7 +32,7 @@ Modules = Annotated[
 
 
 def named_modules(setting: str, given: Sequence[str] | None) -> Sequence[str]:
-    """Those given, else those that the setting lists. Raises ConfigurationError where there are none."""
+    """The names that are given, or else those that the setting lists. Raises ConfigurationError without any."""
     if names := given or declared(setting):
         return names
     raise ConfigurationError(
@@ -41,7 +41,7 @@ def named_modules(setting: str, given: Sequence[str] | None) -> Sequence[str]:
 
 
 def imported(name: str) -> ModuleType:
-    """The module, searched for in the current folder too, as `python -m` does. Raises ConfigurationError."""
+    """Import the module, from the current folder too, as `python -m` does. Raises ConfigurationError."""
     folder = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -52,9 +52,9 @@ def imported(name: str) -> ModuleType:
 
 
 def named_object(setting_name: str, what: str) -> tuple[str, Any] | None:
-    """What the setting names as "module:name", with that name; None where it is not set. Raises ConfigurationError.
+    """The setting's value, "module:name", and the object that it names; None where it is not set.
 
-    `what` is the word for it in an error: a function, …
+    Raises ConfigurationError. `what` is the word for it in an error: a function, …
     """
     name = setting(setting_name)
     if name is None:
@@ -74,6 +74,7 @@ def named_object(setting_name: str, what: str) -> tuple[str, Any] | None:
 
 
 def wrong(setting_name: str, value: object, problem: str) -> ConfigurationError:
+    """The error that says what is wrong with a setting of pyproject.toml."""
     return ConfigurationError(f"[tool.counteract] {setting_name} = {value!r} in pyproject.toml", [problem])
 
 
@@ -103,7 +104,7 @@ def deciders(modules: Sequence[str] | None = None) -> Sequence[Decider[Any, Any]
 
 
 def objects(kind: type[T], setting: str, modules: Sequence[str] | None = None) -> Sequence[T]:
-    """The objects of a kind that the modules hold which are given, or which the setting names."""
+    """The objects of a kind in the modules that are given, or else in those that the setting lists."""
     found = [each for name in named_modules(setting, modules) for each in vars(imported(name)).values()]
     return [each for each in found if isinstance(each, kind)]
 
@@ -114,7 +115,7 @@ def _deciders(modules: Sequence[ModuleType] | Iterator[ModuleType]) -> Sequence[
 
 
 def _modules(given: Sequence[str] | None) -> Iterator[ModuleType]:
-    """With their submodules."""
+    """The modules that are given, or set, with their submodules."""
     for name in named_modules("modules", given):
         module = imported(name)
         yield module
@@ -127,13 +128,13 @@ def _is_event_of(module: ModuleType, candidate: object) -> bool:
 
 
 def declared(name: str) -> Sequence[str]:
-    """The modules that `[tool.counteract]` of pyproject.toml lists there."""
+    """The modules that a setting of `[tool.counteract]` lists; none where it is not set. Raises ConfigurationError."""
     names: list[str] = setting(name) or []
     return names
 
 
 def setting(name: str) -> Any:
-    """What `[tool.counteract]` of pyproject.toml sets it to; None where it does not. Raises ConfigurationError."""
+    """The value of a setting in `[tool.counteract]`; None where it is not set. Raises ConfigurationError."""
     file = Path("pyproject.toml")
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

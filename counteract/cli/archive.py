@@ -18,7 +18,7 @@ from counteract.errors import CounteractError
 if TYPE_CHECKING:
     from counteract.store.archive.streams import Archived, Chosen, Restored
 
-Owner = Annotated[
+_Owner = Annotated[
     str,
     typer.Option(
         "--database-url", envvar="DATABASE_URL", metavar="URL", help="Where the event store is; as its owner."
@@ -29,7 +29,7 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def archive(
-    database_url: Owner,
+    database_url: _Owner,
     file: Annotated[Path, typer.Option("--to", metavar="FILE", help="A new file, lines of JSON in gzip.")],
     category: Annotated[str | None, typer.Option(help="The idle streams of this aggregate type.")] = None,
     idle_for: Annotated[
@@ -54,7 +54,7 @@ def archive(
 
 
 def restore(
-    database_url: Owner,
+    database_url: _Owner,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `counteract store archive` wrote.")],
 ) -> None:
     """Put the events of an archive back where they were. Safe to repeat."""
@@ -65,7 +65,7 @@ def restore(
 
 
 def _chosen(category: str | None, idle_for: str | None, streams: list[str] | None, go_on: bool) -> Chosen | None:
-    """None to go on with a file."""
+    """The streams that are to be archived; None to go on with a file. Raises CounteractError."""
     from counteract.store.archive.streams import Idle, Named
 
     given = [bool(category and idle_for), bool(streams), go_on]

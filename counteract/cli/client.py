@@ -5,8 +5,8 @@
     async def connect(**config: Any) -> Client:
         return await Client.connect(**config, data_converter=ENCRYPTED, plugins=[CounteractPlugin()])
 
-It is given what `Client.connect` takes: `target_host` and `namespace` always; `api_key`, `tls` and `rpc_metadata` where
-Temporal's own environment configuration sets them; and `lazy=True` where no server will be asked.
+It is called with what `Client.connect` takes: `target_host` and `namespace` always; `api_key`, `tls` and `rpc_metadata`
+where Temporal's own environment configuration sets them; and `lazy=True` where no server will be asked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from counteract.errors import ConfigurationError, CounteractError
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-SETTING = "client"
+_SETTING = "client"
 _CANNOT_CONNECT = "Failed client connect"
 """How the SDK begins the RuntimeError for it, which has no type of its own."""
 
@@ -39,7 +39,7 @@ class OwnClient:
     function: Callable[..., Awaitable[object]]
 
     async def connect(self, config: Mapping[str, Any]) -> Client:
-        """Raises TemporalUnreachable, and ConfigurationError."""
+        """Call the function. Raises TemporalUnreachable, and ConfigurationError."""
         from temporalio.client import Client
         from temporalio.service import RPCError
 
@@ -69,22 +69,22 @@ class OwnClient:
             raise self._wrong("returned a client that is not connected: set lazy only where it is in **config")
 
     def _wrong(self, what: str) -> ConfigurationError:
-        return wrong(SETTING, self.name, f"{self.name} {what}")
+        return wrong(_SETTING, self.name, f"{self.name} {what}")
 
 
 def own_client() -> OwnClient | None:
-    """None where pyproject.toml names none. Raises ConfigurationError."""
-    named = named_object(SETTING, "function")
+    """The client function that pyproject.toml names; None where it names none. Raises ConfigurationError."""
+    named = named_object(_SETTING, "function")
     if named is None:
         return None
     name, found = named
     if not inspect.iscoroutinefunction(found):
-        raise wrong(SETTING, name, f"{name} is no async function: define it with `async def`")
+        raise wrong(_SETTING, name, f"{name} is no async function: define it with `async def`")
     return OwnClient(name, found)
 
 
 def unreachable(config: Mapping[str, Any], *, by: str = "") -> TemporalUnreachable:
-    """`by`: whose call got no answer."""
+    """The error for a server that does not answer; `by` says whose call got no answer."""
     return TemporalUnreachable(
         f"no Temporal server answers{by} at {config['target_host']}: give --address or set TEMPORAL_ADDRESS"
     )

@@ -58,6 +58,7 @@ def diff(modules: Modules = None, folder: Folder = FOLDER) -> None:
 
 
 def counted(number: int, noun: str) -> str:
+    """The number with its noun, in the plural where it is not one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

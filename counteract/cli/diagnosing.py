@@ -1,4 +1,4 @@
-"""What keeps sagas from going on, as far as the Temporal server knows."""
+"""The diagnosis of a Temporal server: what keeps sagas from going on, as far as the server knows."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from counteract.errors import ConfigurationError, CounteractError
 from counteract.saga.report import SAGA_STATUS, SAGA_STEP
 from counteract.store.checks.finding import Finding, ok, problem, skipped
 
-ANSWER_LIMIT = timedelta(seconds=10)
+_ANSWER_LIMIT = timedelta(seconds=10)
 # Workers ask at least once a minute; the server remembers for five minutes who did.
-FRESH = timedelta(minutes=2)
+_FRESH = timedelta(minutes=2)
 
 _ATTRIBUTES = {each.name: int(each.indexed_value_type) for each in (SAGA_STATUS, SAGA_STEP)}
 _IN_FLIGHT = f"ExecutionStatus = 'Running' AND {SAGA_STATUS.name} IS NOT NULL"
 _MOST_IN_FLIGHT = 1000
 _HIDDEN = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
 
-Queue = tuple[str, TaskQueueType.ValueType]
+_Queue = tuple[str, TaskQueueType.ValueType]
 
 
 async def diagnose(address: str | None, namespace: str | None, task_queues: Collection[str]) -> AsyncIterator[Finding]:
-    """Looks at one thing after the other, and goes on whatever it finds. Changes nothing.
+    """Look at one thing after the other, and go on whatever is found. Changes nothing.
 
     `task_queues`: those that workers for sagas must listen on, beside those that sagas in flight are on.
     """
     try:
-        async with asyncio.timeout(ANSWER_LIMIT.total_seconds()):
+        async with asyncio.timeout(_ANSWER_LIMIT.total_seconds()):
             client = await connected(address, namespace)
     except ConfigurationError as error:
         yield problem(
@@ -51,7 +51,7 @@ async def diagnose(address: str | None, namespace: str | None, task_queues: Coll
         return
     except (CounteractError, TimeoutError) as error:
         what, _, remedy = str(error).partition(": ")
-        silent = f"the Temporal server does not answer within {ANSWER_LIMIT.seconds} s"
+        silent = f"the Temporal server does not answer within {_ANSWER_LIMIT.seconds} s"
         yield problem("temporal", what or silent, remedy or "give --address or set TEMPORAL_ADDRESS")
         return
     yield await _answered("temporal", _server(client))
@@ -77,16 +77,16 @@ async def _answered(check: str, asked: Awaitable[Finding]) -> Finding:
 
 
 async def _server(client: Client) -> Finding:
-    about = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=ANSWER_LIMIT)
+    about = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=_ANSWER_LIMIT)
     request = DescribeNamespaceRequest(namespace=client.namespace)
-    await client.workflow_service.describe_namespace(request, timeout=ANSWER_LIMIT)
+    await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
     what = f"Temporal {about.server_version} answers, and has the namespace {client.namespace}"
     return ok("temporal", what, version=about.server_version, namespace=client.namespace)
 
 
 async def _search_attributes(client: Client) -> Finding:
     request = ListSearchAttributesRequest(namespace=client.namespace)
-    known = (await client.operator_service.list_search_attributes(request, timeout=ANSWER_LIMIT)).custom_attributes
+    known = (await client.operator_service.list_search_attributes(request, timeout=_ANSWER_LIMIT)).custom_attributes
     missing = [name for name in _ATTRIBUTES if name not in known]
     wrong = [
         f"{name} ({IndexedValueType.Name(known[name])})"
@@ -104,7 +104,7 @@ async def _search_attributes(client: Client) -> Finding:
     return ok("search attributes", f"{' and '.join(_ATTRIBUTES)} are registered")
 
 
-async def _queues_of_sagas(client: Client, given: Collection[str]) -> set[Queue]:
+async def _queues_of_sagas(client: Client, given: Collection[str]) -> set[_Queue]:
     queues = set(given)
     try:
         async for saga in client.list_workflows(_IN_FLIGHT, limit=_MOST_IN_FLIGHT):
@@ -115,8 +115,8 @@ async def _queues_of_sagas(client: Client, given: Collection[str]) -> set[Queue]
     return {(queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW) for queue in queues}
 
 
-def _queues_of_services() -> set[Queue]:
-    """Those of the commands that the application's sagas import. Raises ConfigurationError."""
+def _queues_of_services() -> set[_Queue]:
+    """The queues of the commands that the application's sagas import. Raises ConfigurationError."""
     if not declared("sagas"):
         return set()
     sagas_in(None)
@@ -124,13 +124,13 @@ def _queues_of_services() -> set[Queue]:
     return {(service, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY) for service in services}
 
 
-async def _workers(client: Client, queue: Queue) -> Finding:
+async def _workers(client: Client, queue: _Queue) -> Finding:
     name, kind = queue
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=name), task_queue_type=kind
     )
-    described = await client.workflow_service.describe_task_queue(request, timeout=ANSWER_LIMIT)
-    oldest = datetime.now(UTC) - FRESH
+    described = await client.workflow_service.describe_task_queue(request, timeout=_ANSWER_LIMIT)
+    oldest = datetime.now(UTC) - _FRESH
     workers = sorted(
         {each.identity for each in described.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > oldest}
     )

@@ -82,7 +82,7 @@ async def _examined(
 
 
 async def _told(findings: AsyncIterator[Finding], *, shown: bool) -> Sequence[Finding]:
-    """All of them, each shown as soon as it is there: some take seconds."""
+    """All findings, each shown as soon as it is there: some take seconds."""
     found = []
     async for each in findings:
         found.append(each)

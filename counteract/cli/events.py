@@ -32,15 +32,15 @@ app.command("import")(import_)
 DatabaseUrl = Annotated[
     str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.", show_envvar=True)
 ]
-Stream = Annotated[
+_Stream = Annotated[
     str | None,
     typer.Argument(
         metavar="[TYPE/ID]", help="One stream, such as saga/order-1; by default all. A / of the type is written %2F."
     ),
 ]
-Category = Annotated[str | None, typer.Option(metavar="TYPE", help="Only streams of this aggregate type.")]
-Types = Annotated[list[str] | None, typer.Option("--type", metavar="EVENT_TYPE", help="Only these events.")]
-Correlation = Annotated[str | None, typer.Option(metavar="ID", help="Only what belongs to this, such as a saga's id.")]
+_Category = Annotated[str | None, typer.Option(metavar="TYPE", help="Only streams of this aggregate type.")]
+_Types = Annotated[list[str] | None, typer.Option("--type", metavar="EVENT_TYPE", help="Only these events.")]
+_Correlation = Annotated[str | None, typer.Option(metavar="ID", help="Only what belongs to this, such as a saga's id.")]
 _PAGE = 1000
 
 
@@ -52,10 +52,10 @@ def events() -> None:
 @app.command()
 def read(
     database_url: DatabaseUrl,
-    stream: Stream = None,
-    category: Category = None,
-    types: Types = None,
-    correlation: Correlation = None,
+    stream: _Stream = None,
+    category: _Category = None,
+    types: _Types = None,
+    correlation: _Correlation = None,
     after: Annotated[int, typer.Option(min=0, help="Only events after this position.")] = 0,
     before: Annotated[int | None, typer.Option(min=1, help="Only events before this position.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
@@ -63,7 +63,7 @@ def read(
     as_json: AsJson = None,
 ) -> None:
     """Events in the order in which they happened, of all streams or of one."""
-    wanted = Wanted(
+    wanted = _Wanted(
         named_stream(stream) if stream else None, category, types, correlation, after, before, limit, backwards
     )
     asyncio.run(_read(database_url, wanted, as_json))
@@ -72,14 +72,14 @@ def read(
 @app.command()
 def tail(
     database_url: DatabaseUrl,
-    category: Category = None,
-    types: Types = None,
+    category: _Category = None,
+    types: _Types = None,
     count: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many.")] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="And what happens from now on, until Ctrl-C.")] = False,
     as_json: AsJson = None,
 ) -> None:
     """The last events, and with -f those that come."""
-    wanted = Wanted(category=category, types=types, limit=count, backwards=True)
+    wanted = _Wanted(category=category, types=types, limit=count, backwards=True)
     with suppress(KeyboardInterrupt):
         asyncio.run(_tail(database_url, wanted, follow, as_json))
 
@@ -109,8 +109,8 @@ def state(
     asyncio.run(_state(database_url, named_stream(stream), _moment(at), modules))
 
 
-class Wanted:
-    """What `read` and `tail` are asked for."""
+class _Wanted:
+    """The events that `read` and `tail` are asked for."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Wanted:
         self.limit, self.backwards = limit, backwards
 
 
-async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
+async def _read(url: str, wanted: _Wanted, as_json: bool | None) -> None:
     from counteract.store.postgres.connect import connect
     from counteract.store.postgres.driver_errors import translated
     from counteract.store.postgres.high_water_mark import HighWaterMark
@@ -153,7 +153,7 @@ async def _read(url: str, wanted: Wanted, as_json: bool | None) -> None:
                 after, end = (after, page[-1].position - 1) if wanted.backwards else (page[-1].position, end)
 
 
-async def _tail(url: str, wanted: Wanted, follow: bool, as_json: bool | None) -> None:
+async def _tail(url: str, wanted: _Wanted, follow: bool, as_json: bool | None) -> None:
     from counteract.store.postgres.connect import connect, connect_directly
     from counteract.store.postgres.driver_errors import translated
     from counteract.store.postgres.high_water_mark import HighWaterMark

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def named(file: Path | str) -> Iterator[None]:
-    """What the system says of a file or its disk, in one line. A reader that has seen enough is nothing to correct."""
+    """Tell in one line what the system says of a file or its disk. A reader that has seen enough is no error."""
     try:
         yield
     except BrokenPipeError:

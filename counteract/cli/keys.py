@@ -1,4 +1,4 @@
-"""The master key that a command works with: what `[tool.counteract] master-key` of pyproject.toml names, else the environment's.
+"""The master key of a command: what `[tool.counteract] master-key` of pyproject.toml names, else the environment's.
 
     master-key = "shop.keys:wrapper"
 
@@ -19,7 +19,7 @@ _PARTS = ("name", "wrap", "unwrap")
 
 
 def own_keys() -> KeyWrapper | None:
-    """None where pyproject.toml names none: then it is the environment's, if anybody's. Raises ConfigurationError."""
+    """The master key that pyproject.toml names; None where it names none. Raises ConfigurationError."""
     named = named_object(SETTING, "wrapper")
     if named is None:
         return None

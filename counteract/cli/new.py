@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TEMPLATES = Path(__file__).parent / "templates"
-SUFFIX = ".tmpl"
-HIDDEN = ("gitignore", "gitkeep")
-TAKEN = frozenset(
+_SUFFIX = ".tmpl"
+_HIDDEN = ("gitignore", "gitkeep")
+_TAKEN = frozenset(
     {
         *("counteract", "tests", "hatchling", "mypy", "pytest", "ruff"),
         *("iniconfig", "mypy_extensions", "opensearchpy", "packaging", "pathspec", "pluggy"),
     }
 )
 """Packages that the project's own would hide, and that need not be installed yet."""
-LONGEST = 40
-NEXT = """
+_LONGEST = 40
+_NEXT = """
 Begin with:
   cd {folder}
   make test     # the first time it builds .venv
@@ -54,14 +54,17 @@ def new(
     folder = into / name
     for file in write(name, folder):
         say(str(file))
-    say_lines(NEXT.format(folder=folder))
+    say_lines(_NEXT.format(folder=folder))
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """The files that were written. Raises CounteractError, and writes nothing, for a name that will not do or is taken."""
+    """Write the project's files, and return them.
+
+    Raises CounteractError, and writes nothing, for a name that will not do or is taken.
+    """
     check_name(name)
     values = {"project": name, "package": name.replace("-", "_"), "version": version("counteract")}
-    files = dict(rendered(values))
+    files = dict(_rendered(values))
     try:
         folder.mkdir()
         for file, text in files.items():
@@ -75,57 +78,63 @@ def write(name: str, folder: Path) -> list[Path]:
 
 
 def check_name(name: str) -> None:
+    """Raise CounteractError for what cannot be the name of a project and its package."""
     package = name.replace("-", "_")
-    if not _NAME.fullmatch(name) or len(name) > LONGEST:
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         problem = (
-            f"write at most {LONGEST} lower-case letters, digits and single hyphens, a letter first, as in ticket-shop"
+            f"write at most {_LONGEST} lower-case letters, digits and single hyphens, a letter first, as in ticket-shop"
         )
     elif keyword.iskeyword(package) or keyword.issoftkeyword(package):
         problem = "it is a word of Python's own"
-    elif package in sys.stdlib_module_names or package in TAKEN or is_installed(package) or package in needed():
+    elif package in sys.stdlib_module_names or package in _TAKEN or _is_installed(package) or package in _needed():
         problem = f"its package would hide another one that is called {package}"
     else:
         return
     raise CounteractError(f"{name!r} cannot be the name of a project: {problem}")
 
 
-def is_installed(package: str) -> bool:
-    """Looks everywhere but in the working folder, which is on the path of `python -m` and is where projects are begun."""
+def _is_installed(package: str) -> bool:
+    """Whether a package is installed anywhere but in the working folder, which is on the path of `python -m`.
+
+    That is where projects are begun.
+    """
     places = [place for place in sys.path if Path(place).resolve() != Path.cwd()]
     return PathFinder.find_spec(package, places) is not None
 
 
-def needed() -> set[str]:
+def _needed() -> set[str]:
     """The names of what Counteract needs, with each of its extras, and of what those need in turn.
 
-    A project of such a name would be taken for it by whoever installs the two, whatever the packages in it are called.
+    An installer would take a project of such a name for it, whatever the packages in it are called.
     """
     names: set[str] = set()
-    open_ones = list(requirements("counteract"))
+    open_ones = list(_requirements("counteract"))
     while open_ones:
         name = _DISTRIBUTION.split(open_ones.pop(), maxsplit=1)[0]
         if name not in names:
             names.add(name)
-            open_ones += [each for each in requirements(name) if "extra ==" not in each]
+            open_ones += [each for each in _requirements(name) if "extra ==" not in each]
     return {_SEPARATORS.sub("_", name).lower() for name in names}
 
 
-def requirements(distribution: str) -> list[str]:
+def _requirements(distribution: str) -> list[str]:
+    """The requirements of a distribution; none where it is not installed."""
     try:
         return requires(distribution) or []
     except PackageNotFoundError:
         return []
 
 
-def rendered(values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+def _rendered(values: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     """The files of a project and their texts, in the order of their names."""
-    for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
+    for template in sorted(TEMPLATES.rglob(f"*{_SUFFIX}")):
         text = template.read_text(encoding="utf-8")
-        yield place_of(template, values["package"]), _MARK.sub(lambda mark: values[mark[1]], text)
+        yield _place_of(template, values["package"]), _MARK.sub(lambda mark: values[mark[1]], text)
 
 
-def place_of(template: Path, package: str) -> Path:
+def _place_of(template: Path, package: str) -> Path:
+    """The file in the project's folder that a template becomes."""
     folder = template.parent.relative_to(TEMPLATES)
-    name = template.name.removesuffix(SUFFIX)
+    name = template.name.removesuffix(_SUFFIX)
     parts = [package if part == "package" else part for part in folder.parts]
-    return Path(*parts, f".{name}" if name in HIDDEN else name)
+    return Path(*parts, f".{name}" if name in _HIDDEN else name)

@@ -1,5 +1,4 @@
-"""What the commands print, for people and for programs, all of it through here: what comes from data cannot steer the terminal that it
-is shown on."""
+"""The output of commands, for people and programs: what comes from data cannot steer the terminal it is shown on."""
 
 from __future__ import annotations
 
@@ -34,28 +33,28 @@ _ENDLESS = 100_000
 
 
 def safe_lines(text: str) -> str:
-    """For text whose lines are meant, such as an error's."""
+    """Text that is safe to show and keeps its lines, such as an error's."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def say(text: str, *, aside: bool = False) -> None:
-    """One line; `aside` from what a program would read."""
+    """Print one line; `aside` from what a program would read."""
     print(printable(text), file=sys.stderr if aside else sys.stdout, flush=True)
 
 
 def say_lines(text: str, *, aside: bool = False) -> None:
-    """Lines that are meant as such."""
+    """Print text that keeps its lines."""
     print(safe_lines(text), file=sys.stderr if aside else sys.stdout, flush=True)
 
 
 def say_progress(text: str) -> None:
-    """In the place of what it said before, where somebody watches."""
+    """Print a line in the place of the one before, where standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r{printable(text)}", end="", file=sys.stderr, flush=True)
 
 
 def say_script(text: str) -> None:
-    """SQL for psql, as it stands; on a terminal as it reads."""
+    """Print SQL for psql as it stands, and on a terminal as it reads."""
     if sys.stdout.isatty():
         say_lines(text.expandtabs())
     else:
@@ -63,13 +62,13 @@ def say_script(text: str) -> None:
 
 
 def name_of(stream: StreamId) -> str:
-    """As commands take it, `TYPE/ID`: a / of the type is written %2F, and so its % is %25."""
+    """The name of a stream as commands take it, `TYPE/ID`: a / of the type is written %2F, and so its % is %25."""
     aggregate_type = stream.aggregate_type.replace("%", "%25").replace("/", "%2F")
     return f"{aggregate_type}/{stream.aggregate_id}"
 
 
 def named_stream(name: str) -> StreamId:
-    """The stream of a name. Raises CounteractError for what is none."""
+    """The stream that a name stands for. Raises CounteractError for what is no name."""
     aggregate_type, slash, aggregate_id = name.partition("/")
     if not slash:
         raise CounteractError(f"{name!r} is no stream: write its type and its id, as in saga/order-1")
@@ -78,15 +77,16 @@ def named_stream(name: str) -> StreamId:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """JSON as PostgreSQL writes it, for a document's field. It takes numbers and depths that Python reads none of, so
-    nothing is parsed.
+    """JSON as PostgreSQL writes it, for a field of a document.
+
+    PostgreSQL takes numbers and depths that Python cannot read, so nothing is parsed.
     """
 
     text: str
 
 
 def say_document(fields: Mapping[str, object]) -> None:
-    """One JSON document, in one line."""
+    """Print one JSON document, in one line."""
     say(_json(fields))
 
 
@@ -100,7 +100,7 @@ def _plain_json(value: object) -> str:
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Nothing is cut: an id of which a part is missing cannot be copied, and a pipe has no width."""
+    """Print a table, and cut nothing: an id of which a part is missing cannot be copied, and a pipe has no width."""
     from rich.table import Table
     from rich.text import Text
 
@@ -111,7 +111,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def say_whole(drawing: RenderableType) -> None:
-    """A table or a tree as wide as it is."""
+    """Print a table or a tree as wide as it is."""
     from rich.console import Console
     from rich.measure import Measurement
 
@@ -121,7 +121,7 @@ def say_whole(drawing: RenderableType) -> None:
 
 
 def say_parts(*parts: tuple[str, str]) -> None:
-    """One line, each part in a style of rich's, or in none."""
+    """Print one line of parts, each a text and a style of rich's, which may be empty."""
     from rich.console import Console
     from rich.text import Text
 
@@ -130,13 +130,14 @@ def say_parts(*parts: tuple[str, str]) -> None:
 
 
 def is_for_programs(as_json: bool | None) -> bool:
+    """Whether to print JSON: as it is asked for, or where standard output is no terminal."""
     from rich.console import Console
 
     return not Console().is_terminal if as_json is None else as_json
 
 
 def show_events(events: Sequence[StoredEvent], as_json: bool | None) -> None:
-    """One a line."""
+    """Print events, one a line."""
     if not events:
         return
     if is_for_programs(as_json):
@@ -152,7 +153,7 @@ def show_events(events: Sequence[StoredEvent], as_json: bool | None) -> None:
 
 
 def show_event(event: StoredEvent) -> None:
-    """All of it, over several lines, or in one where Python cannot read it."""
+    """Print all of an event over several lines, or in one where Python cannot read it."""
     text = _json(document(event))
     with suppress(ValueError, RecursionError):
         # Numbers as they are stored, with every digit: as strings with a mark that no stored text has.
@@ -162,7 +163,7 @@ def show_event(event: StoredEvent) -> None:
 
 
 def document(event: StoredEvent) -> dict[str, Any]:
-    """As an export has it, data and metadata as they are stored."""
+    """The fields of an event as an export has them, data and metadata as they are stored."""
     return {
         "position": event.position,
         "event_id": str(event.event_id),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Events that a subscription could not handle, and what comes behind them.")
 
-Subscription = Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Such as a projection's name.")]
+_Subscription = Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Such as a projection's name.")]
 
 
 @app.command("list")
@@ -28,7 +28,7 @@ def list_(database_url: DatabaseUrl, as_json: AsJson = None) -> None:
 
 @app.command()
 def show(
-    subscription: Subscription,
+    subscription: _Subscription,
     database_url: DatabaseUrl,
     stream: Annotated[str | None, typer.Argument(metavar="[TYPE/ID]", help="One stream; by default all.")] = None,
     as_json: AsJson = None,
@@ -39,7 +39,7 @@ def show(
 
 @app.command()
 def redrive(
-    subscription: Subscription,
+    subscription: _Subscription,
     database_url: DatabaseUrl,
     stream: Annotated[str | None, typer.Argument(metavar="[TYPE/ID]", help="One stream; by default all.")] = None,
 ) -> None:
@@ -52,7 +52,7 @@ def redrive(
 
 @app.command()
 def discard(
-    subscription: Subscription,
+    subscription: _Subscription,
     position: Annotated[int, typer.Argument(help="Of the event, as `show` has it.")],
     why: Annotated[str, typer.Option(help="Recorded with the event.")],
     database_url: DatabaseUrl,

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Read models and other subscriptions.")
 
-Processes = Annotated[
+_Processes = Annotated[
     int, typer.Option(min=1, help="How many processes share the work. No more than the projection has shards.")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the projection, or of another subscription.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the projection, or of another subscription.")]
 
 
 @app.command("list")
@@ -41,19 +41,19 @@ def list_(database_url: DatabaseUrl, as_json: AsJson = None) -> None:
 
 
 @app.command()
-def pause(name: Name, database_url: DatabaseUrl) -> None:
+def pause(name: _Name, database_url: DatabaseUrl) -> None:
     """Deliver nothing from the next batch on, until it is resumed."""
     asyncio.run(_set_paused(database_url, name, paused=True))
 
 
 @app.command()
-def resume(name: Name, database_url: DatabaseUrl) -> None:
+def resume(name: _Name, database_url: DatabaseUrl) -> None:
     """Go on where it was paused."""
     asyncio.run(_set_paused(database_url, name, paused=False))
 
 
 @app.command()
-def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None, processes: Processes = 1) -> None:
+def rebuild(name: _Name, database_url: DatabaseUrl, modules: Modules = None, processes: _Processes = 1) -> None:
     """Fill a projection's table anew beside the live one, which is read meanwhile, and put it in its place in one step.
 
     Interrupted, it goes on from there when it is run again.
@@ -62,7 +62,7 @@ def rebuild(name: Name, database_url: DatabaseUrl, modules: Modules = None, proc
 
 
 @app.command(hidden=True)
-def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modules: Modules = None) -> None:
+def take_part(name: _Name, database_url: DatabaseUrl, processes: _Processes, modules: Modules = None) -> None:
     """In a rebuild among several processes: the command that begins it starts the others so."""
     from counteract.projections.rebuild import take_part
 
@@ -70,7 +70,7 @@ def take_part(name: Name, database_url: DatabaseUrl, processes: Processes, modul
 
 
 @app.command()
-def drop(name: Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
+def drop(name: _Name, database_url: DatabaseUrl, modules: Modules = None) -> None:
     """Remove a projection's table and its checkpoint. Not while a process has it, which would make them anew.
 
     NAME@rebuild is what is left of a rebuild that was interrupted.

@@ -57,7 +57,7 @@ async def _recover(arguments: Sequence[Any], task_queue: str, address: str | Non
 
 
 def _told(found: Sequence[Any]) -> Iterator[str]:
-    """What became of each. Workers of an earlier release give the bare ids of those that they recover."""
+    """A line for each saga, and one with their number. Workers of an earlier release give the ids alone."""
     sagas = [each if isinstance(each, dict) else {"saga_id": each, "what": "recovering"} for each in found]
     for each in sagas:
         yield f"{each['what']} {each['saga_id']}{': ' + each['why'] if each.get('why') else ''}"
@@ -83,7 +83,7 @@ async def _schedule(
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
 
     def changed(found: ScheduleUpdateInput) -> ScheduleUpdate:
-        """What else somebody has set, a pause for instance, stays."""
+        """Change the schedule. All else that somebody has set, a pause for instance, stays."""
         return ScheduleUpdate(replace(found.description.schedule, action=action, spec=spec))
 
     async with told():

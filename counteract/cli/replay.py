@@ -17,11 +17,11 @@ from counteract.errors import CounteractError
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHistory
 
-DEFAULT_FOLDER = Path("tests/replay/histories")
+_DEFAULT_FOLDER = Path("tests/replay/histories")
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Recorded histories.")] = DEFAULT_FOLDER,
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Recorded histories.")] = _DEFAULT_FOLDER,
     query: Query = None,
     sagas: Sagas = None,
     address: Address = None,

@@ -82,7 +82,7 @@ async def _recorded(url: str, workflow_id: str, run_id: str) -> str | None:
 
 
 def _may_go_forward(workflow_id: str, state: str | None) -> bool:
-    """False where the record does not say. Raises NothingToResume where it says that there is no way forward."""
+    """Whether the record says that there is a way forward. Raises NothingToResume where it says that there is none."""
     match state:
         case "completed":
             raise _completed(workflow_id)
@@ -96,7 +96,10 @@ def _may_go_forward(workflow_id: str, state: str | None) -> bool:
 
 
 def _check(workflow_id: str, report: SagaReport) -> None:
-    """A pivot that nobody has heard of yet may have happened: the saga asks for it under its own id, and is told."""
+    """Raise NothingToResume where the saga's own report says that there is no way forward.
+
+    A pivot without an outcome may have happened: the saga asks for it under its own id, and is told.
+    """
     from counteract.messages import CommandKind, Outcome
     from counteract.saga import SagaStatus
 
@@ -119,8 +122,9 @@ def _refuse_while_recovered(workflow_id: str, recovery: WorkflowExecutionDescrip
 
 
 async def _refuse_recovered(client: Client, workflow_id: str, recovery: WorkflowExecutionDescription) -> None:
-    """One that succeeded has undone the saga, unless it returned nothing: that went on. One that failed found it past
-    its pivot.
+    """Raise NothingToResume where a recovery has undone the saga: one that succeeded, and returned a report.
+
+    One that returned nothing let the saga go on, and one that failed found it past its pivot.
     """
     from temporalio.client import WorkflowExecutionStatus
 
@@ -131,7 +135,7 @@ async def _refuse_recovered(client: Client, workflow_id: str, recovery: Workflow
 
 
 async def _reset(client: Client, description: WorkflowExecutionDescription) -> str:
-    """The id of the new run."""
+    """Reset the saga to its last decision. Returns the id of the new run."""
     from temporalio.api.common.v1 import WorkflowExecution
     from temporalio.api.enums.v1 import ResetReapplyExcludeType
     from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -150,7 +154,7 @@ async def _reset(client: Client, description: WorkflowExecutionDescription) -> s
 
 
 async def _last_decision(client: Client, execution: Any) -> int:
-    """The event with which its last workflow task was completed: there is one, for a pivot was sent."""
+    """The id of the event with which the last workflow task was completed. Raises NothingToResume without one."""
     from temporalio.api.enums.v1 import EventType
     from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 

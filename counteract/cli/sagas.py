@@ -22,6 +22,7 @@ from counteract.errors import CounteractError
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
+    from counteract.saga import Resolution
     from counteract.saga.report import StepReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
@@ -31,21 +32,21 @@ app.command()(prune)
 app.command()(recover)
 app.command()(resume)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document per saga instead of a table.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document per saga instead of a table.")]
 
 
-COLUMNS = ("workflow_id", "saga", "status", "step", "started", "workflow_status")
+_COLUMNS = ("workflow_id", "saga", "status", "step", "started", "workflow_status")
 
 
-class Decision(StrEnum):
-    """What is to become of a stuck step."""
+class _Decision(StrEnum):
+    """The decision about a stuck step."""
 
     RETRY = "retry"
     SKIP = "skip"
     FAIL = "fail"
 
 
-BECOMES = {Decision.RETRY: "tried again", Decision.SKIP: "skipped", Decision.FAIL: "taken as failed"}
+_BECOMES = {_Decision.RETRY: "tried again", _Decision.SKIP: "skipped", _Decision.FAIL: "taken as failed"}
 
 
 @app.command("list")
@@ -53,7 +54,7 @@ def list_(
     status: Annotated[str | None, typer.Option(help="RUNNING, COMPENSATING, STUCK, COMPLETED or COMPENSATED.")] = None,
     query: Query = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest first.")] = 50,
-    as_json: Json = False,
+    as_json: _Json = False,
     address: Address = None,
     namespace: Namespace = None,
 ) -> None:
@@ -63,7 +64,7 @@ def list_(
 
 
 @app.command()
-def show(workflow_id: WorkflowId, as_json: Json = False, address: Address = None, namespace: Namespace = None) -> None:
+def show(workflow_id: WorkflowId, as_json: _Json = False, address: Address = None, namespace: Namespace = None) -> None:
     """How far a saga is, step by step."""
     asyncio.run(_show(workflow_id, as_json, address, namespace))
 
@@ -79,7 +80,7 @@ def resolve(
     workflow_id: WorkflowId,
     step: Annotated[str, typer.Argument(help="The stuck step, as `show` names it.")],
     decision: Annotated[
-        Decision, typer.Argument(help="retry: try it again. skip: go on without it, on the record. fail: turn back.")
+        _Decision, typer.Argument(help="retry: try it again. skip: go on without it, on the record. fail: turn back.")
     ],
     why: Annotated[str, typer.Option(help="Recorded with the decision.")],
     who: Annotated[str | None, typer.Option(help="Recorded with the decision; by default the user's name.")] = None,
@@ -97,7 +98,7 @@ def resolve(
         "command": _parsed("--command", command),
         "result": _parsed("--result", result),
     }
-    asyncio.run(_resolve(workflow_id, said, address, namespace))
+    asyncio.run(_resolve(workflow_id, _resolution(said, command), address, namespace))
 
 
 async def _list(query: str, limit: int, as_json: bool, address: str | None, namespace: str | None) -> None:
@@ -112,7 +113,7 @@ async def _list(query: str, limit: int, as_json: bool, address: str | None, name
         for row in rows:
             say_document(row)
     elif rows:
-        say_table([name.replace("_", " ") for name in COLUMNS], [tuple(row.values()) for row in rows])
+        say_table([name.replace("_", " ") for name in _COLUMNS], [tuple(row.values()) for row in rows])
     else:
         say("No saga matches.")
 
@@ -121,11 +122,11 @@ def _row(saga: WorkflowExecution, step: str) -> dict[str, str]:
     status = str(saga.search_attributes["SagaStatus"][0])
     ended = saga.status.name.lower() if saga.status else ""
     values = saga.id, saga.workflow_type, status, step, f"{saga.start_time:%Y-%m-%d %H:%M:%S}", ended
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(_COLUMNS, values, strict=True))
 
 
 async def _step(client: Client, saga: WorkflowExecution, turns: asyncio.Semaphore) -> str:
-    """What is in flight; where nothing is, the step at which the saga took its status."""
+    """The step in flight; where none is, the step at which the saga took its status."""
     if saga.search_attributes["SagaStatus"][0] in ("RUNNING", "COMPENSATING"):
         async with turns:
             described = await client.get_workflow_handle(saga.id, run_id=saga.run_id).describe()
@@ -163,13 +164,27 @@ async def _pause(workflow_id: str, address: str | None, namespace: str | None) -
     say(f"{workflow_id}: pause sent")
 
 
-async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, namespace: str | None) -> None:
+def _resolution(said: dict[str, Any], command: str | None) -> Resolution:
+    from pydantic import ValidationError
+
+    from counteract.mistakes import mistakes
     from counteract.saga import Resolution
 
+    if command is not None and said["command"] is None:
+        raise CounteractError(
+            "--command is null, which is no command: leave it out to try again with the one that was sent"
+        )
+    try:
+        return Resolution.model_validate(said)
+    except ValidationError as error:
+        raise CounteractError("; ".join(f"--{each.said('resolution')}" for each in mistakes(error))) from None
+
+
+async def _resolve(workflow_id: str, resolution: Resolution, address: str | None, namespace: str | None) -> None:
     handle = await _handle(workflow_id, address, namespace)
     async with told():
-        await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
-    say(f"{workflow_id}: {said['step']} will be {BECOMES[said['decision']]}")
+        await handle.execute_update("resolve", resolution, rpc_timeout=ANSWER_LIMIT)
+    say(f"{workflow_id}: {resolution.step} will be {_BECOMES[_Decision(resolution.decision)]}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:
@@ -181,3 +196,7 @@ def _parsed(option: str, text: str | None) -> Any:
         return None if text is None else json.loads(text)
     except json.JSONDecodeError as error:
         raise CounteractError(f"{option} is not JSON: {error}") from error
+    except (ValueError, RecursionError):
+        raise CounteractError(
+            f"{option} cannot be read: it nests too deeply, or has a number of thousands of digits"
+        ) from None

@@ -29,8 +29,8 @@ app.command()(restore)
 
 
 @dataclass
-class Findings:
-    """What a verification found, of the problems only the first."""
+class _Findings:
+    """The findings of a verification: of the problems only the first, and the count of all."""
 
     most: int
     events: int = 0
@@ -41,11 +41,13 @@ class Findings:
     shown: list[Problem] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
+        """Take in what one step of the verification has found."""
         self.events, self.position, self.snapshots = step.events, step.position, step.snapshots
         self.counts.update(each.trouble.value for each in step.problems)
         self.shown += step.problems[: self.most - len(self.shown)]
 
     def as_json(self, seconds: float) -> str:
+        """All of it as one JSON document, with the seconds that it took."""
         return json.dumps(
             {
                 "events": self.events,
@@ -59,6 +61,7 @@ class Findings:
         )
 
     def lines(self, seconds: float) -> Iterable[str]:
+        """All of it in lines for people, with the seconds that it took."""
         yield from map(str, self.shown)
         if rest := self.counts.total() - len(self.shown):
             yield f"… and {rest} more"
@@ -87,7 +90,7 @@ def verify(
 
     With COUNTERACT_MASTER_KEY personal data is opened and looked at too. 1 if anything is wrong.
     """
-    findings = Findings(most)
+    findings = _Findings(most)
     seconds = asyncio.run(_verify(database_url, _expected(modules, folder), findings))
     for line in [findings.as_json(seconds)] if as_json else findings.lines(seconds):
         say(line)
@@ -143,8 +146,8 @@ def _remedy(ahead: Reader) -> str:
             )
 
 
-async def _verify(url: str, expected: Expected, findings: Findings) -> float:
-    """The seconds that it took."""
+async def _verify(url: str, expected: Expected, findings: _Findings) -> float:
+    """Verify, and return the seconds that it took."""
     from time import monotonic
 
     from rich.console import Console
@@ -166,7 +169,7 @@ async def _verify(url: str, expected: Expected, findings: Findings) -> float:
 
 
 def _expected(modules: Sequence[str] | None, folder: Any) -> Expected:
-    """With the engine's own events, which stand beside the application's."""
+    """The events and contracts to verify by: the application's, and the engine's own beside them."""
     from counteract.lifecycle import sagas
     from counteract.store.checks.verify import Expected
     from counteract.store.contracts.published import ENGINE_CONTRACTS, published_in

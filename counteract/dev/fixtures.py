@@ -68,7 +68,7 @@ async def temporal() -> AsyncIterator[EmbeddedTemporal]:
 
 @contextlib.asynccontextmanager
 async def fresh_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
-    """A copy of the template for as long as the context lasts: its URL, as the owner connects to it."""
+    """A copy of the template for as long as the block lasts. Yields its URL, as the owner connects to it."""
     name = f"test_{next(_numbers)}"
     # Before PostgreSQL 15 the files are copied anyway.
     strategy = "STRATEGY FILE_COPY" if int(server.version.split(".")[0]) >= 15 else ""

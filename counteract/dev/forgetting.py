@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def forgetting(postgres: EmbeddedPostgres) -> AsyncIterator[None]:
-    """What is committed in the block is gone once it has been left, in every database of the server; takes a second.
+    """Run a block whose commits are gone once it has been left, in every database of the server; takes a second.
 
     Clients lose their connections, and find the server at the same address. Positions of the log are given out again.
     """

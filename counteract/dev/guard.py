@@ -23,11 +23,13 @@ import subprocess
 import sys
 import time
 
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-PR_SET_PDEATHSIG = 1
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_PR_SET_PDEATHSIG = 1
 
 
-class Guard:
+class _Guard:
+    """The command, and what is to be done until it has ended."""
+
     def __init__(self, options: argparse.Namespace) -> None:
         self._stop_signal = signal.Signals[options.stop_signal]
         self._grace = options.grace
@@ -36,21 +38,22 @@ class Guard:
         self._wake, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (*ENDING, signal.SIGUSR1, signal.SIGCHLD):
+        for number in (*_ENDING, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, lambda number, _frame: self._received.add(number))
-        self._command = start(options)
+        self._command = _start(options)
 
     @property
     def pid(self) -> int:
+        """The number of the command's process."""
         return self._command.pid
 
     def run(self) -> int:
-        """Return the command's exit code, negative for a signal as in `subprocess`, after ending it if need be."""
+        """Return the command's exit code once it has ended, or was ended; negative for a signal, as in `subprocess`."""
         orphaned = self._wait_for_end()
         if not self._has_ended():
             self._end()
         # Before it is reaped its pid cannot be taken by another process, so this can only meet its own stragglers.
-        kill_group(self.pid)
+        _kill_group(self.pid)
         code = self._command.wait()
         if orphaned and self._remove:
             shutil.rmtree(self._remove, ignore_errors=True)
@@ -58,7 +61,7 @@ class Guard:
 
     def _wait_for_end(self) -> bool:
         """Return when the command ended or shall end, and say whether that is because the starter died."""
-        while not self._has_ended() and not self._received & {*ENDING, signal.SIGUSR1}:
+        while not self._has_ended() and not self._received & {*_ENDING, signal.SIGUSR1}:
             if sys.stdin.fileno() in self._sleep(None, sys.stdin.fileno()) and not os.read(sys.stdin.fileno(), 1024):
                 return True
         return False
@@ -83,11 +86,12 @@ class Guard:
         return ready
 
 
-def start(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
+def _start(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
+    """Start the command in a session of its own; on Linux it dies with the guard."""
     guard = os.getpid()
 
     def die_with_the_guard() -> None:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:  # it died before the line above took hold
             os._exit(1)
 
@@ -103,19 +107,19 @@ def start(options: argparse.Namespace) -> "subprocess.Popen[bytes]":
     )
 
 
-def kill_group(leader: int) -> None:
+def _kill_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
         os.killpg(leader, signal.SIGKILL)
 
 
-def report(line: str) -> None:
+def _report(line: str) -> None:
     """Tell the starter, and close the pipe, so that a starter that reads to the end goes on."""
     with contextlib.suppress(BrokenPipeError):  # it is gone already: standard input will tell
         os.write(sys.stdout.fileno(), line.encode() + b"\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def leave_like(code: int) -> None:
+def _leave_like(code: int) -> None:
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
@@ -124,6 +128,7 @@ def leave_like(code: int) -> None:
 
 
 def main() -> None:
+    """Run the command that the arguments name, and end as it has ended."""
     parser = argparse.ArgumentParser(description="Run a command that must not outlive whoever started it.")
     parser.add_argument("--stop-signal", default="SIGTERM", help="what asks the command to stop")
     parser.add_argument("--grace", type=float, default=10, help="seconds from the stop signal to SIGKILL")
@@ -131,12 +136,12 @@ def main() -> None:
     parser.add_argument("--remove", help="folder to remove if the starter dies; its own clean-up never ran then")
     parser.add_argument("command", nargs="+")
     try:
-        guard = Guard(parser.parse_args())
+        guard = _Guard(parser.parse_args())
     except OSError as error:
-        report(f"error {error.strerror}")
+        _report(f"error {error.strerror}")
         sys.exit(127)
-    report(f"pid {guard.pid}")
-    leave_like(guard.run())
+    _report(f"pid {guard.pid}")
+    _leave_like(guard.run())
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from counteract.store.postgres.connect import APP_ROLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATABASE = "counteract"
+_DATABASE = "counteract"
 # In seconds. After a crash PostgreSQL replays its log before it answers.
-START_TIMEOUT = 60
+_START_TIMEOUT = 60
 
-SETTINGS = {
+_SETTINGS = {
     "listen_addresses": "",
     "lc_messages": "C",
     "log_timezone": "UTC",
@@ -33,9 +33,9 @@ SETTINGS = {
 }
 # Nobody will read it after a power cut, so it need not survive one. Commits stay synchronous all the same: what was
 # acknowledged must survive the death of the server, or a fault test would find losses that production does not have.
-EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+_EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 # With the log that was written meanwhile, so that it needs no archive; and at once, not when a checkpoint comes anyway.
-BACKUP = ("--wal-method=stream", "--checkpoint=fast", "--no-sync")
+_BACKUP = ("--wal-method=stream", "--checkpoint=fast", "--no-sync")
 
 
 class EmbeddedPostgres:
@@ -69,23 +69,23 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL for libpq and psycopg, which survives `kill` and `restart`.
+        """The URL of the database for libpq and psycopg, which survives `kill` and `restart`.
 
         SQLAlchemy wants `postgresql+psycopg` as its scheme.
         """
-        return self.url_of(DATABASE)
+        return self.url_of(_DATABASE)
 
     @property
     def app_url(self) -> str:
-        """The same database, as the role that `migrate` makes for the application."""
-        return self.url_of(DATABASE, role=APP_ROLE)
+        """The URL of the same database, as the role that `migrate` makes for the application."""
+        return self.url_of(_DATABASE, role=APP_ROLE)
 
     def url_of(self, database: str, *, role: str = "postgres") -> str:
         """The URL of one of the server's databases, by its socket; no password is asked for."""
         return f"postgresql://{role}@/{database}?host={self._cluster.socket}"
 
     def lines(self) -> list[tuple[str, str]]:
-        """What a person is told at the start: name, version, and the URL to connect to as the application."""
+        """The lines to show at the start: name, version, and the URL to connect to as the application."""
         return [(f"{NAME} {self.version}", self.app_url)]
 
     async def start(self) -> None:
@@ -96,11 +96,11 @@ class EmbeddedPostgres:
             raise PartFailed(NAME, f"did not start: {self._process.reason()}")
 
     async def stop(self) -> None:
-        """Shut it down cleanly. Its clients lose their connections."""
+        """Shut the server down cleanly. Its clients lose their connections."""
         await self._process.stop()
 
     async def kill(self) -> None:
-        """End it as a crash of its machine would, all of its processes with `kill -9`."""
+        """End the server as a crash of its machine would, all of its processes with `kill -9`."""
         await self._process.kill()
         self._cluster.clear_leftovers()
 
@@ -110,8 +110,11 @@ class EmbeddedPostgres:
         await self.start()
 
     async def back_up(self, *options: str) -> Path:
-        """A copy of all databases as they are now, taken while they are in use: a state folder for a server of its own, or for
-        `put_back`. It goes when this server does, if that has no state folder. `options` are for `pg_basebackup`."""
+        """Copy all databases as they are now, while they are in use, to a state folder for another server or for
+        `put_back`.
+
+        It goes when this server does, if that has no state folder. `options` are for `pg_basebackup`.
+        """
         copy = self._cluster.new_copy()
         await self._cluster.run(
             "pg_basebackup",
@@ -121,13 +124,14 @@ class EmbeddedPostgres:
             "postgres",
             "-D",
             str(copy / "data"),
-            *BACKUP,
+            *_BACKUP,
             *options,
         )
         return copy
 
     async def put_back(self, copy: Path) -> Path:
-        """Go on with a copy under the same address, as after a restore or a failover. Its clients lose their connections.
+        """Go on with a copy under the same address, as after a restore or a failover. Its clients lose their
+        connections.
 
         The server that was there, if it still runs, is killed; returns the state folder that now has its files.
         """
@@ -137,35 +141,35 @@ class EmbeddedPostgres:
         return replaced
 
     async def crashed(self) -> PartCrashed:
-        """Return when the server has ended by itself, and how."""
+        """Return when the server has ended by itself, with the error that says how."""
         await self._process.wait()
         return self._process.crashed()
 
     def _launch(self) -> Launch:
-        settings = SETTINGS | {"unix_socket_directories": str(self._cluster.socket)}
+        settings = _SETTINGS | {"unix_socket_directories": str(self._cluster.socket)}
         if self._cluster.ephemeral:
-            settings |= EPHEMERAL_SETTINGS
+            settings |= _EPHEMERAL_SETTINGS
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return self._cluster.launch("postgres", "-D", str(self._cluster.data), *options)
 
     async def _answers(self) -> bool:
-        """True as soon as it accepts a connection, False when it has ended instead."""
-        deadline = time.monotonic() + START_TIMEOUT
+        """Return True as soon as the server accepts a connection, False when it has ended instead."""
+        deadline = time.monotonic() + _START_TIMEOUT
         while not self._process.has_ended:
             with contextlib.suppress(psycopg.OperationalError):
                 async with await self._connect() as connection:
                     self.version = (connection.info.parameter_status("server_version") or "").split()[0]
                     return True
             if time.monotonic() > deadline:
-                raise PartFailed(NAME, f"did not answer within {START_TIMEOUT} seconds: {self._process.reason()}")
+                raise PartFailed(NAME, f"did not answer within {_START_TIMEOUT} seconds: {self._process.reason()}")
             await asyncio.sleep(0.02)
         return False
 
     async def _create_database(self) -> None:
         async with await self._connect() as connection:
-            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+            found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
             if not found.rowcount:
-                await connection.execute(f"CREATE DATABASE {DATABASE}")
+                await connection.execute(f"CREATE DATABASE {_DATABASE}")
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(self.url_of("postgres"), autocommit=True, connect_timeout=5)

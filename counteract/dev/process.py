@@ -22,7 +22,7 @@ GUARD = Path(__file__).with_name("guard.py")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How to run one command.
+    """How to run one command: with what, as whom, and how it ends.
 
     `grace` is in seconds from `stop_signal` to SIGKILL. `user` is a user and group id to change to (needs root).
     `remove` is a folder that goes when this process dies without cleaning up. `keep_open` are file descriptors that
@@ -40,6 +40,7 @@ class Launch:
     keep_open: Sequence[int] = ()
 
     def guarded(self) -> list[str]:
+        """The command line of the guard that runs the command."""
         options = ["--stop-signal", self.stop_signal, "--grace", str(self.grace)]
         if self.user is not None:
             options += ["--user", str(self.user)]
@@ -98,6 +99,7 @@ class GuardedProcess:
 
     @property
     def has_ended(self) -> bool:
+        """Whether the command runs no more."""
         return self._guard.returncode is not None
 
     async def stop(self) -> None:
@@ -108,7 +110,7 @@ class GuardedProcess:
         await self._guard.wait()
 
     async def kill(self) -> None:
-        """SIGKILL, as a crash would be; returns when it has ended."""
+        """End the command with SIGKILL, as a crash would, and return when it has ended."""
         if not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 self._guard.send_signal(signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""What `counteract dev` does: servers, migrations, the project's own parts, and then watching them all."""
+"""The run of `counteract dev`: servers, migrations, the project's own parts, and then watching them all."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     from counteract.dev.config import DevSettings
 
-OTHER_FILE = "Choose another file with --env"
+_OTHER_FILE = "Choose another file with --env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevOptions:
-    """`project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept.
+    """The options of `counteract dev`.
+
+    `project` is the folder whose pyproject.toml names the parts; without a `state` folder nothing is kept.
 
     `env` is a file for other shells to read: what the parts are told of each other, as long as all of it is up.
     """
@@ -43,6 +45,7 @@ class DevOptions:
     env: Path | None = None
 
     def state_of(self, part: str) -> Path | None:
+        """The folder in which a part keeps its files; None where nothing is kept."""
         return self.state / part if self.state else None
 
 
@@ -60,21 +63,21 @@ async def start(
     settings = read_settings(options.project)
     logs = await StateFolder.open("counteract dev", options.state)
     supervisor.afterwards(logs.close)
-    variables = await start_servers(supervisor, options)
-    variables |= {MASTER_KEY_VARIABLE: os.environ.get(MASTER_KEY_VARIABLE) or master_key_in(logs.path)}
-    variables = with_settings(variables | free_ports(settings), settings.env)
+    variables = await _start_servers(supervisor, options)
+    variables |= {MASTER_KEY_VARIABLE: os.environ.get(MASTER_KEY_VARIABLE) or _master_key_in(logs.path)}
+    variables = with_settings(variables | _free_ports(settings), settings.env)
     for part in settings.parts:
         await supervisor.add(CommandPart(part, variables, logs, say=say))
     if options.env:
-        write_environment(options.env, variables)
+        _write_environment(options.env, variables)
         supervisor.afterwards(partial(options.env.unlink, missing_ok=True))
         say(f"{'Environment':<18} {options.env}")
     say(f"{'Logs':<18} {logs.path}")
     return variables
 
 
-async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str, str]:
-    """Return the environment through which a part finds them."""
+async def _start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str, str]:
+    """Start the servers, and return the environment through which a part finds them."""
     postgres = await supervisor.add(EmbeddedPostgres(options.state_of("postgres")))
     await asyncio.to_thread(migrate, postgres.url)
     temporal = await supervisor.add(
@@ -90,7 +93,7 @@ async def start_servers(supervisor: Supervisor, options: DevOptions) -> dict[str
     }
 
 
-def master_key_in(folder: Path) -> str:
+def _master_key_in(folder: Path) -> str:
     """The key of the personal data that is kept beside it: fit for development, and for nothing else."""
     file = folder / "master-key"
     if not file.exists():
@@ -99,14 +102,14 @@ def master_key_in(folder: Path) -> str:
     return file.read_text()
 
 
-def write_environment(file: Path, variables: Mapping[str, str]) -> None:
-    """What is not in the environment anyway, for a POSIX shell."""
+def _write_environment(file: Path, variables: Mapping[str, str]) -> None:
+    """Write the variables that are not in the environment anyway to a file, for a POSIX shell."""
     own = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     try:
         file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in own.items()))
     except OSError as error:
-        raise PartFailed("counteract dev", f"cannot write {file}: {error.strerror}", OTHER_FILE) from error
+        raise PartFailed("counteract dev", f"cannot write {file}: {error.strerror}", _OTHER_FILE) from error
 
 
-def free_ports(settings: DevSettings) -> dict[str, str]:
+def _free_ports(settings: DevSettings) -> dict[str, str]:
     return {f"{name.upper()}_PORT": str(free_port()) for name in settings.ports}

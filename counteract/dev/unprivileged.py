@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root, so under root it runs as `nobody`, who owns its files and sockets."""
+"""The user that PostgreSQL runs as: it refuses to run as root, so under root it is `nobody`, which owns its files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-READ_AND_ENTER = 0o055
-ENTER = 0o001
+_READ_AND_ENTER = 0o055
+_ENTER = 0o001
 
 
 def unprivileged_user() -> int | None:
@@ -19,28 +19,28 @@ def unprivileged_user() -> int | None:
 
 
 def private_folder(path: Path, user: int | None) -> Path:
-    """A folder that only `user` can enter, who can reach it even where the folders above it are closed to others."""
+    """Make a folder that only `user` can enter, and can reach even where the folders above it are closed to others."""
     path.mkdir(mode=0o700, exist_ok=True)
     if user is not None:
         os.chown(path, user, user)
-        let_through(path)
+        _let_through(path)
     return path
 
 
 def let_program_run(program: Path, user: int | None) -> None:
-    """Programs installed under a strict umask, or in root's home, are made reachable."""
+    """Make a program reachable for the user, which was installed under a strict umask, or in root's home."""
     if user is None:
         return
-    let_through(program)
-    if program.stat().st_mode & READ_AND_ENTER != READ_AND_ENTER:
+    _let_through(program)
+    if program.stat().st_mode & _READ_AND_ENTER != _READ_AND_ENTER:
         for path in (program.parent.parent, *program.parent.parent.rglob("*")):
             mode = path.stat().st_mode
-            path.chmod(mode | (READ_AND_ENTER if mode & 0o100 else 0o044))
+            path.chmod(mode | (_READ_AND_ENTER if mode & 0o100 else 0o044))
 
 
-def let_through(path: Path) -> None:
+def _let_through(path: Path) -> None:
     # Passing through is enough: what stands in these folders stays unlisted.
     for folder in path.parents:
         mode = folder.stat().st_mode
-        if not mode & ENTER:
-            folder.chmod(mode | ENTER)
+        if not mode & _ENTER:
+            folder.chmod(mode | _ENTER)

@@ -1,4 +1,4 @@
-"""Declaring a reaction."""
+"""Reactions, and the actions that they answer events with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class StartSaga:
     task_queue: str
     id: str | None = None
     """Its workflow id; by default it follows from the reaction's name and the event's id. One that has been used counts
-    as started, by whomever."""
+    as started, by whomever.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ Begin = Literal["now", "start"]
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What is to be done about events of some types. `name` names its checkpoint and stands in the ids of what it starts."""
+    """A function that says what is to be done about events of some types.
+
+    `name` names its checkpoint, and stands in the ids of what it starts.
+    """
 
     name: str
     events: tuple[type[Event], ...]
@@ -49,7 +53,7 @@ class Reaction:
     wants_recorded: bool
 
     async def actions(self, recorded: Recorded[Any]) -> Sequence[Action]:
-        """What is to be done about this event. Raises ConfigurationError for anything else than actions."""
+        """The actions that it answers this event with, in order. Raises ConfigurationError for any other answer."""
         answer = self.function(recorded if self.wants_recorded else recorded.event)
         if inspect.isawaitable(answer):
             answer = await answer
@@ -62,10 +66,10 @@ class Reaction:
 
 
 def reacts_to(*events: type[Event], name: str | None = None, from_: Begin = "now") -> Callable[[Function], Reaction]:
-    """A function of an event, or of a `Recorded` one, sync or async, that returns what is to be done. It is asked again
-    for the same event after a failure, and must give the same answer in the same order.
+    """Declare a reaction: a function of an event, or of a `Recorded` one, sync or async, that returns its answer.
 
-    A reaction that is new begins with what is appended from its first start on, or, with `from_="start"`, with the first event.
+    It is asked again for the same event after a failure, and must give the same answer in the same order. A reaction
+    that is new begins with what is appended from its first start on, or, with `from_="start"`, with the first event.
     Raises ConfigurationError.
     """
 

@@ -1,4 +1,4 @@
-"""Carries out what reactions say, at least once, under ids by which a repeat finds the first."""
+"""The runner of reactions: it does what they say at least once, under ids by which a repeat finds the first."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _PATIENCE = 5.0
 class ReactionRunner:
     """Gives events to reactions, and their answers to Temporal. `client` needs the CounteractPlugin.
 
-    A checkpoint moves once the server has acknowledged all that a batch started. While the server cannot be reached it
-    waits. Events of one stream are answered in order, those of different streams concurrently.
+    A checkpoint moves once the server has acknowledged all that a batch started. While the server cannot be reached the
+    runner waits. Events of one stream are answered in order, those of different streams concurrently.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ReactionRunner:
         ]
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises ConfigurationError; waits for everything else to get better."""
+        """Run until it is cancelled. Raises ConfigurationError; waits for everything else to get better."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for subscription in self._subscriptions:
@@ -76,16 +76,18 @@ class ReactionSubscriber(Subscriber):
         self.event_types = self._decoder.event_types
         self._beginning = Beginning(self.name, self.event_types)
         self._answered: dict[bytes, int] = {}
-        """By their ids, the positions of those that may come again: a batch that takes longer than its lease gets further each time. After a
-        restore another event may have the position."""
+        """The positions of answered events that may come again: a batch longer than its lease gets further each time.
+
+        They go by the ids of the events: after a restore another event may have the position.
+        """
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """One that is new does not react to what happened before it was there."""
+        """Let a new reaction begin behind what happened before it was there."""
         if self._reaction.from_ == "now":
             await self._beginning.make(connection)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        """Return once everything is acknowledged. What is down counts before an event that cannot be handled."""
+        """Return once everything is acknowledged. An outage is raised rather than an event's own failure."""
         self._answered = {each: position for each, position in self._answered.items() if position >= events[0].position}
         streams = defaultdict(list)
         for event in events:
@@ -138,7 +140,7 @@ class ReactionSubscriber(Subscriber):
 
 
 def _workflow_of(action: Action, recorded: Recorded[Any], derived: str) -> tuple[Any, Any, str]:
-    """What to run, with which argument, under which id."""
+    """The workflow to run, its argument and its id."""
     if isinstance(action, Send):
         correlation = str(recorded.metadata.get("correlation_id") or recorded.event_id)
         sent = SentCommand.of(action.command, correlation_id=correlation, causation_id=str(recorded.event_id))

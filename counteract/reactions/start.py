@@ -1,8 +1,9 @@
-"""Where a reaction begins that leaves the past alone.
+"""The beginning of a reaction that leaves the past alone.
 
-Everything that is committed after it was first started is to be answered, and nothing from before. The newest position that was
-drawn does not part the two: appends that were under way may have lower ones. So it begins at the newest position, once
-nothing up to it is under way, and what could not be seen at first and is there by then is given to it as parked events are. docs/decisions/0114
+Everything that is committed after it was first started is to be answered, and nothing from before. The newest position
+that was drawn does not part the two: appends that were under way may have lower ones. So it begins at the newest
+position, once nothing up to it is under way, and what could not be seen at first and is there by then is given to it as
+parked events are. docs/decisions/0114
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _IS_NEW = text(f"select exists (select from subscriptions where {_NEW})")  # noq
 # Processes that start it at once look one after the other.
 _TAKE_TURN = text(f"select name from subscriptions where {_NEW} for update")  # noqa: S608 - a constant
 _WHY = "seen at the beginning"
-# What was seen, as discarded events of no stream: nobody is told of them, and a release before this one passes them by. The last
-# one says how far the log went; those of appends that are under way, or were never committed, are to be delivered if they hold an event yet.
+# What was seen, as discarded events of no stream: nobody is told of them, and a release before this one passes them by.
+# The last one says how far the log went; those of appends that are under way, or were never committed, are to be
+# delivered if they hold an event yet.
 _MARK = text(f"""
     insert into parked_events (subscription, position, aggregate_type, aggregate_id, redrive, discarded_at, discarded_why)
     select :name, drawn, '', '', not exists (select from events where position = drawn), clock_timestamp(), '{_WHY}'
@@ -51,14 +53,17 @@ _FORGET = text(f"delete from parked_events where {_MARKED}")  # noqa: S608 - a c
 
 
 class Beginning:
-    """What was seen of the log at the first start of a reaction, by whichever process, is the past; everything else is not."""
+    """The beginning of one reaction: what was seen of the log at its first start is the past, all else is not."""
 
     def __init__(self, name: str, event_types: Collection[str]) -> None:
         self._name = name
         self._event_types = sorted(event_types)
 
     async def make(self, connection: AsyncConnection) -> None:
-        """Once and for all processes. Raises StoreUnavailable while an append is under way; what comes meanwhile is not from before."""
+        """Begin, once and for all processes. Raises StoreUnavailable while an append is under way.
+
+        What is appended meanwhile is not from before.
+        """
         name = {"name": self._name}
         if (await connection.execute(_IS_NEW, name)).scalar_one():
             if (await connection.execute(_END, name)).scalar_one() is None:
@@ -71,7 +76,7 @@ class Beginning:
         await connection.execute(_FORGET, name)
 
     async def _look(self, connection: AsyncConnection) -> None:
-        """In a transaction of its own: others go by it while this one waits, and so does the next attempt, of whichever process."""
+        """Put down what is there, in a transaction of its own: other processes and the next try go by the same."""
         name = {"name": self._name}
         async with connection.engine.begin() as own:
             is_new = (await own.execute(_TAKE_TURN, name)).first() is not None

@@ -1,4 +1,4 @@
-"""What a workflow, a signal or an update is given, held to what it takes: whoever sent it learns of a mistake at once.
+"""The arguments of a workflow, a signal or an update, held to what it takes: the sender learns of a mistake at once.
 
 The SDK passes on however many inputs came, without their types where the number differs, and null for any type: code
 that then fails would fail the workflow task, again and again, and leave the saga running for ever.
@@ -20,8 +20,10 @@ from counteract.saga.converter import PAYLOAD_INVALID, as_failure
 def checked(function: Callable[..., Any], what: str, given: Sequence[Any]) -> Sequence[Any]:
     """The arguments as the function declares them. Raises ApplicationError (PayloadValidationError).
 
-    The function's first parameter is left out where it is not bound yet.
+    `what` is the function's name in the error. Its first parameter is left out where it is not bound yet.
     """
+    if _takes_just(function, len(given)) and not any(each is None or isinstance(each, bytes) for each in given):
+        return given
     parameters = _parameters(function)
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters):
         return given
@@ -34,6 +36,14 @@ def checked(function: Callable[..., Any], what: str, given: Sequence[Any]) -> Se
     hints = _hints(function)
     pairs = zip(given, parameters, strict=False)
     return [_typed(value, hints.get(each.name, Any), each.name, as_declared=as_declared) for value, each in pairs]
+
+
+def _takes_just(function: Callable[..., Any], given: int) -> bool:
+    """Whether it is a plain function of so many parameters, its first one aside: most are, and a signature takes a while to make."""
+    code = getattr(function, "__code__", None)
+    if code is None or inspect.ismethod(function) or hasattr(function, "__wrapped__"):
+        return False
+    return code.co_argcount == given + 1 and not code.co_flags & inspect.CO_VARARGS
 
 
 def _typed(value: Any, hint: Any, name: str, *, as_declared: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Subscriptions: every event, in the global order, to whoever wants it.
+"""Subscriptions: each hands the events of the log, in the global order, to a subscriber.
 
     class Audit(Subscriber):
         name = "audit"
@@ -11,9 +11,9 @@
 What goes through the connection happens exactly once, anything else at least once: docs/how-to/run-projections.md.
 """
 
-from counteract.subscriptions.delivery import Polling
 from counteract.subscriptions.progress import position_of, reached
 from counteract.subscriptions.subscriber import Subscriber
 from counteract.subscriptions.subscription import Subscription
+from counteract.subscriptions.terms import Polling
 
 __all__ = ["Polling", "Subscriber", "Subscription", "position_of", "reached"]

@@ -1,4 +1,4 @@
-"""Subscriptions as whoever looks after them sees them."""
+"""The state of all subscriptions, and their pause, for commands and those who operate them."""
 
 from __future__ import annotations
 
@@ -34,37 +34,39 @@ class NoSuchSubscription(CounteractError):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a subscription stands, over all of its shards."""
+    """The state of a subscription, over all of its shards."""
 
     name: str
     shards: int
     position: int
-    """Of the shard that is the furthest behind."""
+    """The checkpoint of the shard that is the furthest behind."""
     is_paused: bool
     is_running: bool
-    """Processes have all of its shards."""
+    """Whether living processes have all of its shards."""
     behind: int
     """Events of the log after its position, of whatever types and at most 100 000."""
     seconds_behind: float
-    """Since the first of them was recorded."""
+    """Seconds since the first of those events was recorded; 0 where there is none."""
     parked: int
-    """Events."""
+    """The number of its parked events."""
     within_seconds: float | None
-    """How far behind it may be, as declared."""
+    """The bound that it declares with `within`; None where it declares none."""
     is_inline: bool = False
-    """Kept by whoever appends: no process has it, and it is never behind."""
+    """Whether each append writes it: then no process has it, and it is never behind."""
 
     @property
     def is_more_behind(self) -> bool:
+        """Whether there may be more events behind than are counted."""
         return self.behind == _MOST
 
     @property
     def is_late(self) -> bool:
-        """Further behind than was declared."""
+        """Whether it is further behind than it declares."""
         return self.within_seconds is not None and self.seconds_behind > self.within_seconds
 
     @property
     def status(self) -> str:
+        """Its status in words: `inline`, `paused`, `no process has it`, `late` or `running`."""
         if self.is_inline:
             return "inline"
         if self.is_paused:
@@ -75,14 +77,17 @@ class Standing:
 
 
 async def standings(connection: Connection) -> Sequence[Standing]:
-    """Of all subscriptions that ever ran, and all inline projections, by name."""
+    """The state of each subscription that ever ran, and of each inline projection, by name."""
     rows = await (await connection.execute(_STANDINGS, {"most": _MOST})).fetchall()
     rows += await (await connection.execute(_INLINE)).fetchall()
     return sorted((Standing(*row) for row in rows), key=lambda each: each.name)
 
 
 async def set_paused(connection: Connection, name: str, *, paused: bool) -> None:
-    """A batch that is under way is still delivered. Raises NoSuchSubscription."""
+    """Pause a subscription, or let it go on. A batch that is under way is still delivered.
+
+    Raises NoSuchSubscription, for an inline projection too.
+    """
     if await (await connection.execute(_IS_INLINE, (name,))).fetchone() == (True,):
         raise NoSuchSubscription(f"{name!r} is inline: it is part of each append, and has no pause")
     done = await connection.execute(_PAUSE, (paused, name))

@@ -1,4 +1,4 @@
-"""Waiting a little longer each time, and no two processes for as long."""
+"""Delays that grow with each attempt, and differ from process to process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LEAST = 0.5
 
 
 def spread(seconds: float) -> float:
-    """A time of one's own, between half of that and all of it."""
+    """A random time between half of `seconds` and all of it."""
     return random.uniform(_LEAST * seconds, seconds)  # noqa: S311 - jitter, no secret
 
 
@@ -27,9 +27,11 @@ class Backoff:
         return self._delay == self._shortest
 
     def next(self) -> float:
+        """The delay to wait for now, in seconds. The one after it is longer."""
         delay = self._delay
         self._delay = min(2 * delay, self._longest)
         return spread(delay)
 
     def reset(self) -> None:
+        """Begin again with the shortest delay."""
         self._delay = self._shortest

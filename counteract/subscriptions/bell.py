@@ -1,4 +1,4 @@
-"""A signal for all who wait for it, which nobody misses who was not waiting just then."""
+"""A signal to all tasks that wait for it, which none misses for not having waited just then."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from contextlib import suppress
 
 
 class Bell:
-    """Whoever waits says how often it had rung when they last looked."""
+    """Counts how often it has rung, so that a task can wait for more than it has seen."""
 
     def __init__(self) -> None:
         self.count = 0
         self._next = asyncio.Event()
 
     def ring(self) -> None:
+        """Wake all tasks that wait."""
         self.count += 1
         self._next.set()
         self._next = asyncio.Event()

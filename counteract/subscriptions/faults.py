@@ -1,4 +1,4 @@
-"""Whose fault it is that an event is not handled: the event's, and it is parked; or not, and it is waited for. docs/decisions/0092"""
+"""The judgement of errors: an event that is to blame is parked, anything else is waited for. docs/decisions/0092"""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def is_waited_for(error: Exception) -> bool:
 
 
 def fail_alike(failed: Sequence[tuple[StoredEvent, Exception]]) -> bool:
-    """Whether it seems to be no event's fault, where nothing else was handled: the database refuses all in the same way.
+    """Whether it seems to be no event's fault, where nothing else was handled: the database refuses all alike.
 
-    What it says of values and constraints counts as a row's own fault where only one was tried. Errors of the handlers' own never
-    count: other code will do better, and has what was parked redriven.
+    What it says of values and constraints counts as a row's own fault where only one was tried. Errors of the handlers'
+    own never count: other code will do better, and has what was parked redriven.
     """
     states = {_state(error) for _, error in failed}
     if len(states) != 1 or not (state := states.pop()):
@@ -64,12 +64,12 @@ def fail_alike(failed: Sequence[tuple[StoredEvent, Exception]]) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """An error in a line, without what is in an event or in a row."""
+    """One line about an error, without anything that is in an event or in a row."""
     return reasons.reason(kind_of(error), objection)
 
 
 def _state(error: BaseException | None) -> str | None:
-    """The SQLSTATE of what the database says, also behind an error of ours."""
+    """The SQLSTATE that the database gives, also behind an error of ours; None where it gives none."""
     while error is not None:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, psycopg.Error):

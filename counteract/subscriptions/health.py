@@ -1,4 +1,4 @@
-"""How a subscription takes its troubles: it tells of them once, waits longer each time, and tells when they are over."""
+"""The health of a subscription: a trouble is logged once, waited for ever longer, and logged again when it is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FAILS = "fails"
 
 
 class Health:
-    """Of one subscription in one process, over all of its shards."""
+    """The health of one subscription in one process, over all of its shards."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,7 +29,7 @@ class Health:
         self._pauses = Backoff(shortest=0.1, longest=5.0)
 
     def failed(self, error: Exception) -> float:
-        """How many seconds to wait before it is tried again."""
+        """Log the error, at DEBUG where the one before was of its kind. Returns the seconds to wait for."""
         if (kind := _kind(error)) == self._told:
             _logger.debug("subscription %r still fails", self._name, exc_info=error)
         elif kind == _FAILS:
@@ -42,12 +42,14 @@ class Health:
         return self._pauses.next()
 
     def well(self) -> None:
+        """Log that a trouble is over, if there was one. The next wait is the shortest."""
         if self._told:
             _logger.info("subscription %r goes on", self._name)
         self._told = ""
         self._pauses.reset()
 
     def parked(self, stream: object, position: int, error: Exception) -> None:
+        """Count and log an event that was parked for this error."""
         count_parked(self._name)
         _logger.error(
             "subscription %r cannot handle position %d: %s is parked; `counteract parked show %s` has more",
@@ -73,5 +75,5 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _tell(error: Exception) -> None:
-    """All that it says, to whoever asks for it: it may quote an event, or a row."""
+    """Log all that the error says, at DEBUG: it may quote an event, or a row."""
     _logger.debug("what was raised", exc_info=error)

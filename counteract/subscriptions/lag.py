@@ -1,4 +1,4 @@
-"""How far a subscription is behind, and whether that is further than was declared."""
+"""The lag of a subscription: how far it is behind, and whether that is further than it declares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Waiting(NamedTuple):
 
 
 class Lag:
-    """Of one subscription, over the shards that this process has. By this process's clock."""
+    """The lag of one subscription over the shards that this process has, by the clock of the process."""
 
     def __init__(self, name: str, within: timedelta | None) -> None:
         self.name = name
@@ -28,15 +28,17 @@ class Lag:
 
     @property
     def seconds(self) -> float:
+        """Seconds since the oldest event that is still to be handled was recorded; 0 where there is none."""
         oldest = min((each.since for each in list(self._waiting.values())), default=None)
         return max((_now() - oldest).total_seconds(), 0.0) if oldest else 0.0
 
     @property
     def positions(self) -> int:
+        """Positions of the log that are still to be gone through, by the shard that has the most."""
         return max((each.positions for each in list(self._waiting.values())), default=0)
 
     def waits(self, shard: int, since: datetime, positions: int) -> None:
-        """An event that was recorded then is to be handled, and the log has so many positions more."""
+        """Take note of an event that waits, recorded at `since`, and of the positions to go through."""
         self._waiting[shard] = _Waiting(since, positions)
         if self._within and not self._is_late and self.seconds > self._within.total_seconds():
             self._is_late = True
@@ -49,7 +51,7 @@ class Lag:
             )
 
     def is_done(self, shard: int) -> None:
-        """There is nothing to handle, or the shard is another's now."""
+        """Take note that the shard has nothing to handle, or is another process's now."""
         self._waiting.pop(shard, None)
         if self._is_late and not self._waiting:
             self._is_late = False

@@ -19,8 +19,9 @@ _MOVE = """
               ctid::text
 """
 _MOVE_BY_NAME = text(_MOVE)
-# Each move leaves an old version of the row, which stays for as long as anybody's snapshot is older. By its name a row is
-# found past all of them, and in a day's work there are thousands: so it is fetched from where the last move has put it.
+# Each move leaves an old version of the row, which stays for as long as anybody's snapshot is older. By its name a row
+# is found past all of them, and in a day's work there are thousands: so it is fetched from where the last move has put
+# it.
 _MOVE_IN_PLACE = text(_MOVE.replace("where name", "where ctid = cast(:place as tid) and name"))
 _RENEW = """
     update subscriptions set leased_until = clock_timestamp() + %s * interval '1 second'
@@ -32,7 +33,8 @@ _START_OVER = text("""
 """)
 _UNPARK_ALL = text("delete from parked_events where subscription = :name and discarded_at is null")
 
-# By the hash that partitions of tables use, which no version of PostgreSQL may change. The aggregates of one id stay together.
+# By the hash that partitions of tables use, which no version of PostgreSQL may change. The aggregates of one id stay
+# together.
 _OF_SHARD = "(hashtextextended(aggregate_id, 0) & 9223372036854775807) %% {shards} = {shard}"
 
 
@@ -47,23 +49,24 @@ class Lease:
     epoch: int
     owner: UUID
     seconds: float
-    """For how long it holds from each move on, and from each renewal."""
+    """Seconds for which it holds, from each move and each renewal on."""
     has_parked: bool = False
     """Whether streams of the subscription are parked, as of the last move."""
     has_discarded: bool = False
-    """Whether events were discarded that come after where the last move began: those of a subscription that has started over."""
+    """Whether discarded events come after where the last move began, as where the subscription has started over."""
     place: str | None = None
-    """Where the last move has put its row, which may be elsewhere by now."""
+    """The place where the last move has put its row, which may be elsewhere by now."""
 
     @property
     def condition(self) -> str:
-        """In SQL, on the streams of this shard."""
+        """The condition in SQL that the streams of this shard meet."""
         return _OF_SHARD.format(shards=self.shards, shard=self.shard) if self.shards > 1 else "true"
 
     async def move(self, connection: AsyncConnection, position: int) -> Lease | None:
-        """The lease after it; None if it is somebody else's by now, or paused, or has started over.
+        """Move the position, and renew the lease.
 
-        Locks it until the transaction ends: nobody takes it over as long as that goes on.
+        Returns the lease after it; None if it is another process's by now, or paused, or has started over.
+        Locks the shard until the transaction ends: nobody takes it over as long as that goes on.
         """
         values = {"to": position, "seconds": self.seconds, "name": self.name, "shard": self.shard}
         values |= {"position": self.position, "epoch": self.epoch, "owner": self.owner}
@@ -78,12 +81,16 @@ class Lease:
         return replace(self, position=position, has_parked=has_parked, has_discarded=has_discarded, place=place)
 
     async def renewed(self, connection: Connection) -> Lease | None:
-        """The lease as it is now, which may have started over; None if it is somebody else's, or paused."""
+        """Renew it. Returns the lease as it is now, perhaps started over; None if another's by now, or paused."""
         row = await (await connection.execute(_RENEW, (self.seconds, self.name, self.shard, self.owner))).fetchone()
         return replace(self, position=row[0], epoch=row[1]) if row else None
 
 
 async def start_over(connection: AsyncConnection, name: str) -> None:
-    """Back before the first event, on all shards. The new epoch stops whoever was about to move one on. What was discarded stays so."""
+    """Put a subscription back before the first event, on all shards.
+
+    The new epoch stops a process that was about to move one on. The parked events are parked no longer; what was
+    discarded stays so.
+    """
     await connection.execute(_START_OVER, {"name": name})
     await connection.execute(_UNPARK_ALL, {"name": name})

@@ -1,7 +1,7 @@
-"""What the subscriptions of a process have in common, so that one with nothing to do costs next to nothing.
+"""The lookout that the subscriptions of a process have in common, so that one with nothing to do costs next to nothing.
 
-Two connections stay open for all of them: one hears of appends and of leases, the other looks at the log a few times a second, in case
-that nobody says anything, and keeps memberships and leases alive. Their loss is the loss of the leases.
+Two connections stay open for all of them: one hears of appends and of leases, the other looks at the log a few times a
+second, in case that no notification comes, and keeps memberships and leases alive. Their loss is the loss of the leases.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _GATHERS = 0.02
 
 
 class Watch:
-    """One life of the connections. Whatever waits for it raises what ended it."""
+    """One life of the connections. Every wait for news or beats raises what ended it."""
 
     def __init__(self, connection: Connection, listener: Connection, pairs: Pairs) -> None:
         self.users = 0
         self.connection = connection
-        """For single statements of all. What it owns is free as soon as it is gone."""
+        """The connection for single statements of all. The leases that it owns are free as soon as it is gone."""
         self.pairs = pairs
         self.news = 0
         """How often there may have been events."""
         self.beats = 0
         """How often memberships and leases were looked at, and kept alive."""
         self.begun = 0
-        """Beats that have begun: what somebody takes from now on only the next one knows of."""
+        """How many beats have begun: of a lease that is taken from now on only the next one knows."""
         self._listener = listener
         self._members: dict[str, Membership] = {}
         self._polling: dict[str, float] = {}
@@ -47,17 +47,18 @@ class Watch:
         self._failure: Exception | None = None
 
     def enter(self, member: Membership, polling: float) -> None:
-        """Keep it alive from now on, and look at the log every `polling` seconds at the latest."""
+        """Keep the membership alive from now on, and look at the log every `polling` seconds at the latest."""
         self._members[member.name] = member
         self._polling[member.name] = polling
         # The present pause may be longer.
         self._wanted.ring()
 
     def exit(self, member: Membership) -> None:
+        """Keep the membership alive no longer."""
         del self._members[member.name], self._polling[member.name]
 
     async def heard(self, *, news: int, beats: int, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as in Bell
-        """Until either has happened more often than that, or after `timeout` seconds. Raises what the connections failed with."""
+        """Return after more news or beats, or `timeout` seconds. Raises what a connection failed with."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while (self.news, self.beats) == (news, beats) and not self._failure:
@@ -65,7 +66,7 @@ class Watch:
         self._raise_failure()
 
     async def beaten(self, beats: int) -> None:
-        """Until there were more beats than that."""
+        """Return once there were more beats. Raises what a connection failed with."""
         while self.beats == beats and not self._failure:
             await self._bell.heard(self._bell.count)
         self._raise_failure()
@@ -76,15 +77,17 @@ class Watch:
 
     @property
     def has_failed(self) -> bool:
+        """Whether a connection has failed, so that another watch has to take its place."""
         return self._failure is not None
 
     async def close(self) -> None:
+        """Close the connections, after all pairs."""
         await self.pairs.close()
         await self.connection.close()
         await self._listener.close()
 
     async def run(self) -> None:
-        """Until it is cancelled, or a connection fails."""
+        """Listen and look until it is cancelled, or a connection fails."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
@@ -141,7 +144,7 @@ class Watch:
 
 
 class Lookout:
-    """Opens a watch for the first that asks for it, and closes it after the last."""
+    """Opens a watch for the first subscription that asks for it, and closes it after the last."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -152,7 +155,10 @@ class Lookout:
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[Watch]:
-        """The watch that all have, or the next one where that has failed. Raises ConfigurationError for a pooler's URL."""
+        """The watch that all subscriptions have, or the next one where that has failed.
+
+        Raises ConfigurationError for a pooler's URL.
+        """
         async with self._turns:
             if self._watch is None or self._watch.has_failed:
                 self._watch = await self._opened()

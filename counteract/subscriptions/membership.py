@@ -1,11 +1,11 @@
-"""Which process has which shards of a subscription.
+"""The members of a subscription: which process has which of its shards.
 
 Members make themselves known every third of a lease and share the shards evenly; those that joined first have one more.
-A lease is free when it has run out, when its owner has given it back, or when its owner's connection is gone. Whoever
-takes one begins a new epoch, so that an owner that was only asleep finds that it cannot move it any more.
+A lease is free when it has run out, when its owner has given it back, or when its owner's connection is gone. A process
+that takes one begins a new epoch, so that an owner that was only asleep finds that it cannot move it any more.
 
-A member takes part only as long as there are as many shards as it was told. Each statement that takes counts them itself,
-for whoever makes others deletes the rows: what a member owns has been taken in its own number.
+A member takes part only as long as there are as many shards as it was told. Each statement that takes counts them
+itself, for a process that makes others deletes the rows: what a member owns has been taken in its own number.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _TAKE = f"""
     from free where subscriptions.name = %(name)s and subscriptions.shard = free.shard
     returning subscriptions.shard, position, epoch
 """  # noqa: S608 - a constant
-# One statement for all subscriptions of a process. A row that somebody has locked is being moved or taken, and needs no renewal: waiting
-# for it would hold up the others. So does one that is fresh; each renewal leaves an old version of a row behind. Who has another number
-# of shards is no member: the others would leave shards to it that it may not take.
+# One statement for all subscriptions of a process. A row that somebody has locked is being moved or taken, and needs no
+# renewal: waiting for it would hold up the others. So does one that is fresh; each renewal leaves an old version of a
+# row behind. Who has another number of shards is no member: the others would leave shards to it that it may not take.
 KEEP = """
     with mine as (
         select *, (select count(*) from subscriptions s where s.name = mine.name) as there
@@ -102,7 +102,7 @@ class Membership:
         """How many there are to be; `there`, how many there are, as of the last beat."""
         self.there = shards
         self.seconds = seconds
-        # In the order of time: those who joined first come first.
+        # In the order of time: members that joined first come first.
         self.me = uuid7()
         self.served: set[int] = set()
         """The shards that this process has and delivers: their leases are to be kept alive."""
@@ -116,7 +116,7 @@ class Membership:
     def kept(
         self, as_of: int, others: Sequence[UUID], stands: Sequence[Sequence[int]], parked: Sequence[bool], there: int
     ) -> None:
-        """What the database says of it, at a beat of this number."""
+        """Take note of what the database says of the member, at a beat of this number."""
         self._as_of = as_of
         self._others = others
         self._stands = {shard: (position, epoch) for shard, position, epoch in stands}
@@ -125,8 +125,9 @@ class Membership:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether others have made another number of shards. None at all is no number: the subscription was dropped, or what it filled
-        has taken the place of something else."""
+        """Whether others have made another number of shards. None at all is no number: the subscription was dropped, or
+        what it filled has taken the place of something else.
+        """
         return self.there not in (0, self.shards)
 
     @property
@@ -135,8 +136,8 @@ class Membership:
         return share(self.shards, self.me, self._others)
 
     def standing(self, lease: Lease, since: int) -> Lease | None:
-        """The lease as it is, which may have started over; None if it is somebody else's, or paused. `since`: the beats that had
-        begun when it was certain for the last time.
+        """The lease as it is, which may have started over; None if it is another process's, or paused. `since`: the
+        beats that had begun when it was certain for the last time.
         """
         if self._as_of <= since:
             return lease
@@ -150,7 +151,10 @@ class Membership:
         return self._as_of > since and (True in self._parked or (is_time and bool(self._parked)))
 
     async def join(self) -> int:
-        """How many of the shards are this process's share. To be called, or `KEEP` executed, every third of a lease."""
+        """Make the member known. Returns how many of the shards are its share.
+
+        To be called, or `KEEP` executed, every third of a lease.
+        """
         values = {"name": self.name, "me": self.me, "alive": self.seconds}
         rows = await (await self._connection.execute(_JOIN, values)).fetchall()
         if self._is_new:
@@ -161,7 +165,7 @@ class Membership:
         return self.due
 
     async def take(self, count: int) -> Sequence[Lease]:
-        """Of the leases that are free, at most so many; none where there are more or fewer shards than this process was told."""
+        """Take at most so many of the free leases; none where there is another number of shards than the member has."""
         values = {"name": self.name, "me": self.me, "count": count, "seconds": self.seconds, "shards": self.shards}
         rows = await (await self._connection.execute(_TAKE, values)).fetchall()
         return [
@@ -170,12 +174,12 @@ class Membership:
         ]
 
     async def release(self, lease: Lease) -> None:
-        """Somebody else may go on at once."""
+        """Give a lease back: another process may go on at once."""
         await self._connection.execute(_RELEASE_ONE, (self.name, self.me, lease.shard))
         await self._connection.execute(f"notify {self._connection.store.leases}")
 
     async def leave(self, connection: Connection) -> None:
-        """Release everything, over a connection that need not be the member's."""
+        """Give everything back, over a connection that need not be the member's."""
         await connection.execute(_RELEASE, (self.name, self.me))
         await connection.execute(_LEAVE, (self.name, self.me))
         await connection.execute(f"notify {connection.store.leases}")
@@ -195,6 +199,6 @@ def columns(members: Sequence[Membership]) -> dict[str, list[Any]]:
 
 
 def share(shards: int, me: UUID, others: Sequence[UUID]) -> int:
-    """An even part, and one more for those that joined first."""
+    """How many of the shards are `me`'s: an even part, and one more for those that joined first."""
     each, over = divmod(shards, len(others) + 1)
     return each + (sum(other < me for other in others) < over)

@@ -1,4 +1,4 @@
-"""How many events a batch has."""
+"""The pace of a shard: how many events a batch has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ _FIRST = 500
 
 
 class Pace:
-    """As many events as are handled within `seconds`, and `most` at the most.
+    """The size of a batch: as many events as are handled within `seconds`, and `most` at the most.
 
-    A batch is one transaction: one that took longer than it may is undone by the database, and would be for ever after. It
-    begins with few, and doubles while they are handled in a fraction of the time: many changes of a row in one batch
-    become one, so that who is far behind catches up sooner. Who has just failed begins anew: to find the event that is to blame, few are better.
+    A batch is one transaction: one that took longer than it may is undone by the database, and would be for ever after.
+    It begins with few, and doubles while they are handled in a fraction of the time: many changes of a row in one batch
+    become one, so that a shard that is far behind catches up sooner. One that has just failed begins anew: to find the
+    event that is to blame, few are better.
     """
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -24,7 +25,7 @@ class Pace:
 
     @contextmanager
     def measured(self, events: int) -> Iterator[None]:
-        """While so many are handled."""
+        """Take the time in which so many events are handled, and change the size by it."""
         began = monotonic()
         try:
             yield

@@ -18,14 +18,14 @@ from counteract.store.postgres.errands import Errands
 from counteract.store.postgres.read import READS_IN_ORDER
 from counteract.subscriptions.bell import Bell
 
-KEPT = 2
-"""Pairs that stay open while nobody has anything to do: what comes then is short, and they take turns."""
+_KEPT = 2
+"""Pairs that stay open while no shard has anything to do: what comes then is short, and they take turns."""
 # In seconds.
 _TURN = 0.05
 _UNUSED = 10.0
 
-# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for that; one that
-# waits for a statement has a limit for that statement.
+# Before PostgreSQL 17 there is no limit to a whole transaction. One whose process stands still is idle, and ended for
+# that; one that waits for a statement has a limit for that statement.
 _LIMITS = text("""
     select set_config(name, given.value, false)
     from (values
@@ -35,11 +35,11 @@ _LIMITS = text("""
     ) as given (name, value)
 """)
 STAYS = "select set_config('idle_session_timeout', '0', false)"
-"""For a session that is to be there when it is wanted again."""
+"""The statement that keeps a session open for when it is wanted again."""
 
 
 class Limits(NamedTuple):
-    """For how many seconds a process that stands still may keep a shard: in the middle of a transaction, and by one in all."""
+    """The seconds for which a process that stands still may keep a shard: idle in a transaction, and by all of it."""
 
     idle: float
     whole: float
@@ -47,7 +47,7 @@ class Limits(NamedTuple):
 
 @dataclass(eq=False)
 class Pair:
-    """What is known by one of them, such as a high water mark, holds for as long as somebody has it without a break."""
+    """Two connections. What is known by one of them, such as a high water mark, holds while a shard has the pair."""
 
     reader: Connection
     writer: AsyncConnection
@@ -55,6 +55,7 @@ class Pair:
     free_since: float = 0.0
 
     async def limit(self, limits: Limits) -> None:
+        """Have the database hold the writer to these limits."""
         if self.limits != limits:
             async with self.writer.begin():
                 await self.writer.execute(_LIMITS, {name: f"{each:.3f}s" for name, each in limits._asdict().items()})
@@ -62,13 +63,12 @@ class Pair:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of its reader's is under way. A page that is read ahead may be given up between two
-        statements.
-        """
+        """Whether its reader has nothing under way. Reading ahead may be given up between two statements."""
         status = self.reader.pgconn
         return status.pipeline_status == PipelineStatus.OFF and status.transaction_status == TransactionStatus.IDLE
 
     async def close(self) -> None:
+        """Close both connections."""
         try:
             await self.writer.close()
         finally:
@@ -76,7 +76,7 @@ class Pair:
 
 
 class Pairs:
-    """As many as are wanted at once, of which few stay open."""
+    """All pairs of a process: as many as are wanted at once, of which few stay open."""
 
     def __init__(self, url: str, purpose: str) -> None:
         self._url = url
@@ -89,7 +89,7 @@ class Pairs:
 
     @asynccontextmanager
     async def one(self, limits: Limits) -> AsyncIterator[Pair]:
-        """For as long as nothing goes wrong: a pair with which something did is closed, and with it those that wait."""
+        """A pair, held to these limits. Where anything goes wrong with it, it is closed, and all that are free too."""
         pair = await self._free_or_new()
         try:
             await pair.limit(limits)
@@ -106,19 +106,19 @@ class Pairs:
         self._returned.ring()
 
     async def trim(self) -> None:
-        """Close those that nobody has wanted for a while."""
+        """Close those that no shard has wanted for a while."""
         unused = sum(pair.free_since < monotonic() - _UNUSED for pair in self._free)
-        await self._errands.run(self._close(*self._taken(max(min(unused, self._open - KEPT), 0))))
+        await self._errands.run(self._close(*self._taken(max(min(unused, self._open - _KEPT), 0))))
 
     async def close(self) -> None:
-        """Once all are back."""
+        """Close all of them, once they are back."""
         await self._errands.all_done()
         await self._errands.run(self._close(*self._taken(len(self._free))))
 
     async def _free_or_new(self) -> Pair:
         deadline = monotonic() + _TURN
         while not self._free:
-            if self._open < KEPT or monotonic() >= deadline:
+            if self._open < _KEPT or monotonic() >= deadline:
                 # Whoever waits for it may be cancelled: then it is there for the next.
                 await self._errands.run(self._make())
             else:

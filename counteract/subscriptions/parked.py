@@ -1,4 +1,4 @@
-"""What is parked, for whoever looks after it."""
+"""Parked events, for commands and those who operate subscriptions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ParkedStream:
     stream: StreamId
     events: int
     position: int
-    """Of the first."""
+    """The position of the first."""
     since: datetime
     is_redriven: bool
     """Whether somebody has asked to try it again."""
@@ -55,7 +55,10 @@ class ParkedStream:
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """`version` to `data` are None where the event is in an archive; `data` is as stored."""
+    """An event that is parked, or was discarded; with its data as stored.
+
+    `version`, `event_type` and `data` are None where it is in an archive.
+    """
 
     position: int
     version: int | None
@@ -69,21 +72,22 @@ class ParkedEvent:
 
 
 async def parked_streams(connection: Connection) -> Sequence[ParkedStream]:
-    """Of all subscriptions, the oldest of each first."""
+    """The parked streams of all subscriptions, the oldest of each first."""
     rows = await (await connection.execute(_STREAMS)).fetchall()
     return [ParkedStream(name, StreamId(kind, each), *rest) for name, kind, each, *rest in rows]
 
 
 async def parked_events(connection: Connection, name: str, stream: StreamId) -> Sequence[ParkedEvent]:
-    """Of one stream, in order, with those that were discarded."""
+    """The parked events of one stream, in order, with those that were discarded."""
     rows = await (await connection.execute(_EVENTS, (name, *stream))).fetchall()
     return [ParkedEvent(*row) for row in rows]
 
 
 async def redrive(connection: Connection, name: str, stream: StreamId | None = None) -> int:
-    """Ask the subscription to try again, all of its streams or one; how many events that is.
+    """Ask the subscription to try again, all of its streams or one. Returns how many events that is.
 
-    Whoever has the shard does so, soon, in order, up to the first of each stream that fails again. Raises NothingParked.
+    The process that has the shard does so, soon, in order, up to the first of each stream that fails again.
+    Raises NothingParked.
     """
     kind, each = stream or (None, None)
     asked = await connection.execute(_REDRIVE, {"name": name, "type": kind, "id": each})

@@ -1,4 +1,4 @@
-"""Events that cannot be handled are set aside, together with everything later in their streams, in order.
+"""The parking of events that cannot be handled, together with everything later in their streams, in order.
 
 As long as an event of a stream is parked, the later ones are added behind it. To redrive a stream is to hand its parked
 events over again, in order, up to the first that fails again.
@@ -61,14 +61,14 @@ class Parking:
         self._connection = connection
 
     async def streams(self, events: Sequence[StoredEvent]) -> set[StreamId]:
-        """Those of the events' streams that are parked."""
+        """The streams of these events that are parked."""
         streams = {event.stream for event in events}
         values = {"types": [each.aggregate_type for each in streams], "ids": [each.aggregate_id for each in streams]}
         rows = await self._connection.execute(_STREAMS, {"name": self._name} | values)
         return {StreamId(*row) for row in rows} & streams
 
     async def park(self, events: Collection[StoredEvent], error: str | None = None) -> None:
-        """`error` is why the first of a stream failed; the ones behind it have none."""
+        """Set events aside. `error` is why the first of a stream failed; the ones behind it have none."""
         rows = [
             {
                 "name": self._name,
@@ -83,20 +83,22 @@ class Parking:
             await self._connection.execute(_PARK, rows)
 
     async def kept(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
-        """Without those that were discarded."""
+        """The events without those that were discarded."""
         values = {"name": self._name, "positions": [event.position for event in events]}
         discarded = set((await self._connection.execute(_DISCARDED, values)).scalars())
         return [event for event in events if event.position not in discarded]
 
     async def positions(self, stream: StreamId, limit: int) -> Sequence[int]:
-        """Of the stream's parked events, the first."""
+        """The positions of the first of the stream's parked events."""
         rows = await self._connection.execute(_PARKED, self._of(stream) | {"limit": limit})
         return list(rows.scalars())
 
     async def unpark(self, positions: Sequence[int]) -> None:
+        """Forget that the events at these positions were parked: they are handled."""
         await self._connection.execute(_UNPARK, {"name": self._name, "positions": list(positions)})
 
     async def failed_again(self, stream: StreamId, position: int, error: str) -> None:
+        """Put down why the event failed again, and that nobody waits for its stream to be redriven any more."""
         await self._connection.execute(_FAILED_AGAIN, self._of(stream) | {"position": position, "error": error})
 
     def _of(self, stream: StreamId) -> dict[str, Any]:
@@ -104,14 +106,14 @@ class Parking:
 
 
 async def streams_to_redrive(connection: Connection, lease: Lease) -> Sequence[StreamId]:
-    """Of the lease's shard, those that somebody has asked to try again."""
+    """The streams of the lease's shard that somebody has asked to try again."""
     query = _TO_REDRIVE.format(condition=lease.condition)
     rows = await (await connection.execute(query, (lease.name,))).fetchall()
     return [StreamId(*row) for row in rows]
 
 
 async def parked_streams(connection: Connection, lease: Lease) -> Sequence[StreamId]:
-    """All of the lease's shard."""
+    """All parked streams of the lease's shard, in another order each time."""
     query = _ALL_PARKED.format(condition=lease.condition)
     rows = await (await connection.execute(query, (lease.name,))).fetchall()
     return [StreamId(*row) for row in rows]

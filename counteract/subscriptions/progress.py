@@ -1,4 +1,4 @@
-"""Waiting until a subscription has come as far as a position, by what the database says."""
+"""The progress of a subscription, by what the database says, and the wait until it has come as far as a position."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from counteract.errors import ProjectionBehind
 from counteract.store import PostgresEventStore
 from counteract.subscriptions.backoff import Backoff
 
-# What is inline has come as far as whatever was appended, also where a process of the release before has begun a subscription to it.
+# What is inline has come as far as whatever was appended, also where a process of the release before has begun a
+# subscription to it.
 _POSITION = """
     select coalesce((select %(wanted)s from inline_projections where name = %(name)s),
                     (select min(position) from subscriptions where name = %(name)s), 0)

@@ -22,22 +22,23 @@ _LOOK_AGAIN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything after one position, and up to another."""
+    """All events of a shard after one position, and up to another."""
 
     after: int
     events: Sequence[StoredEvent]
-    """As they are stored: personal data is opened when its turn has come, and not before."""
+    """The events as they are stored: personal data is opened when its turn has come, and not before."""
     position: int
     end: int
     """The high water mark when it was read."""
 
     @property
     def is_last(self) -> bool:
+        """Whether it reaches up to the high water mark."""
         return self.position == self.end
 
 
 class ReadingAhead:
-    """Pages of a shard. While one is handled, the server is at work on the next."""
+    """The pages of a shard. While one is handled, the server is at work on the next."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class ReadingAhead:
 
     @asynccontextmanager
     async def until_done(self) -> AsyncIterator[Self]:
-        """Nothing is being read any more when it ends."""
+        """A block for reading: nothing is being read any more when it ends."""
         try:
             yield self
         finally:
@@ -69,7 +70,7 @@ class ReadingAhead:
                 await asyncio.gather(self._upcoming, return_exceptions=True)
 
     async def page(self, after: int) -> Page:
-        """The next one, without events where there are none yet."""
+        """The page after a position, without events where there are none yet. Raises LogCutShort."""
         upcoming, self._upcoming = self._upcoming, None
         page = await upcoming if upcoming else None
         # Another process may have moved the shard, or somebody may have started it over.

@@ -1,4 +1,4 @@
-"""A subscription that is to have another number of shards than it had."""
+"""The number of shards of a subscription: made before its first event, and changed to another."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _KEEP = """
 
 
 async def set_up(connection: Connection, name: str, shards: int, *, begins: bool = True) -> int:
-    """Make the shards before the first event. What is there stays as it is: returns how many there are, none perhaps
-    unless it `begins`.
+    """Make the shards before the first event, unless there are any. Returns how many there are.
 
+    Without `begins` none are made, and there may be none.
     Raises ConfigurationError where it is inline: a position that nobody moves would hold up whoever goes by it.
     """
     if begins:
@@ -58,14 +58,14 @@ async def set_up(connection: Connection, name: str, shards: int, *, begins: bool
 
 
 async def declare(connection: Connection, name: str, within: timedelta | None) -> None:
-    """How far behind it may be, for whoever looks at it."""
+    """Put on record how far behind the subscription may be; None for no bound."""
     await connection.execute(_BOUND, (within and within.total_seconds(), name))
 
 
 async def resharded(
     connection: Connection, name: str, shards: int, owner: UUID, seconds: float
 ) -> Sequence[Lease] | None:
-    """Another number of shards, once all of them are free and at the same position.
+    """Change the number of shards, once all of them are free and at the same position.
 
     Returns an empty sequence when it is done; where they are at different positions their leases, to bring them to the
     same; None while another process has one, or there are none.

@@ -1,4 +1,4 @@
-"""Delivers events to a subscriber, for as long as the process lives."""
+"""The delivery of events to a subscriber, for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from counteract.store.postgres.driver_errors import translated
 from counteract.store.postgres.vault import Vault
 from counteract.subscriptions import shard_count
 from counteract.subscriptions.backoff import spread
-from counteract.subscriptions.delivery import Polling, Redriving, Terms, Tries
 from counteract.subscriptions.health import Health
 from counteract.subscriptions.lag import Lag
-from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.lookout import Lookout, Watch
 from counteract.subscriptions.membership import Membership
-from counteract.subscriptions.pace import Pace
-from counteract.subscriptions.pairs import Limits
-from counteract.subscriptions.shard import Shard, stop_if_cancelled
+from counteract.subscriptions.shard import stop_if_cancelled
+from counteract.subscriptions.share import Share
 from counteract.subscriptions.subscriber import Subscriber, prepare
+from counteract.subscriptions.terms import Polling, Terms
+from counteract.subscriptions.tries import Redriving
 
 _POLLING = Polling()
 
@@ -49,11 +48,11 @@ class Subscription:
     process goes on where one ends, at once where it died, and after `lease` seconds where it stands still.
 
     A database that goes away is waited for. A batch that fails is delivered again; after `attempts` its events are
-    handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped.
-    A batch has `batch_size` events at the most, and fewer where they take long to handle. It says so when it is
-    further behind than `within`. A process that stands still in the middle of a batch keeps it for as long as three
-    leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` it only goes on:
-    nothing is delivered before somebody else has begun it, nor after its checkpoint was removed.
+    handled one by one, and those that fail are parked with all that comes later in their streams. Nothing is skipped. A
+    batch has `batch_size` events at the most, and fewer where they take long to handle. A subscription that is further
+    behind than `within` logs that. A process that stands still in the middle of a batch keeps it for as long as three
+    leases, or three times `longest_batch` seconds where more must be allowed. With `begins=False` a subscription only
+    goes on: nothing is delivered before somebody else has begun it, nor after its checkpoint was removed.
     """
 
     def __init__(
@@ -82,13 +81,16 @@ class Subscription:
         self._subscriber = subscriber
         self._shards = shards
         self._seconds = lease
-        self._longest = longest_batch or lease
-        self._limits = Limits(self._longest, 3 * self._longest)
-        self._batch_size = batch_size
-        self._terms = Terms(attempts, polling)
-        self._vault = Vault(master_key)
-        self._health = Health(subscriber.name)
-        self._lag = Lag(subscriber.name, within)
+        self._terms = Terms(
+            subscriber=subscriber,
+            batch_size=batch_size,
+            attempts=attempts,
+            longest_batch=longest_batch or lease,
+            polling=polling,
+            vault=Vault(master_key),
+            health=Health(subscriber.name),
+            lag=Lag(subscriber.name, within),
+        )
         # A shard that comes back to this process finds the same code.
         self._redriving = defaultdict[int, Redriving](Redriving)
         self._within = within
@@ -97,7 +99,7 @@ class Subscription:
         self._set_up_shards = partial(shard_count.set_up, name=subscriber.name, shards=shards, begins=begins)
 
     async def run(self) -> NoReturn:
-        """Until it is cancelled. Raises ConfigurationError, and handles everything else."""
+        """Deliver until it is cancelled. Raises ConfigurationError, and handles everything else."""
         while True:
             try:
                 with translated():
@@ -106,49 +108,49 @@ class Subscription:
                 raise
             except Exception as error:
                 stop_if_cancelled(error)
-                await asyncio.sleep(self._health.failed(error))
+                await asyncio.sleep(self._terms.health.failed(error))
 
     async def _take_part(self) -> None:
-        """Until there is another number of shards."""
+        """Deliver this process's share until there is another number of shards."""
         async with self._lookout.joined() as watch:
             member = Membership(watch.connection, self._subscriber.name, self._shards, self._seconds)
-            await self._set_up(watch, member)
+            share = Share(self._terms, watch, member, self._redriving)
+            await self._set_up(watch, member, share)
             await member.join()
             watch.enter(member, self._terms.polling.longest)
-            serving: dict[Lease, asyncio.Task[None]] = {}
             try:
                 while not member.is_outdated:
                     beats = watch.beats
                     self._report_gone(member)
-                    await self._take_share(watch, member, serving)
-                    await self._next_beat(watch, beats, serving)
+                    await share.take()
+                    await share.next_beat(beats)
                 _logger.warning(_OUTDATED, member.name, member.there, member.shards)
             finally:
                 watch.exit(member)
-                await _stopped(*serving.values())
+                await share.stop()
                 # The watch's own may have failed; and if the database is gone, so are the leases.
                 with suppress(psycopg.Error):
                     async with await connect(self._url) as last:
                         await member.leave(last)
 
     def _report_gone(self, member: Membership) -> None:
-        """Says so once, but for a subscription that others begin: they also end it."""
+        """Log it once, but for a subscription that others begin: they also end it."""
         if self._begins and not member.there and not self._has_reported:
             self._has_reported = True
             _logger.warning(_GONE, member.name)
 
-    async def _set_up(self, watch: Watch, member: Membership) -> None:
+    async def _set_up(self, watch: Watch, member: Membership, share: Share) -> None:
         name = self._subscriber.name
         async with await connect_directly(self._url, "a subscription") as connection:
             await self._set_up_shards(connection)
-            async with watch.pairs.one(self._limits) as pair:
+            async with watch.pairs.one(self._terms.limits) as pair:
                 await prepare(self._subscriber, pair.writer)
             waits = False
             # It may be dropped while this waits.
             while await self._set_up_shards(connection) != self._shards:
                 uneven = await shard_count.resharded(connection, name, self._shards, member.me, self._seconds)
                 for lease in uneven or ():
-                    await self._serve(watch, member, lease, up_to=max(each.position for each in uneven or ()))
+                    await share.serve(lease, up_to=max(each.position for each in uneven or ()))
                 if uneven is None:
                     if not waits:
                         _logger.warning(
@@ -157,52 +159,3 @@ class Subscription:
                     waits = True
                     await asyncio.sleep(spread(self._seconds / 10))
             await shard_count.declare(connection, name, self._within)
-
-    async def _take_share(self, watch: Watch, member: Membership, serving: dict[Lease, asyncio.Task[None]]) -> None:
-        for lease, task in [(lease, task) for lease, task in serving.items() if task.done()]:
-            del serving[lease]
-            task.result()
-        for lease in list(serving)[member.due :]:
-            await _stopped(serving.pop(lease))
-            await member.release(lease)
-        if len(serving) < member.due:
-            for lease in await member.take(member.due - len(serving)):
-                serving[lease] = asyncio.create_task(self._serve(watch, member, lease))
-
-    async def _next_beat(self, watch: Watch, beats: int, serving: dict[Lease, asyncio.Task[None]]) -> None:
-        """Until a lease may be free, one of ours is not any more, or it is time to look."""
-        waiting = asyncio.create_task(watch.beaten(beats))
-        try:
-            await asyncio.wait([waiting, *serving.values()], return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                waiting.result()
-        finally:
-            await _stopped(waiting)
-
-    async def _serve(self, watch: Watch, member: Membership, lease: Lease, *, up_to: int | None = None) -> None:
-        """Until it is another's, or a position is reached. After whatever goes wrong it goes on as soon as it can."""
-        tries = Tries(Pace(self._batch_size, seconds=self._longest / 4), redriving=self._redriving[lease.shard])
-        shard = Shard(
-            self._subscriber,
-            self._terms,
-            lease,
-            watch,
-            member,
-            tries,
-            self._limits,
-            self._vault,
-            self._health,
-            self._lag,
-        )
-        member.served.add(lease.shard)
-        try:
-            await shard.serve(up_to=up_to)
-        finally:
-            member.served.discard(lease.shard)
-            self._lag.is_done(lease.shard)
-
-
-async def _stopped(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
