@@ -102,8 +102,9 @@ async def _heartbeats() -> AsyncIterator[None]:
 
 
 class _Heart:
-    """Beats until it is stopped: without a task, which would be begun and cancelled for each activity, and most are over before the
-    first beat.
+    """Heartbeats until it is stopped.
+
+    Without a task, which would be begun and cancelled for each activity: most are over before the first beat.
     """
 
     __slots__ = ("_loop", "_next", "_seconds")

@@ -117,7 +117,7 @@ async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -
 
 
 def _has_turned_back(run: WorkflowExecutionDescription | None, state: str) -> bool:
-    """Whether the saga of a completed run is one that its code returned from as if nothing had happened: it was to be undone."""
+    """Whether the saga of a completed run was to be undone: its code returned as if nothing had happened."""
     shown = run.typed_search_attributes.get(_STATUS) if run else None
     return state == "turning back" or shown in ("COMPENSATING", "COMPENSATED", "STUCK")
 
