@@ -1,8 +1,8 @@
 """Counteract: orchestration sagas on Temporal, with every step paired with its undo and every event kept.
 
-Everyday names are all to be had from here, and each loads its module when it is first asked for: a domain loads neither
-a database driver nor Temporal, and `import counteract` by itself loads neither. What type checkers, editors and the
-reference see is `__init__.pyi`, which a test holds against this table.
+Everyday names are imported from here, and each loads its module when it is first asked for: a domain loads neither a
+database driver nor Temporal, and `import counteract` by itself loads neither. Type checkers, editors and the reference
+read `__init__.pyi`, which a test holds against this table.
 """
 
 from counteract._former_names import keep_former_names
@@ -45,7 +45,7 @@ _NAMES_IN = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names.split()}
 _MODULES = frozenset({"decider", "errors", "messages", "personal"})
-"""What `import counteract` alone once made an attribute of it."""
+"""Modules that `import counteract` alone once made attributes of the package."""
 
 keep_former_names()
 
@@ -53,8 +53,8 @@ __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - the stub has it in full
 
 
 def __getattr__(name: str) -> object:
-    # By `__import__`, which a workflow's sandbox replaces and `importlib.import_module` passes by: the sandbox gives the
-    # modules that pass through it as they are outside, instead of loading each anew for every workflow.
+    # By `__import__`, which a workflow's sandbox replaces and `importlib.import_module` passes by: the sandbox gives
+    # the modules that pass through it as they are outside, instead of loading each anew for every workflow.
     if name in _MODULES:
         return __import__(f"{__name__}.{name}", fromlist=(name,))
     if name not in _MODULE_OF:

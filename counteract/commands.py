@@ -1,4 +1,4 @@
-"""Command classes by their names, and commands as they are sent: what a service could not store never leaves its saga."""
+"""Command classes by name, and commands as they are sent: one that cannot be stored never leaves its saga."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from counteract.storable import Unstorable, cut, read_back
 
 MAX_COMMAND_BYTES = 2_000_000
 """The most JSON that a command or a result may be: Temporal takes 2 MiB, its own envelope included."""
-MAX_SUMMARY_BYTES = 200
+_MAX_SUMMARY_BYTES = 200
 """Temporal takes 400, of which a codec needs its share."""
 
 
@@ -30,8 +30,8 @@ def command_types() -> dict[tuple[str, str], type[Command[Any]]]:
 def command_type(name: str, service: str | None = None) -> type[Command[Any]]:
     """The command class of this name. Raises ConfigurationError where none is imported, or several.
 
-    `service` tells apart what has one name in two services. Where it is not known, or no class of it is (any more), the
-    name must do.
+    `service` tells apart commands that have one name in two services. Where the service is not known, or has no such
+    class (any more), the name must do.
     """
     known = command_types()
     if service is not None and (service, name) in known:
@@ -53,8 +53,10 @@ def command_type(name: str, service: str | None = None) -> type[Command[Any]]:
 
 
 def namesakes(services: Collection[str] | None = None) -> list[str]:
-    """What is wrong where two command classes have one name in one service (default: any): an undo could go to the wrong
-    one."""
+    """A problem for each name that two command classes of one of these services share (default: of any service).
+
+    An undo could go to the wrong one of them.
+    """
     found: dict[tuple[str, str], dict[str, None]] = {}
     for each in subclasses(Command):
         if "spec" in each.__dict__ and (services is None or each.spec.service in services):
@@ -69,7 +71,7 @@ def namesakes(services: Collection[str] | None = None) -> list[str]:
 
 
 def check_storable(command: Command[Any]) -> None:
-    """Before a step is armed: raises InvalidCommand for a command that its service could not store, or would read as another."""
+    """Raises InvalidCommand, before a step is armed, where its service could not store the command as it is."""
     cls = type(command)
     try:
         data = read_back(command, cls.__pydantic_validator__.validate_json)
@@ -87,12 +89,14 @@ def content_of(command: Command[Any]) -> dict[str, Any]:
 
 
 def of_content(kind: type[Command[Any]], content: Any) -> Command[Any]:
-    """The command that was written so, read as the JSON that it was: as Python values, what a strict class or base64 bytes
-    are written as would be something else. Raises ValidationError."""
+    """The command that was written as this content. Raises ValidationError.
+
+    It is read as JSON: what a strict class or base64 bytes are written as would be something else as Python values.
+    """
     return kind.model_validate_json(to_json(content))
 
 
 def summary_of(command: Command[Any]) -> str | None:
-    """What the Web UI shows beside the step's name, cut to what Temporal takes."""
+    """The text that the Web UI shows beside the step's name, cut to what Temporal takes."""
     summary = command.summary()
-    return cut(summary, MAX_SUMMARY_BYTES) if summary else summary
+    return cut(summary, _MAX_SUMMARY_BYTES) if summary else summary

@@ -1,4 +1,4 @@
-"""State from events: a decider names a category of streams and folds their events. Pure; decisions are plain functions."""
+"""State from events: a decider names a category of streams and folds their events. Decisions are pure functions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ class Decider(Generic[S, E]):
     events: Any = field(kw_only=True)
     """The event class, or the union of event classes, that these streams hold."""
     version: str = field(default="", kw_only=True)
-    """Of what `evolve` goes by that is no code, such as a table that it reads from a file: snapshots of another version are none."""
+    """The version of what `evolve` goes by that is no code, such as a table that it reads from a file.
+
+    Snapshots of another version are not used.
+    """
     readers: Readers[E] = field(init=False, repr=False)
-    """What reads each stored event, by name and schema version."""
+    """The readers of stored events, by name and schema version."""
 
     def __post_init__(self) -> None:
         classes = get_args(self.events) or (self.events,)
@@ -58,13 +61,13 @@ _deciders: WeakSet[Decider[Any, Any]] = WeakSet()
 
 
 def event_classes_beside(event_class: type[Event]) -> frozenset[type[Event]]:
-    """All that the deciders of this process declare which declare this one."""
+    """All event classes of those deciders of this process that declare this one."""
     declared = [decider.event_classes for decider in _deciders]
     return frozenset(each for classes in declared if event_class in classes for each in classes)
 
 
 def vocabulary_of(event_classes: Iterable[type[Event]]) -> dict[str, frozenset[str]]:
-    """By aggregate type, the stored names that the deciders of this process know there, as far as they declare one of these classes."""
+    """The stored names, by aggregate type, that deciders of this process know which declare one of these classes."""
     wanted = set(event_classes)
     known: dict[str, frozenset[str]] = {}
     for decider in _deciders:
@@ -75,7 +78,7 @@ def vocabulary_of(event_classes: Iterable[type[Event]]) -> dict[str, frozenset[s
 
 
 def aggregate_types_of(event_class: type[Event]) -> frozenset[str]:
-    """Those whose deciders, in this process, declare the event; empty where none does."""
+    """The aggregate types whose deciders, in this process, declare the event; empty where none does."""
     return frozenset(decider.aggregate_type for decider in _deciders if event_class in decider.event_classes)
 
 

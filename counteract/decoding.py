@@ -1,4 +1,4 @@
-"""Stored events, whatever their version, to today's classes."""
+"""Reads stored events, whatever their version, as instances of today's classes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Reader(Generic[E]):
-    """Reads what is stored under one name and version."""
+    """Reads the events that are stored under one name and version."""
 
     event_class: type[E]
     upcasters: Sequence[Upcaster] = ()
-    """From the stored version to that of the class, in order."""
+    """The upcasters from the stored version to that of the class, in order."""
 
     def read(self, version: int, data: str) -> E:
-        """Raises UnreadableEvent. `data` is JSON text."""
+        """The event whose `data`, JSON text, has this version. Raises UnreadableEvent."""
         try:
             # What `model_validate_json` calls, which takes half as long again to look at its own arguments.
             validator = self.event_class.__pydantic_validator__
@@ -52,11 +52,11 @@ class Reader(Generic[E]):
 
 
 Readers = Mapping[tuple[str, int], Reader[E]]
-"""By stored name and version."""
+"""Readers by stored name and version."""
 
 
 def readers_of(classes: Iterable[type[E]]) -> tuple[Readers[E], Sequence[str]]:
-    """A reader for every version that these classes can read, and what is wrong with them."""
+    """A reader for every version that these classes can read, and the problems of these classes."""
     readers: dict[tuple[str, int], Reader[E]] = {}
     problems = []
     for each in classes:

@@ -1,4 +1,4 @@
-"""What travels beside a command: which step of which saga it is, and where its sender stands."""
+"""The dispatch that travels with a command, and the standing of its sender: which step of which saga the command is."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COMMAND_IDS = UUID("6f1b2f7e-6b7a-5c62-9d0f-0f5b6d1c8a11")
 
 @lru_cache(4096)
 def command_id_of(saga_id: str, run_id: str, what: str) -> UUID:
-    """The same for the same saga, first run and step (or undo of a step), in every replay."""
+    """The id of a command: the same for the same saga, first run and step (or undo of a step), in every replay."""
     return uuid5(COMMAND_IDS, f"{saga_id}\n{run_id}\n{what}")
 
 
 class Role(StrEnum):
-    """What a dispatch asks for."""
+    """The purpose of a dispatch: to carry out a command, to undo it or to settle it."""
 
     FORWARD = "forward"
     UNDO = "undo"
@@ -34,48 +34,51 @@ class Role(StrEnum):
 
 
 class Standing(Message):
-    """Where a dispatch's sender stands: what the saga's record is held against.
+    """The place of a dispatch's sender in its saga, which a service holds against the saga's record.
 
-    It travels beside the dispatch, in a header of the activity: services of the release before do not know it, and one
-    that was sent by the release before comes without.
+    A standing travels beside its dispatch, in a header of the activity: services of the release before do not know it,
+    and a dispatch that the release before sent comes without.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     namespace: str = ""
     epoch: int
-    """That of the run: what an earlier run sent out and has not begun is refused."""
+    """The epoch of the run: what an earlier run sent out and has not begun is refused."""
     who: str = ""
-    """The run that sends it. Left out of the header, like the namespace, where the activity was scheduled by it."""
+    """The run that sends the dispatch.
+
+    Left out of the header, like the namespace, where that run scheduled the activity.
+    """
     role: Role = Role.FORWARD
     sent: bool = False
     """For an undo or a settlement: the original was sent out, so that an external effect may be there without a row."""
     answered: bool = False
-    """And it was answered: the store must know of it."""
+    """The original was answered, too: the store must know of it."""
     corrected: bool = False
-    """And a person corrected its command, on the record: the stored one is not what is to be undone."""
+    """A person corrected the original's command, on record: the stored one is not what is to be undone."""
     done: tuple[UUID, ...] = ()
     """For a pivot: the commands that the saga counts on."""
     keys: tuple[str, ...] = ()
-    """And their steps."""
+    """The steps of `done`, in the same order."""
     children: tuple[UUID, ...] = ()
-    """And the steps of child sagas that completed."""
+    """For a pivot: the steps of child sagas that completed."""
     child_keys: tuple[str, ...] = ()
-    """And their keys, in the same order."""
+    """The keys of `children`, in the same order."""
     child_ids: tuple[str, ...] = ()
-    """And the workflow ids of the children."""
+    """The workflow ids of `children`, in the same order."""
     skipped: tuple[UUID, ...] = ()
-    """And those that a person gave up."""
+    """For a pivot: the commands that a person gave up."""
 
 
 class Dispatch(Message):
-    """What travels with every command: which step of which saga it is."""
+    """The identity of a command, which travels with it: which step of which saga it is."""
 
     # Services of a later release may be told more.
     model_config = ConfigDict(extra="ignore")
 
     command_id: UUID
-    """The same for every attempt and every replay of this step: the idempotency key."""
+    """The idempotency key: the same for every attempt and every replay of this step."""
     saga_id: str
     saga_type: str
     step: str
@@ -86,13 +89,18 @@ class Dispatch(Message):
     """For a compensation: the id of the command to undo."""
     standing: Standing | None = Field(default=None, exclude=True)
     attempt: int = Field(default=1, exclude=True)
-    """Temporal's number of the attempt, which outlives the store; one more each time that an attempt asks its handler anew, because
-    another writer was faster."""
+    """Temporal's number of the attempt, which outlives the store.
+
+    One more each time that an attempt asks its handler anew, because another writer was faster.
+    """
     server_since: datetime | None = Field(default=None, exclude=True)
-    """When the database's server was started that an external effect was begun in: a later one may have forgotten others."""
+    """The start of the database's server at the time that an external effect was begun.
+
+    A server that was started later may have forgotten other attempts.
+    """
 
     def metadata(self) -> dict[str, str]:
-        """What events caused by this command carry."""
+        """The metadata of events that this command causes."""
         return {
             "correlation_id": self.correlation_id,
             "causation_id": str(self.command_id),

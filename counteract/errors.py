@@ -13,7 +13,7 @@ class CounteractError(Exception):
 
 
 class SagaFailure(CounteractError):
-    """Base of what fails a saga, or whoever called its handler: raised on purpose, or brought about by data.
+    """Base of the errors that fail a saga, or the call of its handler: raised on purpose, or brought about by data.
 
     Anything else that its code raises is a bug: nothing is undone, and the saga waits for corrected code.
     """
@@ -26,9 +26,9 @@ class Rejected(SagaFailure):
 
         raise Rejected("out of stock", available=3)
 
-    `data` is stored with the command and shown in the workflow's history, so keep personal data out of it. The saga gets
-    it as JSON has it: a moment as ISO text, a set as a list, NaN as "NaN", and what JSON does not know as its `repr`.
-    Characters that cannot be stored (U+0000, half a surrogate pair) are replaced.
+    `data` is stored with the command and shown in the workflow's history, so keep personal data out of it. The saga
+    gets it as JSON has it: a moment as ISO text, a set as a list, NaN as "NaN", and what JSON does not know as its
+    `repr`. Characters that cannot be stored (U+0000, half a surrogate pair) are replaced.
     """
 
     def __init__(self, reason: str, /, **data: Any) -> None:
@@ -42,7 +42,10 @@ class Rejected(SagaFailure):
 
 
 class ConfigurationError(CounteractError):
-    """Something is declared wrongly: correct the code and start again. Lists every problem found, not only the first."""
+    """Something is declared wrongly: correct the code and start again.
+
+    Lists every problem found, not only the first.
+    """
 
     def __init__(self, subject: str, problems: Sequence[str]) -> None:
         self.subject = subject
@@ -58,11 +61,11 @@ class InvalidDeclaration(ConfigurationError, SagaFailure, TypeError):
 
 
 class InvalidCommand(SagaFailure):
-    """A command cannot be sent as it is: it cannot be stored, would come back as another, or its options contradict each
-    other. Correct what it was made of.
+    """A command cannot be sent as it is: correct what it was made of.
 
-    Raised before the step is armed, so nothing has happened. It is an ordinary failure: the saga may catch it, or turns
-    back. `problem` does not quote the value.
+    It cannot be stored, would come back as another, or its options contradict each other. Raised before the step is
+    armed, so nothing has happened. It is an ordinary failure: the saga may catch it, or turns back. `problem` does not
+    quote the value.
     """
 
     def __init__(self, command: str, problem: str) -> None:
@@ -81,16 +84,16 @@ class SagaMisuse(CounteractError):
 class StepFailed(SagaFailure):
     """A step ended without an answer (timeout, retries exhausted, lost worker): it may or may not have taken effect.
 
-    Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the exception's
-    type and not its text, which may hold anything: the workflow's history and the worker's log have the place that raised it, and
-    the log at the level DEBUG all that it says.
+    Whether it is caught or not, the saga undoes the step before it ends or passes the pivot. `why` names the
+    exception's type and not its text, which may hold anything: the workflow's history and the worker's log have the
+    place that raised it, and the log at the level DEBUG all that it says.
     """
 
     def __init__(self, step: str, why: str, *, refusal: Rejected | None = None) -> None:
         super().__init__(f"{step} ended without an answer: {why}")
         self.step = step
         self.refusal = refusal
-        """What the service said, where it refused and an earlier attempt may have taken effect all the same."""
+        """The service's refusal, where an earlier attempt may have taken effect all the same."""
 
 
 class SagaIncomplete(SagaFailure):
@@ -98,8 +101,9 @@ class SagaIncomplete(SagaFailure):
 
 
 class SagaHasCompleted(SagaFailure):
-    """The saga was on record as completed when its own code failed or was stopped: everything stands, and only the code's
-    result is missing. Its events and its record tell the end.
+    """The saga was on record as completed when its own code failed or was stopped: everything stands.
+
+    Only the result of the code is missing. The saga's events and its record tell the end.
     """
 
 
@@ -115,7 +119,7 @@ class SagaTurnedBack(SagaFailure):
 
 
 class SagaContradicted(SagaFailure):
-    """The store holds other outcomes than the saga counts on (commits were lost, for instance): nothing is claimed done."""
+    """The store holds other outcomes than the saga counts on, as after lost commits: nothing is claimed done."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         super().__init__(f"the store says otherwise of {', '.join(steps)}")
@@ -134,11 +138,11 @@ class SagaClosed(SagaFailure):
 
 
 class StoreError(CounteractError):
-    """Base of what the event store refuses."""
+    """Base of the event store's errors."""
 
 
 class RecordSaysOtherwise(StoreError, SagaFailure):
-    """The saga's record has decided otherwise than its sender believes: nothing was recorded. Do not retry.
+    """The saga's record has decided otherwise than the sender believes: nothing was recorded. Do not retry.
 
     `state` is the record's: "turning back", "past the pivot", and so on; "superseded" where a later run of the saga has
     taken over, "contradicted" where the store holds other outcomes than the saga counts on.
@@ -162,7 +166,7 @@ class WrongExpectedVersion(StoreError):
 class BoundaryChanged(StoreError):
     """Events that the decision depends on were appended meanwhile: read, decide and append again. Nothing was appended.
 
-    `position` is that of the first which the query finds.
+    `position` is that of the first such event.
     """
 
     def __init__(self, position: int) -> None:
@@ -171,8 +175,9 @@ class BoundaryChanged(StoreError):
 
 
 class CheckpointPassed(StoreError):
-    """A consumer's checkpoint is beyond the position, or not where it was expected: it has been there already, or another process
-    has. Nothing was appended: read on from `position`, where it is.
+    """A consumer's checkpoint is beyond the position, or not where it was expected: read on from its `position`.
+
+    The consumer has been there already, or another process has. Nothing was appended.
     """
 
     def __init__(self, name: str, position: int) -> None:
@@ -224,7 +229,10 @@ class UnknownEventType(UndecodableEvent):
 
 
 class InvalidEvent(StoreError):
-    """An event, its metadata or its stream's id cannot be stored and read again (U+0000, NaN, too large): correct it."""
+    """An event, its metadata or its stream's id cannot be stored and read again: correct it.
+
+    It holds U+0000 or NaN, for example, or is too large.
+    """
 
 
 class UnreadableEvent(UndecodableEvent):
@@ -276,12 +284,13 @@ class StreamArchived(StoreError):
 
 
 class RowsLost(StoreError):
-    """Rows were lost that the log alone cannot make anew, for some of their events were archived: restore those, or drop the projection."""
+    """Rows were lost that the log alone cannot make anew: restore their archived events, or drop the projection."""
 
 
 class RowsOfOtherCode(StoreError):
-    """Other code has made a projection's rows anew while this process ran: it takes no more part, and leaves them to processes with
-    that code. Deploy that, or rebuild with the code of this one.
+    """Other code has made a projection's rows anew while this process ran: deploy that code, or rebuild.
+
+    This process takes no more part, and leaves the rows to processes with that code.
     """
 
 
@@ -319,7 +328,10 @@ class StoreUnavailable(StoreError):
 
 
 class StoreReadOnly(StoreUnavailable):
-    """The database takes no writes: find the primary server, or wait for the end of its maintenance. Nothing was written."""
+    """The database takes no writes: find the primary server, or wait for the end of its maintenance.
+
+    Nothing was written.
+    """
 
 
 class SchemaOutdated(StoreError):
@@ -327,13 +339,17 @@ class SchemaOutdated(StoreError):
 
 
 class LogCutShort(StoreError):
-    """A reader has seen events that the log does not have: commits were lost. Run `counteract store restored`, and what
-    it says."""
+    """A reader has seen events that the log does not have: run `counteract store restored`, and what it says.
+
+    Commits were lost.
+    """
 
 
 class InlineProjectionMissing(StoreError):
-    """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended:
-    open the store with `inline=[…]` and the code that the projection was last rebuilt with, or run `counteract projections drop`.
+    """A projection is kept up to date by whoever appends such events, and this process does not. Nothing was appended.
+
+    Open the store with `inline=[…]` and the code that the projection was last rebuilt with, or run
+    `counteract projections drop`.
     """
 
     def __init__(self, name: str) -> None:
@@ -346,8 +362,9 @@ class InlineProjectionMissing(StoreError):
 
 
 class InlineProjectionGone(StoreError):
-    """A projection that this process keeps up to date was dropped, or is no longer inline. Nothing was appended: open the
-    store again, with the code of today.
+    """A projection that this process keeps up to date was dropped, or is no longer inline. Nothing was appended.
+
+    Open the store again, with the code of today.
     """
 
     def __init__(self, name: str) -> None:
@@ -375,8 +392,8 @@ class CommandFenced(CounteractError):
 class CommandIdReused(SagaFailure):
     """A command id is recorded already with another content, saga or activity: nothing was carried out.
 
-    The saga's code has changed, or is not deterministic (an id or a time of its own making), and came by this step again
-    after a reset or a retry: start a new saga instead.
+    The saga's code has changed, or is not deterministic (an id or a time of its own making), and came to this step
+    again after a reset or a retry: start a new saga instead.
     """
 
 
@@ -385,7 +402,7 @@ class UnreadableCommand(SagaFailure):
 
 
 class RefusalInDoubt(CounteractError):
-    """An external command was refused, but an earlier attempt at it may have taken effect: it is unknown whether it did."""
+    """An external command was refused, but an earlier attempt may have taken effect: it is unknown whether it did."""
 
     def __init__(self, refusal: Rejected) -> None:
         super().__init__(f"refused ({refusal.reason}), but an earlier attempt may have taken effect")

@@ -1,4 +1,7 @@
-"""What a saga reports of itself to the event store, in the stream `saga/<workflow id>`: exactly one terminal event each."""
+"""Lifecycle events of sagas, and the messages by which their records are read and moved.
+
+A saga writes its events to the stream `saga/<workflow id>`; exactly one of them ends it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from counteract.decider import Decider
 from counteract.messages import CommandKind, Event, Message
 
 RECORD_LIFECYCLE = "RecordLifecycle"
-"""The local activity that records a lifecycle event, and with the first and the last one what the saga's record says."""
+"""The local activity that records a lifecycle event, and with the first and the last one moves the saga's record."""
 TAKE_UP_SAGA = "TakeUpSaga"
 """The local activity by which a further run takes up the saga's record."""
 FIND_STEPS = "FindSteps"
@@ -39,7 +42,7 @@ FIND_LATE = "FindLate"
 """The activity that finds the effects that came after their undo, and have not been undone again."""
 
 FIND_LOST_SAGAS = "FindLostSagas"
-"""What rounds of the release before ask: it finds nothing any more."""
+"""The activity that rounds of the release before ask for lost sagas: it finds none any more."""
 
 FIND_UNDONE = "FindUndoneCommands"
 """The local activity that finds out which of a saga's commands have been undone."""
@@ -48,9 +51,9 @@ FIND_SENT = "FindSentCommands"
 SETTLE_CHILD = "SettleChildSaga"
 """The activity that finds out whether a child saga of whose end nobody heard has completed."""
 SETTLE_CHILD_RECORD = "SettleChildRecord"
-"""The same, by the record of the child."""
+"""The activity that finds out by the child's record whether a child saga of whose end nobody heard has completed."""
 ENDED = ("completed", "compensated", "never")
-"""What a saga's record says of one that is over."""
+"""The states of a record whose saga is over."""
 PARENT = "counteract parent"
 """The memo by which a child saga knows which step of its parent it is: a `Parent`."""
 CHILD = "counteract child"
@@ -58,7 +61,7 @@ CHILD = "counteract child"
 
 
 class SagaEvent(Event):
-    """What every lifecycle event says."""
+    """Base of the lifecycle events."""
 
     saga_type: str
     run_id: str
@@ -70,14 +73,14 @@ class SagaStarted(SagaEvent):
 
 
 class SagaCompleted(SagaEvent):
-    """It reached its end: everything it set out to do is done."""
+    """The saga reached its end: everything it set out to do is done."""
 
     steps: tuple[str, ...]
-    """Those that were carried out: not the ones that a person had it go on without."""
+    """The steps that were carried out, without those that a person had the saga go on without."""
 
 
 class SagaCompensated(SagaEvent):
-    """It did not get past its pivot, and every step that took effect, or may have, was undone (or skipped, as listed)."""
+    """The saga did not get past its pivot: all that took effect, or may have, was undone (or skipped, as listed)."""
 
     cause: str
     undone: tuple[str, ...]
@@ -85,14 +88,14 @@ class SagaCompensated(SagaEvent):
 
 
 class SagaStuck(SagaEvent):
-    """It cannot go on by itself: the `resolve` update decides."""
+    """The saga cannot go on by itself: the `resolve` update decides."""
 
     step: str
     why: str
 
 
 class SagaResolved(SagaEvent):
-    """A person decided how it goes on."""
+    """A person decided how the saga goes on."""
 
     step: str
     decision: str
@@ -101,7 +104,7 @@ class SagaResolved(SagaEvent):
 
 
 class Parent(Message):
-    """Which step of its parent a child saga is."""
+    """The step of its parent that a child saga is."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -112,11 +115,11 @@ class Parent(Message):
     epoch: int
     key: str
     command: dict[str, object]
-    """As the parent's ledger has it."""
+    """The command as the parent's ledger has it."""
 
 
 class Opening(Message):
-    """With the first event: the run that takes up the saga's record."""
+    """The run that takes up the saga's record; comes with the first event."""
 
     run_id: str
     """The first run of the execution."""
@@ -126,7 +129,7 @@ class Opening(Message):
 
 
 class Ending(Message):
-    """With the last event: how the saga is to end, and what it counts on."""
+    """The end that a saga is to have, and what it counts on; comes with the last event."""
 
     run_id: str
     saga_type: str
@@ -141,15 +144,15 @@ class Ending(Message):
     children: tuple[UUID, ...] = ()
     """Steps of child sagas that completed, and stand."""
     child_keys: tuple[str, ...] = ()
-    """And their keys, in the same order."""
+    """The keys of `children`, in the same order."""
     child_ids: tuple[str, ...] = ()
-    """And the workflow ids of the children."""
+    """The workflow ids of `children`, in the same order."""
     skipped: tuple[UUID, ...] = ()
     """Commands that a person gave up."""
 
 
 class LifecycleRecord(Message):
-    """The argument of the local activity."""
+    """A lifecycle event to record: the argument of `RecordLifecycle`."""
 
     event_id: UUID
     saga_id: str
@@ -160,13 +163,13 @@ class LifecycleRecord(Message):
 
 
 class Opened(Message):
-    """What a run finds on record."""
+    """The record of a saga as a run finds it."""
 
     position: int
     is_new: bool
-    """This run begins the saga."""
+    """Whether this run begins the saga."""
     run_id: str
-    """Another one's for a child that had begun before, under the same command of its parent."""
+    """The saga's first run: another workflow's, where a child had begun before under the same command of its parent."""
     state: str
     epoch: int
     this_run: str
@@ -174,16 +177,16 @@ class Opened(Message):
 
 
 class Ended(Message):
-    """How the saga stands on record, once it has asked to end."""
+    """The record of a saga once the saga has asked to end."""
 
     position: int
     state: str
     contradicted: tuple[str, ...] = ()
-    """The steps by which the store says otherwise: nothing has ended."""
+    """The steps by which the store says otherwise; where there are any, nothing has ended."""
 
 
 GivenUp = Literal["step", "undo"]
-"""What a person gave up of a step: all of it, with which the saga goes on otherwise, or its undo."""
+"""The part of a step that a person gave up: all of it, so that the saga goes on with something else, or its undo."""
 
 
 class RecordedStep(Message):
@@ -197,26 +200,26 @@ class RecordedStep(Message):
     is_begun: bool
     """An external effect began: whether it took effect is unknown unless the status says so."""
     is_undone: bool
-    """It is being undone, or has been: its answer counts no more."""
+    """Whether it is being undone, or has been: its answer counts no more."""
     is_concluded: bool
     """Its undo, or its settlement, is on record."""
     given_up: GivenUp | None = None
-    """By a person, who takes over."""
+    """The part of the step that a person gave up, and takes over."""
 
     @property
     def may_have_applied(self) -> bool:
-        """And nobody has put on record that it was undone."""
+        """Whether it took effect, or may have, and no undo of it is on record."""
         in_doubt = self.status == "started" or (self.status == "fenced" and self.is_begun)
         return (self.status == "done" or in_doubt) and not self.is_concluded
 
     @property
     def counts(self) -> bool:
-        """It was answered, and the answer stands."""
+        """Whether it was answered, and the answer stands."""
         return self.status == "done" and not self.is_undone
 
 
 class Skip(Message):
-    """What a person gave up: a step, or the undo of one."""
+    """A person's decision to give up a step, or the undo of one."""
 
     what: GivenUp
     saga_id: str
@@ -226,30 +229,30 @@ class Skip(Message):
     epoch: int
     key: str
     command_id: UUID
-    """The step's."""
+    """The id of the step's command."""
     skip_id: UUID
-    """Of the row that says so: the undo's own, where that is what was given up."""
+    """The id of the row that says so: the undo's own, where that is what was given up."""
     kind: CommandKind
     command_type: str
     activity: str
-    """What was to undo it, or to settle it."""
+    """The activity that was to undo the step, or to settle it."""
     service: str
     is_child: bool
     child: dict[str, object] | None = Field(default=None, exclude_if=lambda child: child is None)
-    """As the saga's ledger has it, so that it is barred where it has no record."""
+    """The child as the saga's ledger has it, so that it is barred where it has no record."""
     who: str
     why: str
     result: object = None
-    """What the saga goes on with in the place of the step's own."""
+    """The result that the saga goes on with in the place of the step's own."""
 
 
 class LostStep(Message):
-    """One command that a saga sent out, and that nobody may remember."""
+    """A command that a saga sent out, and that the store may not remember."""
 
     key: str
     command_type: str
     service: str | None = Field(default=None, exclude_if=lambda service: service is None)
-    """None: written by a release that did not say."""
+    """None where it was written by a release that did not say."""
     command: dict[str, object]
 
 
@@ -260,7 +263,7 @@ class LostSaga(Message):
     saga_type: str
     run_id: str
     how: str
-    """What became of its workflow, such as "terminated"."""
+    """The end of its workflow, such as "terminated"."""
     steps: tuple[LostStep, ...]
 
 
@@ -272,32 +275,32 @@ class Lost(Message):
     run_id: str
     state: str
     how: str
-    """What became of its workflow, such as "terminated"."""
+    """The end of its workflow, such as "terminated"."""
     epoch: int = 0
     is_without_record: bool = Field(default=False, exclude_if=lambda without: not without)
-    """The store was restored to a time before it began."""
+    """The store was restored to a time before the saga began."""
 
 
 class Claimed(Message):
-    """What recovery finds when it takes over."""
+    """The record of a lost saga as recovery finds it when it takes over."""
 
     state: str
     epoch: int
 
 
 class Found(Message):
-    """What a round of recovery did about one saga."""
+    """The outcome of a round of recovery for one saga."""
 
     saga_id: str
     run_id: str
     what: Literal["recovering", "left"]
     why: str
     times: int = Field(default=1, exclude_if=lambda times: times == 1)
-    """How many it stands for, where there were too many to be told one by one."""
+    """The number of sagas that this stands for, where there were too many to be told one by one."""
 
 
 class LateEffect(Message):
-    """An effect that came after its undo, and is still there."""
+    """An effect that came after its undo, and that nobody has undone again."""
 
     saga_id: str
     saga_type: str

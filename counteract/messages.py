@@ -38,11 +38,11 @@ _RETRY = Retry()
 
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""An event's data, as one version has it, to what the next version has. Pure, and never edited once it is in use."""
+"""A function from an event's data in one version to its data in the next. Pure, and never edited once it is in use."""
 
 
 Tagger = Callable[[Any], Iterable[str]]
-"""An event to its tags. Pure."""
+"""A function from an event to its tags. Pure."""
 
 
 def _no_tags(_: Any) -> Iterable[str]:
@@ -64,7 +64,7 @@ class Event(Message):
     event_type: ClassVar[str]
     schema_version: ClassVar[int]
     upcasters: ClassVar[Mapping[int, Upcaster]]
-    """By the version that each of them reads."""
+    """The upcasters, by the version that each of them reads."""
     personal: ClassVar[Mapping[str, str]]
     """The fields that are stored encrypted, each with the field that names its subject."""
     # With an underscore, as no field has one.
@@ -102,7 +102,7 @@ class Event(Message):
 
 
 def tags_of(event: Event) -> list[str]:
-    """As its class says, or the class that this one derives from; each once."""
+    """The event's tags, each once, as its class says or the class that this one derives from."""
     return list(dict.fromkeys(type(event)._tagger(event)))
 
 
@@ -155,7 +155,10 @@ class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known. Parsed each time it is asked for."""
+        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known.
+
+        Parsed each time it is asked for.
+        """
         metadata: Mapping[str, Any] = from_json(self.metadata_json)
         return metadata
 
@@ -164,7 +167,7 @@ class Recorded(msgspec.Struct, Generic[E_co], frozen=True):
 
 
 class CommandKind(StrEnum):
-    """What a saga may do about a command, in the literature's terms."""
+    """The kinds of commands, in the literature's terms, by what a saga may do about them."""
 
     COMPENSATABLE = "compensatable"
     PIVOT = "pivot"
@@ -173,7 +176,7 @@ class CommandKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """What a command class declares beside its fields."""
+    """The declaration of a command class, apart from its fields."""
 
     name: str
     """The activity type."""
@@ -194,7 +197,10 @@ class CommandSpec:
 
     @property
     def settlement(self) -> str | None:
-        """Where there is no undo: the activity type that finds out whether it happened, and bars it if it did not."""
+        """The activity type that finds out whether the command happened, and bars it if not.
+
+        None where there is an undo.
+        """
         return None if self.kind is CommandKind.COMPENSATABLE else f"Settle{self.name}"
 
 
@@ -204,7 +210,7 @@ def _result_problems(cls: type[BaseModel]) -> list[str]:
 
 
 def _personal_problems(cls: type[BaseModel]) -> Iterator[str]:
-    """Only events are sealed."""
+    """A problem for each field that is marked Personal: only events are sealed."""
     marked = [*unsealed_fields(cls), *(f"its result: {each}" for each in unsealed_fields(_result_type(cls)))]
     for each in marked:
         yield (
@@ -230,9 +236,10 @@ def _result_type(cls: type[BaseModel]) -> Any:
 class Command(Message, Generic[R]):
     """An order to one service, answered by an `R`. Derive from `Compensatable`, `Pivot` or `Retriable`.
 
-    The class's keywords are checked as it is declared, and InvalidDeclaration lists all that is wrong with them and with
-    the fields: every instance must come back from its JSON as it was. `attempt_timeout` and `timeout` go by each other
-    where one is left out; `undo_attempt_timeout` is the undo's own, where it needs longer (or may take less) than the step.
+    The class's keywords are checked as it is declared, and InvalidDeclaration lists all that is wrong with them and
+    with the fields: every instance must come back from its JSON as it was. Where one of `attempt_timeout` and `timeout`
+    is left out, it goes by the other; `undo_attempt_timeout` is for an undo that needs longer (or may take less) than
+    the step.
     """
 
     spec: ClassVar[CommandSpec]
@@ -290,15 +297,17 @@ class Command(Message, Generic[R]):
         )
 
     is_child: ClassVar[bool] = False
-    """Not a command of a service, but a saga of its own."""
+    """Whether the step is a saga of its own, and no command of a service."""
 
     def step_name(self) -> str:
-        """What the saga's steps with this command are called."""
+        """The name of the saga's steps with this command."""
         return self.spec.name
 
     def summary(self) -> str | None:
-        """What the Web UI shows beside the step's name: override it to tell one from another. Keep personal data out, and
-        be brief: 200 bytes are shown."""
+        """The text that the Web UI shows beside the step's name: override it to tell one from another.
+
+        Keep personal data out, and be brief: 200 bytes are shown.
+        """
         return None
 
 
@@ -321,14 +330,14 @@ class Retriable(Command[R], Generic[R]):
 
 
 def subclasses(of: type[T]) -> Iterator[type[T]]:
-    """All classes derived from it, that the program has imported."""
+    """All classes that derive from this one and that the program has imported."""
     for each in of.__subclasses__():
         yield each
         yield from subclasses(each)
 
 
 class Outcome(StrEnum):
-    """What is known of a step that was begun."""
+    """The outcome of a step that was begun, as far as it is known."""
 
     APPLIED = "applied"
     NOT_APPLIED = "not applied"

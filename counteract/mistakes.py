@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with an input, in words that do not quote it: errors outlive the key that data was sealed under."""
+"""Mistakes that pydantic finds in an input, in words that do not quote it: errors outlive the key of sealed data."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _IN_JSON = {
     "Input should be null",
 }
 """Where the input was JSON, pydantic says this instead."""
-# A name of a field, or a marker of pydantic's. A key of a dictionary may be anything, and most of what is personal is no such word: an
-# address, a number, a name with a surname.
+# A name of a field, or a marker of pydantic's. A key of a dictionary may be anything, and most of what is personal is
+# no such word: an address, a number, a name with a surname.
 _WORD = re.compile(r"[^\W\d](?:[^\W\d]|[-\d](?!\d{3})){0,59}|\[key\]")
 
 
 class Mistake(NamedTuple):
-    """One of them."""
+    """A mistake in an input."""
 
     location: tuple[int | str, ...]
     """Empty where it is the whole input."""
@@ -46,17 +46,18 @@ class Mistake(NamedTuple):
 
     @property
     def place(self) -> str:
-        """`lines.0.quantity`."""
+        """The location as text, such as `lines.0.quantity`."""
         return ".".join(map(str, self.location))
 
     def said(self, whole: str) -> str:
-        """In a line; `whole` is what the whole input is called."""
+        """The mistake in one line; `whole` is what the whole input is called."""
         return f"{self.place or whole}: {self.what}"
 
 
 def mistakes(error: ValidationError) -> list[Mistake]:
-    """In pydantic's own words. What a validator says can hold anything, so of that only the type is told, and all of it at the level
-    DEBUG.
+    """The mistakes of a validation error, in pydantic's own words.
+
+    A validator's message can hold anything: only its type is told, and all of it is logged at the level DEBUG.
     """
     found = error.errors(include_url=False, include_input=False)
     told = [Mistake(tuple(map(shown, each["loc"])), _words(each), each["type"]) for each in found]

@@ -10,13 +10,13 @@ from typing import Any
 
 from counteract.errors import InvalidDeclaration
 
-ATTEMPT_TIMEOUT = timedelta(seconds=10)
-TIMEOUT = timedelta(minutes=1)
+_ATTEMPT_TIMEOUT = timedelta(seconds=10)
+_TIMEOUT = timedelta(minutes=1)
 
-MAX_NAME = 1000
+_MAX_NAME = 1000
 """The most bytes that Temporal takes of a task queue's or an activity type's name."""
-MAX_VERSION = 32767
-"""Of an event: PostgreSQL keeps it as a smallint."""
+_MAX_VERSION = 32767
+"""The highest version of an event: PostgreSQL keeps it as a smallint."""
 _LEAST = timedelta(milliseconds=1)
 _MOST = timedelta(days=36500)
 _MOST_ATTEMPTS = 2**31 - 1
@@ -40,7 +40,7 @@ class Retry:
             raise InvalidDeclaration("a Retry is declared wrongly", problems)
 
     def _problems(self) -> Iterator[str]:
-        times = [*duration_problems("initial", self.initial), *duration_problems("maximum", self.maximum)]
+        times = [*_duration_problems("initial", self.initial), *_duration_problems("maximum", self.maximum)]
         yield from times
         if not times and self.initial > self.maximum:
             yield f"initial is {self.initial}, above the maximum of {self.maximum}: give maximum= as well"
@@ -50,36 +50,36 @@ class Retry:
             yield f"attempts is {self.attempts!r}: give 1 or more, or None for no limit to them"
 
 
-def duration_problems(name: str, value: Any) -> Iterator[str]:
-    """What is wrong with a length of time."""
+def _duration_problems(name: str, value: Any) -> Iterator[str]:
+    """The problems of a length of time."""
     if not isinstance(value, timedelta):
         yield f"{name} is {value!r}, not a timedelta"
     elif value < _LEAST:
-        yield f"{name} is {in_seconds(value)}: give at least 1 ms"
+        yield f"{name} is {_in_seconds(value)}: give at least 1 ms"
     elif value > _MOST:
         yield f"{name} is {value}: give at most {_MOST.days} days"
 
 
 def check_duration(subject: str, name: str, value: timedelta | None) -> None:
-    """Raises InvalidDeclaration. None stands for no limit."""
-    if value is not None and (problems := list(duration_problems(name, value))):
+    """Raises InvalidDeclaration for a length of time that Temporal would not take. None stands for no limit."""
+    if value is not None and (problems := list(_duration_problems(name, value))):
         raise InvalidDeclaration(subject, problems)
 
 
 def name_problems(what: str, name: Any) -> Iterator[str]:
-    """What is wrong with the name of a task queue or an activity."""
+    """The problems of a name of a task queue or an activity."""
     if not isinstance(name, str) or not name.strip():
         yield f"{what} is {name!r}: give it a name"
-    elif len(name.encode(errors="replace")) > MAX_NAME:
-        yield f"{what} has {len(name.encode(errors='replace'))} bytes, and Temporal takes {MAX_NAME}: give a shorter name"
+    elif len(name.encode(errors="replace")) > _MAX_NAME:
+        yield f"{what} has {len(name.encode(errors='replace'))} bytes, and Temporal takes {_MAX_NAME}: give a shorter name"
     elif "\x00" in name or not name.isprintable():
         yield f"{what} is {name!r}: use only characters that can be printed"
 
 
 def version_problems(version: int, upcasters: Sequence[int]) -> Iterator[str]:
-    """What is wrong with the version of an event and the versions that its upcasters read, in order."""
-    if not 1 <= version <= MAX_VERSION:
-        yield f"version is {version}: give one from 1 to {MAX_VERSION}"
+    """The problems of an event's version and of the versions that its upcasters read, in order."""
+    if not 1 <= version <= _MAX_VERSION:
+        yield f"version is {version}: give one from 1 to {_MAX_VERSION}"
     elif list(upcasters) != list(range(max(1, version - len(upcasters)), version)):
         given = ", ".join(map(str, upcasters))
         yield (
@@ -89,7 +89,7 @@ def version_problems(version: int, upcasters: Sequence[int]) -> Iterator[str]:
 
 
 def service_problems(name: str, kind: str, service: str | None, compensation: str | None) -> Iterator[str]:
-    """What is wrong with where a command goes, and with what its undo is called."""
+    """The problems of a command's service, and of the name of its undo."""
     if service is None:
         yield f"{name} needs service=, the task queue of its workers"
     else:
@@ -112,27 +112,27 @@ def limits(attempt_timeout: timedelta | None, timeout: timedelta | None) -> tupl
     the time of all where that is less.
     """
     if attempt_timeout is None:
-        return min(ATTEMPT_TIMEOUT, timeout or TIMEOUT), timeout or TIMEOUT
-    return attempt_timeout, timeout or max(TIMEOUT, 2 * attempt_timeout)
+        return min(_ATTEMPT_TIMEOUT, timeout or _TIMEOUT), timeout or _TIMEOUT
+    return attempt_timeout, timeout or max(_TIMEOUT, 2 * attempt_timeout)
 
 
 def limit_problems(attempt_timeout: Any, timeout: Any, undo_attempt_timeout: Any = None) -> Iterator[str]:
-    """What is wrong with the time limits that are given; None stands for one that is left out."""
+    """The problems of the time limits that are given; None stands for one that is left out."""
     named = (
         ("attempt_timeout", attempt_timeout),
         ("timeout", timeout),
         ("undo_attempt_timeout", undo_attempt_timeout),
     )
-    problems = [each for name, value in named if value is not None for each in duration_problems(name, value)]
+    problems = [each for name, value in named if value is not None for each in _duration_problems(name, value)]
     yield from problems
     if not problems and attempt_timeout and timeout and attempt_timeout > timeout:
         yield (
-            f"attempt_timeout is {in_seconds(attempt_timeout)}, above the timeout of {in_seconds(timeout)} for all attempts: "
+            f"attempt_timeout is {_in_seconds(attempt_timeout)}, above the timeout of {_in_seconds(timeout)} for all attempts: "
             "leave one of them out, or give a longer timeout"
         )
 
 
-def in_seconds(value: timedelta) -> str:
+def _in_seconds(value: timedelta) -> str:
     return f"{value.total_seconds():g} s"
 
 

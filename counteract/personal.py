@@ -23,7 +23,7 @@ class Personal:
 
 
 class Forgotten(BaseModel):
-    """What is read in place of personal data whose subject was forgotten."""
+    """The value that is read in place of personal data whose subject was forgotten."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,11 +34,11 @@ class Forgotten(BaseModel):
 
 
 FORGOTTEN = Forgotten()
-"""What a personal field holds once its subject has been forgotten."""
+"""The value of a personal field whose subject was forgotten."""
 
 
 def personal_fields(model: type[BaseModel]) -> Mapping[str, str]:
-    """The marked fields, each with its subject's. Raises TypeError for marks that would not be kept."""
+    """The marked fields, each with the field of its subject. Raises TypeError for marks that would not be kept."""
     marked = {name: mark for name, field in model.model_fields.items() for mark in _marks(field.metadata)}
     for name, mark in marked.items():
         if mark.subject not in model.model_fields or mark.subject in marked:
@@ -60,7 +60,7 @@ def personal_fields(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def unsealed_fields(annotation: Any) -> Iterator[str]:
-    """The marked fields of what is not sealed: of a class that is no event, or of whatever type, at any depth."""
+    """The marked fields of a type that is not sealed, at any depth: of a class that is no event, or of any type."""
     return _marked_inside(annotation, set())
 
 

@@ -40,12 +40,13 @@ ENGINE_MODULES = (
     "typing_extensions",
     "typing_inspection",
 )
+"""The modules that a workflow's sandbox takes over as they are outside."""
 
-FAILURES = (SagaFailure, ValidationError)
-"""Two, and not each by its name: the sandbox imports every one of them anew for each workflow."""
+_FAILURES = (SagaFailure, ValidationError)
+"""The exceptions that fail a saga. Two, and not each by its name: the sandbox imports all of them for each workflow."""
 
-BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
-BUILT_IN_WITH_VERSIONS = (
+_BUILT_IN = (RecoverSagas, RecoverLostSaga, RecoverSaga, SendCommand)
+_BUILT_IN_WITH_VERSIONS = (
     RecoverSagasWithCurrentVersion,
     RecoverLostSagaWithCurrentVersion,
     RecoverSagaWithCurrentVersion,
@@ -62,7 +63,7 @@ class LifecycleRecorder(Protocol):
 
 
 class CounteractPlugin(SimplePlugin):
-    """Data converter, interceptor, sandbox settings and the sagas' own activities.
+    """The engine for a client and its workers: data converter, interceptor, sandbox settings, the sagas' activities.
 
     A program that only starts sagas needs no argument. A worker that runs them needs `store`, in which they record what
     becomes of them, or `lifecycle`, which does that in some other way. `passthrough` names further modules that
@@ -83,13 +84,13 @@ class CounteractPlugin(SimplePlugin):
             "counteract",
             data_converter=_converter,
             interceptors=[SagaInterceptor()],
-            workflow_failure_exception_types=list(FAILURES),
+            workflow_failure_exception_types=list(_FAILURES),
         )
         self._lifecycle = _recording_in(store) if store is not None else lifecycle
         self._passthrough = tuple(passthrough)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        """Called by Temporal's worker: adds what sagas need to one that has any.
+        """Called by Temporal's worker: adds what sagas need to a worker that has any.
 
         Raises ConfigurationError without `lifecycle`.
         """
@@ -108,7 +109,7 @@ class CounteractPlugin(SimplePlugin):
         config["activities"] = [*config.get("activities", ()), *self._lifecycle.activities()]
         deployment = config.get("deployment_config")
         versioned = deployment is not None and deployment.use_worker_versioning
-        recovery = BUILT_IN_WITH_VERSIONS if versioned else BUILT_IN
+        recovery = _BUILT_IN_WITH_VERSIONS if versioned else _BUILT_IN
         config["workflows"] = [*config.get("workflows", ()), *recovery]
         runner = self._passing_through(config.get("workflow_runner"), workflows)
         if "client" in config:
@@ -121,14 +122,14 @@ class CounteractPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         workflows = config.get("workflows", ())
         config["workflow_runner"] = self._passing_through(config.get("workflow_runner"), workflows)
-        config["workflows"] = [*workflows, *(each for each in BUILT_IN if each not in workflows)]
+        config["workflows"] = [*workflows, *(each for each in _BUILT_IN if each not in workflows)]
         return config
 
     def _passing_through(self, runner: WorkflowRunner | None, workflows: Iterable[type]) -> WorkflowRunner:
         runner = runner or SandboxedWorkflowRunner()
         if not isinstance(runner, SandboxedWorkflowRunner):
             return runner
-        modules = {*ENGINE_MODULES, *self._passthrough, *message_modules(each.__module__ for each in workflows)}
+        modules = {*ENGINE_MODULES, *self._passthrough, *_message_modules(each.__module__ for each in workflows)}
         return dataclasses.replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*modules))
 
 
@@ -139,7 +140,7 @@ def _recording_in(store: PostgresEventStore) -> LifecycleRecorder:
     return Lifecycle(store)
 
 
-def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
+def _message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
     """The packages in which commands and events are defined, as far as they hold no workflow.
 
     Commands are data: imported anew for every workflow they would cost milliseconds and gain nothing.
@@ -154,7 +155,10 @@ def message_modules(workflow_modules: Iterable[str]) -> Iterator[str]:
 
 
 def _converter(existing: DataConverter | None) -> DataConverter:
-    """What a user has set stays: a codec, and converters other than the SDK's own."""
+    """The data converter with the engine's parts.
+
+    What a user has set stays: a codec, and converters other than the SDK's.
+    """
     default = DataConverter.default
     existing = existing or default
     own: dict[str, Any] = {}

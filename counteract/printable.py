@@ -1,4 +1,4 @@
-"""Text of anybody's making, so that it reads as it is written: on a terminal, in a log, in an error."""
+"""Text of anybody's making, made safe to show: on a terminal, in a log, in an error."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _UNSAFE = re.compile(
 
 
 def printable(text: object) -> str:
-    """Its text in one line, which steers no terminal and ends no line of a log. In JSON, what is replaced means the same as before."""
+    """The text in one line, which steers no terminal and ends no line of a log. In JSON it means the same as before."""
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))

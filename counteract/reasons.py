@@ -1,4 +1,4 @@
-"""Why something failed, in words of our own: what a stranger's exception says can hold anything, and is told at the level DEBUG alone."""
+"""Reasons of failures in the engine's own words: the text of a stranger's exception is told at DEBUG alone."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _OURS = f"{Path(__file__).parent}{os.sep}"
 _MOST = 500
 
 Words = Callable[[BaseException], str | None]
-"""What may be said of an exception whose kind the caller knows; None for any other."""
+"""A function that words an exception whose kind the caller knows, and gives None for any other."""
 
 
-def no_words(_: BaseException) -> str | None:
-    """For a caller that knows no further kinds."""
+def _no_words(_: BaseException) -> str | None:
+    """No words, for a caller that knows no further kinds."""
     return None
 
 
-def reason(error: BaseException, words: Words = no_words) -> str:
-    """An exception in a line: its type, its text where that is ours, and else the place in the program that raised it."""
+def reason(error: BaseException, words: Words = _no_words) -> str:
+    """An exception in one line: its type, and its text where that is ours, else the place that raised it."""
     said = own_words(error, words)
     return storable_text(f"{type(error).__name__}{f': {said}' if said else ''}", _MOST)
 
 
-def own_words(error: BaseException, words: Words = no_words) -> str:
-    """The same without the type."""
+def own_words(error: BaseException, words: Words = _no_words) -> str:
+    """The text of an exception where that is ours, else the place in the program that raised it."""
     if isinstance(error, CounteractError):
         return str(error)
     if isinstance(error, ValidationError):
@@ -42,8 +42,8 @@ def own_words(error: BaseException, words: Words = no_words) -> str:
     return words(error) or next(_places(error.__traceback__), "")
 
 
-def untold(error: BaseException, words: Words = no_words) -> BaseException:
-    """An exception of the same name, for a log or a failure: with its traceback and what led to it, but our words for its text."""
+def untold(error: BaseException, words: Words = _no_words) -> BaseException:
+    """An exception of the same name, for a log or a failure: with traceback and causes, but our words for its text."""
     name, module = type(error).__name__, type(error).__module__
     kind = type(name, (Exception,), {"__module__": module, "__qualname__": type(error).__qualname__})
     told: BaseException = kind(own_words(error, words))

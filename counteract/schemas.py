@@ -1,4 +1,4 @@
-"""What a message class declares, as pydantic understood it: whether its instances read what they write, in which order."""
+"""Schemas of message classes, as pydantic understood them: whether instances read what they write, in which order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_SCHEMA = ("metadata", "serialization", "default", "expected", "cls", "config
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where in a schema the search is, and what holds there."""
+    """The place in a schema that the search has come to, and what holds there."""
 
     path: tuple[str, ...] = ()
     config: Schema = field(default_factory=dict)
@@ -37,7 +37,10 @@ class _Place:
 
 
 def unreadable(schema: Any) -> list[str]:
-    """What instances write and do not read back, each named with the way out. Custom serializers cannot be judged here."""
+    """The fields that instances write and do not read back, each with the way out.
+
+    Custom serializers cannot be judged.
+    """
     return list(dict.fromkeys(_Search().within(schema, _Place())))
 
 
@@ -201,7 +204,7 @@ def _with_ordered_sets(node: Any, model: type[BaseModel]) -> Any:
 
 
 def _of_itself(schema: Any) -> Any:
-    """Without `SerializeAsAny`, which pydantic writes into the schema of the class that it is used for: it would ask for itself."""
+    """The schema without the `SerializeAsAny` that pydantic writes for the class itself, which would ask for itself."""
     if schema["type"] == "definitions":
         return schema | {"schema": _of_itself(schema["schema"])}
     return _plain(schema) if _is_any(schema) else schema
@@ -216,7 +219,7 @@ def _plain(node: Any) -> Any:
 
 
 def _as_what_it_is(value: Any, info: Any) -> Any:
-    """For `SerializeAsAny`, by which a value is written by its own class: that one's serializer may be pydantic's."""
+    """The serializer for `SerializeAsAny`, which writes a value by its own class, whose serializer may be pydantic's."""
     serializer = _ordered_serializer(type(value)) if isinstance(value, BaseModel) else None
     return serializer.to_python(value, mode=info.mode, by_alias=info.by_alias) if serializer else value
 

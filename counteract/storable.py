@@ -1,4 +1,4 @@
-"""What comes back from JSON, and from PostgreSQL, as it went in: text without U+0000, numbers that are finite, values that are equal."""
+"""Values that come back from JSON and PostgreSQL as they went in: text without U+0000, finite numbers, equal values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_UTF8 = "holds half a surrogate pair, which is no UTF-8: correct it where it c
 NUL = "holds the character \\u0000, which PostgreSQL cannot store: leave it out"
 NOT_FINITE = "holds NaN or an infinite number, which JSON has not: leave it out"
 
-MAX_TEXT = 4000
+_MAX_TEXT = 4000
 """The most characters of a cause or a reason that are kept."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -30,7 +30,7 @@ _ARRAYS = (list, tuple, deque)
 
 
 class Unstorable(ValueError):
-    """What is wrong with a value, as the end of a sentence about it. Never quotes the value, which may be personal."""
+    """A value cannot be stored. The text ends a sentence about the value, and never quotes it: it may be personal."""
 
 
 def read_back(value: Any, read: Callable[[str], Any], write: Callable[[Any], bytes] | None = None) -> str:
@@ -55,7 +55,7 @@ def written(value: Any, write: Callable[[Any], bytes] | None = None) -> str:
 
 
 def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
-    """Raises Unstorable where the JSON comes back as something else than the value."""
+    """Raises Unstorable where the JSON comes back as something other than the value."""
     try:
         back = read(data)
     except ValidationError as error:
@@ -68,24 +68,24 @@ def check_equal(value: Any, data: str, read: Callable[[str], Any]) -> None:
 
 
 def listed(error: ValidationError) -> list[dict[str, str]]:
-    """The fields of a validation error, without what was in them: it may be personal data, and errors end up in logs."""
+    """The fields of a validation error, without their values: these may be personal, and errors end up in logs."""
     return [{"field": each.place, "error": each.what, "type": each.type} for each in mistakes(error)]
 
 
 def invalid(error: ValidationError, of: str | None = None) -> str:
-    """Which fields are wrong, without what was in them."""
+    """A sentence that names the wrong fields of a validation error, without what was in them."""
     problems = "; ".join(each.said("input") for each in mistakes(error))
     return f"{of or error.title} is not valid: {problems}"
 
 
-def storable_text(text: str, most: int = MAX_TEXT) -> str:
+def storable_text(text: str, most: int = _MAX_TEXT) -> str:
     """The text with a replacement character for each one that cannot be stored, cut to so many characters."""
     shown = _UNSTORABLE.sub(_REPLACEMENT, text[:most])
     return shown if len(text) <= most else shown + "…"
 
 
 def storable(value: Any) -> Any:
-    """The value as JSON values that can be stored, whatever it is: text is cleaned, and what is no JSON is put in words."""
+    """The value, whatever it is, as JSON values that can be stored: text is cleaned, all else is put in words."""
     try:
         plain = to_jsonable_python(value, inf_nan_mode="strings", fallback=_in_words)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError):
@@ -134,7 +134,7 @@ def _difference(sent: Any, back: Any, where: str) -> str | None:
 
 
 def _parts(value: Any, other: Any) -> Mapping[Any, Any] | None:
-    """What the value is made of, where that can be compared with the parts of the other."""
+    """The parts of the value, where they can be compared with those of the other."""
     if isinstance(value, Mapping) and isinstance(other, Mapping):
         return value
     # JSON has one kind of array: a tuple where any sequence will do is no other value as a list.

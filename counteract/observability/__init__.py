@@ -1,4 +1,4 @@
-"""What the engine tells of itself, through OpenTelemetry: nothing is kept until the application sets up an SDK."""
+"""Metrics of the engine, through OpenTelemetry: nothing is kept until the application sets up an SDK."""
 
 from counteract.observability.event_store import Delayed, appending, observe_delay
 from counteract.observability.sagas import (

@@ -37,7 +37,7 @@ _lock = Lock()
 
 
 def appending(*, anything: bool) -> AbstractContextManager[None]:
-    """Counts and times the append within. `anything`: it has events, and does not only check its streams."""
+    """Count and time the append that runs within. `anything`: it has events, and does not only check its streams."""
     return _Appending() if anything else nullcontext()
 
 
@@ -85,11 +85,11 @@ _meter.create_observable_counter(
 
 
 class Delayed(Protocol):
-    """What knows how long others keep it waiting."""
+    """A reader that open appends keep waiting."""
 
     @property
     def delay(self) -> float:
-        """In seconds; 0 where there is nothing to wait for."""
+        """Seconds for which it has waited; 0 where there is nothing to wait for."""
         ...
 
 
@@ -97,7 +97,7 @@ _delayed: WeakSet[Delayed] = WeakSet()
 
 
 def observe_delay(of: Delayed) -> None:
-    """Have its delay among those of which the longest is reported, for as long as it lives."""
+    """Watch the delay of a reader, for as long as it lives: the longest of all is reported."""
     with _lock:
         _delayed.add(of)
 

@@ -19,18 +19,18 @@ _breaches = _meter.create_counter(
 
 
 class Lagging(Protocol):
-    """What knows how far it is behind."""
+    """A subscription that may be behind the log."""
 
     name: str
 
     @property
     def seconds(self) -> float:
-        """Since the oldest event was recorded that it has not handled; 0 where there is none."""
+        """Seconds since the oldest event was recorded that it has not handled; 0 where there is none."""
         ...
 
     @property
     def positions(self) -> int:
-        """Of the log, after the last that it has handled."""
+        """Positions of the log after the last one that it has handled."""
         ...
 
 
@@ -40,7 +40,7 @@ _lagging: WeakSet[Lagging] = WeakSet()
 
 
 def observe_lag(of: Lagging) -> None:
-    """Report its lag for as long as it lives."""
+    """Report the lag of a subscription for as long as it lives."""
     with _lock:
         _lagging.add(of)
 

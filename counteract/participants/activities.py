@@ -25,14 +25,15 @@ from counteract.participants.answers import WrongResult, facts_of
 from counteract.participants.executor import Executor
 from counteract.participants.failures import tellable
 
-HANDLER_SHARE = 0.8
+_HANDLER_SHARE = 0.8
 """The part of an attempt's time that an external handler may use: the rest is for recording what it did."""
 
 _FINAL = (CommandFenced, CommandIdReused, UnreadableCommand, WrongResult)
 _FINAL_FORWARD = (*_FINAL, InvalidEvent, AppendTooLarge)
-"""Asking again brings the same. An undo, or a step that must succeed, goes on all the same: corrected code may come."""
+"""Errors that come again where a step is asked for again. An undo, or a step that must succeed, is tried all the same:
+corrected code may come."""
 
-Run = Callable[[Any, Dispatch], Awaitable[Any]]
+_Run = Callable[[Any, Dispatch], Awaitable[Any]]
 
 
 def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
@@ -40,7 +41,7 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
     spec = executor.participant.command.spec
 
     async def forward(command: Command[Any], dispatch: Dispatch) -> Any:
-        return await executor.forward(command, dispatch, limit=_attempt_seconds() * HANDLER_SHARE)
+        return await executor.forward(command, dispatch, limit=_attempt_seconds() * _HANDLER_SHARE)
 
     final = _FINAL if spec.kind is CommandKind.RETRIABLE else _FINAL_FORWARD
     made = [_activity(spec.name, executor, forward, final)]
@@ -57,7 +58,7 @@ def activities_of(executor: Executor) -> list[Callable[..., Awaitable[Any]]]:
 
 
 def _activity(
-    name: str, executor: Executor, run: Run, final: tuple[type[Exception], ...] = _FINAL
+    name: str, executor: Executor, run: _Run, final: tuple[type[Exception], ...] = _FINAL
 ) -> Callable[..., Awaitable[Any]]:
     async def execute(command: Any, dispatch: Any) -> Any:
         async with _heartbeats():
@@ -101,8 +102,9 @@ async def _heartbeats() -> AsyncIterator[None]:
 
 
 class _Heart:
-    """Beats until it is stopped: without a task, which would be begun and cancelled for each activity, and most are over before the
-    first beat.
+    """Heartbeats until it is stopped.
+
+    Without a task, which would be begun and cancelled for each activity: most are over before the first beat.
     """
 
     __slots__ = ("_loop", "_next", "_seconds")

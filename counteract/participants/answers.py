@@ -1,7 +1,10 @@
-"""What handlers answer, made fit to be recorded: a result must come back as it was, a refusal must be one whatever is in it."""
+"""Answers of handlers, made fit to be recorded: a result comes back as it was, and a refusal always stays one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,8 +13,28 @@ from counteract.commands import MAX_COMMAND_BYTES
 from counteract.errors import CounteractError, Rejected
 from counteract.messages import CommandSpec
 from counteract.storable import Unstorable, read_back, storable, storable_text
+from counteract.store.expect import StreamChange
 
-MAX_FACTS_BYTES = 100_000
+_MAX_FACTS = 100_000
+"""The most characters of a refusal's facts that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a request, as it is recorded."""
+
+    status: str
+    """`done` or `rejected`."""
+    result: str
+    """JSON: what a command returned, why it was refused, or what its settlement found."""
+    changes: Sequence[StreamChange] = ()
+    """The streams that the handler loaded, with what it appends to them."""
+    returned: Any = None
+    """The result of a command as its handler returned it, before it became JSON."""
+    settled: str | None = None
+    """JSON: the result of the original, which a settlement found to have happened."""
+    began: datetime | None = None
+    """When an undo began, by the database's clock: it answers for what came late by then."""
 
 
 class WrongResult(CounteractError):
@@ -42,6 +65,6 @@ def written_result(spec: CommandSpec, result: Any, handler: str) -> str:
 def facts_of(refusal: Rejected) -> dict[str, Any]:
     """A refusal as JSON values: what JSON or PostgreSQL does not know is put in words, so that it stays a refusal."""
     data = storable(dict(refusal.data))
-    if len(str(data)) > MAX_FACTS_BYTES:
-        data = {"omitted": f"more than {MAX_FACTS_BYTES} characters of facts"}
+    if len(str(data)) > _MAX_FACTS:
+        data = {"omitted": f"more than {_MAX_FACTS} characters of facts"}
     return {"reason": storable_text(str(refusal.reason)), "data": data}

@@ -1,7 +1,8 @@
-"""What a handler raises, as Temporal is told of it: its history stays, and is shown to whoever may look at the saga.
+"""Exceptions of handlers as Temporal is told of them: a history keeps them, for whoever may look at the saga.
 
-What is raised on purpose keeps its words: a refusal, an error of the engine's, a failure of Temporal's own. Of anything else the
-type and the place are told, with its traceback; its text can hold anything, and stands in the worker's log at the level DEBUG.
+An exception that is raised on purpose keeps its words: a refusal, an error of the engine's, a failure of Temporal's
+own. Any other one tells its type and its place, with the traceback; its text can hold anything, and goes to the
+worker's log at the level DEBUG.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _logger = logging.getLogger("counteract.participants")
 
 
 def tellable(error: Exception, activity: str) -> Exception:
-    """What to raise in its place."""
+    """The exception to raise in place of one that an activity raised."""
     cause = untold(error.__cause__, objection) if error.__cause__ else None
     if isinstance(error, CounteractError | FailureError):
         error.__cause__ = cause

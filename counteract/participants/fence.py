@@ -6,72 +6,75 @@ Each write is held against the saga's record (`sagas`) by its own SQL, in the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import to_json
 
 from counteract.errors import CommandFenced, CommandIdReused, Rejected, UnreadableCommand
-from counteract.messages import Command, Dispatch, Role, Standing
+from counteract.messages import Command, Role
 from counteract.mistakes import mistakes
 from counteract.observability import count_lost_command
+from counteract.participants.answers import Answer
+from counteract.participants.request import Request
 from counteract.store import PostgresEventStore
-from counteract.store.expect import StreamChange
 from counteract.store.postgres.append import APPEND_PLACEHOLDERS
 
 _COLUMNS = "status, result, activity_type, saga_id, command"
 FIND_COMMAND = f"select {_COLUMNS}, undone_since is not null from commands where command_id = %s"  # noqa: S608 - a constant
 
-_LATE = "select late_step(%s)"
-_BEGIN = "select * from begin_step(%s::jsonb, %s::jsonb)"
+_LATE = "select late_step(%(command_id)s)"
+_BEGIN = "select * from begin_step(%(step)s::jsonb, %(command)s::jsonb)"
+# By position, as the store's own placeholders are.
 _RECORD = (
     f"select {_COLUMNS}, undone from record_step("  # noqa: S608 - constants
     "%s::jsonb, %s, %s::jsonb, %s::jsonb, %s::jsonb, " + APPEND_PLACEHOLDERS + ")"
 )
-_FENCE = "select * from fence_step(%s::jsonb, %s::jsonb, %s::jsonb)"
+_FENCE = "select * from fence_step(%(step)s::jsonb, %(command)s::jsonb, %(if_never)s::jsonb)"
 
 _logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
-    """What the table holds of a command."""
+    """The row of a command."""
 
     status: str
+    """`started`, `done`, `rejected` or `fenced`; `doubtful`, which no row has, where a refusal was not recorded."""
     result: Any
     activity_type: str
     saga_id: str
     command: Any
     undone: bool
 
-    def answer(self, activity_type: str, dispatch: Dispatch, command: Command[Any] | None = None) -> Any:
-        """The recorded result, as JSON. Raises what was recorded instead of one, and CommandIdReused for another content."""
-        self.refuse_another(activity_type, dispatch, command)
+    def answer(self, request: Request) -> Any:
+        """The recorded result, as JSON. Raises what was recorded instead, and CommandIdReused for another content."""
+        self.refuse_another(request)
         if self.undone:
-            raise CommandFenced(f"{activity_type} was undone, and its answer counts no more")
+            raise CommandFenced(f"{request.activity} was undone, and its answer counts no more")
         match self.status:
             case "done":
                 return self.result
             case "rejected":
                 raise Rejected(self.result["reason"], **self.result["data"])
             case "fenced":
-                raise CommandFenced(f"{activity_type} was undone before it could take effect, and never will")
-        raise CommandIdReused(f"{activity_type} has begun as an external effect, and cannot be recorded as another")
+                raise CommandFenced(f"{request.activity} was undone before it could take effect, and never will")
+        raise CommandIdReused(f"{request.activity} has begun as an external effect, and cannot be recorded as another")
 
-    def refuse_another(self, activity_type: str, dispatch: Dispatch, command: Command[Any] | None) -> None:
+    def refuse_another(self, request: Request) -> None:
         """Raises CommandIdReused. A field that was added since, with a default, is no difference."""
-        if (self.activity_type, self.saga_id) != (activity_type, dispatch.saga_id):
+        saga_id = request.dispatch.saga_id
+        if (self.activity_type, self.saga_id) != (request.activity, saga_id):
             raise CommandIdReused(
-                f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {activity_type} of {dispatch.saga_id}"
+                f"this command id belongs to {self.activity_type} of {self.saga_id}, not to {request.activity} of {saga_id}"
             )
-        corrected = dispatch.standing is not None and dispatch.standing.corrected
-        if command is None or self.status == "fenced" or self.command is None or corrected:
+        if request.role is not Role.FORWARD or self.status == "fenced" or self.command is None or request.is_corrected:
             return
         try:
-            same = stored_command(type(command), self.command) == command
+            same = stored_command(type(request.command), self.command) == request.command
         except UnreadableCommand:
             same = False
         if not same:
@@ -82,25 +85,31 @@ class Found(NamedTuple):
 
 
 class Known(StrEnum):
-    """What an undo finds out about its original while it makes sure that no more can happen."""
+    """Knowledge of an original, which its undo or settlement finds while it makes sure that no more can happen."""
 
     CONCLUDED = "concluded"
+    """This undo or settlement was recorded before."""
     NEVER = "never"
+    """The original took no effect, and never will."""
     UNKNOWN = "unknown"
+    """An external effect began: it may have happened, or may be about to."""
     APPLIED = "applied"
+    """The original took effect."""
 
 
 class Fenced(NamedTuple):
+    """An original that can take effect no more, and what is known of it."""
+
     known: Known
     result: Any
-    """APPLIED: the original's result; CONCLUDED and NEVER: this undo's own; as JSON."""
+    """JSON. APPLIED: the original's result; CONCLUDED and NEVER: the one of this undo or settlement."""
     command: Any
     """The original, as it is recorded; None where it could not be stored."""
     activity_type: str
     lost: bool
     """The saga knows more of the original than the store, which must have lost commits."""
     began: datetime
-    """By the database's clock."""
+    """When this undo or settlement did, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,112 +118,57 @@ class Fence:
 
     store: PostgresEventStore
 
-    async def begin(self, command: Command[Any], dispatch: Dispatch) -> tuple[Found, datetime]:
-        """Say that an external effect is about to happen; the row that stands, and since when its server runs."""
-        step = step_of(command.spec.name, command, dispatch, Role.FORWARD, external=True)
-        *row, server_since = await self._call(_BEGIN, (step, _json(command)))
+    async def begin(self, request: Request) -> tuple[Found, datetime]:
+        """Say that an external effect is about to happen.
+
+        Returns the row that stands, and the time at which the database's server was started.
+        """
+        *row, server_since = await self._call(_BEGIN, {"step": request.step(), "command": request.content})
         return Found(*row), server_since
 
-    async def comes_late(self, dispatch: Dispatch) -> datetime | None:
-        """Whether an undo has passed since the external effect of this command began. Leaves a mark if so, of that time."""
-        (marked,) = await self._call(_LATE, (dispatch.command_id,))
+    async def comes_late(self, request: Request) -> datetime | None:
+        """Leave a mark if an undo has passed since this external effect began. Returns the mark's time, or None."""
+        (marked,) = await self._call(_LATE, {"command_id": request.dispatch.command_id})
         return cast("datetime | None", marked)
 
-    async def record(
-        self,
-        activity: str,
-        command: Command[Any],
-        dispatch: Dispatch,
-        role: Role,
-        *,
-        status: str,
-        result: str,
-        external: bool = False,
-        changes: Sequence[StreamChange] = (),
-        settled: str | None = None,
-        began: datetime | None = None,
-    ) -> Found:
+    async def record(self, request: Request, answer: Answer) -> Found:
         """Record the answer with its events; the row that stands, which may hold an earlier answer or a fence.
 
-        The status "doubtful" says that an external refusal was not recorded, because an earlier attempt may have happened.
-        `began` is when an undo did: it answers for what came late by then. Raises WrongExpectedVersion, having recorded nothing, where another writer was faster, and RecordSaysOtherwise.
+        The status "doubtful" says that an external refusal was not recorded, because an earlier attempt may have
+        happened. Raises WrongExpectedVersion, having recorded nothing, where another writer was faster, and
+        RecordSaysOtherwise.
         """
-        step = step_of(activity, command, dispatch, role, external=external, began=began)
-        content = _json(command) if role is Role.FORWARD else _json_or_nothing(command)
-        own = (step, status, result, content, settled)
+        step = request.step(answer.began)
+        own = (step, answer.status, answer.result, request.content, answer.settled)
         rows = await self.store.append_by(
-            lambda appends: (_RECORD, own + appends.literals), changes, metadata=dispatch.metadata()
+            lambda appends: (_RECORD, own + appends.literals), answer.changes, metadata=request.dispatch.metadata()
         )
         return Found(*rows[0])
 
-    async def fence(
-        self, activity: str, command: Command[Any], dispatch: Dispatch, role: Role, *, external: bool, if_never: str
-    ) -> Fenced:
+    async def fence(self, request: Request, *, if_never: str) -> Fenced:
         """Let the original of this undo (or settlement) take effect no more, and say what is known of it.
 
-        Where it never took effect, this undo is recorded as done with the result `if_never`. Raises RecordSaysOtherwise.
+        Where it never took effect, the request is recorded as done with the result `if_never`, JSON. Raises
+        RecordSaysOtherwise.
         """
-        step = step_of(activity, command, dispatch, role, external=external)
-        known, *rest = await self._call(_FENCE, (step, _json_or_nothing(command), if_never))
+        about = {"step": request.step(), "command": request.content, "if_never": if_never}
+        known, *rest = await self._call(_FENCE, about)
         fenced = Fenced(Known(known), *rest)
+        original, dispatch = request.command.spec.name, request.dispatch
         if fenced.lost:
-            count_lost_command(command.spec.name)
+            count_lost_command(original)
             _logger.warning(
                 "the store has no row of %s of saga %s, which its history knows: commits were lost",
                 dispatch.step,
                 dispatch.saga_id,
             )
-        if fenced.known is not Known.CONCLUDED and fenced.activity_type != command.spec.name:
-            raise CommandIdReused(f"the command to undo is {fenced.activity_type}, not {command.spec.name}")
+        if fenced.known is not Known.CONCLUDED and fenced.activity_type != original:
+            raise CommandIdReused(f"the command to undo is {fenced.activity_type}, not {original}")
         return fenced
 
-    async def _call(self, query: str, arguments: tuple[Any, ...]) -> Any:
+    async def _call(self, query: str, parameters: Mapping[str, Any]) -> Any:
         async with self.store.connection() as connection:
-            return await (await connection.execute(query, arguments)).fetchone()
-
-
-def step_of(
-    activity: str,
-    command: Command[Any],
-    dispatch: Dispatch,
-    role: Role,
-    *,
-    external: bool,
-    began: datetime | None = None,
-) -> str:
-    """What the SQL functions are told of a step, as one JSON object."""
-    standing = dispatch.standing
-    about: dict[str, Any] = {
-        "command_id": dispatch.command_id,
-        "saga_id": dispatch.saga_id,
-        "run_id": dispatch.causation_id,
-        "saga_type": dispatch.saga_type,
-        "step": dispatch.step,
-        "kind": command.kind,
-        "activity_type": activity,
-        "original_type": command.spec.name,
-        "task_queue": command.spec.service,
-        "undoes": dispatch.undoes,
-        "role": _role(role, standing),
-        "attempt": dispatch.attempt,
-        "external": external,
-        "server_since": dispatch.server_since,
-        "began": began,
-    }
-    if standing is not None:
-        about |= {"namespace": standing.namespace, "epoch": standing.epoch, "who": standing.who}
-        about |= {"sent": standing.sent, "answered": standing.answered}
-        if command.kind == "pivot":
-            about |= {"done": standing.done, "keys": standing.keys}
-            about |= {"children": standing.children, "skipped": standing.skipped}
-            about |= {"child_keys": standing.child_keys, "child_ids": standing.child_ids}
-    return to_json(about).decode()
-
-
-def _role(role: Role, standing: Standing | None) -> Role:
-    """As the executor has it, but where the saga says more: which undo it is; and the undo of a child is a command."""
-    told = standing is not None and standing.role in (Role.UNDO, Role.TURN)
-    return standing.role if standing is not None and told and role is not Role.SETTLE else role
+            return await (await connection.execute(query, parameters)).fetchone()
 
 
 def stored_command(kind: type[Command[Any]], stored: Any) -> Command[Any]:
@@ -227,16 +181,3 @@ def stored_command(kind: type[Command[Any]], stored: Any) -> Command[Any]:
             f"the recorded {kind.__name__} does not fit its class any more ({fields}): resolve the step with retry and a "
             "corrected command"
         ) from None
-
-
-def _json(value: Any) -> str:
-    return to_json(value).decode()
-
-
-def _json_or_nothing(command: Command[Any]) -> str | None:
-    """None for what PostgreSQL cannot store: an undo must not depend on it."""
-    try:
-        text = _json(command)
-    except PydanticSerializationError:
-        return None
-    return None if "\\u0000" in text.replace("\\\\", "") else text

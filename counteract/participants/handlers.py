@@ -23,7 +23,7 @@ _MARK = "__counteract_handler__"
 
 @dataclass(frozen=True, slots=True)
 class Undo(Generic[C, R]):
-    """What a compensation is asked to undo."""
+    """The original that a compensation is to undo."""
 
     command: C
     """The original command."""
@@ -32,30 +32,34 @@ class Undo(Generic[C, R]):
     outcome: Outcome
     """`APPLIED`: it took effect. `UNKNOWN`: it may have, or may be about to."""
     result: R | None
-    """What the original returned; None where the outcome is unknown."""
+    """The result of the original; None where the outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settle(Generic[C]):
-    """Which external pivot to settle: ask the provider, by `command_id`, whether it happened."""
+    """The external pivot or retriable to settle: ask the provider, by `command_id`, whether it happened."""
 
     command: C
+    """The original command."""
     command_id: UUID
+    """The original's id: the idempotency key that it used outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happened(Generic[R]):
-    """The pivot took effect, with this result."""
+    """The command took effect, with this result."""
 
     result: R
 
 
 @dataclass(frozen=True, slots=True)
 class NeverHappened:
-    """The pivot did not take effect, and the provider will refuse it if it comes late."""
+    """The command did not take effect, and the provider will refuse it if it comes late."""
 
 
 class Role(StrEnum):
+    """The kinds of handlers."""
+
     HANDLES = "handles"
     COMPENSATES = "compensates"
     SETTLES = "settles"
@@ -63,7 +67,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A marked function."""
+    """A function that is marked as a handler."""
 
     role: Role
     command: type[Command[Any]]
@@ -82,8 +86,8 @@ def handles(command: type[Command[Any]], *, effect: Effect = "transactional") ->
     The default is a decision on streams, with no effect of its own: it may run again after a conflict, and takes effect
     as its events and its result are recorded, at once or not at all. `effect="external"` is for functions that call
     out: their command is known to have started before they run, they are stopped after four fifths of the command's
-    `attempt_timeout`, and they must pass `Dispatch.command_id` on as the idempotency key. They too run again where another
-    writer is faster; a refusal is no proof by then, and the step is undone (a pivot settled).
+    `attempt_timeout`, and they must pass `Dispatch.command_id` on as the idempotency key. They too run again where
+    another writer is faster; a refusal is no proof by then, and the step is undone (a pivot settled).
     """
     return _marked(Role.HANDLES, command, effect)
 
@@ -91,20 +95,20 @@ def handles(command: type[Command[Any]], *, effect: Effect = "transactional") ->
 def compensates(command: type[Command[Any]]) -> Callable[[F], F]:
     """Mark the function that undoes a command: `async def f(undo: Undo[Command, Result], streams, ...) -> None`.
 
-    It runs when the command took effect, or, with `Outcome.UNKNOWN`, when an external one may have. It is tried until it
-    succeeds, and what it appends is recorded once.
+    It runs when the command took effect, or, with `Outcome.UNKNOWN`, when an external one may have. It is tried until
+    it succeeds, and what it appends is recorded once.
 
-    The undo of an external command owes three things: it goes by `Undo.command_id`, the key that the original used, and not
-    by its result, which may have been lost; it is safe to repeat; and where it finds nothing to undo, it bars the key at the
-    provider. For the original's request may still be on its way, in a thread, a queue or the network, and must do nothing
-    when it arrives after the undo. A provider that cannot bar a key: do there what the original does, under its key, and
-    undo that.
+    The undo of an external command owes three things: it goes by `Undo.command_id`, the key that the original used, and
+    not by its result, which may have been lost; it is safe to repeat; and where it finds nothing to undo, it bars the
+    key at the provider. For the original's request may still be on its way, in a thread, a queue or the network, and
+    must do nothing when it arrives after the undo. A provider that cannot bar a key: do there what the original does,
+    under its key, and undo that.
     """
     return _marked(Role.COMPENSATES, command, "transactional")
 
 
 def settles(command: type[Command[Any]]) -> Callable[[F], F]:
-    """Mark the function that asks the provider about an external pivot that ended without an answer.
+    """Mark the function that asks the provider about an external pivot (or retriable) that ended without an answer.
 
     `async def f(settle: Settle[Command], ...) -> Happened[Result] | NeverHappened`; it raises while the provider cannot
     say, and is asked again.
@@ -113,7 +117,7 @@ def settles(command: type[Command[Any]]) -> Callable[[F], F]:
 
 
 def marked_in(source: object) -> list[Handler]:
-    """The handlers of a module (or of a single function)."""
+    """The handlers in a module; of a single function, its own."""
     if callable(source):
         handler = getattr(source, _MARK, None)
         return [handler] if handler else []

@@ -1,4 +1,4 @@
-"""Records the lifecycle events of sagas in the store, and with the first and the last what their records say."""
+"""The activities by which sagas, recovery and people read and write what the store knows of a saga."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ from counteract.participants.sent import sent, unrecorded
 from counteract.participants.unknown import without_record
 from counteract.store import ANY, PostgresEventStore
 
-_UNDONE = "select command_id from commands where command_id = any (%s) and status = 'done'"
+_UNDONE = "select command_id from commands where command_id = any (%(undos)s) and status = 'done'"
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Gives `CounteractPlugin` the activities of the orchestrator's workers."""
+    """The activities of workers that run sagas, for `CounteractPlugin`: they record events, and move records."""
 
     store: PostgresEventStore
 
@@ -79,9 +79,10 @@ class Lifecycle:
 
     @activity.defn(name=RECORD_LIFECYCLE)
     async def record(self, record: LifecycleRecord) -> Opened | Ended | int | None:
-        """Append it, and for the first and the last event answer what the saga's record says; else the event's position.
+        """Append a lifecycle event. Returns what the saga's record says of the first and the last, else the position.
 
-        What has the same event id and came before stands: a saga ends once, whoever ends it, and is not stuck after that.
+        An event of the same id that came before stands: a saga ends once, whoever ends it, and is not stuck after that.
+        None: nothing was recorded, since the saga had ended.
         """
         event = sagas.readers[record.event_type, 1].event_class.model_validate(record.data)
         namespace = activity.info().workflow_namespace or ""
@@ -121,12 +122,12 @@ class Lifecycle:
 
     @activity.defn(name=TAKE_UP_SAGA)
     async def take_up(self, saga_id: str, opening: Opening) -> Opened:
-        """What a further run of a saga finds on record."""
+        """Take up the record of a saga for a further run."""
         return await SagaRecords(self.store).take_up(saga_id, opening, activity.info().workflow_namespace or "")
 
     @activity.defn(name=FIND_STEPS)
     async def find_steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
-        """The saga's commands, as the store has them."""
+        """The saga's commands as the store has them: at most `limit`, from `offset` on."""
         return await SagaRecords(self.store).steps(saga_id, run_id, offset, limit)
 
     @activity.defn(name=FETCH_COMMAND)
@@ -136,17 +137,17 @@ class Lifecycle:
 
     @activity.defn(name=FETCH_STATE)
     async def fetch_state(self, saga_id: str, run_id: str) -> str | None:
-        """What the saga has come to. None where there is no record of it."""
+        """The state of the saga's record. None where there is none."""
         return await SagaRecords(self.store).state(saga_id, run_id)
 
     @activity.defn(name=SKIP_STEP)
     async def skip_step(self, skip: Skip) -> None:
-        """What a person gave up binds whoever carries the saga on."""
+        """Put on record what a person gave up: it binds whoever carries the saga on."""
         await SagaRecords(self.store).skip(skip)
 
     @activity.defn(name=FETCH_SKIP)
     async def fetch_skip(self, skip_id: UUID) -> Any:
-        """What a saga goes on with in the place of a step that a person gave up."""
+        """The result that a saga goes on with in the place of a step that a person gave up."""
         return await SagaRecords(self.store).skipped(skip_id)
 
     @activity.defn(name=SETTLE_CHILD_RECORD)
@@ -164,7 +165,10 @@ class Lifecycle:
 
     @activity.defn(name=CLAIM_SAGA)
     async def claim(self, lost: Lost) -> Claimed | None:
-        """Turn a lost saga back on record. None where it has gone on, or has ended, in between."""
+        """Turn a lost saga back on record, unless it has gone on or has ended; the state that stands.
+
+        None without a record.
+        """
         who = str(activity.info().workflow_id)
         why = f"its workflow was {lost.how}"
         records = SagaRecords(self.store)
@@ -177,8 +181,9 @@ class Lifecycle:
 
     @activity.defn(name=END_OPEN_RUN)
     async def end_open_run(self, lost: Lost) -> bool:
-        """Ends the open run of a claimed saga, for which nobody else is to act. Whether one that is not claimed is carried on,
-        or has ended meanwhile.
+        """End the open run of a claimed saga, which nobody else is to carry on.
+
+        Returns whether a saga that is not claimed is carried on, or has ended meanwhile.
         """
         state = await SagaRecords(self.store).state(lost.saga_id, lost.run_id)
         if state is None or state in ENDED:
@@ -188,7 +193,7 @@ class Lifecycle:
 
     @activity.defn(name=FIND_UNRECORDED)
     async def find_unrecorded(self, lost: Lost) -> list[LostStep]:
-        """What the saga's histories know, and the store does not."""
+        """The commands that the saga's histories know, and the store does not."""
         client = activity.client()
         last = await last_run_on_record(client, self.store, lost.saga_id, lost.run_id)
         return await unrecorded(client, self.store, lost, last.run_id if last else None)
@@ -202,7 +207,7 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LATE)
     async def find_late(self, late_since: str | None = None, command_id: UUID | None = None) -> list[LateEffect]:
-        """The next ones after these."""
+        """The next page of effects that came after their undo, after the one with this time and command id."""
         found = await late_effects(self.store, activity.client().namespace, late_since, command_id)
         count_late_effects(len(found))
         return found
@@ -211,19 +216,19 @@ class Lifecycle:
 
     @activity.defn(name=FIND_LOST_SAGAS)
     async def find_lost_sagas(self, include_forgotten: bool) -> list[LostSaga]:
-        """Nothing: the next round goes by the records."""
+        """No saga: the next round goes by the records."""
         return []
 
     @activity.defn(name=FIND_UNDONE)
     async def find_undone(self, undo_ids: list[UUID]) -> list[UUID]:
-        """Those of the undos that are on record."""
+        """The ones among these undos that are on record as done."""
         async with self.store.connection() as connection:
-            rows = await connection.execute(_UNDONE, (undo_ids,))
+            rows = await connection.execute(_UNDONE, {"undos": undo_ids})
             return [row[0] for row in await rows.fetchall()]
 
     @activity.defn(name=FIND_SENT)
     async def find_sent(self, run_id: str) -> list[LostStep]:
-        """What the saga that asks has sent out in all of its runs; `run_id` is the first one's."""
+        """The commands that the asking saga has sent out in all of its runs; `run_id` is the first one's."""
         saga_id, last_run = activity.info().workflow_id, activity.info().workflow_run_id
         return await sent(activity.client(), self.store, str(saga_id), run_id, last_run)
 

@@ -19,12 +19,12 @@ from counteract.participants.handlers import Handler, Role, marked_in
 from counteract.participants.streams import Streams
 from counteract.store import PostgresEventStore
 
-PLUGIN = "counteract"
-"""How `counteract.plugin.CounteractPlugin` names itself."""
+_PLUGIN = "counteract"
+"""The name of `counteract.plugin.CounteractPlugin` among plugins."""
 
 
 class Participants:
-    """All handlers found in `sources` (modules, or single functions).
+    """The services of a process: all handlers found in `sources` (modules, or single functions).
 
     `resources` are what handlers ask for by the type of a parameter: each is given for its own class and for the
     classes and protocols that it names as its bases.
@@ -42,7 +42,10 @@ class Participants:
         return sorted({handler.command.spec.service for handler in self._handlers})
 
     def check(self, services: Collection[str] | None = None) -> list[Participant]:
-        """The participants of these services (default: of all). Raises one ConfigurationError that lists every problem."""
+        """The participants of these services (default: of all).
+
+        Raises one ConfigurationError that lists every problem.
+        """
         chosen = set(self.services if services is None else services)
         known = ", ".join(self.services)
         problems = [
@@ -75,7 +78,7 @@ class Participants:
         ]
 
     def _is_original(self, command: type[Command[Any]]) -> bool:
-        """A module that a workflow's sandbox imports anew makes its classes anew: the ones that have handlers count."""
+        """Whether the class is no copy: a module that a sandbox imports anew makes its classes anew, without handlers."""
         handled = {each.command for each in self._handlers}
         return command in handled or _full_name(command) not in map(_full_name, handled)
 
@@ -94,8 +97,8 @@ class Participants:
 
 
 def _check_plugin(client: Client) -> None:
-    """Without it the saga's worker, most likely on the same client, would fail each of its tasks, and only in its log."""
-    if not any(plugin.name() == PLUGIN for plugin in client.config()["plugins"]):
+    """Refuse a client without the plugin: a saga's worker on it would fail each task, and say so only in its log."""
+    if not any(plugin.name() == _PLUGIN for plugin in client.config()["plugins"]):
         remedy = "connect it with Client.connect(..., plugins=[CounteractPlugin(Lifecycle(store))])"
         raise ConfigurationError("the workers' client lacks the plugin", [remedy])
 

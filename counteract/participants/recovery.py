@@ -1,4 +1,4 @@
-"""Finds the sagas that nobody carries on: a record without an end, and no open workflow."""
+"""Finds the sagas that nobody carries on: their record has no end, and their workflow is not open."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from counteract.observability import count_looked_at
 from counteract.store import PostgresEventStore
 
 PAGE = 200
-"""Records that one look brings: each is asked about at the server."""
+"""The most records of one page: the server is asked about each."""
 LATE_PAGE = 500
+"""The most late effects of one page."""
 _AT_ONCE = 20
 
 OPEN_SAGAS = """
@@ -30,17 +31,18 @@ OPEN_SAGAS = """
     order by s.began_at, s.saga_id, s.run_id
     limit %s
 """
-_ENDED = "select saga_id, run_id from heed_ends(%s::text[], %s::text[])"
-# Half a minute: who has just marked it is about to undo it.
+_ENDED = "select saga_id, run_id from heed_ends(%(sagas)s::text[], %(runs)s::text[])"
+# Half a minute: whoever has just marked an effect is about to undo it.
 _LATE = """
     select c.saga_id, c.saga_type, c.run_id, c.step, c.command_id, c.activity_type, c.task_queue, c.late_since::text
     from commands c left join sagas s on s.saga_id = c.saga_id and s.run_id = c.run_id
     where c.late_since < clock_timestamp() - interval '30 seconds' and c.run_id is not null
-      and (s.namespace is null or s.namespace = %s)
-      and (%s::text is null or (c.late_since, c.command_id) > (%s::timestamptz, %s))
+      and (s.namespace is null or s.namespace = %(namespace)s)
+      and (%(late_since)s::timestamptz is null or (c.late_since, c.command_id) > (%(late_since)s::timestamptz, %(command)s))
     order by c.late_since, c.command_id
-    limit %s
+    limit %(limit)s
 """
+_TAKEN_UP = "select split_part(last_run, ' ', 1) from sagas where saga_id = %(saga)s and run_id = %(run)s"
 _STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 _OPEN_STATES = (None, WorkflowExecutionStatus.RUNNING)
 FORGOTTEN = "forgotten by the server"
@@ -49,7 +51,10 @@ FORGOTTEN = "forgotten by the server"
 async def lost_page(
     client: Client, store: PostgresEventStore, after: Sequence[str] | None, *, include_forgotten: bool
 ) -> Page:
-    """The next records without an end, each held against its workflow. One that cannot be judged harms no other."""
+    """The next page of records without an end, each held against its workflow.
+
+    One that cannot be judged harms no other.
+    """
     async with store.connection() as connection:
         cursor = tuple(after or (None, None, None))
         rows = await (await connection.execute(OPEN_SAGAS, (client.namespace, cursor[0], *cursor, PAGE))).fetchall()
@@ -74,12 +79,12 @@ async def lost_page(
 
 
 async def _ended(store: PostgresEventStore, sagas: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of them whose record has an end by now; also one that the release before wrote to the log alone."""
+    """The ones among these sagas that have ended by now, also where the release before told the log alone."""
     if not sagas:
         return set()
     async with store.connection() as connection:
         ids, runs = map(list, zip(*sagas, strict=True))
-        return set(await (await connection.execute(_ENDED, (ids, runs))).fetchall())
+        return set(await (await connection.execute(_ENDED, {"sagas": ids, "runs": runs})).fetchall())
 
 
 async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -> Lost | Found | None:
@@ -112,7 +117,7 @@ async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -
 
 
 def _has_turned_back(run: WorkflowExecutionDescription | None, state: str) -> bool:
-    """Whether the saga of a completed run is one that its code returned from as if nothing had happened: it was to be undone."""
+    """Whether the saga of a completed run was to be undone: its code returned as if nothing had happened."""
     shown = run.typed_search_attributes.get(_STATUS) if run else None
     return state == "turning back" or shown in ("COMPENSATING", "COMPENSATED", "STUCK")
 
@@ -138,18 +143,18 @@ async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExec
 async def last_run_on_record(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str
 ) -> WorkflowExecutionDescription | None:
-    """The same, of whichever workflow took up the saga's record last."""
+    """The last run of whichever workflow took up the saga's record last; None where the server knows none."""
     async with store.connection() as connection:
-        rows = await connection.execute(
-            "select split_part(last_run, ' ', 1) from sagas where saga_id = %s and run_id = %s", (saga_id, run_id)
-        )
+        rows = await connection.execute(_TAKEN_UP, {"saga": saga_id, "run": run_id})
         found = await rows.fetchone()
     return await last_run_of(client, saga_id, await _begun_by(client, saga_id, run_id, found[0] if found else run_id))
 
 
 async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) -> str:
-    """The first run of the workflow that carries the saga on. A child that its parent begins anew goes on under the record
-    of the one before, whose own runs are over."""
+    """The first run of the workflow that carries the saga on.
+
+    A child that its parent begins anew goes on under the record of the one before, whose own runs are over.
+    """
     if taken_up in (run_id, ""):
         return run_id
     taken = await described(client, saga_id, taken_up)
@@ -159,8 +164,9 @@ async def _begun_by(client: Client, saga_id: str, run_id: str, taken_up: str) ->
 async def end_open_run(
     client: Client, store: PostgresEventStore, saga_id: str, run_id: str, *, is_claimed: bool
 ) -> bool:
-    """Whether an open run carries the saga on, as one does that a reset began in between. The run of a claimed saga is ended
-    instead.
+    """Whether an open run carries the saga on, such as one that a reset began in between.
+
+    The open run of a claimed saga is terminated, and carries it on no more.
     """
     last = await last_run_on_record(client, store, saga_id, run_id)
     if last is None or last.status not in _OPEN_STATES:
@@ -179,15 +185,19 @@ async def end_open_run(
 async def late_effects(
     store: PostgresEventStore, namespace: str, late_since: str | None = None, command_id: UUID | None = None
 ) -> list[LateEffect]:
-    """Effects that came after their undo, and that nobody has undone again: the next ones after these."""
+    """The next page of effects that came after their undo and that nobody has undone again.
+
+    `late_since` and `command_id` are those of the last effect of the page before.
+    """
     async with store.connection() as connection:
-        where = (namespace, late_since, late_since, command_id, LATE_PAGE)
+        where = {"namespace": namespace, "late_since": late_since, "command": command_id, "limit": LATE_PAGE}
         rows = await (await connection.execute(_LATE, where)).fetchall()
     names = list(LateEffect.model_fields)
     return [LateEffect(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 async def described(client: Client, saga_id: str, run_id: str | None) -> WorkflowExecutionDescription | None:
+    """A run as the server describes it (None: the latest one); None where the server does not know it."""
     try:
         return await client.get_workflow_handle(saga_id, run_id=run_id).describe()
     except RPCError as error:

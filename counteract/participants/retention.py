@@ -1,4 +1,7 @@
-"""Deletes the records of sagas that are over, once nothing can ask for them any more (rules P of docs/protocol, docs/decisions/0102)."""
+"""Deletes the records of sagas that are over, once nothing can ask for them any more.
+
+Rules P of docs/protocol and docs/decisions/0102 say when that is.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,20 @@ from counteract.participants.recovery import described
 from counteract.store import PostgresEventStore
 
 PAGE = 200
+"""The most records of one page."""
 _AT_ONCE = 20
 _LEAST = timedelta(days=1)
-"""For attempts that the server has given up on and whose process still runs."""
+"""The least time beyond the retention, for attempts that the server has given up on and whose process still runs."""
 
-# Along the key: all pages together go once over the table, however much of it stays. The rest is asked of the page alone, and by the
-# index of the commands, whose ids are collated otherwise. Not by `exists`, for which all of the table would be hashed.
+# Along the key: all pages together go once over the table, however much of it stays. The rest is asked of the page
+# alone, and by the index of the commands, whose ids are collated otherwise. Not by `exists`, for which all of the table
+# would be hashed.
 _OVER = """
     with page as materialized (
         select saga_id, run_id, parent_saga_id, parent_run_id from sagas
-        where (saga_id, run_id) > (%s, %s) and namespace = %s
-          and state in ('completed', 'compensated', 'never') and since < clock_timestamp() - %s
-        order by saga_id, run_id limit %s
+        where (saga_id, run_id) > (%(saga)s, %(run)s) and namespace = %(namespace)s
+          and state in ('completed', 'compensated', 'never') and since < clock_timestamp() - %(age)s
+        order by saga_id, run_id limit %(limit)s
     )
     select s.saga_id, s.run_id, s.parent_saga_id, s.parent_run_id,
            array(select o.run_id from sagas o where o.saga_id = s.saga_id and o.run_id <> s.run_id),
@@ -41,11 +46,11 @@ _OVER = """
     ) as sent
     order by s.saga_id, s.run_id
 """
-_PRUNE = "select sagas, commands from prune_sagas(%s, %s, %s)"
+_PRUNE = "select sagas, commands from prune_sagas(%(sagas)s, %(runs)s, %(age)s)"
 
 
 class Over(NamedTuple):
-    """A saga that is over, for long enough."""
+    """A saga that has been over for long enough."""
 
     saga_id: str
     run_id: str
@@ -60,25 +65,27 @@ class Over(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How far it has come."""
+    """The progress of a pruning, in numbers of sagas and commands."""
 
     sagas: int = 0
-    """That are deleted, or would be."""
+    """Sagas that are deleted, or would be."""
     commands: int = 0
+    """Commands of those sagas."""
     known: int = 0
-    """Kept, since the server still has one of their workflows: it could be reset."""
+    """Sagas kept since the server still has one of their workflows, which could be reset."""
     late: int = 0
-    """Kept, since an effect came after its undo, and recovery has yet to undo it again."""
+    """Sagas kept since an effect came after its undo, and recovery has yet to undo it again."""
     family: int = 0
-    """Kept for a parent or a child."""
+    """Sagas kept for a parent or a child."""
 
 
 async def prune(
     client: Client, store: PostgresEventStore, older_than: timedelta, *, deletes: bool
 ) -> AsyncIterator[Pruned]:
-    """Page by page, the sagas of the client's namespace that ended longer ago than that, and that the server no longer knows.
+    """Delete the sagas of the client's namespace that ended longer ago than that, and that the server no longer knows.
 
-    Without `deletes` nothing is changed. Raises ConfigurationError where the age is below the namespace's retention and a day.
+    Tells its progress after each page. Without `deletes` nothing is changed. Raises ConfigurationError where the age is
+    below the namespace's retention and a day.
     """
     await _refuse_young(client, older_than)
     done = Pruned()
@@ -128,14 +135,16 @@ async def _refuse_young(client: Client, older_than: timedelta) -> None:
 async def over(
     store: PostgresEventStore, namespace: str, older_than: timedelta, after: tuple[str, str]
 ) -> Sequence[Over]:
-    """The next ones after a record, by the database's knowledge alone."""
+    """The next page of sagas that are over, after the one with this id and first run, as far as the database knows."""
+    saga_id, run_id = after
+    where = {"saga": saga_id, "run": run_id, "namespace": namespace, "age": older_than, "limit": PAGE}
     async with store.connection() as connection:
-        rows = await connection.execute(_OVER, (*after, namespace, older_than, PAGE))
+        rows = await connection.execute(_OVER, where)
         return [Over(*row) for row in await rows.fetchall()]
 
 
 async def _is_gone(client: Client, saga: Over, gate: asyncio.Semaphore) -> bool:
-    """Whether the server knows no run of it any more, nor of its parent, which may be on record elsewhere."""
+    """Whether the server knows no run of the saga any more, nor of its parent, which may be on record elsewhere."""
     async with gate:
         if await _knows(client, saga.saga_id, saga.run_id, but=frozenset(saga.others)):
             return False
@@ -143,8 +152,9 @@ async def _is_gone(client: Client, saga: Over, gate: asyncio.Semaphore) -> bool:
 
 
 async def _knows(client: Client, saga_id: str, run_id: str | None, *, but: frozenset[str] = frozenset()) -> bool:
-    """Any run under this id, whichever it began with, `but` those that are on record as other sagas. Asked for in each way: one run may be
-    gone while others are not, and lists are behind.
+    """Whether the server knows any run under this id, whichever it began with, `but` those on record as other sagas.
+
+    Asked in each way: one run may be gone while others are not, and lists are behind.
     """
     if _is_there(await described(client, saga_id, None), but) or _is_there(
         await described(client, saga_id, run_id), but
@@ -162,7 +172,7 @@ def _is_there(found: WorkflowExecutionDescription | None, but: frozenset[str]) -
 
 
 async def _delete(store: PostgresEventStore, sagas: Sequence[Over], older_than: timedelta) -> tuple[int, int]:
-    ids, runs = [each.saga_id for each in sagas], [each.run_id for each in sagas]
+    about = {"sagas": [each.saga_id for each in sagas], "runs": [each.run_id for each in sagas], "age": older_than}
     async with store.connection() as connection:
-        row = await (await connection.execute(_PRUNE, (ids, runs, older_than))).fetchone()
+        row = await (await connection.execute(_PRUNE, about)).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

@@ -17,15 +17,18 @@ from counteract.store import PostgresEventStore
 from counteract.store.expect import StreamChange
 from counteract.store.postgres.append import APPEND_ONE, AppendArguments
 
+# These two are by position, as the store's own placeholders are.
 _EVENT = APPEND_ONE.removeprefix("append_event(").removesuffix(")")
 _OPEN = f"select is_new, run_id, state, epoch, position from open_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
 _END = f"select state, position, contradicted from end_saga(%s::jsonb, {_EVENT})"  # noqa: S608 - constants
-_TAKE_UP = "select run_id, state, epoch from take_up_saga(%s::jsonb)"
-_REMEMBER = "select remember_saga(%s::jsonb)"
-_CLAIM = "select state, epoch from claim_saga(%s, %s, %s, %s, %s)"
-# A child that was begun may have an effect until its own record says that it has none; what undoes it is a command of the
-# saga's own, and of no kind, like the row that says that a person gave it up: whatever became of it, that is to be known. It is
-# found by what was given: the ids in sagas are compared bytewise, for which commands has no index.
+_TAKE_UP = "select run_id, state, epoch from take_up_saga(%(saga)s::jsonb)"
+_STATE = "select state from sagas where saga_id = %(saga)s and run_id = %(run)s"
+_REMEMBER = "select remember_saga(%(saga)s::jsonb)"
+_CLAIM = "select state, epoch from claim_saga(%(saga)s, %(run)s, %(pivots)s, %(who)s, %(why)s)"
+# A child that was begun may have an effect until its own record says that it has none. Its undo is a command of the
+# saga's own, and of no kind, like the row that says that a person gave the child up: whatever became of it, that is to
+# be known. The undo is found by what was given: the ids in sagas are compared bytewise, for which commands has no
+# index.
 _STEPS = """
     select step, type, service, id, status, begun, undone, concluded, given_up from (
         select coalesce(c.started_at, c.recorded_at) as time, c.step, c.activity_type as type, c.task_queue as service,
@@ -56,13 +59,14 @@ _STEPS = """
 """
 _SKIP = "counteract skip"
 """The key in the result of an undo, or of what stands for one, by which it was given up: `step` or `undo`."""
-_SKIPPED = "select skip_step(%s::jsonb, %s::jsonb)"
+_SKIP_STEP = "select skip_step(%(skip)s::jsonb, %(said)s::jsonb)"
+_SKIPPED = "select result -> 'result' from commands where command_id = %(skip)s"
 _LAST_POSITION = """
-    select position from events where aggregate_type = 'saga' and aggregate_id = %s order by version desc limit 1
+    select position from events where aggregate_type = 'saga' and aggregate_id = %(saga)s order by version desc limit 1
 """
 _COMMAND = """
-    select command from commands where command_id = %s
-    union all select child from sagas where parent_command = %s
+    select command from commands where command_id = %(command)s
+    union all select child from sagas where parent_command = %(command)s
 """
 _ANY_VERSION = 2**31 - 1
 
@@ -86,12 +90,12 @@ class SagaRecords:
     async def take_up(self, saga_id: str, opening: Opening, namespace: str) -> Opened:
         """Take up the record of a saga that has begun."""
         about = opening.model_dump(mode="json") | {"saga_id": saga_id, "namespace": namespace}
-        run_id, state, epoch = await self._fetch(_TAKE_UP, (_json(about),))
+        run_id, state, epoch = await self._fetch(_TAKE_UP, {"saga": _json(about)})
         return Opened(position=0, is_new=False, run_id=run_id, state=state, epoch=epoch, this_run=opening.this_run)
 
     async def state(self, saga_id: str, run_id: str) -> str | None:
-        """Which state the record is in; None where there is none."""
-        row = await self._fetch("select state from sagas where saga_id = %s and run_id = %s", (saga_id, run_id))
+        """The state of the record; None where there is none."""
+        row = await self._fetch(_STATE, {"saga": saga_id, "run": run_id})
         return row[0] if row else None
 
     async def end(self, record: LifecycleRecord, event: Event, namespace: str) -> Ended:
@@ -103,7 +107,7 @@ class SagaRecords:
         if (state, about["state"]) == ("never", "compensated"):
             # It did nothing, and so nothing of it is left. There is no event of a saga that never began.
             state = "compensated"
-        if not position and (last := await self._fetch(_LAST_POSITION, (record.saga_id,))):
+        if not position and (last := await self._fetch(_LAST_POSITION, {"saga": record.saga_id})):
             # It had ended before, and whoever asks has forgotten that: its events are where they were.
             (position,) = last
         return Ended(position=position, state=state, contradicted=tuple(contradicted))
@@ -111,18 +115,20 @@ class SagaRecords:
     async def remember(self, lost: Lost, namespace: str) -> None:
         """A record for a saga that the store forgot from its beginning, unless there is one."""
         saga = {"saga_id": lost.saga_id, "run_id": lost.run_id, "saga_type": lost.saga_type, "namespace": namespace}
-        await self._fetch(_REMEMBER, (_json(saga | {"epoch": lost.epoch}),))
+        await self._fetch(_REMEMBER, {"saga": _json(saga | {"epoch": lost.epoch})})
 
     async def claim(self, saga_id: str, run_id: str, *, who: str, why: str) -> Claimed | None:
         """Turn the saga back, if it is going forward; the state that stands. None where there is no record of it."""
         pivots = [name for (_, name), each in command_types().items() if each.spec.kind is CommandKind.PIVOT]
-        row = await self._fetch(_CLAIM, (saga_id, run_id, pivots, who, why))
+        about = {"saga": saga_id, "run": run_id, "pivots": pivots, "who": who, "why": why}
+        row = await self._fetch(_CLAIM, about)
         return Claimed(state=row[0], epoch=row[1]) if row else None
 
     async def steps(self, saga_id: str, run_id: str, offset: int, limit: int) -> list[RecordedStep]:
-        """The saga's commands and children in the order in which they were begun; not what was refused.
+        """The saga's commands and children in the order in which they were begun, without what was refused.
 
-        With what services of the release before recorded: whether that is of this saga, the ids say.
+        Commands that services of the release before recorded are among them: their ids say whether they are this
+        saga's.
         """
         async with self.store.connection() as connection:
             where = {"saga": saga_id, "run": run_id, "offset": offset, "limit": limit, "skip": _SKIP}
@@ -132,7 +138,7 @@ class SagaRecords:
 
     async def command(self, command_id: UUID) -> Mapping[str, Any]:
         """One command as it was recorded. Raises ApplicationError where it was not."""
-        row = await self._fetch(_COMMAND, (command_id, command_id))
+        row = await self._fetch(_COMMAND, {"command": command_id})
         if not row or row[0] is None:
             raise ApplicationError(f"the command {command_id} is not recorded", type="UnreadableCommand")
         stored: Mapping[str, Any] = row[0]
@@ -142,11 +148,11 @@ class SagaRecords:
         """Put on record that a person gave something up."""
         about = skip.model_dump(mode="json", exclude={"who", "why", "result"})
         said = {_SKIP: skip.what, "who": skip.who, "why": skip.why, "result": skip.result}
-        await self._fetch(_SKIPPED, (_json(about), _json(said)))
+        await self._fetch(_SKIP_STEP, {"skip": _json(about), "said": _json(said)})
 
     async def skipped(self, skip_id: UUID) -> Any:
-        """What a saga goes on with in the place of a step that was given up."""
-        return (await self._fetch("select result -> 'result' from commands where command_id = %s", (skip_id,)))[0]
+        """The result that a saga goes on with in the place of a step that was given up."""
+        return (await self._fetch(_SKIPPED, {"skip": skip_id}))[0]
 
     async def _append(self, query: str, about: Mapping[str, Any], record: LifecycleRecord, event: Event) -> Any:
         def statement(appends: AppendArguments) -> tuple[str, Sequence[Any]]:
@@ -160,13 +166,13 @@ class SagaRecords:
         )
         return rows[0]
 
-    async def _fetch(self, query: str, arguments: tuple[Any, ...]) -> Any:
+    async def _fetch(self, query: str, parameters: Mapping[str, Any]) -> Any:
         async with self.store.connection() as connection:
-            return await (await connection.execute(query, arguments)).fetchone()
+            return await (await connection.execute(query, parameters)).fetchone()
 
 
 def _trusted(record: LifecycleRecord) -> dict[str, Any]:
-    """The end of a saga whose history was begun by the release before: it says nothing that it could be held against."""
+    """The end of a saga whose history the release before began: nothing in it can be held against the record."""
     state = {"SagaCompleted": "completed", "SagaCompensated": "compensated"}[record.event_type]
     said = {name: str(record.data[name]) for name in ("run_id", "saga_type")}
     return said | {"state": state, "is_trusted": True, "epoch": 0, "who": "the release before"}

@@ -1,4 +1,4 @@
-"""What all runs of a saga have sent out, by their histories, which outlive a store that forgot."""
+"""The commands that all runs of a saga have sent out, by their histories, which outlive a store that forgot."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from counteract.store import PostgresEventStore
 
 _COMMANDS = """
     select step, activity_type, task_queue, command, command_id from commands
-    where saga_id = %s and undoes is null and status <> 'rejected'
+    where saga_id = %(saga)s and undoes is null and status <> 'rejected'
     order by coalesce(started_at, recorded_at)
 """
 
 
-# Of a child saga whose record does not name its parent, what undoes it is all that there is.
+# Where the record of a child saga does not name its parent, the command that undoes it is all that there is.
 _KNOWN = """
     select command_id from commands where command_id = any (%(sent)s)
     union all select parent_command from sagas where parent_command = any (%(sent)s)
@@ -52,10 +52,9 @@ async def sent(
 
 
 async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last_run: str | None) -> list[LostStep]:
-    """What the saga's histories sent and the store has no row of: the pivots, and the latest few of what can be undone.
+    """The commands that the saga sent and the store has no row of: the pivots, and the latest few that can be undone.
 
-    With each undo they become fewer.
-    Raises ApplicationError where a history cannot be read, which is tried no more.
+    With each undo they become fewer. Raises ApplicationError, which is not tried again, where a history cannot be read.
     """
     if last_run is None:
         return []
@@ -77,7 +76,7 @@ async def unrecorded(client: Client, store: PostgresEventStore, lost: Lost, last
         known = {(ids | undos)[command_id] for (command_id,) in await rows.fetchall()}
     forgotten = [step for key, step in sent_out.items() if key not in known]
     kinds = {step.key: _kind(step) for step in forgotten}
-    # A pivot that may have taken effect is asked about before anything is undone; what this worker does not know may be one.
+    # A pivot that may have taken effect is asked about before anything is undone; an unknown command may be one.
     pivots = [step for step in forgotten if kinds[step.key] is CommandKind.PIVOT]
     unknown = [step for step in forgotten if kinds[step.key] is None]
     undoable = [step for step in reversed(forgotten) if kinds[step.key] is CommandKind.COMPENSATABLE]
@@ -92,7 +91,7 @@ def _kind(step: LostStep) -> CommandKind | None:
 
 
 def _fitting(steps: Sequence[LostStep]) -> list[LostStep]:
-    """As many as one answer may hold, and at least one."""
+    """As many of the steps as one answer may hold, and at least one."""
     found: list[LostStep] = []
     room = _MOST_BYTES
     for step in steps:
@@ -104,7 +103,7 @@ def _fitting(steps: Sequence[LostStep]) -> list[LostStep]:
 
 
 async def _histories(client: Client, saga_id: str, run_id: str | None) -> list[WorkflowHistory]:
-    """Of this run and of those that it was reset or continued from, the earliest first."""
+    """The histories of this run and of those that it was reset or continued from, the earliest first."""
     found: list[WorkflowHistory] = []
     while run_id is not None:
         try:
@@ -147,7 +146,7 @@ async def _scheduled(history: WorkflowHistory, client: Client) -> AsyncIterator[
 
 
 def _reader(client: Client, history: WorkflowHistory, scheduled: ActivityTaskScheduledEventAttributes) -> DataConverter:
-    """For what was sent to an activity: a codec may have a key of its own for each workflow."""
+    """The converter of what was sent to an activity: a codec may have a key of its own for each workflow."""
     started = history.events[0].workflow_execution_started_event_attributes
     context = ActivitySerializationContext(
         namespace=client.namespace,
@@ -163,7 +162,7 @@ def _reader(client: Client, history: WorkflowHistory, scheduled: ActivityTaskSch
 
 async def _recorded(store: PostgresEventStore, saga_id: str, run_id: str) -> AsyncIterator[LostStep]:
     async with store.connection() as connection:
-        rows: list[Any] = await (await connection.execute(_COMMANDS, (saga_id,))).fetchall()
+        rows: list[Any] = await (await connection.execute(_COMMANDS, {"saga": saga_id})).fetchall()
     for step, name, service, command, command_id in rows:
         # Rows of an earlier saga under the same workflow id have other ids.
         if command_id == command_id_of(saga_id, run_id, step):

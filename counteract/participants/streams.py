@@ -1,4 +1,4 @@
-"""What a handler sees of the store: the streams it loads, and what it appends to them."""
+"""The store as a handler sees it: the streams that it loads, and what it appends to them."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class AlreadyAnswered(BaseException):
 class Streams:
     """The unit of work of one attempt at one command.
 
-    With `ask`, each load also asks for the command's own row, in the same round trip: a command that was answered before
-    ends there, and nothing runs twice, nor on a stream that holds its own effect already.
+    With `ask`, each load also asks for the command's own row, in the same round trip: a command that was answered
+    before ends there, and nothing runs twice, nor on a stream that holds its own effect already.
     """
 
     def __init__(self, store: PostgresEventStore, command_id: Any, *, ask: bool) -> None:
@@ -74,7 +74,7 @@ class Streams:
 
     @property
     def changes(self) -> Sequence[StreamChange]:
-        """Everything loaded: what was only read must not have changed either, or the decision was made on old news."""
+        """All loaded streams: one that was only read must not have changed either, for the decision depends on it."""
         return [StreamChange(each.id, each.version, each.version, each.appended) for each in self._loaded.values()]
 
     async def _fetch(self, fold: Fold[S, E]) -> Loaded[S]:

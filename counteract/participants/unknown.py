@@ -15,9 +15,9 @@ from counteract.participants.recovery import described, last_run_of
 from counteract.store import PostgresEventStore
 
 PAGE = 200
-"""Workflows that one look brings."""
+"""The most workflows of one page."""
 _SKEW = timedelta(minutes=1)
-"""By which the clocks of the server and the database may differ."""
+"""The most by which the clocks of the server and the database may differ."""
 # A workflow that was terminated, timed out or failed shows the status that its saga had.
 _CLOSED = (
     "StartTime >= '{since}' and SagaStatus in ('RUNNING', 'COMPENSATING', 'STUCK') "
@@ -25,13 +25,16 @@ _CLOSED = (
     "and WorkflowType not in ('RecoverLostSaga', 'RecoverSaga')"
 )
 _ON_RECORD = """
-    select g.saga_id, g.run_id from unnest(%s::text[], %s::text[]) as g (saga_id, run_id)
+    select g.saga_id, g.run_id from unnest(%(sagas)s::text[], %(runs)s::text[]) as g (saga_id, run_id)
     join sagas s on s.saga_id = g.saga_id and s.run_id = g.run_id
 """
 
 
 async def without_record(client: Client, store: PostgresEventStore, restored_to: str, token: str | None) -> Page:
-    """The next workflows of sagas that began since and did not come to their end, as far as the store does not know them."""
+    """The next page of the sagas that began after `restored_to` (ISO), came to no end, and are not on record.
+
+    `token` comes from the page before.
+    """
     since = (datetime.fromisoformat(restored_to) - _SKEW).isoformat()
     listed = client.list_workflows(
         _CLOSED.format(since=since),
@@ -50,7 +53,7 @@ async def without_record(client: Client, store: PostgresEventStore, restored_to:
 
 
 async def _lost(client: Client, workflow: WorkflowExecution) -> Lost | None:
-    """As its first run began it; None for one that another run followed, after a reset for instance."""
+    """The lost saga of a workflow, as its first run began it; None where another run followed, as after a reset."""
     if activity.in_activity():
         activity.heartbeat()
     own = await described(client, workflow.id, workflow.run_id)
@@ -69,6 +72,6 @@ async def _lost(client: Client, workflow: WorkflowExecution) -> Lost | None:
 
 
 async def _on_record(store: PostgresEventStore, sagas: Sequence[Lost]) -> set[tuple[str, str]]:
-    ids, runs = [each.saga_id for each in sagas], [each.run_id for each in sagas]
+    about = {"sagas": [each.saga_id for each in sagas], "runs": [each.run_id for each in sagas]}
     async with store.connection() as connection:
-        return set(await (await connection.execute(_ON_RECORD, (ids, runs))).fetchall())
+        return set(await (await connection.execute(_ON_RECORD, about)).fetchall())

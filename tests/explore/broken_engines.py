@@ -18,8 +18,10 @@ from temporalio.workflow import ActivityCancellationType
 from counteract.lifecycle import Page, SagaResolved
 from counteract.messages import Command, Outcome, Role
 from counteract.participants import lifecycle
+from counteract.participants.answers import Answer
 from counteract.participants.executor import Executor
 from counteract.participants.fence import FIND_COMMAND, Fence, Fenced, Known
+from counteract.participants.request import Request
 from counteract.saga import SagaWorkflow, dispatcher, display, flights, run, stepper, tasks
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger, Undoing
@@ -53,11 +55,12 @@ def armed_after_dispatch(patch: pytest.MonkeyPatch) -> None:
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """An undo looks whether there is something to undo, and leaves the way open for what comes later."""
 
-    async def look(self: Fence, activity: str, command: Any, dispatch: Any, role: Any, **more: Any) -> Fenced:
+    async def look(self: Fence, request: Request, *, if_never: str) -> Fenced:
         async with self.store.connection() as connection:
-            row = await (await connection.execute(FIND_COMMAND, (dispatch.undoes,))).fetchone()
+            row = await (await connection.execute(FIND_COMMAND, (request.dispatch.undoes,))).fetchone()
         known = Known.APPLIED if row and row[0] == "done" else Known.NEVER
-        return Fenced(known, row[1] if row else None, None, command.spec.name, lost=False, began=datetime.now(UTC))
+        result, original = row[1] if row else None, request.command.spec.name
+        return Fenced(known, result, None, original, lost=False, began=datetime.now(UTC))
 
     patch.setattr(Fence, "fence", look)
 
@@ -71,10 +74,8 @@ def undo_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """An undo is recorded under a new id each time, so that it takes effect twice."""
     record = Fence.record
 
-    async def forgetful(self: Fence, activity: str, command: Any, dispatch: Any, role: Any, **answer: Any) -> Any:
-        if dispatch.undoes:
-            dispatch = dispatch.model_copy(update={"command_id": uuid4()})
-        return await record(self, activity, command, dispatch, role, **answer)
+    async def forgetful(self: Fence, request: Request, answer: Answer) -> Any:
+        return await record(self, request.told(command_id=uuid4()) if request.dispatch.undoes else request, answer)
 
     patch.setattr(Fence, "record", forgetful)
 
@@ -189,10 +190,10 @@ def recorded_with(patch: pytest.MonkeyPatch, role: Role, change: Callable[[Any],
     """The events of one kind of command are others than its handler appended."""
     record = Fence.record
 
-    async def recording(self: Fence, activity: str, command: Any, dispatch: Any, what: Any, **answer: Any) -> Any:
-        if (what is Role.FORWARD) == (role is Role.FORWARD) and "changes" in answer:
-            answer["changes"] = [replace(each, events=change(each.events)) for each in answer["changes"]]
-        return await record(self, activity, command, dispatch, what, **answer)
+    async def recording(self: Fence, request: Request, answer: Answer) -> Any:
+        if (request.role is Role.FORWARD) == (role is Role.FORWARD):
+            answer = replace(answer, changes=[replace(each, events=change(each.events)) for each in answer.changes])
+        return await record(self, request, answer)
 
     patch.setattr(Fence, "record", recording)
 
@@ -216,9 +217,9 @@ def events_of_the_undo_doubled(patch: pytest.MonkeyPatch) -> None:
 def compensated_with(patch: pytest.MonkeyPatch, change: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> None:
     compensate = Executor._compensate
 
-    async def mistaken(self: Executor, command: Any, dispatch: Any, outcome: Any, result: Any, **more: Any) -> None:
-        command, outcome, result = change(command, outcome, result)
-        await compensate(self, command, dispatch, outcome, result, **more)
+    async def mistaken(self: Executor, request: Request, outcome: Any, result: Any, **more: Any) -> None:
+        command, outcome, result = change(request.command, outcome, result)
+        await compensate(self, replace(request, command=command), outcome, result, **more)
 
     patch.setattr(Executor, "_compensate", mistaken)
 

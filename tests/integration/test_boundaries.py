@@ -15,7 +15,9 @@ import pytest
 from counteract import Event
 from counteract.errors import BoundaryChanged, StoreUnavailable, StreamArchived
 from counteract.messages import Dispatch, Role
+from counteract.participants.answers import Answer
 from counteract.participants.fence import Fence
+from counteract.participants.request import Request
 from counteract.store import ANY, Appended, PostgresEventStore, Query, Since, StreamChange
 from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
@@ -117,19 +119,11 @@ async def test_events_of_one_tag_do_not_wait_for_each_other(store: PostgresEvent
 async def test_a_commands_events_are_found_and_wait_as_well(store: PostgresEventStore, events: list[Event]) -> None:
     command = HoldMoney(account="ann", trip="rome", amount=1)
     about = Dispatch(command_id=uuid4(), saga_id="s", saga_type="Trip", step="x", correlation_id="s", causation_id="r")
+    request = Request("HoldMoney", command, about, Role.FORWARD, external=False)
+    answer = Answer("done", "null", [StreamChange(A, 0, 0, events)])
     async with store.connection() as other, other.transaction():
         await under_way(other, Counted(), unless=X.since(0))
-        recording = asyncio.create_task(
-            Fence(store).record(
-                "HoldMoney",
-                command,
-                about,
-                Role.FORWARD,
-                status="done",
-                result="null",
-                changes=[StreamChange(A, 0, 0, events)],
-            )
-        )
+        recording = asyncio.create_task(Fence(store).record(request, answer))
         assert await waits(recording)
     await recording
     assert [each.event_type for each in (await store.find(X)).events] == ["Taken"]

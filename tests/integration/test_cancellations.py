@@ -16,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract import Retriable
 from counteract.errors import WrongExpectedVersion
 from counteract.messages import Dispatch, Role
+from counteract.participants.answers import Answer
 from counteract.participants.fence import Fence
+from counteract.participants.request import Request
 from counteract.participants.streams import Streams
 from counteract.projections import Increment, Projection, ProjectionRunner
 from counteract.store import ANY, ExactVersion, PostgresEventStore, decide
@@ -63,7 +65,8 @@ def acts(store: PostgresEventStore, chance: Random) -> list[Act]:
     async def command() -> None:
         sent = Dispatch(command_id=uuid4(), saga_id="s", saga_type="T", step="x", correlation_id="s", causation_id="r")
         await Streams(store, sent.command_id, ask=True).load(counters, name)
-        await Fence(store).record("Stroke", Stroke(), sent, Role.FORWARD, status="done", result="1", changes=[change])
+        request = Request("Stroke", Stroke(), sent, Role.FORWARD, external=False)
+        await Fence(store).record(request, Answer("done", "1", [change]))
 
     return [
         lambda: store.append(counter(name), [Counted()], expect=ANY),

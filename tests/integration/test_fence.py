@@ -15,9 +15,10 @@ from counteract import Outcome, Rejected
 from counteract.errors import CommandFenced, CommandIdReused, StoreError
 from counteract.messages import Command, Dispatch, Role
 from counteract.participants import Participants
-from counteract.participants.answers import WrongResult
+from counteract.participants.answers import Answer, WrongResult
 from counteract.participants.executor import Executor
 from counteract.participants.fence import Fence
+from counteract.participants.request import Request
 from counteract.store import ANY, PostgresEventStore
 from tests.travel import bank
 from tests.travel.bank import Account, Authorize, Capture, CardCompany, Deposited, HoldMoney, PayHeldMoney, accounts
@@ -80,6 +81,11 @@ def dispatch(command_id: UUID) -> Dispatch:
 def undo_of(command_id: UUID) -> Dispatch:
     undo_id = UUID(int=command_id.int ^ 1)
     return dispatch(undo_id).model_copy(update={"undoes": command_id})
+
+
+def begins(command: Command[Any], sent: Dispatch) -> Request:
+    """An external effect is asked for."""
+    return Request(command.spec.name, command, sent, Role.FORWARD, external=True)
 
 
 async def test_a_saga_does_not_undo_what_another_one_has_done(desk: Desk, command_id: UUID) -> None:
@@ -265,7 +271,7 @@ async def test_an_undo_that_failed_halfway_still_knows_that_the_effect_may_have_
         await desk.send(Authorize(trip="rome"), command_id)
     command = Authorize(trip="rome")
     undo = undo_of(command_id)
-    await Fence(desk.store).fence("Void", command, undo, Role.UNDO, external=True, if_never="null")
+    await Fence(desk.store).fence(Request("Void", command, undo, Role.UNDO, external=True), if_never="null")
 
     await desk.undo(command, command_id)
 
@@ -323,7 +329,7 @@ async def test_an_external_pivot_whose_answer_was_lost_is_settled_by_asking(desk
 
 
 async def test_an_external_pivot_that_did_not_happen_never_will(desk: Desk, command_id: UUID) -> None:
-    await Fence(desk.store).begin(Capture(trip="rome"), dispatch(command_id))
+    await Fence(desk.store).begin(begins(Capture(trip="rome"), dispatch(command_id)))
 
     assert await desk.settle(Capture(trip="rome"), command_id) == {"happened": False}
     with pytest.raises(CommandFenced):
@@ -347,12 +353,11 @@ async def test_a_result_of_the_wrong_type_is_not_recorded(
 async def test_a_refusal_counts_only_in_the_server_in_which_its_attempt_began(desk: Desk, command_id: UUID) -> None:
     """One that was started since may have forgotten another attempt, which took effect."""
     fence, command, sent = Fence(desk.store), Authorize(trip="rome"), dispatch(command_id)
-    _, server_since = await fence.begin(command, sent)
-    refusal: dict[str, Any] = {"status": "rejected", "result": '{"reason": "no", "data": {}}', "external": True}
+    request = begins(command, sent)
+    _, server_since = await fence.begin(request)
+    refusal = Answer("rejected", '{"reason": "no", "data": {}}')
 
-    before = sent.model_copy(update={"server_since": server_since - timedelta(seconds=1)})
-    doubted = await fence.record("Authorize", command, before, Role.FORWARD, **refusal)
-    same = sent.model_copy(update={"server_since": server_since})
-    believed = await fence.record("Authorize", command, same, Role.FORWARD, **refusal)
+    doubted = await fence.record(request.told(server_since=server_since - timedelta(seconds=1)), refusal)
+    believed = await fence.record(request.told(server_since=server_since), refusal)
 
     assert (doubted.status, believed.status) == ("doubtful", "rejected")

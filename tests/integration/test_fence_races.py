@@ -17,7 +17,7 @@ from counteract.participants.executor import Executor, Participant
 from counteract.participants.fence import Fence
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.decide import ATTEMPTS
-from tests.integration.test_fence import HOLD, Desk, dispatch, undo_of
+from tests.integration.test_fence import HOLD, Desk, begins, dispatch, undo_of
 from tests.travel import bank, vault
 from tests.travel.bank import Account, Authorize, CardCompany, Deposited, Held, HoldMoney, Reference, accounts
 
@@ -77,7 +77,7 @@ async def test_an_attempt_that_is_stopped_after_its_undo_is_undone_again(desk: D
 async def test_a_repeat_after_the_undo_looks_after_what_a_crashed_attempt_may_have_left(
     desk: Desk, command_id: UUID
 ) -> None:
-    await Fence(desk.store).begin(AUTHORIZE, dispatch(command_id))
+    await Fence(desk.store).begin(begins(AUTHORIZE, dispatch(command_id)))
     await desk.undo(AUTHORIZE, command_id)
     desk.company.authorized[command_id] = 1
 

@@ -28,7 +28,9 @@ from counteract.errors import (
     WrongExpectedVersion,
 )
 from counteract.messages import Dispatch, Role
+from counteract.participants.answers import Answer
 from counteract.participants.fence import Fence, Found
+from counteract.participants.request import Request
 from counteract.projections import Increment, Operation, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuild import drop, rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
@@ -269,7 +271,8 @@ async def test_the_events_of_commands_count_once_however_often_they_are_sent(
     sent = Dispatch(command_id=uuid4(), saga_id="s", saga_type="T", step="x", correlation_id="s", causation_id="r")
 
     async def record() -> Found:
-        return await fence.record("Touch", Touch(), sent, Role.FORWARD, status="done", result="1", changes=[change])
+        request = Request("Touch", Touch(), sent, Role.FORWARD, external=False)
+        return await fence.record(request, Answer("done", "1", [change]))
 
     recorded = await asyncio.gather(*(record() for _ in range(4)))
     assert [(each.status, each.result) for each in recorded] == [("done", 1)] * 4

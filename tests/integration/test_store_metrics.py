@@ -24,7 +24,9 @@ from opentelemetry.sdk.metrics.export import (
 
 from counteract.errors import InvalidEvent, StoreUnavailable, WrongExpectedVersion
 from counteract.messages import Dispatch, Role
+from counteract.participants.answers import Answer
 from counteract.participants.fence import Fence
+from counteract.participants.request import Request
 from counteract.store import ANY, NO_STREAM, ExactVersion, PostgresEventStore, StreamChange
 from counteract.store.postgres.connect import connect
 from counteract.store.postgres.high_water_mark import HighWaterMark
@@ -168,9 +170,8 @@ async def test_what_a_command_appends_counts_too(event_store: PostgresEventStore
         dispatch = Dispatch(
             command_id=uuid4(), saga_id="s", saga_type="Trip", step="x", correlation_id="s", causation_id="r"
         )
-        await Fence(event_store).record(
-            "HoldMoney", command, dispatch, Role.FORWARD, status="done", result="null", changes=changes
-        )
+        request = Request("HoldMoney", command, dispatch, Role.FORWARD, external=False)
+        await Fence(event_store).record(request, Answer("done", "null", changes))
     assert appends() == {"appended": 1}
 
 
