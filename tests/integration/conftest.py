@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from counteract.dev import EmbeddedTemporal
 from counteract.store import PostgresEventStore
 from counteract.store.postgres.connect import async_engine
-from tests.travel import byways, detours, legs, patient
+from tests.travel import own_code, park_on_failure, races, several_runs
 from tests.travel.agency import Agency
-from tests.travel.following import SAGAS
+from tests.travel.agency_sagas import SAGAS
 from tests.travel.trips import Trip
 
 
@@ -24,7 +24,9 @@ from tests.travel.trips import Trip
 async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
     agency = Agency()
     async with agency.open(
-        temporal.address, SAGAS, workflows=[Trip, legs.Journey, *detours.DETOURS, *byways.BYWAYS, *patient.PATIENT]
+        temporal.address,
+        SAGAS,
+        workflows=[Trip, several_runs.Journey, *races.DETOURS, *own_code.BYWAYS, *park_on_failure.PATIENT],
     ):
         yield agency
 

@@ -10,7 +10,7 @@ from counteract.store import ANY
 from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.runs import Town
 from tests.travel.bank import Account, Deposited, HoldMoney, accounts
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ from counteract.saga.recovery import recovery_id
 from tests.protocol.conftest import Stage, being_settled, ending, until
 from tests.protocol.domain import Lingering, Plan, Tour
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

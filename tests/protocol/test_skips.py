@@ -14,7 +14,7 @@ from counteract.saga import Resolution
 from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Package, Plan, Tour
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 
