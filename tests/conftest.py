@@ -7,7 +7,7 @@ import pytest
 
 from counteract.store.master_key import MASTER_KEY_VARIABLE, MasterKey
 
-pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.travel.world"]
+pytest_plugins = ["counteract.dev.fixtures", "tests.market", "tests.small_disk", "tests.travel.world"]
 
 LONG = (
     "test_it_finds_bugs",

@@ -16,7 +16,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from counteract.lifecycle import FETCH_STATE
 from tests.protocol import domain
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
 from tests.travel.reset import reset
 

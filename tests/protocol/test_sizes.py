@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.stage import Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

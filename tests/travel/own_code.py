@@ -262,7 +262,7 @@ class CarriesTooMuch(Detour):
             await saga.execute(BookHotel(trip=trip + "x" * 3 * 1024 * 1024))
 
 
-BYWAYS = (
+WORKFLOWS = (
     InAHurry,
     TakesACar,
     TakesABoat,

@@ -1,4 +1,4 @@
-"""Trips that wait for a person before they turn back."""
+"""Trips with `on_failure=Park(…)`: they wait for a person before they turn back."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class PatientWithTheHotel(Detour):
         raise Rejected("told off")
 
 
-PATIENT = [Patient, PatientWithTheHotel]
+WORKFLOWS = [Patient, PatientWithTheHotel]

@@ -1,4 +1,4 @@
-"""Trips whose own code is not straightforward: it catches errors, gives up waiting, and does several things at once."""
+"""Trips whose own code fails, waits or goes on while their steps are still in flight."""
 
 from __future__ import annotations
 
@@ -189,4 +189,4 @@ class LosesPatience(Detour):
             await saga.execute(SendTickets(trip=trip))
 
 
-DETOURS = Detour.__subclasses__()
+WORKFLOWS = Detour.__subclasses__()

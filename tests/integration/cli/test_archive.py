@@ -9,7 +9,7 @@ import pytest
 
 from counteract.store import ANY, PostgresEventStore
 from tests.counters import Counted, counter
-from tests.integration.cli.test_transfer import counteract
+from tests.integration.cli.command import counteract
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 

@@ -21,7 +21,7 @@ from counteract.store.master_key import MASTER_KEY_VARIABLE
 from counteract.store.postgres.append import APPEND_ONE, append_arguments
 from tests.commands import counteract
 from tests.counters import Counted, counter
-from tests.integration.security.test_personal_data import register
+from tests.customers import register
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 

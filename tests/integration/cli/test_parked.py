@@ -12,7 +12,7 @@ import pytest
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import reached
 from tests.commands import counteract
-from tests.integration.subscriptions.test_parking import BAD, GOOD, PATIENCE, RAISED, Fussy, noted, running, write
+from tests.integration.subscriptions.fussy_subscriber import BAD, GOOD, PATIENCE, RAISED, Fussy, noted, running, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 

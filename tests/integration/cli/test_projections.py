@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,14 +13,13 @@ from counteract.projections.runner import ProjectionSubscriber
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.administration import set_paused
-from tests.commands import counteract
-from tests.integration.projections.test_rebuild import PATIENCE, running, totals, write
-from tests.integration.projections.test_rebuild_resumed import MANY, count, interrupt
+from tests.integration.projections.command import projections
+from tests.integration.projections.rebuilds import MANY, PATIENCE, count, interrupt, running, totals, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
 
 MODULE = """
-from tests.integration.projections.test_rebuild import totals
+from tests.integration.projections.rebuilds import totals
 
 totals_now = totals()
 """
@@ -33,11 +30,6 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "read_models.py").write_text(MODULE)
     (tmp_path / "pyproject.toml").write_text('[tool.counteract]\nprojections = ["read_models"]\n')
     return tmp_path
-
-
-async def projections(*arguments: str, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"DATABASE_URL": url, "PYTHONPATH": os.getcwd()}  # noqa: PTH109 - text
-    return await counteract("projections", *arguments, environment=environment, folder=folder)
 
 
 async def test_how_far_a_projection_is_is_listed_and_it_is_paused_and_resumed(

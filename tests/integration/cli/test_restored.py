@@ -16,9 +16,9 @@ from counteract.store.postgres.connect import connect
 from counteract.store.postgres.restored import Kind, restored
 from counteract.subscriptions import position_of
 from tests.commands import counteract
-from tests.integration.projections.test_materialized_view import running as running_all
-from tests.integration.projections.test_materialized_view import sums
-from tests.integration.projections.test_rebuild import Stopped, once, rows, running, totals, write
+from tests.integration.projections.rebuilds import Stopped, once, rows, running, totals, write
+from tests.integration.projections.views import running as running_all
+from tests.integration.projections.views import sums
 from tests.writers import append
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

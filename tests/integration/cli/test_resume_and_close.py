@@ -17,7 +17,7 @@ from counteract.lifecycle import sagas as lifecycles
 from counteract.saga.recovery import recovery_id
 from counteract.store import ANY
 from tests.commands import counteract
-from tests.integration.saga.test_recovery import recover, recovered
+from tests.integration.saga.recoveries import recover, recovered
 from tests.travel.bank import Account
 from tests.travel.bank_sagas import Errand, OutingRequest, Purchase
 from tests.travel.world import World

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from counteract.dev.fixtures import fresh_database
-from counteract.dev.postgres import EmbeddedPostgres
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archive.streams import Named, archive_streams
-from tests import commands
+from tests.integration.cli.command import counteract
 from tests.travel.bank import Deposited, accounts
 
 pytestmark = [pytest.mark.integration, pytest.mark.program]
-
-
-@pytest.fixture
-async def another_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    async with fresh_database(postgres) as url:
-        yield url
-
-
-async def counteract(*arguments: str, database_url: str | None, given: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    url = {"DATABASE_URL": database_url} if database_url else {}
-    return await commands.counteract(*arguments, environment=environment | url, given=given)
 
 
 async def test_a_file_of_events_moves_them_to_another_database_once(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -15,28 +14,16 @@ from counteract.errors import CommandFenced, RefusalInDoubt, WrongExpectedVersio
 from counteract.participants import Participants, Streams, streams
 from counteract.participants.executor import Executor, Participant
 from counteract.participants.fence import Fence
-from counteract.store import ANY, PostgresEventStore
+from counteract.store import ANY
 from counteract.store.decide import ATTEMPTS
-from tests.integration.participants.test_fence import HOLD, Desk, dispatch, undo_of
+from tests.integration.participants.desk import HOLD, Desk, dispatch, undo_of
 from tests.travel import bank, strict_answers
-from tests.travel.bank import Account, Authorize, CardCompany, Deposited, Held, HoldMoney, Reference, accounts
+from tests.travel.bank import Account, Authorize, Deposited, Held, HoldMoney, Reference, accounts
 
 pytestmark = pytest.mark.integration
 
 AUTHORIZE = Authorize(trip="rome")
 SLOW = "select status, result, activity_type, saga_id, command, undone_since is not null from commands where (select pg_sleep(0.5)::text) is not null and command_id = %s"
-
-
-@pytest.fixture
-async def desk(database_url: str) -> AsyncIterator[Desk]:
-    async with PostgresEventStore.open(database_url) as store:
-        await store.append(accounts.stream("ann"), [Deposited(amount=100)], expect=ANY)
-        yield Desk(store, CardCompany())
-
-
-@pytest.fixture
-def command_id() -> UUID:
-    return uuid4()
 
 
 async def authorizing(desk: Desk, command_id: UUID) -> asyncio.Task[Any]:

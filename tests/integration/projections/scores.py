@@ -13,6 +13,7 @@ from counteract.messages import StreamId
 from counteract.projections import Delete, Increment, Operation, Projection, ProjectionRunner
 from counteract.projections.sinks import Sink
 from counteract.store import ANY, PostgresEventStore
+from tests.integration.projections.sink_places import Place
 
 
 class Scored(Event):
@@ -86,3 +87,11 @@ async def play(store: PostgresEventStore, games: int, *, team: str = "all") -> i
             for number in range(4)
         ]
     )
+
+
+async def points(place: Place, projection: Projection) -> dict[str, int]:
+    return {key: row["points"] for key, row in (await place.rows(projection, projection.name)).items()}
+
+
+def after(games: int) -> dict[str, int]:
+    return {**{str(number): games for number in range(4)}, "all": 4 * games}

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol, Self, TypeVar
 
 from opensearchpy import AsyncOpenSearch
@@ -18,6 +19,7 @@ from tests.sink_servers import RedisServer, SearchServer
 
 T = TypeVar("T")
 
+PATIENCE = 20.0
 _TRIES = 400
 
 
@@ -114,3 +116,11 @@ async def soon(look: Callable[[], Awaitable[T]], expected: T) -> None:
                 return
         await asyncio.sleep(0.05)
     assert await look() == expected
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Return once it holds."""
+    deadline = monotonic() + PATIENCE
+    while not holds():
+        assert monotonic() < deadline
+        await asyncio.sleep(0.05)

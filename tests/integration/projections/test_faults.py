@@ -18,10 +18,8 @@ from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, Renamed, counter
-from tests.integration.projections.test_rebuild import rows, running, totals, write
-from tests.small_disk import SmallDisk, fetch, incompressible, small_disk
-
-__all__ = ["small_disk"]
+from tests.integration.projections.rebuilds import rows, running, totals, write
+from tests.small_disk import SmallDisk, fetch, incompressible
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

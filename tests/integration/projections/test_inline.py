@@ -7,14 +7,13 @@ import json
 import random
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import BigInteger, CheckConstraint, Column, Text, func, insert, select, text, update
+from sqlalchemy import BigInteger, Column, Text, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -29,15 +28,16 @@ from counteract.errors import (
 )
 from counteract.messages import Dispatch, Role
 from counteract.participants.fence import Fence, Found
-from counteract.projections import Increment, Operation, Projection, ProjectionRunner, Put, reached
+from counteract.projections import Projection, ProjectionRunner, reached
 from counteract.projections.rebuild import drop, rebuild
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
 from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from counteract.store.expect import StreamChange
-from counteract.store.postgres.connect import async_engine, connect
+from counteract.store.postgres.connect import connect
 from counteract.store.transfer.bulk_import import import_events
 from counteract.subscriptions.administration import NoSuchSubscription, set_paused, standings
 from tests.counters import Counted, CounterReset, Renamed, counter
+from tests.integration.projections.inline_totals import enter, opened, rows, totals
 from tests.writers import append
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
@@ -49,53 +49,10 @@ class Touch(Retriable[int], service="q"):
     """A command to be recorded."""
 
 
-def totals(*, inline: bool = True) -> Projection:
-    """How much each counter counted, and, in the row of `*`, all of them."""
-    projection = Projection(
-        "totals",
-        Column("counter", Text, primary_key=True),
-        Column("total", BigInteger, nullable=False, default=0),
-        Column("last", BigInteger),
-        CheckConstraint("total < 1000000"),
-        inline=inline,
-    )
-
-    @projection.on(Counted)
-    def counted(recorded: Recorded[Counted]) -> Sequence[Operation]:
-        amount = recorded.event.amount
-        if amount == 13:
-            raise ValueError("unlucky")
-        return [Increment(recorded.stream.aggregate_id, "total", amount), Increment("*", "total", amount)]
-
-    @projection.on(CounterReset)
-    def reset(recorded: Recorded[CounterReset]) -> Put:
-        return Put(recorded.stream.aggregate_id, {"last": recorded.position})
-
-    return projection
-
-
-def opened(url: str, *projections: Projection) -> AbstractAsyncContextManager[PostgresEventStore]:
-    return PostgresEventStore.open(url, inline=projections)
-
-
 @pytest.fixture
 async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
     async with opened(app_url, totals()) as store:
         yield store
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
-
-
-async def rows(engine: AsyncEngine) -> dict[str, int]:
-    table = totals().table
-    async with engine.connect() as connection:
-        found = await connection.execute(select(table.c.counter, table.c.total))
-        return {row.counter: row.total for row in found}
 
 
 async def events_stored(store: PostgresEventStore) -> int:
@@ -245,11 +202,6 @@ async def test_it_begins_only_after_appends_that_are_under_way(app_url: str) -> 
             assert not (await asyncio.wait([opening], timeout=0.5))[0]
         with pytest.raises(ConfigurationError, match="counteract projections rebuild totals"):
             await opening
-
-
-async def enter(context: AbstractAsyncContextManager[PostgresEventStore]) -> None:
-    async with context:
-        pass
 
 
 async def test_several_processes_begin_at_once(app_url: str, engine: AsyncEngine) -> None:

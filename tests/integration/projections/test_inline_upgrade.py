@@ -19,7 +19,7 @@ from counteract.store.archive.streams import Named, archive_streams
 from counteract.store.postgres.connect import connect
 from counteract.subscriptions.administration import NoSuchSubscription, set_paused, standings
 from tests.counters import Counted, CounterReset, Renamed, counter
-from tests.integration.projections.test_inline import enter, opened, rows, totals
+from tests.integration.projections.inline_totals import enter, opened, rows, totals
 from tests.writers import append
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]

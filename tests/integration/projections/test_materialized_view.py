@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -17,44 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
 from counteract.errors import ConfigurationError, ProjectionBehind, StoreError
-from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, reached
+from counteract.projections import Increment, MaterializedView, Projection, reached
 from counteract.projections.rebuild import Progress, drop, rebuild
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.postgres import connect as connect_module
-from counteract.store.postgres.connect import async_engine, connect
+from counteract.store.postgres.connect import connect
 from counteract.subscriptions.parked import redrive
 from tests.counters import Counted, Renamed, counter
+from tests.integration.projections.rebuilds import once, totals, write
 from tests.integration.projections.sink_places import soon
-from tests.integration.projections.test_rebuild import once, totals, write
+from tests.integration.projections.views import OFTEN, running, sums
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
-OFTEN = timedelta(milliseconds=20)
-
-
-def sums(projection: Projection, every: timedelta = OFTEN) -> MaterializedView:
-    """How many counters have which total."""
-    rows = projection.table
-    query = select(rows.c.total, func.count().label("counters")).where(rows.c.counter != "100%").group_by(rows.c.total)
-    return MaterializedView("sums", query, of=[projection], unique=["total"], every=every)
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
-
-
-@asynccontextmanager
-async def running(url: str, *projections: Projection | MaterializedView) -> AsyncIterator[None]:
-    task = asyncio.create_task(ProjectionRunner(url, projections).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def shown(engine: AsyncEngine, view: MaterializedView) -> dict[int, int]:

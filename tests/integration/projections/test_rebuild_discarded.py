@@ -15,7 +15,7 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.store.postgres.connect import connect
 from counteract.subscriptions.parked import discard, parked_events, parked_streams, redrive
 from tests.counters import Counted, CounterReset, counter
-from tests.integration.projections.test_rebuild import PATIENCE, once, rows, running, write
+from tests.integration.projections.rebuilds import PATIENCE, once, rows, running, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

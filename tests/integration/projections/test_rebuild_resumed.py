@@ -22,11 +22,20 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from counteract.subscriptions.parked import discard
 from tests.counters import Counted, CounterReset, counter
-from tests.integration.projections.test_rebuild import PATIENCE, Stopped, once, rows, running, tens, totals
+from tests.integration.projections.rebuilds import (
+    FEW,
+    MANY,
+    PATIENCE,
+    count,
+    interrupt,
+    once,
+    rows,
+    running,
+    tens,
+    totals,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
-
-FEW, MANY = 20, 700
 
 
 class Registered(Event):
@@ -59,25 +68,6 @@ async def register(store: PostgresEventStore, *names: str) -> None:
     for name in names:
         event = Registered(customer=name, email=f"{name}@example.com")
         await store.append(StreamId("customer", name), [event], expect=ANY)
-
-
-async def count(store: PostgresEventStore, name: str, times: int) -> int:
-    return (await store.append(counter(name), [Counted()] * times, expect=ANY)).position
-
-
-def after(position: int) -> Callable[[Progress], None]:
-    """Stops a rebuild that has passed it."""
-
-    def stop(progress: Progress) -> None:
-        if position <= progress.position < progress.end:
-            raise Stopped
-
-    return stop
-
-
-async def interrupt(url: str, projection: Projection) -> None:
-    with pytest.raises(Stopped):
-        await rebuild(url, projection, batch_size=2, progress=after(FEW))
 
 
 async def where_it_goes_on(url: str, projection: Projection) -> int:

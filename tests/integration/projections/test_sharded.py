@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,43 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from counteract import Recorded
 from counteract.errors import ConfigurationError
-from counteract.projections import Effect, Increment, Patch, Projection, ProjectionRunner, reached
+from counteract.projections import Increment, Projection, ProjectionRunner, reached
 from counteract.projections.rebuild import Progress, rebuild, take_part
 from counteract.store import ANY, PostgresEventStore, StreamChange
 from counteract.subscriptions.parked import parked_streams
 from tests.counters import Counted, CounterReset, counter
-from tests.integration.cli.test_projections import projections
-from tests.integration.projections.test_rebuild import Stopped, running
+from tests.integration.projections.command import projections
+from tests.integration.projections.rebuilds import Stopped, running
+from tests.integration.projections.sharded_totals import sharded
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 PATIENCE = 30.0
 STREAMS = 40
 MODULE = """
-from tests.integration.projections.test_sharded import sharded
+from tests.integration.projections.sharded_totals import sharded
 
 totals = sharded(seconds=0.001)
 """
-
-
-def sharded(*, seconds: float = 0.0) -> Projection:
-    """How much was counted by each, and the last that was: what two processes could confuse. An event takes `seconds`."""
-    projection = Projection(
-        "totals",
-        Column("counter", Text, primary_key=True),
-        Column("total", BigInteger, nullable=False, default=0),
-        Column("latest", BigInteger),
-        shards=2,
-    )
-
-    @projection.on(Counted)
-    def counted(recorded: Recorded[Counted]) -> list[Effect]:
-        time.sleep(seconds)
-        name = recorded.stream.aggregate_id
-        return [Increment(name, "total", recorded.event.amount), Patch(name, {"latest": recorded.version})]
-
-    projection.ignores(CounterReset)
-    return projection
 
 
 async def write(store: PostgresEventStore, events: int) -> int:

@@ -17,11 +17,8 @@ from counteract.store import ANY, PostgresEventStore
 from counteract.store.postgres.connect import connect
 from counteract.subscriptions import position_of
 from tests.counters import Counted, counter
-from tests.integration.projections.scores import Scored, play, player, running, scores
-from tests.integration.projections.sink_places import InOpenSearch, InRedis, opened, soon
-from tests.integration.projections.test_sinks import PATIENCE, name, points, redis
-
-__all__ = ["name", "redis"]
+from tests.integration.projections.scores import Scored, play, player, points, running, scores
+from tests.integration.projections.sink_places import PATIENCE, InOpenSearch, InRedis, opened, soon
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

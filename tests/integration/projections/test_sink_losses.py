@@ -13,11 +13,8 @@ from counteract.projections.rebuild import drop
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archive.streams import Named, archive_streams, restore_streams
 from tests.counters import Counted
-from tests.integration.projections.scores import Scored, play, player, running, scores
-from tests.integration.projections.sink_places import KINDS, InRedis, place_of, soon
-from tests.integration.projections.test_sinks import PATIENCE, after, eventually, name, points, redis
-
-__all__ = ["name", "redis"]
+from tests.integration.projections.scores import Scored, after, play, player, points, running, scores
+from tests.integration.projections.sink_places import KINDS, PATIENCE, InRedis, eventually, place_of, soon
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

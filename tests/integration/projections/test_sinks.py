@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -25,31 +23,38 @@ from counteract.projections.sinks.sink import RowRefused
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.postgres.connect import Connection, connect
 from counteract.subscriptions.parked import discard, parked_streams, redrive
-from tests.integration.cli.test_projections import projections
-from tests.integration.projections.scores import Idle, Left, Scored, Troubling, play, player, running, scores
-from tests.integration.projections.sink_places import KINDS, InOpenSearch, InRedis, Place, opened, place_of, soon
+from tests.integration.projections.command import projections
+from tests.integration.projections.scores import (
+    Idle,
+    Left,
+    Scored,
+    Troubling,
+    after,
+    play,
+    player,
+    points,
+    running,
+    scores,
+)
+from tests.integration.projections.sink_places import (
+    KINDS,
+    PATIENCE,
+    InOpenSearch,
+    InRedis,
+    Place,
+    eventually,
+    opened,
+    place_of,
+    soon,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
-
-PATIENCE = 20.0
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module", params=KINDS)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     async with place_of(request.param) as place:
         yield place
-
-
-@pytest.fixture(scope="module")
-async def redis() -> AsyncIterator[InRedis]:
-    async with InRedis.open() as place:
-        yield place
-
-
-@pytest.fixture
-def name() -> str:
-    return f"scores-{next(_numbers)}"
 
 
 async def test_rows_of_events_that_the_log_lost_are_not_gone_on_with(
@@ -74,21 +79,6 @@ async def test_rows_of_events_that_the_log_lost_are_not_gone_on_with(
         async with running(app_url, projection):
             await reached(store, name, await store.high_water_mark(), timeout=PATIENCE)
         assert await points(redis, projection) == {"0": 3, "1": 3, "2": 3, "3": 3, "all": 4, "others": 8}
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    deadline = monotonic() + PATIENCE
-    while not holds():
-        assert monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
-async def points(place: Place, projection: Projection) -> dict[str, int]:
-    return {key: row["points"] for key, row in (await place.rows(projection, projection.name)).items()}
-
-
-def after(games: int) -> dict[str, int]:
-    return {**{str(number): games for number in range(4)}, "all": 4 * games}
 
 
 async def test_rows_follow_from_events(place: Place, name: str, event_store: PostgresEventStore, app_url: str) -> None:

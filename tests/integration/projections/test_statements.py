@@ -18,7 +18,6 @@ from counteract.messages import StreamId
 from counteract.projections import Patch, Projection, ProjectionRunner, Put
 from counteract.projections.rebuild import rebuild
 from counteract.store import ANY, PostgresEventStore
-from counteract.store.postgres.connect import async_engine
 from counteract.store.postgres.names import StoreName
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
@@ -132,13 +131,6 @@ async def rows(engine: AsyncEngine, projection: Projection) -> list[tuple[Any, .
     async with engine.connect() as connection:
         found = await connection.execute(select(projection.table).order_by("line"))
         return [tuple(row) for row in found]
-
-
-@pytest.fixture
-async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = async_engine(app_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 500])

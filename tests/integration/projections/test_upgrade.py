@@ -19,7 +19,7 @@ import pytest
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.fixtures import as_application, execute
 from counteract.store.postgres.migrate import check_schema, migrate
-from tests.integration.saga.test_upgrade import ROOT, unpack_release_before
+from tests.crossing.release_before import ROOT, unpack_release_before
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(300)]
 

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from counteract.saga import SagaStatus
-from tests.integration.saga.test_recovery import recover, recovered
+from tests.integration.saga.recoveries import recover, recovered
 from tests.travel.bank import Account
 from tests.travel.bank_sagas import Errand, Outing, OutingRequest, Purchase
 from tests.travel.reset import reset

@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 from counteract import Rejected
 from counteract.saga import Park, SagaWorkflow
 from counteract.store import ANY
-from tests.protocol.conftest import until
+from tests.protocol.stage import until
 from tests.travel.bank import Deposited, HoldMoney, accounts
 from tests.travel.world import World
 

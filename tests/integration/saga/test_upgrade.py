@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -27,12 +25,10 @@ from counteract.dev.fixtures import as_application, execute
 from counteract.dev.process import GuardedProcess, Launch
 from counteract.plugin import CounteractPlugin
 from tests.commands import counteract
+from tests.crossing.release_before import ROOT, unpack_release_before
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[3]
-RELEASE_BEFORE = "5ce2807"
-"""The last commit whose sagas had no record."""
 QUEUE = "crossing"
 CARDS = ("fine", "declined", "slow", "silent")
 CUSTOMERS = 6
@@ -195,16 +191,6 @@ async def until_report(handle: Handle, holds: Callable[[Any], bool]) -> None:
                 return
         await asyncio.sleep(0.25)
     raise AssertionError(f"{handle.id} does not get on: {last}")
-
-
-def unpack_release_before(to: Path) -> None:
-    """Its engine alone, as git keeps it."""
-    packed = subprocess.run(
-        ["git", "archive", RELEASE_BEFORE, "counteract"], cwd=ROOT, capture_output=True, check=False
-    )
-    assert packed.returncode == 0, f"this needs the whole history: `git fetch --unshallow` ({packed.stderr.decode()})"
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(to, filter="data")
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,39 +15,16 @@ from pydantic import AfterValidator
 from sqlalchemy import Column, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal, Recorded
+from counteract import FORGOTTEN, Event, Forgotten, Personal, Recorded
 from counteract.errors import ConfigurationError, PersonalDataLocked
 from counteract.projections import Projection, ProjectionRunner, Put
 from counteract.store import ANY, NO_STREAM, MasterKey, PostgresEventStore, StoredEvent
 from counteract.store.master_key import MASTER_KEY_VARIABLE
 from counteract.store.postgres.connect import async_engine
 from counteract.subscriptions import Subscriber, Subscription, reached
+from tests.customers import ANN, BOB, EMAIL, MASTER_KEY, Registered, Upgraded, email_of, register
 
 pytestmark = pytest.mark.integration
-
-MASTER_KEY = MasterKey.parse(MasterKey.new())
-EMAIL = "ann@example.com"
-
-
-class Registered(Event):
-    customer_id: str
-    email: Annotated[str | Forgotten, Personal("customer_id")]
-    phones: Annotated[tuple[str, ...] | Forgotten, Personal("customer_id")] = ()
-    plan: str = "free"
-
-
-class Upgraded(Event):
-    plan: str
-
-
-def evolve(email: str | Forgotten | None, event: Registered | Upgraded) -> str | Forgotten | None:
-    return event.email if isinstance(event, Registered) else email
-
-
-customers: Decider[str | Forgotten | None, Registered | Upgraded] = Decider(
-    "customer", initial=None, evolve=evolve, events=Registered | Upgraded
-)
-ANN, BOB = customers.stream("ann"), customers.stream("bob")
 
 
 @asynccontextmanager
@@ -62,15 +39,6 @@ async def opened(
 async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
     async with opened(app_url) as store:
         yield store
-
-
-async def register(store: PostgresEventStore, name: str = "ann", ids: list[UUID] | None = None) -> int:
-    event = Registered(customer_id=name, email=f"{name}@example.com", phones=("+1", "+2"))
-    return (await store.append(customers.stream(name), [event], expect=ANY, event_ids=ids)).position
-
-
-async def email_of(store: PostgresEventStore, name: str = "ann") -> Any:
-    return (await store.load(customers, name)).state
 
 
 def everything_stored(url: str) -> str:

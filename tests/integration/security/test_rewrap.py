@@ -18,7 +18,7 @@ from counteract.store.checks.finding import Finding, Verdict
 from counteract.store.master_key import MASTER_KEY_FILE_VARIABLE, MASTER_KEY_VARIABLE, KeyWrapper
 from counteract.store.postgres.rewrap import Rewrapped, rewrap
 from tests.commands import counteract
-from tests.integration.security.test_personal_data import email_of, register
+from tests.customers import email_of, register
 
 pytestmark = pytest.mark.integration
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import psycopg
 import pytest
 
@@ -19,12 +17,6 @@ from tests.counters import Counted, counter, counters
 pytestmark = pytest.mark.integration
 
 A = counter("a")
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
 
 
 async def test_the_application_appends_loads_and_reads(store: PostgresEventStore, app_url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import psycopg
@@ -22,12 +21,6 @@ from tests.writers import skip_without_merge
 pytestmark = pytest.mark.integration
 
 A = counter("a")
-
-
-@pytest.fixture
-async def store(app_url: str) -> AsyncIterator[PostgresEventStore]:
-    async with PostgresEventStore.open(app_url) as store:
-        yield store
 
 
 _ROW = "(event_id, aggregate_type, aggregate_id, version, event_type, schema_version, event_data, metadata)"

@@ -18,7 +18,7 @@ from counteract import Decider, Event, Forgotten, Personal, Recorded, StreamId
 from counteract.errors import PersonalDataLocked, SealedByNewerRelease, UnreadableEvent
 from counteract.projections import Projection, ProjectionRunner, Put, reached
 from counteract.store import ANY, MasterKey, PostgresEventStore
-from tests.integration.security.test_personal_data import ANN, BOB, EMAIL, Registered, customers, email_of, register
+from tests.customers import ANN, BOB, EMAIL, Registered, customers, email_of, register
 
 pytestmark = pytest.mark.integration
 

@@ -70,11 +70,6 @@ def unpacked(file: Path) -> bytes:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "old.jsonl.gz"
-
-
-@pytest.fixture
 async def store(event_store: PostgresEventStore) -> PostgresEventStore:
     """With the streams a and b, whose events lie between each other's: a at positions 1, 3, 5 and b at 2, 4, 6."""
     for number in range(3):

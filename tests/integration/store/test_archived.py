@@ -23,11 +23,6 @@ BOTH = Named([A, B])
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "old.jsonl.gz"
-
-
-@pytest.fixture
 async def store(event_store: PostgresEventStore) -> PostgresEventStore:
     """With three events in each of the streams a and b, in turns."""
     for number in range(3):

@@ -32,10 +32,8 @@ from counteract.store.postgres.migrate import migrate
 from counteract.store.postgres.readiness import REVISIONS
 from tests.connection_cuts import MARK, Cut, Relay
 from tests.counters import Counted, counter, counters
-from tests.integration.projections.test_inline import totals
-from tests.small_disk import SmallDisk, fetch, incompressible, small_disk
-
-__all__ = ["small_disk"]
+from tests.integration.projections.inline_totals import totals
+from tests.small_disk import SmallDisk, fetch, incompressible
 
 pytestmark = pytest.mark.integration
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from counteract import Decider, Event
 from counteract.dev import EmbeddedPostgres
 from counteract.dev.forgetting import forgetting
 from counteract.errors import StoreUnavailable
 from counteract.store import ANY, NO_STREAM, Loaded, PostgresEventStore
-from counteract.store.postgres.migrate import migrate
 
 pytestmark = pytest.mark.integration
 
@@ -27,13 +22,6 @@ def evolve(balance: int, event: Deposited) -> int:
 
 
 accounts = Decider("forgetful-account", initial=0, evolve=evolve, events=Deposited)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def server() -> AsyncIterator[EmbeddedPostgres]:
-    async with EmbeddedPostgres() as server:
-        await asyncio.to_thread(migrate, server.url)
-        yield server
 
 
 async def balance(store: PostgresEventStore) -> Loaded[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +12,6 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from counteract.dev.fixtures import fresh_database
-from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import EventIdReused, InvalidImport, StoreError, StreamArchived, WrongExpectedVersion
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, Query
@@ -26,12 +24,6 @@ from tests.counters import Counted, counter, counters
 pytestmark = pytest.mark.integration
 
 A, B = counter("a"), counter("b")
-
-
-@pytest.fixture
-async def another_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    async with fresh_database(postgres) as url:
-        yield url
 
 
 def line(stream: StreamId = A, amount: int = 1, **fields: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -38,13 +38,6 @@ class Named(Event, tags=lambda event: [f"name:{event.name}"]):
 
 
 names: Decider[int, Named] = Decider("lost-name", initial=0, evolve=lambda taken, _: taken + 1, events=Named)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EmbeddedPostgres]:
-    async with EmbeddedPostgres() as server:
-        await asyncio.to_thread(migrate, server.url)
-        yield server
 
 
 async def append(store: PostgresEventStore, name: str, amount: int) -> Appended:

@@ -31,8 +31,8 @@ from counteract.store.postgres.high_water_mark import HighWaterMark
 from counteract.subscriptions import Subscription, reached
 from tests.connection_cuts import MARK, Cut, Relay
 from tests.counters import Counted, counter
-from tests.integration.saga.test_recovery import begin, one_round, recovered
-from tests.integration.subscriptions.test_parking import Fussy, write
+from tests.integration.saga.recoveries import begin, one_round, recovered
+from tests.integration.subscriptions.fussy_subscriber import Fussy, write
 from tests.travel.bank import HoldMoney
 from tests.travel.world import World
 from tests.writers import append

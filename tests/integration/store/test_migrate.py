@@ -26,7 +26,7 @@ from counteract.store.checks.doctor import diagnose
 from counteract.store.postgres.migrate import VERSION_TABLE, check_schema, migrate, script
 from tests.commands import counteract
 from tests.counters import Counted, counter
-from tests.integration.saga.test_upgrade import unpack_release_before
+from tests.crossing.release_before import unpack_release_before
 
 pytestmark = pytest.mark.integration
 

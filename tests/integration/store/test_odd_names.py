@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -18,8 +17,6 @@ from sqlalchemy import Enum as SqlEnum
 from sqlalchemy.pool import NullPool
 
 from counteract import Recorded, StreamId
-from counteract.dev.fixtures import fresh_database
-from counteract.dev.postgres import EmbeddedPostgres
 from counteract.errors import ConfigurationError
 from counteract.projections import Increment, MaterializedView, Projection, ProjectionRunner, Put, reached
 from counteract.projections.rebuild import drop, rebuild
@@ -28,7 +25,7 @@ from counteract.store.checks.verify import Trouble
 from counteract.store.postgres.connect import async_engine
 from tests.commands import counteract
 from tests.counters import Counted, CounterReset, counter, counters
-from tests.integration.store.test_verify import problems
+from tests.integration.store.verification import problems
 
 pytestmark = pytest.mark.integration
 
@@ -60,12 +57,6 @@ async def rows(url: str, table: object) -> list[tuple[object, ...]]:
     engine = async_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
         return sorted(map(tuple, await connection.execute(select(table))))  # type: ignore[call-overload]
-
-
-@pytest.fixture
-async def another_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    async with fresh_database(postgres) as url:
-        yield url
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,15 +160,15 @@ async def test_a_stream_whose_type_has_a_slash_is_read_by_the_name_that_it_is_sh
 
 @pytest.mark.program
 async def test_whatever_is_exported_is_imported(
-    database_url: str, app_url: str, event_store: PostgresEventStore, another_url: str, tmp_path: Path
+    database_url: str, app_url: str, event_store: PostgresEventStore, another_database_url: str, tmp_path: Path
 ) -> None:
     streams = [StreamId("", ""), StreamId("a/b", ""), counter("a\nb"), counter("\u202eabc"), counter("\\N")]
     for each in streams:
         await event_store.append(each, [Counted()], expect=NO_STREAM)
     file = str(tmp_path / "events")
     await command("export", file, url=app_url)
-    imported = await command("import", file, url=another_url)
+    imported = await command("import", file, url=another_database_url)
     assert imported.stdout == "5 events imported, 0 were in already\n"
     every = "select event_id, aggregate_type, aggregate_id, version, event_data::text from events order by position"
-    with psycopg.connect(database_url) as one, psycopg.connect(another_url) as other:
+    with psycopg.connect(database_url) as one, psycopg.connect(another_database_url) as other:
         assert one.execute(every).fetchall() == other.execute(every).fetchall()

@@ -30,8 +30,8 @@ from counteract.store.transfer.bulk_import import import_events
 from tests import pgbouncer
 from tests.commands import counteract
 from tests.counters import Counted, counter, counters
-from tests.integration.participants.test_fence import Desk
-from tests.integration.store.test_several_stores import in_schema
+from tests.integration.participants.desk import Desk
+from tests.integration.store.schemas import in_schema
 from tests.integration.store.totals import totals
 from tests.pgbouncer import SESSIONS, Bouncer
 from tests.travel.bank import CardCompany, Deposited, HoldMoney, accounts

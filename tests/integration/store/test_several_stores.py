@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg
@@ -26,16 +25,13 @@ from counteract.store.postgres.connect import async_engine, connect
 from counteract.store.postgres.migrate import check_schema, migrate
 from tests.commands import counteract
 from tests.counters import Counted, counter, counters
+from tests.integration.store.schemas import in_schema
 from tests.integration.store.totals import totals
 
 pytestmark = pytest.mark.integration
 
 Tenants = dict[str, tuple[str, str]]
 """The owner's and the application's URL, by the tenant's name."""
-
-
-def in_schema(url: str, schema: str) -> str:
-    return f"{url}&options={quote('-csearch_path=' + schema)}"
 
 
 @pytest.fixture

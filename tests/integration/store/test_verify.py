@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from counteract import Decider, Event
+from counteract import Event
 from counteract.messages import StreamId
-from counteract.personal import Forgotten, Personal
 from counteract.store import ANY, PostgresEventStore
 from counteract.store.archive.streams import Named, archive_streams
 from counteract.store.checks.verify import PAGE, Expected, Problem, Step, Trouble, Verification
@@ -22,36 +20,9 @@ from counteract.store.contracts.published import contract_of, key_of
 from counteract.store.master_key import MasterKey
 from counteract.store.postgres.vault import Vault
 from tests.counters import Counted, CounterReset, Renamed, counter, counters
+from tests.integration.store.verification import EXPECTED, Registered, customers, problems, steps
 
 pytestmark = pytest.mark.integration
-
-
-class Registered(Event):
-    customer: str
-    email: Annotated[str | Forgotten, Personal("customer")]
-
-
-@dataclass(frozen=True)
-class Customers:
-    count: int = 0
-
-
-customers: Decider[Customers, Registered] = Decider(
-    "customer", initial=Customers(), evolve=lambda state, _: state, events=Registered
-)
-
-CLASSES: Sequence[type[Event]] = (Counted, CounterReset, Registered)
-EXPECTED = Expected(CLASSES, {key_of(each): contract_of(each) for each in CLASSES}, [counters, customers])
-
-
-async def steps(url: str, expected: Expected = EXPECTED, vault: Vault | None = None) -> AsyncIterator[Step]:
-    async with Verification.open(url, expected, vault) as verification:
-        async for step in verification.run():
-            yield step
-
-
-async def problems(url: str, expected: Expected = EXPECTED, vault: Vault | None = None) -> list[Problem]:
-    return [problem async for step in steps(url, expected, vault) for problem in step.problems]
 
 
 async def insert(

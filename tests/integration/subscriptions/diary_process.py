@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from counteract.subscriptions import Subscription
-from tests.integration.subscriptions.test_leases import Diary
+from tests.integration.subscriptions.diary import Diary
 
 if __name__ == "__main__":
     url, shards = sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else 1

@@ -19,7 +19,7 @@ from counteract.store import ANY, MasterKey, PostgresEventStore
 from counteract.store.postgres.connect import connect
 from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.parked import ParkedStream, discard, parked_streams, redrive
-from tests.integration.security.test_personal_data import MASTER_KEY, Registered, Upgraded, register
+from tests.customers import MASTER_KEY, Registered, Upgraded, register
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

@@ -11,7 +11,7 @@ import pytest
 from counteract.store import PostgresEventStore
 from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.administration import standings
-from tests.integration.subscriptions.test_parking import GOOD, PATIENCE, Fussy, write
+from tests.integration.subscriptions.fussy_subscriber import GOOD, PATIENCE, Fussy, write
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 

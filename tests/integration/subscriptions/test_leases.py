@@ -20,42 +20,17 @@ from counteract.dev.process import GuardedProcess, Launch
 from counteract.errors import ConfigurationError
 from counteract.store import ANY, PostgresEventStore, StoredEvent
 from counteract.store.postgres.connect import connect
-from counteract.subscriptions import Subscriber, Subscription, reached
+from counteract.subscriptions import Subscription, reached
 from counteract.subscriptions.lease import Lease
 from counteract.subscriptions.membership import Membership
 from counteract.subscriptions.shard_count import resharded, set_up
 from tests.counters import Counted, counter
+from tests.integration.subscriptions.diary import Diary
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
 
 PATIENCE = 20.0
 NEVER = 600.0
-
-
-class Diary(Subscriber):
-    """Writes down what it gets, and which one of them got it."""
-
-    name = "diary"
-
-    def __init__(self, who: str = "") -> None:
-        self.who = who
-
-    async def prepare(self, connection: AsyncConnection) -> None:
-        await connection.execute(text("select pg_advisory_xact_lock(1)"))
-        await connection.execute(
-            text(
-                "create table if not exists counteract_app.diary (line serial, position bigint, stream text, version int, who text)"
-            )
-        )
-
-    async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        await connection.execute(
-            text("insert into diary (position, stream, version, who) values (:position, :stream, :version, :who)"),
-            [
-                {"position": each.position, "stream": str(each.stream), "version": each.version, "who": self.who}
-                for each in events
-            ],
-        )
 
 
 async def write(store: PostgresEventStore, events: int, *, streams: int = 20) -> int:

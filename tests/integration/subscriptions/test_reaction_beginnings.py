@@ -22,7 +22,7 @@ from counteract.subscriptions.administration import standings
 from counteract.subscriptions.parked import parked_streams
 from counteract.subscriptions.shard_count import set_up
 from tests.counters import Counted, Renamed
-from tests.integration.subscriptions.test_reactions import count, running
+from tests.integration.subscriptions.running_reactions import count, running
 from tests.travel.world import World
 from tests.writers import append
 

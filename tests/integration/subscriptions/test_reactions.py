@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 from uuid import UUID, uuid4
@@ -18,41 +18,16 @@ from counteract.messages import Recorded
 from counteract.plugin import CounteractPlugin
 from counteract.reactions import Reaction, ReactionRunner, Send, StartSaga, reacts_to
 from counteract.saga.send_command import SendCommand, SentCommand
-from counteract.store import ANY
 from counteract.store.postgres.connect import async_engine
 from counteract.subscriptions import position_of
 from counteract.subscriptions.lease import start_over
-from tests.counters import Counted, CounterReset, counter
+from tests.counters import Counted, CounterReset
+from tests.integration.subscriptions.running_reactions import count, running, until
 from tests.travel.bank import Account, HoldMoney, accounts
 from tests.travel.bank_sagas import Errand, OutingRequest
 from tests.travel.world import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.readside]
-
-PATIENCE = 20.0
-
-
-@asynccontextmanager
-async def running(url: str, client: Client, *reactions: Reaction) -> AsyncIterator[None]:
-    task = asyncio.create_task(ReactionRunner(url, client, reactions).run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110 - what is waited for happens in a database
-            await asyncio.sleep(0.02)
-
-
-async def count(world: World, stream: str = "one", amount: int = 1) -> UUID:
-    """The id of the event that says so."""
-    await world.store.append(counter(stream), [Counted(amount=amount)], expect=ANY)
-    return (await world.store.read_stream(counter(stream)))[-1].event_id
 
 
 async def caught_up(world: World, reaction: Reaction) -> None:
