@@ -1,4 +1,4 @@
-"""What a test does without a program that no wheel brings: it is skipped, but fails where `.ci/run` has got that."""
+"""Programs that no wheel brings: without one a test is skipped, but fails where `.ci/run` has got it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several suites need to watch processes from outside."""
+"""Processes, watched from outside."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""A saga over participants with a store, and one outside."""
+"""Sagas over a participant with a store, and one outside: the bank and the card company."""
 
 from __future__ import annotations
 

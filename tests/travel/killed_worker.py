@@ -1,4 +1,7 @@
-"""A worker of the boat rental that is killed as soon as somebody rents a boat: `python -m tests.travel.killed_worker ADDRESS`."""
+"""A worker of the boat rental that is killed as soon as somebody rents a boat.
+
+`python -m tests.travel.killed_worker ADDRESS`
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`python -m tests.integration.subscriptions.diary_process URL [SHARDS]`: a process that may be stopped, for the tests of leases."""
+"""A process that keeps the diary, and may be stopped, for the tests of leases.
+
+`python -m tests.integration.subscriptions.diary_process URL [SHARDS]`
+"""
 
 from __future__ import annotations
 
