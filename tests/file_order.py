@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ class Recorder:
     def __init__(self, durations: Path, root: Path) -> None:
         self._durations = durations
         self._root = root
-        self._seconds = Counter[str]()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[_file_of(report.nodeid)] += report.duration

@@ -95,7 +95,7 @@ def test_a_streams_id_ends_no_line_of_an_error(error: Exception) -> None:
 
 def test_the_commands_print_in_one_place() -> None:
     modules = sorted(Path(next(iter(cli.__path__))).glob("*.py"))
-    others = [each for each in modules if each.name != "showing.py"]
+    others = [each for each in modules if each.name != "output.py"]
     assert len(others) > 20
     for word in ("print(", "echo(", "sys.stdout.write", ".print("):
         assert [each.name for each in others if word in each.read_text(encoding="utf-8")] == []
