@@ -41,7 +41,7 @@ def rewrap(
 ) -> None:
     """Put the keys of all persons under the new master key, so that the earlier one can go. Events stay as they are.
 
-    First put the new key before the earlier one, everywhere. Interrupted, run it again. 1 if keys are left.
+    First keep a copy of the new key, and put it before the earlier one, everywhere. Interrupted, run it again. 1 if keys are left.
     """
     done = asyncio.run(_rewrap(database_url))
     say(f"{counted(done.done, 'key')} rewrapped, {done.left} left")

@@ -22,6 +22,7 @@ from counteract.errors import CounteractError
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
+    from counteract.saga import Resolution
     from counteract.saga.report import StepReport
 
 app = typer.Typer(no_args_is_help=True, help="Look at sagas, hold them up, and decide about those that are stuck.")
@@ -97,7 +98,7 @@ def resolve(
         "command": _parsed("--command", command),
         "result": _parsed("--result", result),
     }
-    asyncio.run(_resolve(workflow_id, said, address, namespace))
+    asyncio.run(_resolve(workflow_id, _resolution(said, command), address, namespace))
 
 
 async def _list(query: str, limit: int, as_json: bool, address: str | None, namespace: str | None) -> None:
@@ -163,13 +164,27 @@ async def _pause(workflow_id: str, address: str | None, namespace: str | None) -
     say(f"{workflow_id}: pause sent")
 
 
-async def _resolve(workflow_id: str, said: dict[str, Any], address: str | None, namespace: str | None) -> None:
+def _resolution(said: dict[str, Any], command: str | None) -> Resolution:
+    from pydantic import ValidationError
+
+    from counteract.mistakes import mistakes
     from counteract.saga import Resolution
 
+    if command is not None and said["command"] is None:
+        raise CounteractError(
+            "--command is null, which is no command: leave it out to try again with the one that was sent"
+        )
+    try:
+        return Resolution.model_validate(said)
+    except ValidationError as error:
+        raise CounteractError("; ".join(f"--{each.said('resolution')}" for each in mistakes(error))) from None
+
+
+async def _resolve(workflow_id: str, resolution: Resolution, address: str | None, namespace: str | None) -> None:
     handle = await _handle(workflow_id, address, namespace)
     async with told():
-        await handle.execute_update("resolve", Resolution.model_validate(said), rpc_timeout=ANSWER_LIMIT)
-    say(f"{workflow_id}: {said['step']} will be {BECOMES[said['decision']]}")
+        await handle.execute_update("resolve", resolution, rpc_timeout=ANSWER_LIMIT)
+    say(f"{workflow_id}: {resolution.step} will be {BECOMES[Decision(resolution.decision)]}")
 
 
 async def _handle(workflow_id: str, address: str | None, namespace: str | None) -> WorkflowHandle[Any, Any]:
@@ -181,3 +196,7 @@ def _parsed(option: str, text: str | None) -> Any:
         return None if text is None else json.loads(text)
     except json.JSONDecodeError as error:
         raise CounteractError(f"{option} is not JSON: {error}") from error
+    except (ValueError, RecursionError):
+        raise CounteractError(
+            f"{option} cannot be read: it nests too deeply, or has a number of thousands of digits"
+        ) from None

@@ -93,16 +93,30 @@ async def _heartbeats() -> AsyncIterator[None]:
     if timeout is None:
         yield
         return
-    beating = asyncio.create_task(_beat(timeout.total_seconds() / 3))
+    beating = _Heart(timeout.total_seconds() / 3)
     try:
         yield
     finally:
-        beating.cancel()
+        beating.stop()
 
 
-async def _beat(seconds: float) -> None:
-    while True:
-        await asyncio.sleep(seconds)
+class _Heart:
+    """Beats until it is stopped: without a task, which would be begun and cancelled for each activity, and most are over before the
+    first beat.
+    """
+
+    __slots__ = ("_loop", "_next", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._next = self._loop.call_later(seconds, self._beat)
+
+    def stop(self) -> None:
+        self._next.cancel()
+
+    def _beat(self) -> None:
+        self._next = self._loop.call_later(self._seconds, self._beat)
         activity.heartbeat()
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from counteract.lifecycle import Found, LateEffect, Lost, Page
@@ -40,6 +41,7 @@ _LATE = """
     order by c.late_since, c.command_id
     limit %s
 """
+_STATUS = SearchAttributeKey.for_keyword("SagaStatus")
 _OPEN_STATES = (None, WorkflowExecutionStatus.RUNNING)
 FORGOTTEN = "forgotten by the server"
 
@@ -101,12 +103,18 @@ async def _judged(client: Client, row: Sequence[Any], include_forgotten: bool) -
         return None
     else:
         how = str(last.status.name if last.status else "").lower().replace("_", " ")
-    if how == "completed":
+    if how == "completed" and not _has_turned_back(last, state):
         return left(
             "its workflow has completed, and the store has no end on record, which it may have lost: see what is true, then "
             f"`counteract sagas close {saga_id}`"
         )
     return Lost(saga_id=saga_id, saga_type=saga_type, run_id=run_id, state=state, how=how, epoch=epoch)
+
+
+def _has_turned_back(run: WorkflowExecutionDescription | None, state: str) -> bool:
+    """Whether the saga of a completed run is one that its code returned from as if nothing had happened: it was to be undone."""
+    shown = run.typed_search_attributes.get(_STATUS) if run else None
+    return state == "turning back" or shown in ("COMPENSATING", "COMPENSATED", "STUCK")
 
 
 async def last_run_of(client: Client, saga_id: str, run_id: str) -> WorkflowExecutionDescription | None:

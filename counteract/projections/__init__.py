@@ -27,12 +27,13 @@
         for package in recorded.event.packages:
             yield Increment(package.order_id, "packages")
 
-    order_summary.ignores(OrderNumbered)                    # what is neither handled nor ignored is an error at the start
+    order_summary.ignores(OrderNumbered)     # an event that is neither handled nor ignored is an error at the start
 
     @order_summary.on(CustomersMerged)
-    def merged(recorded: Recorded[CustomersMerged]) -> UpdateBase:      # where operations do not suffice
+    def merged(recorded: Recorded[CustomersMerged]) -> UpdateBase:      # for changes that operations cannot express
         rows = order_summary.table
-        return update(rows).where(rows.c.customer_id == recorded.stream.aggregate_id).values(customer_id=recorded.event.into)
+        merged_away = rows.c.customer_id == recorded.stream.aggregate_id
+        return update(rows).where(merged_away).values(customer_id=recorded.event.into)
 
 `order_summary.table` is an ordinary SQLAlchemy table to query. `ProjectionRunner(url, [order_summary]).run()` creates
 it and keeps it up to date; the rows and the checkpoint move in one transaction, so each event counts once. After an

@@ -1,4 +1,4 @@
-"""Many operations on a row become one change."""
+"""Coalescing: the operations of a batch on a row become one change of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from counteract.projections.operations import Delete, Effect, Increment, Operati
 Row = Mapping[str, Any]
 
 
-# Without gc: a batch makes thousands of them, and whatever counts towards a collection has all of the heap looked through.
+# Without gc: a batch makes thousands of these, and an object that counts towards a collection has the whole heap looked
+# through.
 
 
 class Replaced(msgspec.Struct, frozen=True, gc=False):
-    """The row is this, whatever it was."""
+    """The row is this one, whatever it was before."""
 
     row: Row
 
@@ -27,29 +28,29 @@ class Removed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Adjusted(msgspec.Struct, gc=False):
-    """The row changes from what it was. First it is patched if it is there; then, if `creates`, it is made if it is not.
+    """A change of the row that was there: it is patched if it exists; then, if `creates`, it is made if it does not.
 
-    It grows in place: an operation more is the usual case, and must cost little.
+    It grows in place: one more operation is the usual case, and must cost little.
     """
 
     patched: dict[str, Any] = {}
     creates: bool = False
     added: dict[str, Any] = {}
-    """Numbers to add."""
+    """Numbers to add to fields."""
     fields: dict[str, Any] = {}
-    """What changes after the row is sure to be there."""
+    """Fields that change once the row is sure to be there."""
 
 
 Change = Replaced | Removed | Adjusted
 
 Changes = Mapping[Any, Change]
-"""By key."""
+"""One change for each row, by its key."""
 
 
 def coalesced(effects: Iterable[Effect], blank: Row) -> Iterator[Changes | UpdateBase]:
-    """What the effects come to. Operations become one change of a row up to the next statement, which sees what came before it.
+    """Coalesce the effects: operations become one change for each row, up to the next statement.
 
-    `blank` is a row of the columns' defaults, without the key.
+    A statement sees all changes before it. `blank` is a row of the columns' defaults, without the key.
     """
     changes = dict[Any, Change]()
     for effect in effects:
@@ -104,7 +105,7 @@ def _increment(change: Change, increment: Increment, blank: Row) -> Change:
     return Replaced(increased(row, {name: by}))
 
 
-# By type, and not one case after another: for each operation there is little else to do.
+# Chosen by type, and not by one case after another: there is little else to do for each operation.
 _THEN: Mapping[type[Operation], Callable[[Change, Any, Row], Change]] = {
     Put: _put,
     Patch: _patch,

@@ -1,5 +1,5 @@
-"""What hangs on a projection's table: views of ours go along with a rebuild, and anything else keeps the table where
-it is.
+"""Objects that depend on a projection's table: our own views go along with a rebuild, any other keeps the table in
+place.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import plain
 
 MARK = "counteract view "
-"""With this begins the remark on a materialized view of ours."""
+"""The beginning of the remark on a materialized view that was made here."""
 
-# A view of a view is deeper than any that it reads.
+# A view of a view is deeper than any view that it reads.
 _OURS = """
     with recursive found (oid, depth) as (
         select to_regclass(:table)::oid, 0
@@ -28,12 +29,14 @@ _OURS = """
 """
 _VIEWS = text(f"""
     {_OURS}
-    select format('%I.%I', space.nspname, view.relname) as name, pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
+    select format('%I.%I', space.nspname, view.relname) as name, array(
+               select attname::text from pg_attribute where attrelid = view.oid and attnum > 0 order by attnum) as columns,
+           pg_get_viewdef(view.oid) as query, obj_description(view.oid, 'pg_class') as mark,
            array(select indexdef from pg_indexes where schemaname = space.nspname and tablename = view.relname) as indexes
     from ours join pg_class view using (oid) join pg_namespace space on space.oid = view.relnamespace
     where ours.depth > 0 order by ours.depth
 """)  # noqa: S608 - a constant
-# What is part of a table goes with it: its constraints, indexes, rules and triggers.
+# Parts of a table go with it: its constraints, indexes, rules and triggers.
 _OTHERS = text(f"""
     {_OURS}, things as (
         select oid from ours
@@ -54,8 +57,9 @@ _ANY = 1000
 
 
 def others_on(connection: Connection, table: str, *, beside_ours: bool) -> Sequence[str]:
-    """What keeps it from being dropped, by its kind and name: `view report`. With `beside_ours`, but for views of
-    ours, and what these keep.
+    """The objects that keep the table from being dropped, by kind and name: `view report`.
+
+    With `beside_ours` our own views are left out, and the objects that depend on these count as well.
     """
     values = {"table": table, "mark": f"{MARK}%", "deepest": _ANY if beside_ours else 0}
     return connection.execute(_OTHERS, values).scalars().all()
@@ -63,16 +67,20 @@ def others_on(connection: Connection, table: str, *, beside_ours: bool) -> Seque
 
 @contextmanager
 def views_made_anew(connection: Connection, table: str) -> Iterator[None]:
-    """Those of ours on a table, which is dropped meanwhile and there again in the end. All in the caller's
-    transaction, which no statement in it may end by taking its time: it would take that at the next attempt, too.
+    """Drop our own views on a table, which is dropped meanwhile, and make them again once it is there.
+
+    All of it is in the caller's transaction, and no statement in it has a time limit: it would take as long again at
+    the next attempt.
     """
     views = connection.execute(_VIEWS, {"table": table, "mark": f"{MARK}%", "deepest": _ANY}).all()
+    rights = [Rights(connection, view.name, view.columns) for view in views]
     for view in reversed(views):
         connection.exec_driver_sql(plain(f"drop materialized view {view.name}"))
     yield
     connection.execute(_UNLIMITED)
-    for view in views:
+    for view, granted in zip(views, rights, strict=True):
         query = view.query.rstrip().removesuffix(";")
         comment = f"comment on materialized view {view.name} is '{view.mark}'"
         for statement in (f"create materialized view {view.name} as {query}", *view.indexes, comment):
             connection.exec_driver_sql(plain(statement))
+        granted.give(connection)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MOST_BYTES = 63
-"""Of a name: PostgreSQL would cut what is longer, and two names might become one."""
+"""The most bytes of a name: PostgreSQL would cut a longer one, and two names might become one."""
 
 
 def identifier_problems(name: str) -> Iterator[str]:
-    """What keeps a name from being that of a table."""
+    """The problems that keep a name from being a table's."""
     if not name:
         yield "it has no name: give it one"
     elif "\x00" in name:
@@ -19,10 +19,13 @@ def identifier_problems(name: str) -> Iterator[str]:
 
 
 def quoted(*parts: str) -> str:
-    """As SQL, for the driver alone: SQLAlchemy's own quoting doubles each % for a driver that has parameters to fill in."""
+    """The name as SQL, its parts with dots between.
+
+    It is for the driver: SQLAlchemy's own quoting doubles each % for a driver that fills in parameters.
+    """
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def plain(statement: str) -> str:
-    """The statement for `exec_driver_sql`, which takes % for the beginning of a parameter."""
+    """The statement for `exec_driver_sql`, which takes a % for the beginning of a parameter."""
     return statement.replace("%", "%%")

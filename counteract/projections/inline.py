@@ -1,26 +1,25 @@
-"""Projections that are part of each append, and the change from one way of keeping a projection to the other."""
+"""Inline projections, which are part of each append, and the change from one way of keeping a
+projection to the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from counteract.errors import ConfigurationError
+from counteract.projections.operations import Declared
 from counteract.projections.table import ProjectionTable
 from counteract.store import StoredEvent
-
-if TYPE_CHECKING:
-    from counteract.projections.projection import Projection
 
 _IS_INLINE = text("select exists (select from inline_projections where name = :name)")
 _KEEP = text("select keep_inline(:name, :event_types)")
 _LEAVE = text("select leave_inline(:name)")
 _HAS_EVENTS = text("select exists (select from events)")
 _KEPT_EVENTS = text("select event_types from inline_projections where name = :name")
-# Over the whole log, once, where there are none.
+# Looked for over the whole log, once, where there are none.
 _UNLIMITED = text("set local statement_timeout = 0")
 _END = text("select coalesce(max(position), 0) from events")
 _STORED = text("""
@@ -32,15 +31,18 @@ _NEWEST = 2**63 - 1
 
 
 class InlineProjection:
-    """Writes what a projection says in the transaction that appends the events."""
+    """Writes a projection's rows in the transaction that appends the events."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Declared) -> None:
         self.name = projection.name
         self.event_types = projection.decoder.event_types
         self._table = ProjectionTable(projection)
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """In an empty store it begins here. Raises ConfigurationError where rows are missing that only a rebuild can make."""
+        """Make sure that the projection is kept, and its table there; in an empty store it begins here.
+
+        Raises ConfigurationError where rows are missing that only a rebuild can make.
+        """
         is_new = not await is_inline(connection, self.name) and await self._begin(connection)
         if more := self.event_types - set((await connection.execute(_KEPT_EVENTS, {"name": self.name})).scalar_one()):
             await self._keep_more(connection, sorted(more))
@@ -53,7 +55,7 @@ class InlineProjection:
             raise ConfigurationError(f"inline projection {self.name!r}", [problem])
 
     async def _begin(self, connection: AsyncConnection) -> bool:
-        """Whether no other process has begun it meanwhile: then nothing is done, for the other's code may handle fewer events."""
+        """Begin to keep it; False where another process has begun meanwhile, whose code may handle fewer events."""
         async with connection.begin_nested() as attempt:
             if is_new := await _keep(connection, self):
                 return is_new
@@ -61,11 +63,13 @@ class InlineProjection:
         return False
 
     async def _keep_more(self, connection: AsyncConnection, names: Sequence[str]) -> None:
-        """Its code handles events that it did not when the rows were made: whoever appends them must keep it from now on."""
+        """Keep it for events that its code did not handle when the rows were made: their appends must keep it from now
+        on.
+        """
         await connection.execute(_UNLIMITED)
         end = (await connection.execute(_END)).scalar_one()
         await self._refuse_stored(connection, names, after=0, up_to=end)
-        # Nobody appends from here on, and what came while the log was looked through is little.
+        # From here on nothing is appended, and little came while the log was looked through.
         await _keep(connection, self)
         await self._refuse_stored(connection, names, after=end, up_to=_NEWEST)
 
@@ -81,27 +85,30 @@ class InlineProjection:
             raise ConfigurationError(f"inline projection {self.name!r}", [problem])
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        """Write what the events do to the rows."""
         await self._table.write(events, connection)
 
 
 async def is_inline(connection: AsyncConnection, name: str) -> bool:
-    """Whether whoever appends keeps the projection, by what the database says."""
+    """Whether the database says that appends keep the projection."""
     return bool((await connection.execute(_IS_INLINE, {"name": name})).scalar_one())
 
 
 async def keep_inline(connection: AsyncConnection, projection: InlineProjection) -> None:
-    """From the end of this transaction on whoever appends its events must keep it, and no others: its rows are made of these alone.
-    No append goes on meanwhile."""
+    """Have appends of its events keep the projection from the end of this transaction on, and no other appends.
+
+    Its rows are made of these events alone. No append goes on meanwhile.
+    """
     await leave_inline(connection, projection.name)
     await _keep(connection, projection)
 
 
 async def _keep(connection: AsyncConnection, projection: InlineProjection) -> bool:
-    """Add its events to those that it is kept for. Whether there were none."""
+    """Add its events to those that it is kept for. Whether there were none before."""
     values = {"name": projection.name, "event_types": sorted(projection.event_types)}
     return bool((await connection.execute(_KEEP, values)).scalar_one())
 
 
 async def leave_inline(connection: AsyncConnection, name: str) -> None:
-    """From the end of this transaction on nobody who appends may keep it. No append goes on meanwhile."""
+    """Have no append keep the projection from the end of this transaction on. No append goes on meanwhile."""
     await connection.execute(_LEAVE, {"name": name})

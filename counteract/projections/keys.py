@@ -1,8 +1,8 @@
-"""One spelling for the key of each row.
+"""Keys of rows, each in one spelling.
 
-What is done to a row within a batch is put together by its key, as Python compares keys. The database compares what is in the
-columns: `"0190…"` and `UUID("0190…")` are one row to it. So a key is brought to the types of its columns first, where nothing is lost by
-that, and is refused where something would be. docs/decisions/0119
+The operations of a batch on a row are put together by its key, as Python compares keys. The database compares the
+values in the columns: `"0190…"` and `UUID("0190…")` are one row to it. So a key is brought to the types of its columns
+first, and is refused where that would lose something. docs/decisions/0119
 """
 
 from __future__ import annotations
@@ -41,22 +41,24 @@ from sqlalchemy.types import TypeEngine
 V = TypeVar("V")
 
 _EXACT = Context(prec=200_000)
-"""More digits than a numeric has: nothing is rounded."""
+"""More digits than a numeric has, so that nothing is rounded."""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _SINGLE_DIGITS = 24
-"""Up to as many binary digits a float is a real."""
+"""The most binary digits of a float that PostgreSQL keeps as a real."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the values of a key column are."""
+    """The values of one key column."""
 
     wanted: str
-    """In words, for whoever gives something else."""
+    """The type in words, for the error of another value."""
     spell: Callable[[Any], Any]
-    """The one spelling of a value. Raises ValueError, TypeError or ArithmeticError where it would not say the same."""
+    """Gives the one spelling of a value. Raises ValueError, TypeError or ArithmeticError where it would not say the
+    same.
+    """
     plain: type | None = None
-    """All values of this type, and not of its subclasses, are spelled as they should be."""
+    """A type whose values, but not those of its subclasses, are spelled as they should be."""
 
 
 class Keys:
@@ -66,11 +68,11 @@ class Keys:
         self.names: Sequence[str] = [column.name for column in table.primary_key.columns]
         self._kinds = [_kind_of(column.type) for column in table.primary_key.columns]
         plain = [kind and kind.plain for kind in self._kinds]
-        # Of a type that is not known here, values are taken as they are.
+        # Values of a type that is not known here are taken as they are.
         self._plain = plain if all(kind is None or kind.plain for kind in self._kinds) else None
 
     def are_spelled(self, key: Any) -> bool:
-        """Whether this key, and so any of parts of the same types, is spelled as it should be."""
+        """Whether this key is spelled as it should be, and so is every key with parts of the same types."""
         if self._plain is None or (len(self.names) > 1 and type(key) is not tuple):
             return False
         parts = key if len(self.names) > 1 else (key,)
@@ -80,14 +82,16 @@ class Keys:
         )
 
     def spelled(self, key: Any) -> Any:
-        """The key as it should be: a value, or a tuple where there are several columns. To be called where there are no `misfits`."""
+        """The key as it should be: a value, or a tuple where there are several columns. Needs a key
+        without `misfits`.
+        """
         parts = parts_of(key)
         if len(self.names) == 1:
             return _spelled(self._kinds[0], parts[0])
         return tuple(_spelled(kind, part) for kind, part in zip(self._kinds, parts, strict=True))
 
     def misfits(self, key: Any) -> Sequence[str]:
-        """What is wrong with it."""
+        """The problems with a key that does not fit the columns."""
         parts = parts_of(key)
         if len(parts) != len(self.names):
             return [f"needs a key of {', '.join(self.names)}"]
@@ -99,6 +103,7 @@ class Keys:
 
 
 def parts_of(key: Any) -> tuple[Any, ...]:
+    """The parts of a key, as a tuple."""
     return key if isinstance(key, tuple) else (key,)
 
 
@@ -120,7 +125,7 @@ def _uuid(value: Any) -> UUID:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        # Of a subclass, such as an enum's member, the text itself.
+        # A member of an enum, or another subclass, counts as its text.
         return str.__str__(value)
     if isinstance(value, UUID) or type(value) in (int, date):
         return str(value)
@@ -146,7 +151,7 @@ def _decimal(places: int | None, value: Any) -> Decimal:
     if not given.is_finite():
         raise ValueError
     if places is None:
-        # Without an exponent: as text, a key is the same as well.
+        # Without an exponent, so that equal keys are equal as text, too.
         return _EXACT.add(Decimal(format(given.normalize(_EXACT), "f")), Decimal(0))
     return _unchanged(_EXACT.add(given.quantize(Decimal(1).scaleb(-places), context=_EXACT), Decimal(0)), given)
 
@@ -168,7 +173,7 @@ def _date(value: Any) -> date:
 
 
 def _moment(has_zone: bool, places: int | None, value: Any) -> datetime:
-    """What says nothing of its zone is in that of our connections: UTC."""
+    """The time, in UTC. One without a zone is taken for UTC, the zone of our connections."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
         moment = datetime.combine(_only(date, moment), time())
@@ -238,7 +243,7 @@ def _kind_of_time(moment: Time) -> Kind | None:
     return None if moment.timezone else Kind("a time", partial(_only, time), time)
 
 
-# The first that it is: some of the types are of others.
+# The first that fits: some of the types are subclasses of others.
 _KINDS: Sequence[tuple[type[TypeEngine[Any]], Callable[[Any], Kind | None]]] = [
     (Uuid, _kind_of_uuid),
     (Enum, _choice),

@@ -1,15 +1,20 @@
-"""What a projection does to its rows. Keys are a value, or a tuple in the order of the table's primary key columns.
+"""Operations: what a projection does to its rows.
 
-A key is brought to the types of its columns: a UUID and its text are one row of a column of UUIDs.
+A key is a value, or a tuple in the order of the table's primary key columns. It is brought to the types of its columns:
+a UUID and its text are one row of a column of UUIDs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
+from sqlalchemy import Table
 from sqlalchemy.sql.dml import UpdateBase
+
+from counteract.messages import Event
+from counteract.store import EventDecoder, StoredEvent
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -44,8 +49,34 @@ class Increment(msgspec.Struct, frozen=True):
 
 
 Operation = Put | Patch | Delete | Increment
-"""What a handler returns, or yields: one change of one row, found by its key."""
+"""The result of a handler, or one of several that it yields: one change of one row, found by its key."""
 
 Effect = Operation | UpdateBase
-"""An operation; or, where those do not suffice and the rows are in PostgreSQL, SQLAlchemy's insert, update or delete on the
-projection's table, which may read that table and no other. Each takes a round trip of its own."""
+"""An operation, or a statement on the projection's table.
+
+A statement is SQLAlchemy's insert, update or delete, for changes that operations cannot express. It may read that table
+and no other, takes a round trip of its own, and needs rows in PostgreSQL.
+"""
+
+
+class Declared(Protocol):
+    """A declared projection, as far as those need it who keep its rows: they do not import the declaration."""
+
+    @property
+    def name(self) -> str:
+        """The name of its checkpoint."""
+
+    @property
+    def table(self) -> Table:
+        """The table of its rows."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the code that makes its rows."""
+
+    @property
+    def decoder(self) -> EventDecoder[Event]:
+        """Reads the events that have handlers."""
+
+    def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
+        """The effects of events on the rows, in their order."""

@@ -1,4 +1,4 @@
-"""Declaring a projection."""
+"""The declaration of a projection: its columns, and the handlers that make rows of events."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ from counteract.store.postgres.readiness import RESERVED
 E = TypeVar("E", bound=Event)
 
 Handler = Callable[[Recorded[E]], Effect | Iterable[Effect]]
-"""Pure: the same event always gives the same operations, so that a rebuild gives the same rows."""
+"""A pure function: the same event always gives the same operations, so that a rebuild gives the same rows."""
 
 
 class Projection:
     """A read model in one table, as a function of events.
 
     `name` names its checkpoint. `items` are the columns, and indexes if it has any; the table is named like the
-    projection, with underscores. `within` is how far it may be behind: more is logged, counted and shown. With `inline` it
-    is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction of each append, and
-    whoever does not is refused such events. With several `shards` as many processes share its work; then the rows of an
-    event are those whose key is, or begins with, the id of its stream. With a `sink` its rows are there, and not in a table
-    (`counteract.projections.sinks`). A column's default must be a plain value: a row
-    comes from events and nothing else.
+    projection, with underscores. A column's default must be a plain value: a row comes from events and nothing else.
+
+    - `within` is how far it may be behind: more is logged, counted and shown.
+    - With `inline` it is never behind: `PostgresEventStore.open(url, inline=[…])` changes its rows in the transaction
+      of each append, and a process without it may not append such events.
+    - With several `shards` as many processes share its work; then the rows of an event are those whose key is, or
+      begins with, the id of its stream.
+    - With a `sink` its rows are there, and not in a table (`counteract.projections.sinks`).
+
     Raises ConfigurationError.
     """
 
@@ -99,15 +102,16 @@ class Projection:
         return register
 
     def ignores(self, *events: type[Event] | str) -> None:
-        """Declare that these events change nothing: classes (see `check`), or stored names that no class has any more."""
+        """Declare that these events change nothing: classes (see `check`), or stored names that no class has now."""
         for event in events:
             if not isinstance(event, str) and event in self._handlers:
                 raise self._error(f"{event.__name__} has a handler, and is declared ignored")
         self._ignored.update(events)
 
     def check(self) -> None:
-        """Raises ConfigurationError for events that were forgotten: a decider that declares an event with a handler declares
-        them as well, and they have none and are not ignored.
+        """Raises ConfigurationError for forgotten events, which have no handler and are not ignored.
+
+        They are the events that are declared by a decider of which some event has a handler.
         """
         named = self._handlers.keys() | self._ignored
         forgotten = {other for each in self._handlers for other in event_classes_beside(each)} - named
@@ -130,14 +134,16 @@ class Projection:
         return frozenset(each if isinstance(each, str) else each.event_type for each in self._ignored)
 
     def under(self, name: str, *, schema: str) -> Self:
-        """The same read model with a checkpoint of its own, and its table in another schema, to fill beside this one."""
+        """A copy with a checkpoint of its own, and its table in another schema, to fill beside this one."""
         other = copy(self)
         other.name = name
         other.table = self.table.to_metadata(MetaData(), schema=schema)
         return other
 
     def inlined(self) -> InlineProjection:
-        """What `PostgresEventStore.open` keeps. Raises ConfigurationError where it is not inline, and as `check`."""
+        """The handler for `PostgresEventStore.open` to keep. Raises ConfigurationError where it is not inline, and as
+        `check`.
+        """
         if not self.is_inline:
             raise self._error("it is not inline: declare it with inline=True, or give it to a ProjectionRunner")
         self.check()
@@ -145,7 +151,7 @@ class Projection:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the code that makes rows of events: rows that other code has made may be others."""
+        """The fingerprint of the code that makes rows of events: other code may make other rows."""
         columns = [
             (column.name, repr(column.type), repr(getattr(column.default, "arg", None)))
             for column in self.table.columns
@@ -160,28 +166,30 @@ class Projection:
 
     @property
     def vocabulary(self) -> Mapping[str, frozenset[str]]:
-        """All names that may be passed by, by aggregate type: any other is of a newer release. See `Subscriber`."""
+        """All names that may be passed by, for each aggregate type: any other is of a newer
+        release. See `Subscriber`.
+        """
         own = frozenset(each.event_type for each in self._handlers) | self.ignored_names
         return {kind: names | own for kind, names in vocabulary_of(self._handlers).items()}
 
     def operations(self, recorded: Recorded[Any]) -> Sequence[Effect]:
-        """What the event does to the rows; nothing if it has no handler.
+        """The effects of the event on the rows; none if it has no handler.
 
         Raises ConfigurationError for operations that do not fit the table.
         """
         handler = self._handlers.get(type(recorded.event))
         result = handler(recorded) if handler else ()
-        # A list is asked for first: the other question takes longer than all the rest for what is none of these.
+        # A list is looked for first: the other question takes longer than all the rest for a result that is no effect.
         operations = list(result) if isinstance(result, list) or not isinstance(result, _EFFECTS) else [result]
         for operation in operations:
-            # Looked at once for each shape, of which there are few.
+            # Each shape is checked once; there are few of them.
             if self.shards > 1 or _shape(operation) not in self._fitting:
                 self._check(recorded, operations)
                 return [self._spelled(each) for each in operations]
         return operations
 
     def operations_of(self, events: Iterable[StoredEvent]) -> Iterable[Effect]:
-        """What stored events do to the rows, in their order.
+        """The effects of stored events on the rows, in their order.
 
         Raises UnknownEventType for a version of a handled event that has no class, and as `operations`.
         """
@@ -241,7 +249,7 @@ class Projection:
 
 
 _EFFECTS = (Put, Patch, Delete, Increment, UpdateBase)
-# Of the columns that an operation names.
+# The names of the columns that an operation names.
 _NAMES: Mapping[type, Callable[[Any], Iterable[str]]] = {
     Put: lambda put: put.row,
     Patch: lambda patch: patch.fields,
@@ -251,7 +259,7 @@ _NAMES: Mapping[type, Callable[[Any], Iterable[str]]] = {
 
 
 def _shape(operation: Any) -> Hashable:
-    """What two operations have in common that both fit a table, or both do not; None for what is no operation."""
+    """The parts of an operation that decide whether it fits a table; None for a value that is no operation."""
     kind = type(operation)
     if kind not in _NAMES:
         return None

@@ -1,9 +1,10 @@
-"""Fills a projection's table anew beside the live one, and puts it in its place in one step.
+"""Rebuilds: a projection's table is filled anew beside the live one, and takes its place in one step.
 
-The new table has a schema and a subscription of its own, and so a checkpoint: a rebuild that is interrupted goes on where
-it was. Several processes may share the work until it is nearly done. Meanwhile the live table is read, and kept up to date by whoever does so. At the end the live subscription is held
-up for the moment that the new one takes to reach its position; then tables and checkpoints change places in one
-transaction. A process that runs the projection notices that its epoch has passed, and goes on with the new table.
+The new table has a schema and a subscription of its own, and so a checkpoint: a rebuild that is interrupted goes on
+where it was. Several processes may share the work until it is nearly done. Meanwhile the live table is read, and kept
+up to date as before. At the end the live subscription is held up for the moment that the new one takes to reach its
+position; then tables and checkpoints change places in one transaction. A process that runs the projection notices that
+its epoch has passed, and goes on with the new table.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from counteract.errors import ConfigurationError, CounteractError, ProjectionBehind, StoreError
 from counteract.projections.dependents import others_on, views_made_anew
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import plain, quoted
 from counteract.projections.inline import is_inline, keep_inline, leave_inline
 from counteract.projections.projection import Projection
@@ -30,7 +32,7 @@ from counteract.projections.renamed_events import refuse_renamed
 from counteract.projections.runner import BATCH_SIZE, ProjectionSubscriber
 from counteract.projections.shadow import begin, check_begun, discard, locked, remark_of, shadow_of
 from counteract.projections.sinks.sink import Sink
-from counteract.projections.table import drop_table, is_made_by, own_schema
+from counteract.projections.table import drop_table, is_made_by, own_schema, refuse_elsewhere
 from counteract.projections.turn import RebuildRuns, Turn, refuse_running, turn_of
 from counteract.projections.views import MaterializedView, drop_view
 from counteract.store import KeyWrapper, PostgresEventStore
@@ -42,13 +44,13 @@ from counteract.subscriptions import Subscription, position_of, reached
 _logger = logging.getLogger("counteract.projections")
 
 _CLOSE = 500
-"""Events behind the live table: from there on the live one is held up until the new one has caught up."""
+"""The number of events behind the live table from which on that one is held up until the new one has caught up."""
 _HOLD_SECONDS = 20.0
 
 _LOCK = text(
     "select coalesce(max(position), 0) from (select position from subscriptions where name = :name for update) locked"
 )
-# Also a member that has no shard, or one that is paused, would go on with what it does not find.
+# A member without a shard, or with one that is paused, counts too: it would go on, and make the table that it misses.
 _OWNED = text("""
     select exists (
         select from subscriptions
@@ -56,7 +58,7 @@ _OWNED = text("""
     ) or exists (select from subscription_members where name = :name and alive_until >= clock_timestamp())
 """)
 _TAKE_OVER = text("update subscriptions set position = :position, epoch = epoch + 1 where name = :name")
-# Of a projection that has never been live.
+# For a projection that has never been live.
 _BEGIN = text("""
     insert into subscriptions (name, position)
     select :name, :position where not exists (select from subscriptions where name = :name)
@@ -82,12 +84,12 @@ _INHERIT = text("update parked_events set subscription = :name where subscriptio
 
 
 class ProjectionRuns(CounteractError):
-    """A process has it: stop that first."""
+    """Another process runs the projection: stop that first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of a rebuild: positions of the log."""
+    """The progress of a rebuild, in positions of the log."""
 
     position: int
     end: int
@@ -104,13 +106,14 @@ async def rebuild(
     lock_timeout: float = 10.0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
-    """Until the new table is live. Interrupted, it goes on from there when it is called again.
+    """Fill a projection's table anew, until the new one is live. Interrupted, it goes on from there when it is called
+    again.
 
     With several `shards` other processes `take_part`, each in as many: `helpers` starts them, and ends them once the
     new table is nearly there. `lock_timeout` is how many seconds readers of the live table may keep it, while others
-    wait behind it: StoreUnavailable. Raises RebuildRuns where another process is at it, RebuildVoid where its
-    checkpoint was removed (events came back from an archive, or were lost), ProjectionBehind where the new table
-    cannot catch up with the live one, and ConfigurationError.
+    wait behind it: StoreUnavailable is raised where they keep it longer. Raises RebuildRuns where another process
+    rebuilds it, RebuildVoid where its checkpoint was removed (events came back from an archive, or were lost),
+    ProjectionBehind where the new table cannot catch up with the live one, and ConfigurationError.
     """
     projection.check()
     if projection.sink:
@@ -140,7 +143,9 @@ async def rebuild(
 async def take_part(
     url: str, projection: Projection, shards: int, *, batch_size: int = BATCH_SIZE, master_key: KeyWrapper | None = None
 ) -> NoReturn:
-    """In a rebuild that another process has begun, until this one is cancelled. Raises ConfigurationError."""
+    """Take part in a rebuild that another process has begun, until this task is cancelled. Raises
+    ConfigurationError.
+    """
     _check_shards(projection, shards)
     shadow = shadow_of(projection, await _store_name(url))
     await _filling(url, shadow, shards=shards, batch_size=batch_size, master_key=master_key).run()
@@ -149,8 +154,9 @@ async def take_part(
 def _filling(
     url: str, shadow: Projection, *, shards: int = 1, batch_size: int, master_key: KeyWrapper | None
 ) -> Subscription:
-    """Whoever fills it does not make it anew, and does not begin: other code may have done so meanwhile, and what it
-    has filled may count no more.
+    """A subscription that fills the new table, and neither makes it anew nor begins.
+
+    Other code may have begun anew meanwhile, and what this one has filled may no longer count.
     """
     subscriber = ProjectionSubscriber(shadow)
     return Subscription(url, subscriber, shards=shards, batch_size=batch_size, master_key=master_key, begins=False)
@@ -197,9 +203,10 @@ async def _caught_up(store: PostgresEventStore, shadow: Projection, position: in
 
 
 async def _prepare(url: str, projection: Projection, shadow: Projection, shards: int) -> str:
-    """The remark on the new table."""
+    """Make the new table ready; the remark on it."""
     with translated():
         async with async_engine(url, directly_for="a rebuild", poolclass=NullPool).begin() as connection:
+            await connection.run_sync(refuse_elsewhere, projection.name, projection.table.name)
             await refuse_renamed(connection, projection)
             await _refuse_dependents(connection, projection)
             remark = await begin(connection, shadow, shards)
@@ -208,7 +215,7 @@ async def _prepare(url: str, projection: Projection, shadow: Projection, shards:
 
 
 async def _refuse_dependents(connection: AsyncConnection, live: Projection) -> None:
-    """Before it is filled for hours, and not when its place is to be taken."""
+    """Raise ConfigurationError for objects on the live table, before the new one is filled for hours."""
     name = quoted(await connection.run_sync(own_schema), live.table.name)
     if found := await connection.run_sync(partial(others_on, table=name, beside_ours=True)):
         problem = (
@@ -261,7 +268,7 @@ async def _switch(
 
 
 async def _held_up(connection: AsyncConnection, store: PostgresEventStore, live: Projection) -> int:
-    """The position that the live table is at, and stays at until the transaction ends."""
+    """The position of the live table, which stays there until the transaction ends."""
     if not live.is_inline and not await is_inline(connection, live.name):
         return int((await connection.execute(_LOCK, {"name": live.name})).scalar_one())
     if live.is_inline:
@@ -272,7 +279,9 @@ async def _held_up(connection: AsyncConnection, store: PostgresEventStore, live:
 
 
 async def _refuse_overtaken(connection: AsyncConnection, live: Projection, shadow: Projection) -> None:
-    """The checkpoint is locked, without which nobody makes the table anew."""
+    """Raise RebuildRuns where other code has begun anew. The checkpoint is locked, without which no process makes the
+    table.
+    """
     if not await is_made_by(connection, shadow):
         raise RebuildRuns(
             f"{live.name!r}: while this rebuild was cut off from the database, another, by other code, has begun anew or is done. "
@@ -294,11 +303,13 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
         schema = own_schema(connection)
         name = quoted(schema, live.table.name)
         filled = quoted(shadow.table.schema or "", shadow.table.name)
+        rights = Rights(connection, name, shadow.table.columns.keys())
         with views_made_anew(connection, name):
             connection.exec_driver_sql(plain(f"drop table if exists {name}"))
             connection.exec_driver_sql(plain(f"alter table {filled} set schema {quoted(schema)}"))
-            # Of the code alone, which is all that a release before knows of.
+            # The fingerprint of the code alone, which is all that the release before knows of.
             connection.exec_driver_sql(_REMARK.format(plain(name), live.fingerprint))
+            rights.give(connection)
 
     await connection.run_sync(exchange)
 
@@ -306,21 +317,28 @@ async def _exchange(connection: AsyncConnection, live: Projection, shadow: Proje
 async def drop(url: str, projection: Projection | MaterializedView) -> None:
     """Remove the rows, what is left of a rebuild, and all that is known of the subscription.
 
-    Raises ProjectionRuns while a process has it, RebuildRuns, and StoreError for what depends on the rows.
+    Raises ProjectionRuns while a process runs it, RebuildRuns, StoreError for objects that depend on the rows, and
+    ConfigurationError where the table is another role's.
     """
     with translated():
         async with async_engine(url, poolclass=NullPool).begin() as connection:
             await _refuse_owned(connection, projection.name)
+            if not _sink_of(projection):
+                await connection.run_sync(refuse_elsewhere, projection.name, projection.table.name)
             if isinstance(projection, Projection):
                 await _discard_shadow(connection, projection)
             if await is_inline(connection, projection.name):
                 await leave_inline(connection, projection.name)
             await connection.execute(_END, {"name": projection.name})
             await connection.execute(_UNPARK, {"name": projection.name})
-            if isinstance(projection, Projection) and projection.sink:
-                await _erase(projection.sink)
+            if sink := _sink_of(projection):
+                await _erase(sink)
             else:
                 await _drop_rows(connection, projection)
+
+
+def _sink_of(projection: Projection | MaterializedView) -> Sink | None:
+    return projection.sink if isinstance(projection, Projection) else None
 
 
 async def _drop_rows(connection: AsyncConnection, projection: Projection | MaterializedView) -> None:

@@ -1,4 +1,4 @@
-"""Notices an event class that was renamed: what is stored under its old name would be passed over without a word."""
+"""The check for renamed event classes: events stored under the old name would be passed over without a word."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from counteract.decider import aggregate_types_of
 from counteract.errors import ConfigurationError
 from counteract.projections.projection import Projection
 
-# Over the whole log where an event was never stored: a rebuild reads it too.
+# Looks over the whole log where an event was never stored: a rebuild reads it too.
 _UNLIMITED = text("set local statement_timeout = 0")
 _NEVER_STORED = text("""
     select name from unnest(cast(:names as text[])) as name
@@ -19,7 +19,10 @@ _STORED = text("select distinct event_type from events where aggregate_type = an
 
 
 async def refuse_renamed(connection: AsyncConnection, projection: Projection) -> None:
-    """Raises ConfigurationError where the log has no event of a handler, but others of its aggregate that nobody speaks of."""
+    """Raises ConfigurationError where the log has no event of a handler, but unnamed ones of the same aggregate.
+
+    Unnamed are events that the projection neither handles nor ignores.
+    """
     await connection.execute(_UNLIMITED)
     never = sorted(await connection.scalars(_NEVER_STORED, {"names": sorted(projection.decoder.event_types)}))
     if not never:

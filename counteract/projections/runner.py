@@ -1,10 +1,11 @@
-"""Keeps projections up to date."""
+"""The runner, which keeps projections and materialized views up to date."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from time import monotonic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,14 +22,16 @@ from counteract.subscriptions.lease import start_over
 from counteract.subscriptions.lookout import Lookout
 
 BATCH_SIZE = 5000
-"""Events, at the most. Who is behind writes a row once per batch, however many events change it."""
+"""The most events in a batch. A projection that is behind writes a row once per batch, however many
+events change it.
+"""
 
 
 class ProjectionRunner:
     """Applies events to the tables of its projections, in batches, exactly once, whichever processes run them.
 
-    A table that is missing is created and filled from the first event on. `master_key` is for personal data
-    and comes from COUNTERACT_MASTER_KEY by default.
+    A table that is missing is created and filled from the first event on. `master_key` is for personal data, and comes
+    from COUNTERACT_MASTER_KEY by default. Raises ConfigurationError for projections that cannot run, or not together.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class ProjectionRunner:
         self._url = url
         self._names = [projection.name for projection in projections]
         twice = [f"{name!r} is there twice" for name, count in Counter(self._names).items() if count > 1]
+        twice += _sharing_a_table(projections)
         if twice:
             raise ConfigurationError("the projections", twice)
         views = [each for each in projections if isinstance(each, MaterializedView)]
@@ -80,7 +84,10 @@ class ProjectionRunner:
         ]
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises ConfigurationError; waits for everything else to get better."""
+        """Keep the projections up to date until cancelled.
+
+        Raises ConfigurationError; any other trouble is waited for until it is over.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 for subscription in self._subscriptions:
@@ -102,8 +109,18 @@ class ProjectionRunner:
                 await reached(store, name, position, timeout=deadline - monotonic())
 
 
+def _sharing_a_table(projections: Sequence[Projection | MaterializedView]) -> Iterator[str]:
+    """A problem for each pair of different names that would share a table."""
+    own = sorted(
+        {(each.table.name, each.name) for each in projections if not isinstance(each, Projection) or not each.sink}
+    )
+    for (table, first), (other, second) in pairwise(own):
+        if table == other:
+            yield f"{first!r} and {second!r} would share the table {table}: give one another name"
+
+
 class ProjectionSubscriber(Subscriber):
-    """Writes what a projection says."""
+    """Writes a projection's rows to its table."""
 
     def __init__(self, projection: Projection) -> None:
         self.name = projection.name
@@ -112,14 +129,19 @@ class ProjectionSubscriber(Subscriber):
         self._table = ProjectionTable(projection)
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Create the table if it is missing; then the events begin anew, because the rows of the earlier ones are gone."""
+        """Create the table if it is missing, and begin with the first event again, for the rows of earlier ones are
+        gone.
+
+        Rows whose checkpoint is gone are removed, or the events would count twice.
+        """
         if await is_inline(connection, self.name):
             problem = (
                 f"it is kept by whoever appends: `counteract projections rebuild {self.name}` makes it what it is here"
             )
             raise ConfigurationError(f"projection {self.name!r}", [problem])
-        if await self._table.create(connection):
+        if await self._table.create(connection) or await self._table.forget(connection):
             await start_over(connection, self.name)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        """Write what the events do to the rows."""
         await self._table.write(events, connection)

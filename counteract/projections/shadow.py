@@ -1,9 +1,8 @@
-"""The table that a rebuild fills beside the live one, and whether one that was interrupted may be gone on with.
+"""The shadow: the table that a rebuild fills beside the live one, and whether an interrupted rebuild may go on with it.
 
-It may where it would come out the same if it were filled anew. Its remark says by which code it is made, and who had
-been forgotten when it was begun. Events that came back from an archive since, or were lost, are told by its
-checkpoint: whoever put them back, or cut the log short, has removed that (`restore_streams`, `restored`).
-docs/decisions/0129
+It may where the table would come out the same if it were filled anew. Its remark names the code that makes it, and who
+had been forgotten when it was begun. Where events came back from an archive since, or were lost, it has no checkpoint:
+that is removed together with them (`restore_streams`, `restored`). docs/decisions/0129
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from counteract.subscriptions.lease import start_over
 _logger = logging.getLogger("counteract.projections")
 
 _IS_BEGUN = text("select exists (select from subscriptions where name = :name)")
-# From now on nothing is archived that it has yet to read.
+# From now on no event is archived that it has yet to read.
 _BEGIN = text("""
     insert into subscriptions (name, shard)
     select :name, generate_series(0, :shards - 1) where not exists (select from subscriptions where name = :name)
 """)
-# Rows of persons who were forgotten stay: one more is another number, and two at once have another last.
+# The rows of forgotten persons stay: one person more changes the count, and two at once the latest time.
 _FORGOTTEN = text("""
     select count(*), to_char(max(forgotten_at) at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS.US')
     from personal_keys where forgotten_at is not null
@@ -45,18 +44,19 @@ _UNPARK = text("delete from parked_events where subscription = :name")
 
 
 class RebuildVoid(CounteractError):
-    """Its checkpoint was removed, since events came back that it may have passed, or were lost: run it again, and it
-    begins anew.
+    """The rebuild's checkpoint was removed, for events that it may have passed came back, or were lost: run it again.
+
+    It begins anew then.
     """
 
 
 def shadow_of(projection: Projection, store: StoreName) -> Projection:
-    """The same read model, filled in a table and under a checkpoint of its own."""
+    """A copy of the projection, with a table and a checkpoint of its own."""
     return projection.under(f"{projection.name}{REBUILD}", schema=store.rebuild)
 
 
 async def begin(connection: AsyncConnection, shadow: Projection, shards: int) -> str:
-    """Go on with what is there, or begin anew. Returns the remark on it."""
+    """Go on with the table that is there, or begin anew. Returns the remark on it."""
     remark = await remark_of(connection, shadow)
     if not (is_begun := await _is_begun(connection, shadow)):
         # Rows without a checkpoint: it is not known which events they show.
@@ -70,15 +70,15 @@ async def begin(connection: AsyncConnection, shadow: Projection, shards: int) ->
 
 
 async def remark_of(connection: AsyncConnection, shadow: Projection) -> str:
-    """What stands on a table that is begun now: the code alone where nobody was ever forgotten, as earlier releases
-    had it.
+    """The remark for a table that is begun now: the code alone where nobody was ever forgotten, as
+    in earlier releases.
     """
     count, last = (await connection.execute(_FORGOTTEN)).one()
     return f"{shadow.fingerprint} {count} forgotten until {last}" if count else shadow.fingerprint
 
 
 async def locked(connection: AsyncConnection, shadow: Projection) -> int:
-    """The position that it has come to, and stays at until the transaction ends. Raises RebuildVoid."""
+    """The position that the shadow has come to, and stays at until the transaction ends. Raises RebuildVoid."""
     position = (await connection.execute(_LOCK, {"name": shadow.name})).scalar_one()
     if position is None:
         raise RebuildVoid(_VOID.format(rebuilt(shadow.name)))

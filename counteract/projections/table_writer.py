@@ -1,4 +1,4 @@
-"""Changes of rows as a few bulk statements."""
+"""The writer of a projection's table: changes of rows as a few bulk statements."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from sqlalchemy.types import TypeEngine
 
 from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, Row, increased
 
-# A statement, and what it is executed with.
+# A statement, and the parameters of each of its executions.
 Bulk = tuple[Executable, list[dict[str, Any]]]
 
 
 class TableWriter:
-    """Writes to one table. Raises nothing of its own: a row that the table refuses is the database's error."""
+    """Writes to one table. It raises nothing of its own: where the table refuses a row, the database's error comes
+    through.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -46,12 +48,17 @@ class TableWriter:
         self._at_once = not any(isinstance(column.type, ARRAY) for column in table.columns)
 
     async def write(self, connection: AsyncConnection, changes: Mapping[Any, Change]) -> None:
+        """Write one change for each row."""
         for statement, parameters in self.bulks(changes):
             await connection.execute(statement, parameters)
 
     def bulks(self, changes: Mapping[Any, Change]) -> Iterable[Bulk]:
-        """One for each kind of change and set of fields. Each row has one change, so between rows the order is free."""
-        # In one order, so that two who write the same rows seldom wait for each other in a circle.
+        """The statements for the changes: one for each kind of change and set of fields.
+
+        Each row has one change, so the order between rows is free.
+        """
+        # Always in the same order, so that two processes that write the same rows seldom wait for each other in a
+        # circle.
         changes = {key: changes[key] for key in sorted(changes, key=repr)}
         adjusted = {key: each for key, each in changes.items() if isinstance(each, Adjusted)}
         yield from self._deletes([key for key, each in changes.items() if isinstance(each, Removed)])
@@ -96,14 +103,14 @@ class TableWriter:
 
     def _increment(self, added: Sequence[str], fields: Sequence[str]) -> Executable:
         statement = self._insert(tuple(self.blank))
-        # Added by the database to what is there: right even when others add to the same row.
+        # The database adds to the value that is there: right even when others add to the same row.
         new = {name: func.coalesce(self._table.c[name], 0) + self._by(statement, name) for name in added}
         return statement.on_conflict_do_update(
             index_elements=self._key, set_=new | {name: statement.excluded[name] for name in fields}
         )
 
     def _by(self, statement: Insert, name: str) -> Any:
-        """What a new row would have in the column, without what it would begin with."""
+        """The amount to add: the column of a new row, without its default."""
         return statement.excluded[name] - self.blank[name] if self.blank[name] else statement.excluded[name]
 
     def _insert(self, names: Sequence[str]) -> Insert:
@@ -115,7 +122,7 @@ class TableWriter:
         return [self._table.c[name] == given.c[name] for name in self._key]
 
     def _given(self, names: Sequence[str]) -> FromClause:
-        """The rows that a statement is given, as a table: all of them, or one, with which it is executed for each."""
+        """The rows of a statement as a table: all of them, or one, for each of which it is executed."""
         columns = [self._table.c[name] for name in (*self._key, *names)]
         if self._at_once:
             arrays = [bindparam(f"given_{column.name}", type_=ARRAY(_uncut(column))) for column in columns]
@@ -126,7 +133,7 @@ class TableWriter:
         )
 
     def _parameters(self, rows: Mapping[Any, Row], names: Sequence[str]) -> list[dict[str, Any]]:
-        """Of `_given`."""
+        """The parameters for `_given`."""
         given = [f"given_{name}" for name in (*self._key, *names)]
         values = ((*_parts(key), *(row[name] for name in names)) for key, row in rows.items())
         if self._at_once:
@@ -139,7 +146,9 @@ def _named(column: Column[Any]) -> Column[Any]:
 
 
 def _uncut(column: Column[Any]) -> TypeEngine[Any]:
-    """A cast to a text of limited length cuts what is longer, where the column refuses it."""
+    """A type that casts without cutting: a cast to a text of limited length cuts a longer one, which the column
+    refuses.
+    """
     return Text() if type(column.type) in {String, VARCHAR, CHAR} else column.type
 
 

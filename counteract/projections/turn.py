@@ -1,7 +1,7 @@
-"""A projection has one rebuild at a time: two would fill one table.
+"""The turn to rebuild: a projection has one rebuild at a time, for two would fill one table.
 
-The lock is a session's, so that it ends with the process that has it, and is looked at for as long as the rebuild goes on: who has lost it
-stops. docs/decisions/0120
+The lock is a session's, so that it ends with the process that has it. The rebuild looks at it for as long as it goes
+on, and stops where it is lost. docs/decisions/0120
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAUSE = 0.1
 
 
 class RebuildRuns(CounteractError):
-    """Another process rebuilds it: wait for that, or end it, and then run this one again."""
+    """Another process rebuilds the projection: wait for that, or end it, and then run this one again."""
 
 
 class Turn:
@@ -43,14 +43,16 @@ class Turn:
         self._connection = connection
 
     async def check(self) -> None:
-        """Raises StoreUnavailable where its session is gone, and another may have begun."""
+        """Raises StoreUnavailable where the session is gone, and another rebuild may have begun."""
         with translated():
             await self._connection.execute("select 1")
 
 
 @asynccontextmanager
 async def turn_of(url: str, name: str) -> AsyncIterator[Turn]:
-    """Raises RebuildRuns, with the session that has it."""
+    """The turn to rebuild this projection, until the context ends. Raises RebuildRuns, which names the session that has
+    it.
+    """
     with translated():
         connection = await connect_directly(url, "a rebuild")
     async with connection:
@@ -71,7 +73,7 @@ async def _take(connection: Connection, name: str) -> None:
 
 
 async def refuse_running(connection: Connection, name: str) -> None:
-    """Until the transaction ends no rebuild of it begins. Raises RebuildRuns where one is on."""
+    """Keep rebuilds from beginning until the transaction ends. Raises RebuildRuns where one is under way."""
     row = await (await connection.execute(_TAKE_FOR_A_TRANSACTION, {"name": name})).fetchone()
     if row != (True,):
         raise RebuildRuns(await _who_has_it(connection, name))
@@ -93,5 +95,5 @@ async def _who_has_it(connection: Connection, name: str) -> str:
 
 
 def _since(since: datetime | None) -> str:
-    # What others do is shown to their own role alone.
+    # The work of other roles is shown to those roles alone.
     return f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""

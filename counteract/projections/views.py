@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from counteract.errors import ConfigurationError, StoreUnavailable
 from counteract.messages import Event
 from counteract.projections.dependents import MARK
+from counteract.projections.grants import Rights
 from counteract.projections.identifiers import identifier_problems, plain, quoted
 from counteract.projections.projection import Projection
 from counteract.projections.table import own_schema
@@ -29,17 +30,17 @@ from counteract.subscriptions import Subscriber
 from counteract.subscriptions.backoff import Backoff
 
 LONGEST_REFRESH = 600.0
-"""Seconds. A process that dies is followed soon all the same."""
-# Without %-signs of the driver's own.
+"""The most seconds that a refresh may take. A process that dies in one is replaced soon all the same."""
+# Named parameters keep %-signs of the driver's own out.
 _DIALECT: Dialect = create_mock_engine("postgresql+psycopg://", lambda *_: None, paramstyle="named").dialect
-# Two processes that start at once must not both create it.
+# Two processes that start at once must not both create a view.
 _LOCK = text("select pg_advisory_xact_lock(7203480154)")
 _DEFINED_AS = text("""
     select obj_description(c.oid, 'pg_class') from pg_class c
     where c.relkind = 'm' and c.relname = :view and pg_table_is_visible(c.oid)
 """)
 _IS_THERE = text("select to_regclass(:name) is not null")
-# What is inline shows whatever was appended.
+# An inline projection shows everything that was appended.
 _SHOWN = """
     select coalesce(min(case when exists (select from inline_projections where name = wanted) then %(now)s else coalesce(position, 0) end), %(now)s)
     from unnest(%(names)s::text[]) wanted
@@ -54,12 +55,13 @@ class ViewStale(StoreUnavailable):
 
 
 class MaterializedView:
-    """What a query gives, kept by the database, and refreshed after events while it is read.
+    """The result of a query, kept by the database, and refreshed after events while it is read.
 
-    `query` is a SELECT, of SQLAlchemy or as SQL. `of` says what it reads: projections, whose tables it reads once they show an
-    event, or classes of events, where it reads `events`. `unique` names columns of its rows of which no two are alike: a
-    refresh beside readers needs them. It is refreshed at most once in `every`, and always after the last event, by
-    whichever process runs it. `reached` means that it was refreshed since. Raises ConfigurationError.
+    `query` is a SELECT, of SQLAlchemy or as SQL. `of` names what it reads: projections, whose tables it reads once they
+    show an event, or classes of events, where it reads `events`. `unique` names columns whose values together no two of
+    its rows share: a refresh beside readers needs them. The view is refreshed at most once in `every`, and always after
+    the last event, by whichever process runs it. `reached` means that it was refreshed since. Raises
+    ConfigurationError.
     """
 
     def __init__(
@@ -98,12 +100,16 @@ class MaterializedView:
 
     @property
     def event_types(self) -> frozenset[str]:
-        """Stored names. Handlers may be declared after the view that follows from them."""
+        """The stored names of the events that it follows. Handlers may be declared after the view that follows from
+        them.
+        """
         return self._decoder.event_types.union(*(each.decoder.event_types for each in self.projections))
 
     @property
     def fingerprint(self) -> str:
-        """Stored beside the view: it differs once the query or `unique` does, and the view is then made anew."""
+        """The remark stored with the view: it differs once the query or `unique` does, and the view
+        is then made anew.
+        """
         words = "\n".join([self.definition, *self.unique])
         return MARK + sha256(words.encode()).hexdigest()[:16]
 
@@ -128,10 +134,11 @@ class ViewSubscriber(Subscriber):
 
     @property
     def is_resting(self) -> bool:
+        """Whether the last refresh is less than `every` ago."""
         return monotonic() < self._begun + self._view.every
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Make it, if it is not there or is defined otherwise, as soon as the tables are there that it reads."""
+        """Make the view, if it is missing or defined otherwise, once the tables that it reads are there."""
         self._shown = 0
         self._is_made = False
         names = [each.table.name for each in self._view.projections]
@@ -140,6 +147,7 @@ class ViewSubscriber(Subscriber):
             await self._make(connection)
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
+        """Refresh the view, unless it shows these events already. Raises ViewStale."""
         position = events[-1].position
         if position <= self._shown:
             return
@@ -154,7 +162,7 @@ class ViewSubscriber(Subscriber):
         self._shown = shown
 
     async def watch(self) -> None:
-        """Parked events may have been redriven, which changes what it reads without an event."""
+        """Refresh the view where parked events were redriven, which changes the rows that it reads without an event."""
         if not self._is_made or self.is_resting:
             return
         async with await connect_directly(self._url, "a view") as own:
@@ -169,7 +177,9 @@ class ViewSubscriber(Subscriber):
         return row[0] if row else None
 
     async def _sources(self, connection: Connection, position: int) -> int:
-        """The position that all that it reads has reached: it shows this at least, once it is refreshed from now on."""
+        """The position that everything it reads has reached, which it shows at least once it is
+        refreshed from now on.
+        """
         names = [each.name for each in self._view.projections]
         pauses, deadline = Backoff(shortest=0.005, longest=0.25), monotonic() + _PATIENCE
         while True:
@@ -193,10 +203,11 @@ class ViewSubscriber(Subscriber):
         if known and known[0] == self._view.fingerprint:
             return
         name = quoted(await connection.run_sync(own_schema), self._view.table.name)
+        rights = await connection.run_sync(Rights, name, self._view.table.columns.keys())
         if known:
             await connection.exec_driver_sql(plain(f"drop materialized view {name}"))
         columns = ", ".join(map(quoted, self._view.unique))
-        # Past SQLAlchemy and without parameters: a query may have any characters.
+        # Past SQLAlchemy and without parameters, for a query may have any characters.
         driver = cast(Connection, (await connection.get_raw_connection()).driver_connection)
         for statement in (
             "set local statement_timeout = 0",
@@ -206,6 +217,7 @@ class ViewSubscriber(Subscriber):
         ):
             with self._translated("made"):
                 await driver.execute(statement.encode())
+        await connection.run_sync(rights.give)
 
     @contextmanager
     def _translated(self, done: str) -> Iterator[None]:
@@ -217,4 +229,5 @@ class ViewSubscriber(Subscriber):
 
 
 async def drop_view(connection: AsyncConnection, view: MaterializedView) -> None:
+    """Drop the view, if it is there."""
     await connection.exec_driver_sql(plain(f"drop materialized view if exists {quoted(view.table.name)}"))

@@ -22,6 +22,8 @@ def checked(function: Callable[..., Any], what: str, given: Sequence[Any]) -> Se
 
     The function's first parameter is left out where it is not bound yet.
     """
+    if _takes_just(function, len(given)) and not any(each is None or isinstance(each, bytes) for each in given):
+        return given
     parameters = _parameters(function)
     if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters):
         return given
@@ -34,6 +36,14 @@ def checked(function: Callable[..., Any], what: str, given: Sequence[Any]) -> Se
     hints = _hints(function)
     pairs = zip(given, parameters, strict=False)
     return [_typed(value, hints.get(each.name, Any), each.name, as_declared=as_declared) for value, each in pairs]
+
+
+def _takes_just(function: Callable[..., Any], given: int) -> bool:
+    """Whether it is a plain function of so many parameters, its first one aside: most are, and a signature takes a while to make."""
+    code = getattr(function, "__code__", None)
+    if code is None or inspect.ismethod(function) or hasattr(function, "__wrapped__"):
+        return False
+    return code.co_argcount == given + 1 and not code.co_flags & inspect.CO_VARARGS
 
 
 def _typed(value: Any, hint: Any, name: str, *, as_declared: bool) -> Any:

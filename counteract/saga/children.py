@@ -93,6 +93,19 @@ def check_fits(command: ChildSaga) -> None:
         raise InvalidCommand(command.step_name(), what)
 
 
+def check_request(command: Command[Any], call: ChildCall) -> None:
+    """Raises InvalidCommand for a request that the child's workflow cannot be sent."""
+    try:
+        size = len(workflow.payload_converter().to_payload(call.request).data)
+    except Exception as error:
+        raise InvalidCommand(
+            command.step_name(), f"is sent a request that cannot be written: {in_own_words(error)}"
+        ) from error
+    if size > MAX_COMMAND_BYTES:
+        what = f"is sent a request of {size} bytes, more than {MAX_COMMAND_BYTES}: keep what is large elsewhere"
+        raise InvalidCommand(command.step_name(), what)
+
+
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
     """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)

@@ -15,11 +15,18 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.commands import check_storable, content_of, summary_of
-from counteract.errors import InvalidCommand, RecordSaysOtherwise, RefusalInDoubt, Rejected, StepFailed
+from counteract.errors import (
+    ConfigurationError,
+    InvalidCommand,
+    RecordSaysOtherwise,
+    RefusalInDoubt,
+    Rejected,
+    StepFailed,
+)
 from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
 from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
 from counteract.options import check_duration, limit_problems, limits
-from counteract.saga.children import ChildCall, ChildSaga, check_fits
+from counteract.saga.children import ChildCall, ChildSaga, check_fits, check_request
 from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
 from counteract.saga.words import in_own_words
@@ -90,6 +97,8 @@ def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
             check_storable(command)
             if isinstance(command, ChildSaga):
                 check_fits(command)
+            if options.child is not None:
+                check_request(command, options.child)
     except InvalidCommand:
         # A saga that sent such a command before there was this check goes on as it did. The old branch can go once no
         # saga is under way that began on a release without it.
@@ -251,10 +260,10 @@ def child_completed(step: Step, raw: RawValue) -> bool:
 
 
 def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
-    """What undoes the child. Raises UnreadableAnswer where it does not fit its class any more."""
+    """What undoes the child. Raises UnreadableAnswer where it does not fit its class any more, or no class, or more than one, is it."""
     try:
         return child.compensation
-    except ValidationError as error:
+    except (ValidationError, ConfigurationError) as error:
         # The old branch can go once no run is kept that failed so on a release without it.
         if not workflow.patched("counteract: an undo of a child that cannot be read waits for a person"):
             raise

@@ -15,6 +15,7 @@ from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.record import Record
 from counteract.saga.report import Display, SagaReport, SagaStatus
+from counteract.saga.sizes import at_once
 from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, at_most
 
@@ -101,7 +102,8 @@ class Endings:
     async def _undo_all(self) -> None:
         for group in self.ledger.undo_plan():
             self.display.update(group[0].key)
-            await at_most(AT_ONCE, [partial(self.stepper.undo, step, Role.TURN) for step in group])
+            most = at_once([step.command for step in group], AT_ONCE)
+            await at_most(most, [partial(self.stepper.undo, step, Role.TURN) for step in group])
 
     def _refusal(self, ended: Ended | int, wanted: str) -> BaseException | None:
         if not isinstance(ended, Ended) or (ended.state == wanted and not ended.contradicted):

@@ -7,10 +7,11 @@ from enum import StrEnum
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.workflow import ContinueAsNewError
 
-from counteract.errors import SagaHasCompleted, SagaIncomplete
+from counteract.errors import SagaClosed, SagaHasCompleted, SagaIncomplete
 from counteract.saga.converter import COMPENSATED
-from counteract.saga.report import SagaReport
+from counteract.saga.report import SagaReport, SagaStatus
 from counteract.saga.words import describe as describe  # noqa: PLC0414 - part of what a failure means
 
 
@@ -36,6 +37,28 @@ def first(failure: BaseException | None) -> BaseException | None:
     return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
 
 
+def told_by(failure: BaseException) -> BaseException:
+    """Of the failures that a task group collected, the one that says most: that a step came too late may follow from another's failure."""
+    if not isinstance(failure, BaseExceptionGroup):
+        return failure
+    members = [told_by(each) for each in failure.exceptions]
+    return next((each for each in members if not isinstance(each, SagaClosed)), members[0])
+
+
+def is_passed_over(failure: BaseException) -> bool:
+    """Whether the SDK would take no notice of it, and have the workflow open for ever without anything to do: it is no failure, no
+    error of the code's, no end that the SDK has asked for.
+    """
+    if isinstance(failure, ExceptionGroup) or not isinstance(failure, BaseExceptionGroup):
+        is_known = isinstance(failure, Exception | asyncio.CancelledError | GeneratorExit)
+        return not is_known and not type(failure).__module__.startswith("temporalio.")
+    return all(map(_is_no_eviction, failure.exceptions))
+
+
+def _is_no_eviction(failure: BaseException) -> bool:
+    return isinstance(failure, Exception | asyncio.CancelledError | ContinueAsNewError) or is_passed_over(failure)
+
+
 def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete:
     """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
     how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
@@ -51,8 +74,11 @@ def completed_before(failure: BaseException) -> SagaHasCompleted:
     return ending
 
 
-def not_completed(report: SagaReport) -> ApplicationError:
+def not_completed(report: SagaReport) -> Exception:
     """What the workflow of a child saga ends with that did not complete, though its code returned a result."""
+    if report.status is not SagaStatus.COMPENSATED:
+        # Its parent must not take it for one of which nothing is left.
+        return SagaIncomplete(f"the saga did not complete: {report.cause}")
     return ApplicationError(
         f"the saga did not complete: {report.cause}",
         report,

@@ -21,6 +21,7 @@ from counteract.saga.record import Record
 from counteract.saga.report import Display
 from counteract.saga.reset import check_after_reset
 from counteract.saga.resolution import Parking, Resolution, corrected, reading
+from counteract.saga.sizes import at_once
 from counteract.saga.stepper import Stepper
 from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_end
 
@@ -73,7 +74,8 @@ class Flights:
         self._raise_if_stopped()
         steps = self._armed(commands, options)
         self.display.update(steps[0].key)
-        gate = asyncio.Semaphore(options.at_once) if len(steps) > options.at_once else None
+        most = at_once(commands, options.at_once)
+        gate = asyncio.Semaphore(most) if len(steps) > most else None
         flights = [
             asyncio.create_task(self._take_off(step, options, gate) if gate else self._fly(step, options))
             for step in steps
@@ -307,7 +309,8 @@ class Flights:
         if self.record.is_past_pivot:
             await self._look_up_unknown()
         while groups := self.ledger.unknown():
-            await at_most(AT_ONCE, [partial(self.stepper.undo, step, Role.UNDO) for step in groups[0]])
+            most = at_once([step.command for step in groups[0]], AT_ONCE)
+            await at_most(most, [partial(self.stepper.undo, step, Role.UNDO) for step in groups[0]])
 
     async def _look_up_unknown(self) -> None:
         """In a further run: another one has passed the pivot, and nothing is undone behind it."""

@@ -38,7 +38,7 @@ from counteract.saga import unopened
 from counteract.saga.arguments import checked
 from counteract.saga.continue_as_new import MEMO, MEMO_RECORD, parent_of_this
 from counteract.saga.course import IN_HANDLER
-from counteract.saga.failure import Interruption, is_saga_failure, not_completed
+from counteract.saga.failure import Interruption, is_passed_over, is_saga_failure, not_completed, told_by
 from counteract.saga.tasks import to_the_end
 from counteract.saga.workflow import SagaWorkflow
 
@@ -104,8 +104,15 @@ class _SagaInbound(WorkflowInboundInterceptor):
         try:
             result = await _attended(instance, body)
         except BaseException as failure:
-            if is_saga_failure(failure) and unopened.is_unopened(instance):
-                await to_the_end(unopened.turn_back(instance, failure))
+            if is_saga_failure(failure):
+                if unopened.is_unopened(instance):
+                    await to_the_end(unopened.turn_back(instance, failure))
+                _raise_one(failure)
+            if is_passed_over(failure):
+                raise RuntimeError(
+                    f"the workflow's code ended with {type(failure).__name__}, which Temporal takes no notice of: raise an Exception, and "
+                    "continue as new outside of a task group"
+                ) from failure
             raise
         if unopened.is_unopened(instance):
             if unopened.is_stopped(instance):
@@ -127,11 +134,13 @@ class _SagaInbound(WorkflowInboundInterceptor):
             return
         try:
             await super().handle_signal(call)
-        except SagaClosed as closed:
-            workflow.logger.warning("the signal %s came too late: %s", call.signal, closed)
-        except (Exception, asyncio.CancelledError) as failure:
-            if not (is_saga_failure(failure) and self._is_taken_note_of(failure)):
+        except (Exception, BaseExceptionGroup, asyncio.CancelledError) as failure:
+            if not is_saga_failure(failure):
                 raise
+            if _came_too_late(failure):
+                workflow.logger.warning("the signal %s came too late: %s", call.signal, told_by(failure))
+            elif not self._is_taken_note_of(failure):
+                _raise_one(failure)
 
     def _is_taken_note_of(self, failure: BaseException) -> bool:
         """Whether it is the saga's concern that the handler of a signal failed."""
@@ -164,7 +173,31 @@ class _SagaInbound(WorkflowInboundInterceptor):
     async def handle_update_handler(self, call: HandleUpdateInput) -> Any:
         IN_HANDLER.set(True)
         call.args = _checked_for("updates", call.update, call.args)
-        return await super().handle_update_handler(call)
+        try:
+            return await super().handle_update_handler(call)
+        except BaseExceptionGroup as failures:
+            if is_saga_failure(failures):
+                _raise_one(failures)
+            raise
+
+
+def _raise_one(failure: BaseException) -> NoReturn:
+    """End a handler or the workflow with one failure of a group: the SDK takes the group itself for a bug, and would fail the task
+    again and again.
+    """
+    told = told_by(failure)
+    if told is not failure:
+        told.__cause__ = told.__cause__ or failure
+    raise told
+
+
+def _came_too_late(failure: BaseException) -> bool:
+    if isinstance(failure, SagaClosed):
+        return True
+    # The old branch can go once no saga is kept whose signal came past its pivot, and had its steps in a task group.
+    return isinstance(told_by(failure), SagaClosed) and workflow.patched(
+        "counteract: a group of steps that come too late"
+    )
 
 
 class _SagaOutbound(WorkflowOutboundInterceptor):

@@ -8,14 +8,16 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from counteract.commands import of_content
+from counteract.commands import MAX_COMMAND_BYTES, of_content
 from counteract.errors import UnreadableCommand
 from counteract.lifecycle import FETCH_COMMAND, FETCH_STATE, FIND_STEPS, TAKE_UP_SAGA, Opened, Opening, RecordedStep
 from counteract.messages import Command
 from counteract.saga.dispatcher import Dispatcher
+from counteract.saga.tasks import in_a_task_of_its_own
 
 PAGE = 500
 """Steps that one look at the store brings."""
@@ -29,11 +31,13 @@ _LOOK: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lookups:
     """Each is a local activity: its answer is in the history, and a store that is down is waited for."""
 
     dispatcher: Dispatcher
+    _read: int = 0
+    """Bytes of commands, in this workflow task."""
 
     async def state(self, when: str) -> str | None:
         """What the saga has come to; None where there is no record of it. `when` tells the looks apart."""
@@ -77,7 +81,18 @@ class Lookups:
         stored: dict[str, Any] = await workflow.execute_local_activity(
             FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
         )
+        await self._pause_after(len(to_json(stored)))
         try:
             return of_content(kind, stored)
         except ValidationError:
             raise UnreadableCommand(f"{key} cannot be undone: it does not fit {kind.__name__} any more") from None
+
+    async def _pause_after(self, size: int) -> None:
+        """Have what follows read in another workflow task, once this one tells as much as the server may take of it."""
+        self._read += size
+        # The old branch can go once no saga is under way that read so much back on a release without it.
+        if self._read > MAX_COMMAND_BYTES // 2 and workflow.patched(
+            "counteract: what is read back is told piece by piece"
+        ):
+            self._read = 0
+            await in_a_task_of_its_own()

@@ -102,14 +102,12 @@ class Parking:
         if resolution.decision not in (possible := decisions_on(step)):
             asked = " or ".join(possible)
             raise _nonsense(f"{step.key} cannot be decided by {resolution.decision}, only by {asked}: {_why(step)}")
-        if resolution.command is not None and resolution.decision != "retry":
-            raise _nonsense(f"a corrected command goes with retry, and not with {resolution.decision}")
-        if resolution.command is not None and step.kind is CommandKind.PIVOT and not step.parked:
-            raise _nonsense(f"{step.key} was sent as it is: whether it happened is asked again, and not corrected")
+        goes_on = resolution.decision == "skip" and step.undoing is not Undoing.RUNNING
+        _check_what_goes_with(step, resolution, takes_result=goes_on)
         try:
             if resolution.command is not None:
                 _check_correction(step, corrected(step, resolution))
-            if resolution.decision == "skip" and step.undoing is not Undoing.RUNNING:
+            if goes_on:
                 replacement(step, resolution)
             _check_result(resolution.result)
         except (InvalidCommand, SagaMisuse, ConfigurationError) as error:
@@ -143,7 +141,7 @@ def decisions_on(step: Step) -> tuple[Decision, ...]:
 
 def corrected(step: Step, resolution: Resolution) -> Command[Any]:
     """The command to try again with."""
-    return of_content(type(step.command), resolution.command) if resolution.command else step.command
+    return step.command if resolution.command is None else of_content(type(step.command), resolution.command)
 
 
 def replacement(step: Step, resolution: Resolution) -> Any:
@@ -165,6 +163,15 @@ def _as_result(step: Step, given: Any) -> Any:
     # What a child returns its command does not say.
     declared = step.command.spec.result if step.run is None else TypeAdapter(result_type(step.run))
     return declared.validate_json(to_json(given))
+
+
+def _check_what_goes_with(step: Step, resolution: Resolution, *, takes_result: bool) -> None:
+    if resolution.command is not None and resolution.decision != "retry":
+        raise _nonsense(f"a corrected command goes with retry, and not with {resolution.decision}")
+    if resolution.command is not None and step.kind is CommandKind.PIVOT and not step.parked:
+        raise _nonsense(f"{step.key} was sent as it is: whether it happened is asked again, and not corrected")
+    if resolution.result is not None and not takes_result:
+        raise _nonsense(f"a result goes with the skip of a step that went forward: {step.key} has no use for one")
 
 
 def _check_correction(step: Step, command: Command[Any]) -> None:

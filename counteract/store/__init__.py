@@ -4,7 +4,15 @@
         await store.append(stock_item.stream("p-1"), [StockReceived(quantity=5)], expect=NO_STREAM)
         item = await store.load(stock_item, "p-1")
 
-`counteract.store.postgres.migrate` prepares a database, `counteract.store.postgres.append` has the statements for round trips of one's own.
+This folder holds what every part of the store imports, and runs no SQL: the port (`port`) and its values (`expect`,
+`moment`, `stored`, `terms`), decisions (`decide`, `turns`), limits (`limits`, `tags`), sealed personal data (`boxes`,
+`master_key`, `signatures`), and the code that a state depends on (`source_code`). The rooms beside it:
+
+- `postgres/` runs the store's SQL: the store itself, its connections, tables, functions and migrations.
+- `contracts/` holds the published JSON Schemas of events, and compares them with today's classes.
+- `archive/` moves the events of closed streams into files, and back.
+- `transfer/` exports events as lines of JSON, and imports them.
+- `checks/` examines a store: what keeps it from working, and whether everything in it can be read.
 """
 
 from counteract.store.decide import Decided, decide, decide_where

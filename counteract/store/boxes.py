@@ -1,7 +1,8 @@
-"""Sealed fields in an event's data, and what each of them is bound to.
+"""Boxes: the sealed fields in an event's data.
 
-A box is bound to its event, its place in it, and whose it is: moved to another event, stream, type or field, or claimed for another
-subject, it does not open. Boxes of releases before have no `v`, and are bound to type and field.
+A box is bound to its event, to its field and to its subject. In another event, stream, type or field, or under another
+subject's name, it does not open. A box of an earlier release has no `v`, and is bound to its event's type and its field
+alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from counteract.messages import StreamId
 from counteract.store.master_key import SubjectKey
 
 SEALED = "$sealed"
-# Only as a key, or as the whole of a string: inside one the quotes would be escaped.
+# The mark stands in JSON as a key, or as the whole of a string: inside a longer string its quotes would be escaped.
 _MARK = f'"{SEALED}"'
 _VERSION = 2
 
@@ -28,7 +29,7 @@ Box = Mapping[str, Any]
 
 
 class Living(NamedTuple):
-    """A subject's key, and what it is called."""
+    """A subject's key that was not destroyed, unwrapped, with its id and its subject."""
 
     key_id: UUID
     key: SubjectKey
@@ -44,26 +45,28 @@ class Place:
     event_type: str
 
     def binding(self, field: str, subject: str) -> bytes:
-        """What a box is bound to; no two places have the same."""
+        """The bytes that a box in this field is bound to: different for every event, field and subject."""
         return to_json([_VERSION, *self.stream, str(self.event_id), self.event_type, field, subject])
 
     def binding_before(self, field: str) -> bytes:
-        """What the boxes of releases before are bound to."""
+        """The bytes that a box of an earlier release is bound to."""
         return f"{self.event_type}.{field}".encode()
 
 
 def may_hold_boxes(data: str) -> bool:
-    """Whether it is worth the time to parse it."""
+    """Whether an event's JSON may have a box, so that it is worth parsing."""
     return _MARK in data
 
 
 def has_sealed_name(data: str) -> bool:
-    """Whether an event's JSON has what only sealing may put there, be it a box or not."""
+    """Whether an event's JSON has a field of the form that is kept for sealing, be it a box or not."""
     return _MARK in data and bool(_named_sealed(content_of(data)))
 
 
 def content_of(data: str) -> Any:
-    """An event's data; none where it is JSON that PostgreSQL takes and nobody here can read, which is its own readers' concern."""
+    """The parsed data of an event; None for JSON that PostgreSQL stores and this process cannot parse: decoding tells
+    of that.
+    """
     try:
         return from_json(data)
     except ValueError:
@@ -71,8 +74,10 @@ def content_of(data: str) -> Any:
 
 
 def boxes(content: Any) -> Mapping[str, Box]:
-    """The sealed fields of an event's data. What has only the name of one was never sealed, and is data like any other: whoever may append
-    can store it, and it is in the way of nobody who reads other events.
+    """The sealed fields of an event's data.
+
+    A field that looks sealed and holds no box is data like any other. Any role that appends can store one, and it must
+    not stop readers of other events.
     """
     return {field: box for field, box in _named_sealed(content).items() if _is_box(box)}
 
@@ -87,7 +92,7 @@ def _is_box(found: Any) -> bool:
 
 
 def _is_newer(found: Box) -> bool:
-    """A newer release's: what else there is in one is not known."""
+    """Whether a newer release sealed it: the rest of its form is not known here."""
     version = found.get("v", 1)
     return isinstance(version, int) and version > _VERSION
 
@@ -102,20 +107,20 @@ def _is_known(found: Box) -> bool:
 
 
 def key_of(box: Box, place: Place, field: str) -> UUID:
-    """The id of the key that opens it. Raises SealedByNewerRelease."""
+    """The id of the key that opens the box. Raises SealedByNewerRelease."""
     if _is_newer(box):
         raise SealedByNewerRelease(f"{place.event_type}.{field} was sealed by a newer release: update this process")
     return UUID(box["key"])
 
 
 def sealed(value: Any, place: Place, field: str, living: Living) -> dict[str, Box]:
-    """What is stored in place of a field's value."""
+    """The JSON value that is stored in place of a field's value."""
     box = living.key.seal(to_json(value), place.binding(field, living.subject), place.event_id)
     return {SEALED: {"v": _VERSION, "key": str(living.key_id), "box": b64encode(box).decode()}}
 
 
 def opened(box: Box, place: Place, field: str, living: Living) -> Any:
-    """The value, where `key_of` says that the key is this one. Raises PersonalDataLocked."""
+    """The field's value. `living` is the key that `key_of` names. Raises PersonalDataLocked."""
     is_before = box.get("v", 1) == 1
     binding = place.binding_before(field) if is_before else place.binding(field, living.subject)
     try:

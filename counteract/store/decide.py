@@ -1,4 +1,4 @@
-"""Load, decide, append, and again while another writer is faster."""
+"""Decisions: load, decide, append, and decide anew where another writer was faster."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ E = TypeVar("E", bound=Event)
 T = TypeVar("T")
 
 ATTEMPTS = 8
-"""How often a decision is made anew while other writers are faster."""
+"""The default number of times that a decision is made while other writers are faster."""
 _SENDS = 5
-"""How often a decision is sent while nobody knows whether it arrived."""
+"""The number of times that a decision is sent while it is not known whether it was stored."""
 _NEVER = Expect(-1, -1)
-"""No stream is ever there. An append that expects it says whether its events are stored, for then it is a repeat, and appends nothing."""
+"""A version that no stream ever has. An append that expects it stores nothing: it succeeds only as a repeat, where its
+events are stored already.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Decided(Generic[S]):
     state: S
     version: int
     position: int
-    """That of the last event; 0 if the decision was that nothing happens."""
+    """The position of the last event; 0 if the decision had none."""
 
 
 async def decide(
@@ -59,10 +61,11 @@ async def decide(
     metadata: Mapping[str, Any] | None = None,
     attempts: int = ATTEMPTS,
 ) -> Decided[S]:
-    """Append what `decision` makes of the current state, and nothing if the stream has changed in between: it is made anew.
+    """Append the events that `decision` returns for the aggregate's current state.
 
-    `decision` must be pure, and raise to refuse. Where the answer of an append is lost, and the events are not stored, it is made
-    anew of what is there now, under the same event ids, so that it happens once. Raises WrongExpectedVersion after `attempts`
+    Where the stream has changed since it was loaded, the decision is made anew. `decision` must be pure, and raises to
+    refuse. Where the answer to an append is lost, and its events are not stored, the decision is made anew of the state
+    of then, under the same event ids, so that it takes effect once. Raises WrongExpectedVersion after `attempts`
     decisions, StoreUnavailable.
     """
     sending = _Sending[S](store, decider.stream(aggregate_id), metadata)
@@ -90,11 +93,12 @@ async def decide_where(
     metadata: Mapping[str, Any] | None = None,
     attempts: int = ATTEMPTS,
 ) -> Decided[S]:
-    """Append to `stream` what `decision` makes of all that the query finds, in whatever streams, and nothing if that has changed in
-    between: it is made anew.
+    """Append to `stream` the events that `decision` returns for all events that the query finds, in whatever streams.
 
-    The state is what the decider makes of the events that are found, whatever else `stream` holds. Otherwise as `decide`. `version`
-    is the stream's after the append, 0 if nothing happened. Raises BoundaryChanged or WrongExpectedVersion after `attempts` decisions.
+    Where the query finds more before they are stored, the decision is made anew. The state is folded by the decider
+    from the found events alone, whatever else `stream` holds. `version` is that of `stream` after the append, 0 if the
+    decision had no events. Otherwise as `decide`. Raises BoundaryChanged or WrongExpectedVersion after `attempts`
+    decisions.
     """
     sending = _Sending[S](store, stream, metadata)
 
@@ -114,10 +118,11 @@ async def decide_where(
 
 @dataclass(slots=True)
 class _Sending(Generic[S]):
-    """The appends of one decision, however often it is made: their events have the same ids, so that one of them takes effect at most.
+    """The appends of one decision, however often it is made. All of them use the same event ids, so one at most takes
+    effect.
 
-    What was sent and not answered may take effect still, once the server comes by it. The failure may as well have been that of a
-    server whose last commits are lost, so that what was loaded before is not gone on from.
+    An append without an answer may still take effect later, once the server comes to it. The server may also have lost
+    its last commits, so a state that was loaded before the failure is not used any more.
     """
 
     store: EventStore
@@ -125,9 +130,10 @@ class _Sending(Generic[S]):
     metadata: Mapping[str, Any] | None
     _ids: list[UUID] = field(default_factory=list)
     _unanswered: list[tuple[Sequence[Event], S]] = field(default_factory=list)
-    """The events, and the state after them."""
+    """The events of each append without an answer, and the state after them."""
 
     async def send(self, events: Sequence[Event], state: S, expect: Expect, unless: Since | None = None) -> Decided[S]:
+        """Append, and remember the events where no answer comes. Raises as the store's `append`."""
         try:
             appended = await self._append(events, expect, unless)
         except StoreUnavailable:
@@ -136,8 +142,10 @@ class _Sending(Generic[S]):
         return Decided(state, appended.version, appended.position)
 
     async def arrived(self) -> Decided[S] | None:
-        """What came of those without an answer; None if nothing has. To be asked between loading and deciding: what was loaded before
-        that answer does not hold their effect, and what takes effect later is met by the next one, under the same ids.
+        """The outcome of an append without an answer that took effect after all; None if none did.
+
+        To be called between loading and deciding. A state that was loaded before does not hold the events; an append
+        that takes effect afterwards makes the next one a repeat, for both have the same ids.
         """
         other: EventIdReused | None = None
         for events, state in reversed(self._unanswered):
@@ -155,7 +163,9 @@ class _Sending(Generic[S]):
         return None
 
     async def until_answered(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Raises StoreUnavailable at once where nothing has been sent, else the last one."""
+        """Repeat `attempt` while appends go without an answer. Raises StoreUnavailable at once where nothing was sent,
+        else the last one.
+        """
         for failures in range(1, _SENDS):
             try:
                 return await attempt()
@@ -189,10 +199,11 @@ async def until_no_conflict(
     about: Hashable = None,
     takes_turns: bool = True,
 ) -> T:
-    """Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`, with short random pauses between them.
+    """Repeat `attempt` while other writers are faster, with short random pauses.
 
-    After the first, those of this process take turns, as long as an attempt is a matter of the store alone (`takes_turns`): by
-    what they are `about`, or else by the stream that somebody else was faster at.
+    After the first conflict the attempts of this process take turns, unless `takes_turns` is false: an attempt that
+    waits for more than the store must not hold up others. The turn is named by `about`, or else by the stream of the
+    conflict. Raises the last WrongExpectedVersion or BoundaryChanged after `attempts`.
     """
     turn: AbstractAsyncContextManager[None] = nullcontext()
     for failures in range(1, attempts):

@@ -1,4 +1,4 @@
-"""What an append expects of its stream."""
+"""Expectations: the versions at which a stream may be for an append to go through."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ANY_VERSION = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The versions that a stream may be at for an append to go through: from `least` to `most`."""
+    """The least and the most version that a stream may have for an append to go through."""
 
     least: int
     most: int
@@ -26,7 +26,7 @@ class Expect:
 
 
 class ExactVersion(Expect):
-    """The stream is at this version: nobody has appended since it was loaded. 0: it does not exist."""
+    """The stream has this version: nothing was appended since it was loaded. 0: the stream does not exist."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ NO_STREAM = Expect(0, 0)
 STREAM_EXISTS = Expect(1, _ANY_VERSION)
 """The stream has at least one event."""
 ANY = Expect(0, _ANY_VERSION)
-"""Whatever the stream holds. Writers still take turns."""
+"""The stream may have any version, or not exist. Writers still take turns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can be stored but not be read again, or not indexed, is refused before it is sent."""
+"""Limits: whatever could be stored but not read again, or not be indexed, is refused before it is sent."""
 
 from __future__ import annotations
 
@@ -13,42 +13,53 @@ from counteract.messages import StreamId
 from counteract.storable import NO_UTF8, NUL
 
 MAX_APPEND_STREAMS = 256
-"""Each takes an entry of the lock table, which all sessions share. `append_events` has the same limit."""
+"""The most streams in one append. Each takes an entry of the lock table, which all sessions share; `append_events` has
+the same limit.
+"""
 MAX_APPEND_EVENTS = 10_000
 MAX_APPEND_BYTES = 16 * 1024 * 1024
-"""Of data and metadata together. As measured, so much takes half a second, and 180 MiB of the server's memory."""
+"""The most bytes in one append, data and metadata together. That many take half a second, and 180 MiB of the server's
+memory, as measured.
+"""
 MAX_APPEND_TAGS = 256
-"""Different ones, and items of a query: each takes such an entry, too. `take_turns` has the same limit."""
+"""The most different tags and query items in one append. Each takes an entry of the lock table; `take_turns` has the
+same limit.
+"""
 MAX_ID_BYTES = 1024
-"""Of each part of a stream's id, and of a correlation id: both are indexed, and an index takes 2704 bytes a row."""
+"""The most bytes of each part of a stream's id, of a correlation id, a tag and a checkpoint's name. All are indexed,
+and an index takes 2704 bytes a row.
+"""
 
-# Beyond these pydantic writes JSON that it does not read. Both are rare, so each text is only looked over for a hint.
+# Beyond these limits pydantic writes JSON that it cannot read. Both cases are rare, so a text is only searched for a
+# hint of them.
 _LONG_NUMBER = re.compile(r"\d{4301}")
 _DEEPEST = 199
 
 
 def check_stream(stream: StreamId) -> None:
-    """Raises InvalidEvent for a stream that can have no events."""
+    """Raises InvalidEvent for a stream whose id cannot be stored."""
     _check_text(stream.aggregate_type, "the aggregate type of a stream")
     _check_text(stream.aggregate_id, "the aggregate id of a stream")
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises InvalidEvent for a correlation id that cannot be looked up by, and for tags, which their event's class gives."""
+    """Raises InvalidEvent for a correlation id that cannot be indexed, and for `$tags`, which come from an event's
+    class.
+    """
     if "$tags" in metadata:
         raise InvalidEvent("metadata has the key $tags, a name that is kept for the tags of events")
     _check_text(str(metadata.get("correlation_id", "")), "the metadata's correlation_id")
 
 
 def check_tag(tag: str) -> None:
-    """Raises InvalidEvent for what no tag can be."""
+    """Raises InvalidEvent for a text that is empty, too long or cannot be stored."""
     if not tag:
         raise InvalidEvent("a tag is empty: give it a name and a value, such as flight:LH400")
     _check_text(tag, "a tag")
 
 
 def check_checkpoint(name: str, position: int) -> None:
-    """Raises ValueError."""
+    """Raises ValueError for a name or a position that cannot be kept."""
     if not name or len(name.encode(errors="replace")) > MAX_ID_BYTES or "\x00" in name:
         raise ValueError(f"a checkpoint's name has 1 to {MAX_ID_BYTES} bytes, without U+0000")
     if not 0 < position < 2**63:
@@ -56,7 +67,7 @@ def check_checkpoint(name: str, position: int) -> None:
 
 
 def check_tags(tags: int, items: int) -> None:
-    """Raises AppendTooLarge."""
+    """Raises AppendTooLarge where different tags and query items together exceed MAX_APPEND_TAGS."""
     if tags + items > MAX_APPEND_TAGS:
         raise AppendTooLarge(
             f"an append takes at most {MAX_APPEND_TAGS} different tags and items of a query, this one has {tags + items}: split it"
@@ -64,14 +75,16 @@ def check_tags(tags: int, items: int) -> None:
 
 
 def check_counts(streams: int, events: int) -> None:
-    """Raises AppendTooLarge."""
+    """Raises AppendTooLarge for more streams than MAX_APPEND_STREAMS, or more events than MAX_APPEND_EVENTS."""
     for count, most, what in ((streams, MAX_APPEND_STREAMS, "streams"), (events, MAX_APPEND_EVENTS, "events")):
         if count > most:
             raise AppendTooLarge(f"an append takes at most {most} {what}, this one has {count}: split it")
 
 
 def check_size(data: Sequence[str], metadata: Sequence[str], most: int) -> None:
-    """Raises AppendTooLarge. `most` bytes are the limit of one event, and of the metadata."""
+    """Raises AppendTooLarge for more bytes than an append may have. `most` is the limit of one event, and of the
+    metadata.
+    """
     # One event cannot be split, so it fits in whatever its own limit is.
     limit = max(MAX_APPEND_BYTES, 2 * most)
     size = sum(map(size_of, data)) + sum(map(size_of, metadata))
@@ -80,7 +93,7 @@ def check_size(data: Sequence[str], metadata: Sequence[str], most: int) -> None:
 
 
 def size_of(text: str) -> int:
-    """In bytes, as UTF-8."""
+    """The size of a text in bytes, as UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
 
 

@@ -1,4 +1,4 @@
-"""AES-256-GCM, with keys for persons and a master key for the keys."""
+"""Keys of subjects and the master key that wraps them: AES-256-GCM."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from counteract.store.signatures import Signature
 MASTER_KEY_VARIABLE = "COUNTERACT_MASTER_KEY"
 """The environment variable that holds the master key, where the store is given none."""
 MASTER_KEY_FILE_VARIABLE = "COUNTERACT_MASTER_KEY_FILE"
+"""The environment variable that names a file with the master key."""
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 # Base64 has two alphabets, and programs that make keys print either.
@@ -27,31 +28,31 @@ _USUAL = str.maketrans("-_", "+/")
 
 
 class KeyWrapper(Protocol):
-    """Wraps the keys of persons, so that the database never sees one: `MasterKey`, or a key management service.
+    """Wraps the keys of subjects, so that the database never sees one: a `MasterKey`, or a key management service.
 
-    What was wrapped is unwrapped for ever, or until its master key is destroyed on purpose. `context` is no secret; under another
-    one nothing is unwrapped. A service that does not answer raises OSError or StoreUnavailable: it is asked again.
+    A wrapped key can be unwrapped for ever, or until its master key is destroyed on purpose. `context` is no secret;
+    with another context nothing is unwrapped. A service that does not answer raises OSError or StoreUnavailable, and is
+    asked again.
     """
 
     @property
     def name(self) -> str:
-        """The name of the master key that wraps from now on. Another key has another name.
-
-        It is stored beside what the key wraps, so it is no secret.
+        """The name of the master key that wraps from now on; another key has another name. It is stored, so it must be
+        no secret.
         """
         ...
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Under the key of that name."""
+        """Wrap `secret` under the master key that `name` names."""
         ...
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Whichever key wrapped it. Raises PersonalDataLocked where none at hand did."""
+        """Unwrap with the key that wrapped it. Raises PersonalDataLocked where none at hand did."""
         ...
 
 
 class SubjectKey:
-    """One person's key."""
+    """The key of one subject."""
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(secret)
@@ -59,25 +60,25 @@ class SubjectKey:
 
     @staticmethod
     def new() -> bytes:
-        """A fresh random secret for one."""
+        """A fresh random secret for a subject's key."""
         return os.urandom(_KEY_BYTES)
 
     def seal(self, content: bytes, context: bytes, event_id: UUID) -> bytes:
         """Nonce and ciphertext, bound to `context`.
 
-        The same every time, for an append that is repeated must be known as the same: the nonce is drawn from the event's
-        id and from what is sealed, so that none is ever used for two contents.
+        The same content in the same event gives the same bytes, for the repeat of an append must be known as such. The
+        nonce follows from the event's id and the content, so none serves two contents.
         """
         nonce = digest(self._nonces, event_id.bytes + context + b"\0" + content, sha256)[:_NONCE_BYTES]
         return nonce + self._cipher.encrypt(nonce, content, context)
 
     def open(self, box: bytes, context: bytes) -> bytes:
-        """Raises cryptography's InvalidTag."""
+        """The content of a box. Raises cryptography's InvalidTag."""
         return self._cipher.decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], context)
 
 
 class MasterKey:
-    """A `KeyWrapper` of secrets in memory. The first one wraps; all of them unwrap, so that a new one can be put before."""
+    """A `KeyWrapper` of secrets in memory. The first secret wraps, every one unwraps: a new one is put first."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(secret) for secret in secrets]
@@ -86,7 +87,7 @@ class MasterKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `MasterKey.new()` made, or several with commas or line ends between, the newest first.
+        """Read a key as `MasterKey.new()` prints it, or several with commas or line ends between, the newest first.
 
         Raises ConfigurationError.
         """
@@ -104,7 +105,8 @@ class MasterKey:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """COUNTERACT_MASTER_KEY, or what is in the file that COUNTERACT_MASTER_KEY_FILE names. None where neither is set.
+        """The key from COUNTERACT_MASTER_KEY, or from the file that COUNTERACT_MASTER_KEY_FILE names. None where
+        neither is set.
 
         Raises ConfigurationError.
         """
@@ -118,21 +120,21 @@ class MasterKey:
 
     @staticmethod
     def new() -> str:
-        """A fresh random one, as text."""
+        """A fresh random key, as text."""
         return urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
     @property
     def name(self) -> str:
-        """Derived from the first secret, and says nothing of it: stored beside what that one wraps."""
+        """The name of the first secret: derived from it, reveals nothing of it, and is stored beside what it wraps."""
         return self._name
 
     async def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Encrypt `secret` under the first secret; `context` has to be the same when it is unwrapped."""
+        """Wrap `secret` under the first secret; `unwrap` needs the same `context`."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._ciphers[0].encrypt(nonce, secret, context)
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """Raises PersonalDataLocked."""
+        """Unwrap with any of the secrets. Raises PersonalDataLocked where none fits."""
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], context)

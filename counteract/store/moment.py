@@ -8,14 +8,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class AtVersion:
-    """When the stream was at this version; 0 is before its first event."""
+    """The moment at which the stream was at this version; 0 is before its first event."""
 
     version: int
 
 
 @dataclass(frozen=True, slots=True)
 class AtPosition:
-    """When the log had come to this position. The same one for several streams shows them at the same moment."""
+    """The moment at which the log had come to this position. One position shows several streams at the same moment."""
 
     position: int
 
@@ -24,7 +24,7 @@ Moment = AtVersion | AtPosition | datetime
 
 
 def with_zone(time: datetime) -> datetime:
-    """The time itself. Raises ValueError for one without a zone."""
+    """The time as it was given. Raises ValueError for one without a zone."""
     if time.utcoffset() is None:
         raise ValueError("a time needs its zone, as in datetime.now(UTC): without one nobody knows when it was")
     return time

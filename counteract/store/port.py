@@ -1,4 +1,4 @@
-"""What every event store guarantees. `counteract.testing.StoreContract` holds an adapter to it."""
+"""The port: what every event store guarantees. `counteract.testing.StoreContract` holds an adapter to it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an append left its stream."""
+    """The version and the positions at which an append left its stream."""
 
     version: int
     """The stream's version."""
     position: int
-    """That of the last event appended, and so what a projection must reach to show it; 0 if there was none."""
+    """The position of the last event appended, which a projection must reach to show it; 0 if there was none."""
     positions: Sequence[int] = ()
-    """Those of all events appended, in their order."""
+    """The positions of all events appended, in their order."""
 
     @classmethod
     def at(cls, version: int, positions: Sequence[int]) -> Appended:
-        """The stream at this version, its new events at these positions, in their order."""
+        """The answer for a stream that is at this version, with new events at these positions, in their order."""
         return cls(version, positions[-1] if positions else 0, tuple(positions))
 
 
@@ -63,21 +63,22 @@ class EventStore(Protocol):
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Appended:
-        """All or none, in the order given, at versions without holes, where the stream is as expected.
+        """Append all events or none, in the order given, at versions without holes, where the stream is as expected.
 
         - Of concurrent writers with one expected version one succeeds. With `ANY` all do, in some order.
-        - The same event ids with the same content again: a no-op that returns what the first append did, whatever the
-          stream has become. Metadata is not compared.
+        - The same event ids with the same content again are a repeat: nothing is appended, and the answer is that of
+          the first append, whatever was appended since. Metadata is not compared.
         - Integers of up to 4300 digits, floats and text come back exactly; a negative zero as zero.
         - Without events the stream is only checked.
-        - `unless` the query finds something after its position, in whatever stream: of writers that each decided by what their query
-          had found, and of which one's events are found by the other's query, one succeeds.
+        - Nothing is appended if the query of `unless` finds an event after its position, in whatever stream. Of two
+          writers of which each appends what the other's query finds, one succeeds.
         - A `checkpoint` moves on in the same transaction, or nothing is appended.
 
-        Raises WrongExpectedVersion; BoundaryChanged; CheckpointPassed; EventIdReused for an id that is stored with other content, stored beside new ones
-        in one call, or given twice; InvalidEvent for what cannot be stored and read again: U+0000, text that is not
-        UTF-8, NaN, infinities, nesting beyond 199 levels, over-long ids and events, in events, metadata and stream ids
-        alike; AppendTooLarge for more than 10 000 events, or more than 16 MiB.
+        Raises WrongExpectedVersion; BoundaryChanged; CheckpointPassed; EventIdReused for an id that is stored with
+        other content, that is stored while others of the call are new, or that is given twice; InvalidEvent for what
+        cannot be stored and read again: U+0000, text that is not UTF-8, NaN, infinities, nesting beyond 199 levels,
+        over-long ids and events, in events, metadata and stream ids alike; AppendTooLarge for more than 10 000 events,
+        or more than 16 MiB.
         """
         ...
 
@@ -90,16 +91,16 @@ class EventStore(Protocol):
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
-        """Several streams, all or none: as `append`, with an answer for each change, and `event_ids` over all of them. Without any
-        change, only a checkpoint moves on.
+        """Append to several streams, to all or none: as `append`, with an answer for each change.
 
-        A change without events only checks its stream: nobody can append to it until the others are in.
-        Raises AppendTooLarge for more than 256 streams as well, ValueError where a stream is named twice.
+        `event_ids` are those of the events of all changes, in order. A change without events only checks its stream:
+        nobody can append to it until the others are stored. Without any change, only a checkpoint moves on. Raises
+        AppendTooLarge for more than 256 streams as well, ValueError where a stream is named twice.
         """
         ...
 
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
-        """The stream's events folded: all of them, or up to a version, a position of the log, or a time (with its zone).
+        """Fold the stream's events: all of them, or up to a version, a position of the log, or a time (with its zone).
 
         Raises UnknownEventType, UnreadableEvent, NoSuchVersion, StreamArchived where the events are needed that an
         archive holds, and InvalidEvent for an impossible id.
@@ -133,27 +134,30 @@ class EventStore(Protocol):
         query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
-        at most 1000, and fewer where they are large; the end is where there are none.
+        """Events of all streams in the global order, after one position and up to another.
+
+        They are at most `limit`, or, by default, a page: at most 1000, and fewer where they are large. An empty answer
+        is the end.
 
         Positions increase, with holes; events of one stream have them in the order of their versions. By default
-        everything is there that was committed when the call began, and whoever goes on from the last position that
-        was read misses nothing. `up_to` must be a high water mark that was confirmed, or below one.
+        everything is there that was committed when the call began, and a reader that goes on from the last position
+        that it read misses nothing. `up_to` must be a high water mark that was confirmed, or below one.
 
-        With a `category` (aggregate type), `event_types` or a `correlation_id` (of the metadata) only those for which all
-        of that holds, with a `query` alone those that it finds; `backwards` the last of them, the newest first.
+        `category` (the aggregate type), `event_types` and `correlation_id` (of the metadata) together select events; a
+        `query` selects alone. `backwards` gives the last of them, the newest first.
         """
         ...
 
     async def find(self, query: Query, *, after: int = 0) -> Found:
-        """All events that the query finds after a position, and up to where that is all of them: to decide by.
+        """All events that the query finds after a position, and the position up to which these are all: to decide by.
 
-        Raises StreamArchived where one of them has tags and is archived; what is found by types alone does not include those.
+        Raises StreamArchived where one of them has tags and is archived. Archived events that would be found by their
+        types alone are left out.
         """
         ...
 
     async def checkpoint(self, name: str) -> int:
-        """Where a consumer's checkpoint is; 0 if it has none."""
+        """The position of a consumer's checkpoint; 0 if it has none."""
         ...
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - the error says what was waited for

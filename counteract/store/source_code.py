@@ -1,8 +1,8 @@
-"""What a function depends on, as far as its program tells: the sources of modules, the versions of libraries, the values that it holds.
+"""The code that a function depends on: sources of modules, versions of libraries, and values that it holds.
 
-Followed are the imports of every module that is no library's, whatever package it is in, also those that stand in a function; by what a
-module says and by what is in it. More than needed, on purpose: an edit that changes nothing costs one replay, and one that is overlooked
-a wrong state.
+The imports of every module that belongs to no library are followed, in whatever package, imports within functions
+included: by the text of a module and by the values in it. That is more than needed, on purpose: an edit that changes
+nothing costs one replay, an edit that is overlooked gives a wrong state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-# The engine keeps what it has promised of states, whatever its own code is.
+# The engine's own code is left out: a new release keeps what it has promised of states.
 _NOT_FOLLOWED = frozenset({"counteract", "__future__", *sys.stdlib_module_names})
 _LIBRARY_FOLDERS = ("site-packages", "dist-packages")
 _PLAIN = (
@@ -51,16 +51,18 @@ _GROUPS = (tuple, list, set, frozenset)
 
 @dataclass(slots=True)
 class Code:
-    """What was found."""
+    """The code found, in parts."""
 
     sources: dict[str, str] = field(default_factory=dict)
-    """By module."""
+    """The source text of each module."""
     libraries: dict[str, str] = field(default_factory=dict)
-    """Their versions."""
+    """The version of each library."""
     values: list[str] = field(default_factory=list)
-    """What functions hold, written out."""
+    """The values that functions hold, written out."""
     unknown: list[str] = field(default_factory=list)
-    """What cannot be told, as the rest of a sentence: no source, or a value that has no words of its own."""
+    """Parts that cannot be told, each as the rest of a sentence: a module without source, or a value that no text
+    stands for.
+    """
 
     def __str__(self) -> str:
         sources = [self.sources[name] for name in sorted(self.sources)]
@@ -69,7 +71,7 @@ class Code:
 
 
 def code_of(roots: Iterable[Any]) -> Code:
-    """Of functions, classes, and whatever else can be called."""
+    """The code that functions, classes and other callables depend on."""
     code = Code()
     names = [name for root in roots for name in _Holding(code).modules_of(root)]
     while names:
@@ -81,7 +83,7 @@ def code_of(roots: Iterable[Any]) -> Code:
 
 
 def _followed(code: Code, name: str) -> Iterable[str]:
-    """The modules that a module has something of."""
+    """The names of the modules that a module imports or holds values of; notes the module itself down."""
     place = _place(name)
     if place is not None and any(part in _LIBRARY_FOLDERS for part in place.parts):
         code.libraries.setdefault(*_library(name.partition(".")[0]))
@@ -89,7 +91,7 @@ def _followed(code: Code, name: str) -> Iterable[str]:
     module = sys.modules.get(name)
     if place is None or place.suffix != ".py" or not place.is_file():
         code.sources[name] = name
-        # What is only a folder has nothing to tell.
+        # A package that is only a folder has no code.
         if not hasattr(module, "__path__"):
             code.unknown.append(f"{name} has no source that could be looked at")
         return ()
@@ -98,14 +100,14 @@ def _followed(code: Code, name: str) -> Iterable[str]:
 
 
 def _place(name: str) -> Path | None:
-    """Of a module's file."""
+    """The path of a module's file."""
     file = getattr(sys.modules.get(name), "__file__", None) or _searched(name)
     return Path(file) if file else None
 
 
 @cache
 def _searched(name: str) -> str | None:
-    """Where one is that was not imported yet. It is not imported for that, and neither are its packages."""
+    """The path of a module that was not imported yet. Neither it nor its packages are imported for that."""
     folders: Sequence[str] | None = None
     origin = None
     for end in [*(at for at, sign in enumerate(name) if sign == "."), len(name)]:
@@ -129,7 +131,7 @@ def _library(package: str) -> tuple[str, str]:
 
 
 def _imported(source: str, name: str) -> Iterator[str]:
-    """What the module's text says that it imports, wherever that stands, and as far as it is there."""
+    """The modules that the module's text imports, anywhere in it, as far as they exist."""
     module = sys.modules.get(name)
     package = getattr(module, "__package__", None) or name.rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
@@ -155,14 +157,14 @@ def _had(module: ModuleType | None) -> Iterator[str]:
 
 
 class _Holding:
-    """What functions and objects hold beside their code: defaults, closures, bound arguments, attributes."""
+    """Goes through the values that functions and objects hold: defaults, closures, bound arguments, attributes."""
 
     def __init__(self, code: Code) -> None:
         self._code = code
         self._seen: set[int] = set()
 
     def modules_of(self, value: Any) -> Iterator[str]:
-        """Notes down all that it holds."""
+        """The modules of a value and of all that it holds; notes the values down."""
         if id(value) in self._seen:
             return
         self._seen.add(id(value))
@@ -196,7 +198,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _parts(value: Any) -> Iterable[Any] | None:
-    """What a value is made of, in one order; None where it is one thing."""
+    """The parts of a value, always in the same order; None where it has none."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if isinstance(value, Mapping):

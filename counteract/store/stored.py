@@ -1,4 +1,4 @@
-"""Events as the store holds them, and back to the classes that the application declares."""
+"""Stored events, and their way back to the classes that the application declares."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ E = TypeVar("E", bound=Event)
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
-    """One row of `events`; the event itself still as JSON.
+    """One row of `events`, with the event itself still as JSON.
 
-    Who reads a log looks at a few of these parts, so what takes time to make is made when it is asked for.
+    A reader of the log looks at few of its parts, so parts that take time to make are made when they are asked for.
     """
 
     position: int
@@ -52,26 +52,23 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
         metadata: Mapping[str, Any],
         recorded_at: datetime,
     ) -> Self:
-        """One that comes from no table."""
+        """An event that was not read from the table."""
         about = to_json(metadata).decode()
         return cls(position, event_id.bytes, *stream, version, event_type, schema_version, data, about, recorded_at)
 
     @property
     def event_id(self) -> UUID:
-        """The id by which an append that is repeated is known as the same."""
+        """The id by which the repeat of an append is known."""
         return UUID(bytes=self.id_bytes)
 
     @property
     def stream(self) -> StreamId:
-        """The aggregate's stream that the event belongs to."""
+        """The stream that the event belongs to."""
         return StreamId(self.aggregate_type, self.aggregate_id)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known.
-
-        Parsed each time it is asked for.
-        """
+        """`correlation_id`, `causation_id`, `saga`, `step`, `user_id` as far as known. Parsed anew each time."""
         metadata: Mapping[str, Any] = from_json(self.metadata_json)
         return metadata
 
@@ -81,19 +78,22 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
         return tuple(self.metadata.get("$tags", ()))
 
 
-# In the order of the fields. JSON travels as text and an id as bytes: what the driver makes of them takes longer than all the rest.
+# In the order of the fields. JSON travels as text and an id as bytes, for the driver's conversion would take longer
+# than all the rest.
 STORED_COLUMNS = (
     "position, uuid_send(event_id), aggregate_type, aggregate_id, version, event_type, schema_version, event_data::text, "
     "metadata::text, created_at"
 )
 
 PAGE_BYTES = 8 * 1024 * 1024
-"""Of the events that are in memory at once, however large each is; but always one."""
+"""The size of a page of events in memory, however many they are; but a page has at least one event."""
 _COMPRESSION = 16
 
 
 def weight_of(*columns: str) -> str:
-    """SQL: about how many bytes columns of JSON have as text, without unpacking them, which would take longer than all the rest."""
+    """SQL for the approximate size in bytes of JSON columns as text. It does not unpack them, which would take longer
+    than all the rest.
+    """
     return " + ".join(
         f"case when pg_column_compression({each}) is null then 1 else {_COMPRESSION} end * pg_column_size({each})"
         for each in columns
@@ -104,20 +104,20 @@ WEIGHT = weight_of("event_data", "metadata")
 STORED_COLUMNS_IF_SMALL = STORED_COLUMNS.replace(
     "event_data::text", f"case when {WEIGHT} <= %(small)s then event_data::text end"
 ).replace("metadata::text", f"case when {weight_of('metadata')} <= %(small)s then metadata::text end")
-"""With nothing in place of what is larger than that."""
+"""STORED_COLUMNS with null in place of data or metadata that is larger than the parameter `small`."""
 
 
 def stored_events(rows: Iterable[Sequence[Any]]) -> Sequence[StoredEvent]:
-    """From rows of `STORED_COLUMNS`, which are read fastest in binary form."""
+    """Events from rows of `STORED_COLUMNS`, which are read fastest in binary form."""
     return list(starmap(StoredEvent, rows))
 
 
 class EventDecoder(Generic[E]):
     """Turns stored events into `Recorded` ones of the given classes.
 
-    Two aggregates may each have events of one name. A class that deciders of this process declare is for the events of their
-    aggregates, any other for those that are left. Raises ConfigurationError where two classes claim one name and version, or
-    none claims a version below another.
+    Two aggregates may each have events of one name. A class that deciders of this process declare reads the events of
+    their aggregates; any other class reads those of the remaining ones. Raises ConfigurationError where two classes
+    claim one name and version, or no class claims a version below another.
     """
 
     def __init__(self, classes: Iterable[type[E]]) -> None:
@@ -139,17 +139,23 @@ class EventDecoder(Generic[E]):
         self._taken_of_all = _names(self._readers)
 
     def takes(self, stored: StoredEvent) -> bool:
-        """Whether an event of this name and aggregate is for one of the classes, in whatever version."""
+        """Whether one of the classes reads events of this name and aggregate, in whatever version."""
         return stored.event_type in self._taken.get(stored.aggregate_type, self._taken_of_all)
 
     def passes_by(self, stored: StoredEvent) -> bool:
-        """Whether it only has the name of one that is taken, and is another aggregate's. One of an unknown name is not passed by."""
+        """Whether the event shares the name of one that is read, but belongs to another aggregate. False for an unknown
+        name.
+        """
         return stored.event_type in self.event_types and not self.takes(stored)
 
     def decode(self, stored: StoredEvent) -> Recorded[E]:
-        """Raises UnknownEventType for a type or version that no class declares, UnreadableEvent for data that does not fit."""
+        """Read the event.
+
+        Raises UnknownEventType for a type or version that no class declares, UnreadableEvent for data that does not
+        fit.
+        """
         try:
-            # Asked for one that it does not take, it reads what it can: a name has one meaning as a rule.
+            # An event that no class takes is read by its name alone: a name has one meaning as a rule.
             readers = self._by_type.get(stored.aggregate_type, self._readers) if self.takes(stored) else self._any
             event = decode_event(readers, stored.event_type, stored.schema_version, stored.data)
         except (UnknownEventType, UnreadableEvent) as error:

@@ -1,4 +1,4 @@
-"""The tags of events: beside an event in its metadata, and in an index of their own."""
+"""The tags of events, in the metadata of each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from counteract.messages import tags_of as declared_tags
 from counteract.store.limits import check_tag
 
 TAGS = "$tags"
-"""Their key in the metadata."""
+"""The key of the tags in an event's metadata."""
 MAX_TAGS = 64
-"""Of one event."""
+"""The most tags of one event."""
 
 
 def tags_of(event: Event) -> Sequence[str]:
-    """As its class says. Raises InvalidEvent for what cannot be stored, or found."""
+    """The tags that the event's class gives it. Raises InvalidEvent for tags that cannot be stored, or too many."""
     tags = declared_tags(event)
     for tag in tags:
         check_tag(tag)
@@ -28,6 +28,6 @@ def tags_of(event: Event) -> Sequence[str]:
 
 
 def tagged(metadata: str, tags: Sequence[str]) -> str:
-    """The metadata, as JSON, with the tags."""
+    """The metadata, as JSON, with the tags added."""
     own = f'"{TAGS}":{to_json(tags).decode()}}}'
     return f"{{{own}" if metadata == "{}" else f"{metadata[:-1]},{own}"

@@ -1,4 +1,6 @@
-"""Those of one process who have lost a race take turns at the next attempt: they would only lose it to one another again."""
+"""Turns within a process: writers that have lost a race go one after the other, or they would lose it to one another
+again.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from contextvars import ContextVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 PATIENCE = 1.0
-"""Seconds after which somebody goes without a turn: whoever has it may hang, or wait for something that waits for this one."""
+"""Seconds after which a writer goes without a turn: the one that has it may hang, or wait for something that waits for
+this one.
+"""
 
 _Locks = WeakValueDictionary[Hashable, asyncio.Lock]
 
@@ -20,9 +24,9 @@ _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, _Locks] = WeakKeyDictionary
 
 @asynccontextmanager
 async def in_turn(what: Hashable) -> AsyncIterator[None]:
-    """One after another, in the order in which they came, as long as that is no long wait.
+    """Wait for a turn at `what`, in the order of arrival, for PATIENCE seconds at most.
 
-    Whoever has a turn takes no other one for what is decided within it.
+    A task that has a turn waits for no other one within it.
     """
     if _HAS_ONE.get():
         yield

@@ -83,7 +83,11 @@ class InMemoryEventStore:
         if any(each.event_id in self._by_id for each in new):
             for each in new:
                 _refuse_other_content(each, self._by_id.get(each.event_id))
+            if checkpoint is not None and self._kept_by(checkpoint) is None:
+                self._checkpoints[checkpoint.name] = checkpoint.position
         else:
+            if unless is not None:
+                check_tags(len({tag for each in new for tag in each.tags}), len(unless.query.items))
             self._check_terms(unless, checkpoint)
             for change in changes:
                 self._check(change)
@@ -152,6 +156,7 @@ class InMemoryEventStore:
 
     async def find(self, query: Query, *, after: int = 0) -> Found:
         """Does as `EventStore.find` says."""
+        check_tags(0, len(query.items))
         end = await self.high_water_mark()
         return Found([each for each in self._log[after:end] if query.finds(each)], query.since(end))
 
@@ -166,15 +171,17 @@ class InMemoryEventStore:
         return len(self._log)
 
     def _check_terms(self, unless: Since | None, checkpoint: Checkpoint | None) -> None:
-        if checkpoint is not None:
-            kept = self._checkpoints.get(checkpoint.name, 0)
-            if kept >= checkpoint.position or checkpoint.after not in (None, kept):
-                raise CheckpointPassed(checkpoint.name, kept)
+        if checkpoint is not None and (kept := self._kept_by(checkpoint)) is not None:
+            raise CheckpointPassed(checkpoint.name, kept)
         if unless is not None:
-            check_tags(0, len(unless.query.items))
             for each in self._log[unless.position :]:
                 if unless.query.finds(each):
                     raise BoundaryChanged(each.position)
+
+    def _kept_by(self, checkpoint: Checkpoint) -> int | None:
+        """Where it stays, since it is not before the new position, or not where it was expected."""
+        kept = self._checkpoints.get(checkpoint.name, 0)
+        return kept if kept >= checkpoint.position or checkpoint.after not in (None, kept) else None
 
     def _check(self, change: StreamChange) -> None:
         actual = len(self._streams.get(change.stream, []))

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from counteract import Rejected
+from counteract import Rejected, SagaIncomplete
 from counteract.messages import Command
 from counteract.saga import Park, SagaWorkflow
 from tests.protocol.films import BuyTicket, Render
@@ -60,7 +60,7 @@ class Tour(SagaWorkflow):
             return "nothing to do"
         try:
             await self.carry_out(self._steps(plan))
-        except ApplicationError:
+        except (ApplicationError, SagaIncomplete):
             if not plan.polite:
                 raise
             return "sorry"
@@ -128,12 +128,12 @@ class Tour(SagaWorkflow):
                 memo = {"colour": "red"} if step.endswith("memo") else None
                 further = self.plan.model_copy(update={"steps": rest, "refunds": [self._refund()]})
                 workflow.continue_as_new(further, memo=memo)
-            case "child" | "another child":
+            case "child" | "another child" | "child with an odd request":
                 await self._child(step)
             case "race":
                 await self._race()
-            case "hold and authorize":
-                await self._at_once(*step.split(" and "))
+            case "hold and authorize" | "many authorizations":
+                await self._at_once(*step.split(" and ") if "and" in step.split() else ["authorize at length"] * 12)
             case _:
                 await self._carry_out(step)
 
@@ -212,12 +212,14 @@ class Tour(SagaWorkflow):
 
     async def _child(self, which: str) -> None:
         assert self._saga is not None
-        assert self.plan.child is not None
+        # Nothing that could be written.
+        request: Any = object() if which.endswith("odd request") else self.plan.child
+        account = self.plan.child.account if self.plan.child else self.plan.account
         await self._saga.execute_child(
             Tour.run,
-            self.plan.child,
+            request,
             id=f"{workflow.info().workflow_id}-{which}",
-            compensation=PayBack(account=self.plan.child.account + "x" * self.plan.words, amount=self._refund()),
+            compensation=PayBack(account=account + "x" * self.plan.words, amount=self._refund()),
         )
 
     def _refund(self) -> int:
@@ -325,4 +327,29 @@ class Package(Tour):
             return booked.reference
 
 
-FLOWS = [Tour, Unopened, Lingering, Late, Booking, Package]
+@workflow.defn
+class Grouped(Tour):
+    """Has task groups around its steps: in handlers, and around the whole saga."""
+
+    @workflow.run
+    async def run(self, plan: Plan) -> str:
+        self.plan = plan
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.carry_out(plan.steps))
+        return "done"
+
+    @workflow.signal
+    async def add(self, step: str) -> None:
+        await self._in_a_group(step)
+
+    @workflow.update
+    async def add_now(self, step: str) -> Any:
+        await self._in_a_group(step)
+
+    async def _in_a_group(self, steps: str) -> None:
+        async with asyncio.TaskGroup() as group:
+            for step in steps.split(" and "):
+                group.create_task(self.execute(step))
+
+
+FLOWS = [Tour, Unopened, Lingering, Late, Booking, Package, Grouped]

@@ -12,7 +12,7 @@ from counteract.messages import command_id_of
 from counteract.participants.children import child_settled
 from counteract.saga import Resolution
 from tests.protocol.domain import Plan, Tour
-from tests.protocol.stage import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
 from tests.travel.reset import reset
 
@@ -330,3 +330,22 @@ async def test_a_child_of_an_earlier_saga_of_the_same_id_is_none_of_this_one(sta
 
     assert happened is False
     assert stage.effects_left() == 1
+
+
+async def test_a_child_that_is_stuck_past_its_pivot_is_not_told_as_undone(stage: Stage, name: str) -> None:
+    """Whatever its own code made of that."""
+    polite = child(name, "hold", "pay", "refuse", polite=True)
+    await stage.tour(name, "authorize", "child", child=polite)
+    own = stage.handle(f"{name}-child")
+    await until(lambda: _has_paid(stage, name))
+
+    assert await ending(own) == "SagaIncomplete"
+    await stage.handle(name).terminate()
+
+
+async def test_a_request_that_cannot_be_written_is_refused_and_the_saga_turns_back(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "hold", "child with an odd request")
+
+    assert await ending(saga) == "SagaCompensated"
+    assert await failed_tasks(saga) == []
+    assert await stage.money(name) == Account(100, {})

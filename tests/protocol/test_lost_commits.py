@@ -222,3 +222,21 @@ async def test_so_does_a_run_that_comes_to_its_end_all_the_same(stage: Stage, na
     assert await ending(saga) == "SagaIncomplete"
     assert await stage.state(name) == "past the pivot"
     assert (await stage.money(name)).held, "nothing is undone behind it"
+
+
+@pytest.mark.parametrize("state", ["forward", "turning back"])
+async def test_a_saga_that_was_undone_is_recovered_although_its_code_returned(
+    stage: Stage, name: str, state: str
+) -> None:
+    saga = await stage.tour(name, "authorize", "refuse", polite=True)
+    assert await ending(saga) == "done"
+    await stage.sql("alter table events disable trigger user")
+    await stage.sql("delete from events where aggregate_id = %s and event_type = 'SagaCompensated'", name)
+    await stage.sql("alter table events enable trigger user")
+    await stage.sql("delete from commands where saga_id = %s and undoes is not null", name)
+    await stage.sql("update commands set undone_since = null where saga_id = %s", name)
+    await stage.sql("update sagas set state = %s where saga_id = %s", state, name)
+
+    assert await stage.recovered(saga) == "done"
+    assert await stage.state(name) == "compensated"
+    assert await stage.lifecycle(name) == ["SagaStarted", "SagaCompensated"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.stage import Stage, ending, until
+from tests.protocol.stage import Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration
@@ -32,3 +32,20 @@ async def test_a_saga_that_is_too_large_to_continue_as_new_waits_for_corrected_c
 
     await until(is_told)
     await saga.terminate()
+
+
+async def test_a_lost_saga_with_more_than_a_task_may_say_is_recovered(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, *["authorize at length"] * 4, "wait", words=1_500_000)
+    await stage.applied(name, "Authorize#4")
+    await saga.terminate()
+
+    assert await stage.recovered(saga) == "done"
+    assert stage.effects_left() == 0
+
+
+async def test_a_group_with_more_than_a_task_may_say_is_undone(stage: Stage, name: str) -> None:
+    saga = await stage.tour(name, "many authorizations", "refuse", words=400_000)
+
+    assert await ending(saga) == "SagaCompensated"
+    assert stage.effects_left() == 0
+    assert await failed_tasks(saga) == []

@@ -7,8 +7,8 @@
         sink=RedisHashes("redis://localhost", prefix="order-summary:"),
     )
 
-Handlers, runner and commands are those of any projection. What it writes is delivered at least once and counts once: a sink
-knows which events its rows show. A server that is down is waited for.
+Handlers, runner and commands are those of any projection. Its operations are delivered at least once and count once: a
+sink knows which events its rows show. A server that is down is waited for.
 """
 
 from counteract.projections.sinks.layout import Layout

@@ -1,4 +1,4 @@
-"""What the rows of a projection look like, to whoever writes them elsewhere than to a table."""
+"""The layout of a projection's rows, for sinks, which write them elsewhere than to a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 class Layout:
-    """A projection's name and columns."""
+    """The name and columns of a projection."""
 
     def __init__(self, name: str, table: Table) -> None:
         self.name = name
@@ -29,9 +29,9 @@ class Layout:
         }
 
     def id_of(self, key: Any) -> str:
-        """The id of the row, however its key is spelled: the key as text.
+        """The id of the row, which is its key as text, however the key is spelled.
 
-        A key of several parts has a colon between them, and %3A for their own.
+        The parts of a key have colons between them, and %3A for their own colons.
         """
         key = key if self._keys.are_spelled(key) else self._keys.spelled(key)
         if len(self._keys.names) == 1:
@@ -39,25 +39,25 @@ class Layout:
         return ":".join(str(part).replace("%", "%25").replace(":", "%3A") for part in key)
 
     def applied(self, row: Row | None, operations: Iterable[Operation]) -> Row | None:
-        """The row after the operations, which are all of its key; None where there is none."""
+        """The row after the operations, all of which are of its key; None where there is none then."""
         for operation in operations:
             row = self._applied(row, operation)
         return row
 
     def to_json(self, row: Row) -> dict[str, bytes]:
-        """The text of each field."""
+        """The JSON text of each field."""
         return {name: self._adapters[name].dump_json(value) for name, value in row.items()}
 
     def to_document(self, row: Row) -> dict[str, Any]:
-        """Each field as JSON knows it."""
+        """The value of each field as JSON knows it."""
         return {name: self._adapters[name].dump_python(value, mode="json") for name, value in row.items()}
 
     def from_json(self, fields: Mapping[str, bytes | str]) -> Row:
-        """The row of the texts. Fields that are not declared are left out."""
+        """The row from the text of each field. Fields that are not declared are left out."""
         return {name: self._adapters[name].validate_json(fields[name]) for name in self.columns if name in fields}
 
     def from_document(self, document: Mapping[str, Any]) -> Row:
-        """The row of the values, as JSON knows them. Fields that are not declared are left out."""
+        """The row from values as JSON knows them. Fields that are not declared are left out."""
         return {
             name: adapter.validate_python(document[name]) if adapter is _ANY else _parsed(adapter, document[name])
             for name, adapter in self._adapters.items()
@@ -99,5 +99,5 @@ def _adapter(column: Column[Any]) -> TypeAdapter[Any]:
 
 
 def _parsed(adapter: TypeAdapter[Any], value: Any) -> Any:
-    # As from JSON text: there a Decimal or a date is a string, which strictness about Python's types would refuse.
+    # Parsed as JSON text, where a Decimal or a date is a string, which strictness about Python's types would refuse.
     return adapter.validate_json(_ANY.dump_json(value))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from counteract.projections.projection import Projection
 
 _SECONDS = 5
-# Versions of rows that are deleted are kept for as long as that: a process that stood still, but not longer, is refused.
+# Versions of deleted rows are kept for this long: a process that stood still, but not longer, is refused.
 _KEEP_DELETED = "1h"
 _LONGEST_PAUSE = 600.0
 _IS_NEW = "is_new"
@@ -49,11 +49,11 @@ class OpenSearchIndex:
     """A document for each row, found by the alias `name`, with the row's key as its id and all columns as its fields.
 
     Strings are keywords, numbers long or double, times dates; `fields` says otherwise, in OpenSearch's words:
-    `{"title": {"type": "text"}}`. `settings` are the index's, for when it is made: shards, replicas, analysis.
+    `{"title": {"type": "text"}}`. `settings` are the index's own when it is made: shards, replicas, analysis.
 
-    A document's version is the position of the last event that it shows, and OpenSearch refuses older ones. It searches what
-    it has refreshed, by default once a second: with `refresh="wait_for"` each batch waits for that, so that `reached` means
-    that the rows are found. Needs `pip install 'counteract[opensearch]'`.
+    A document's version is the position of the last event that it shows, and OpenSearch refuses older ones. A search
+    finds what was refreshed, by default once a second. With `refresh="wait_for"` each batch waits for that, so that
+    `reached` means that the rows are found. Needs `pip install 'counteract[opensearch]'`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class OpenSearchIndex:
         self._made: AsyncOpenSearch | None = None
         self._layout: Layout | None = None
         self._has_reported = False
-        # What is on record with an index to which nothing was written yet; else nothing.
+        # The record of an index to which nothing was written yet; else nothing.
         self._made_for: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -90,11 +90,11 @@ class OpenSearchIndex:
                 await self._check(layout, code)
             else:
                 await self._create(layout, code)
-        # Also where another attempt has made it: whoever has lost rows may not have come as far as to say so.
+        # Also where another attempt has made it: a process that has lost rows may not have come as far as to say so.
         return Shown(0) if self._made_for else None
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """Bring the documents to where the operations do, each only if it is newer.
+        """Bring the documents up to the operations, each only if these are newer.
 
         Raises SinkUnavailable, RowRefused.
         """
@@ -102,7 +102,7 @@ class OpenSearchIndex:
         await self._write(operations, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
-        """The operations of one event that was parked, on documents that have gone on since.
+        """Apply the operations of one event that was parked, on documents that have gone on since.
 
         Raises SinkUnavailable, RowRefused.
         """
@@ -110,26 +110,26 @@ class OpenSearchIndex:
         await self._write(operations, is_late=True)
 
     async def read(self, projection: Projection, key: Any) -> Row | None:
-        """The row of a key, whether it is found by searches yet or not; None where there is none."""
+        """The row of a key, whether searches find it yet or not; None where there is none."""
         row = projection.layout.id_of(key)
         with _translated():
             found = await self._find(projection.layout, [row])
         return found[row].row
 
     async def watch(self) -> None:
-        """Raises SinkUnavailable where the index has lost what it had."""
+        """Raises SinkUnavailable where the index has lost its documents."""
         with _translated():
             if not await self._client.indices.exists_alias(name=self._name):
                 raise SinkUnavailable("OpenSearch has lost an index: it is made anew from the events")
 
     async def erase(self) -> None:
-        """Delete the index, all documents with it."""
+        """Delete the index with all its documents."""
         with _translated():
             for index in await self._indices():
                 await self._client.indices.delete(index=index)
 
     async def close(self) -> None:
-        """Close the client, if it was made here and not given. It may be used again."""
+        """Close the client, if it was made here and not given. The sink may be used again."""
         if self._made:
             await self._made.close()
             self._made = None
@@ -167,7 +167,7 @@ class OpenSearchIndex:
                 raise
 
     async def _begin(self) -> None:
-        """From now on rows that are not there are no lost ones."""
+        """Record that something is written: rows that are missing before that are not lost ones."""
         if self._made_for:
             with _translated():
                 meta = {name: value for name, value in self._made_for.items() if name != _IS_NEW}
@@ -210,7 +210,7 @@ class OpenSearchIndex:
             if asyncio.get_running_loop().time() - begun > _LONGEST_PAUSE:
                 raise SinkUnavailable("this process stood still for too long: it begins its batch anew")
             if lines:
-                # Not made by writing to it: an index that is gone is made anew with all of its rows.
+                # The index is not made by writing to it: one that is gone is made anew with all of its rows.
                 written = await self._client.bulk(body=lines, require_alias=True, refresh=self._refresh)
                 _check_items(written["items"], is_late=is_late)
 
@@ -221,7 +221,7 @@ class OpenSearchIndex:
     def _lines(
         self, layout: Layout, row: str, operations: Sequence[Positioned], found: _Found
     ) -> Iterator[Mapping[str, Any]]:
-        """Of a bulk request, that bring the row to where the operations do."""
+        """The lines of a bulk request that bring the row up to the operations."""
         if not operations:
             return
         after = layout.applied(found.row, [each.operation for each in operations])
@@ -230,12 +230,12 @@ class OpenSearchIndex:
             yield {"index": head}
             yield layout.to_document(after)
         else:
-            # Also where there was none: an older one must not come after it.
+            # Also where there was no row: an older version must not come after it.
             yield {"delete": head}
 
     def _refuse_later(self, by_row: Mapping[str, Sequence[Positioned]], found: Mapping[str, _Found]) -> None:
         for row, operations in by_row.items():
-            # At its very position the row shows it already.
+            # At this very position the row shows the event already.
             if found[row].position > operations[0].position:
                 raise RowRefused(
                     "a row of it shows events of other streams that came later, and which of them is not known: "
@@ -277,7 +277,7 @@ def _check_items(items: Sequence[Mapping[str, Any]], *, is_late: bool) -> None:
 
 def _property(column: Column[Any]) -> Mapping[str, Any]:
     if isinstance(column.type, JSON):
-        # Kept as it is, and not searched: two rows may have other things there.
+        # Kept as it is, and not searched: two rows may have different types there.
         return {"type": "object", "enabled": False}
     try:
         python_type = column.type.python_type
@@ -301,7 +301,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except error_of_opensearch as error:
-        # Of a whole request. Its text may quote that.
+        # An error of a whole request, whose text may quote it.
         status = getattr(error, "status_code", "")
         problem = f"OpenSearch: {type(error).__name__} {status}".rstrip()
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):

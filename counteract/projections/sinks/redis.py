@@ -1,4 +1,4 @@
-"""Rows in Redis, and in what speaks its protocol (Valkey)."""
+"""Rows in Redis, and in servers that speak its protocol, such as Valkey."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from uuid import uuid4
 
 from counteract.errors import ConfigurationError
 from counteract.projections.sinks.layout import Layout, Row
-from counteract.projections.sinks.sink import Positioned, Shown, SinkUnavailable, missing_extra, report_change
+from counteract.projections.sinks.sink import (
+    Positioned,
+    RowRefused,
+    Shown,
+    SinkUnavailable,
+    missing_extra,
+    report_change,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from counteract.projections.projection import Projection
 
-# All of a batch or nothing, and nothing unless all is as it was read: whoever else may write, what was read still holds.
+# Writes all of a batch or nothing, and nothing unless all is as it was read: whatever other process writes, what was
+# read still holds.
 _WRITE = """
 local known = redis.call('hmget', KEYS[1], 'made', 'revision')
 if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
@@ -43,7 +51,7 @@ _AT_ONCE = 1000
 
 
 class _Known(NamedTuple):
-    """What Redis had when it was read."""
+    """The contents of Redis when it was read."""
 
     revision: str
     shown: Shown
@@ -54,13 +62,13 @@ class _Known(NamedTuple):
 class RedisHashes:
     """A hash for each row, under `prefix` and the row's key; `prefix` must be of this projection alone.
 
-    Each field is JSON text: a number stands as it is (`HGET … total` gives 4200), a string in quotes, a time as a string, null
-    as null. `read` gives the row with the types of the columns.
+    Each field is JSON text: a number stands as it is (`HGET … total` gives 4200), a string in quotes, a time as a
+    string, null as null. `read` gives the row with the types of the columns.
 
-    A batch is one atomic step together with its position, so that what Redis loses, rows and position, it loses alike:
-    a Redis that forgot everything, or was restored from a copy, is filled again from where it is. It must not evict
-    keys (`maxmemory-policy noeviction`). In a cluster give the prefix a hash tag, `{order-summary}:`.
-    Needs `pip install 'counteract[redis]'`.
+    A batch is one atomic step together with its position, so Redis loses rows and position alike: after it forgot
+    everything, or was restored from a copy, it is filled again from where it is. It must not evict keys
+    (`maxmemory-policy noeviction`). In a cluster give the prefix a hash tag, `{order-summary}:`. Needs `pip install
+    'counteract[redis]'`.
     """
 
     def __init__(self, server: str | Redis, *, prefix: str) -> None:
@@ -78,7 +86,7 @@ class RedisHashes:
         return f"Redis, {self._prefix!r}"
 
     async def prepare(self, layout: Layout, code: str) -> Shown:
-        """Read how far the hashes have come; where other code has made them, the log says so.
+        """Read how far the hashes have come; log where other code has made them.
 
         Raises SinkUnavailable.
         """
@@ -98,14 +106,17 @@ class RedisHashes:
         return Shown(self._shown, _text(event or ""))
 
     async def write(self, operations: Sequence[Positioned], *, up_to: Shown) -> None:
-        """Bring the hashes to where the operations do, each only if it is newer than what they show.
+        """Bring the hashes up to the operations, each only if these are newer.
 
-        Raises SinkUnavailable.
+        Raises SinkUnavailable, and RowRefused for a row with a key that Redis's own record has.
         """
         await self._write(operations, up_to, is_late=False)
 
     async def write_late(self, operations: Sequence[Positioned]) -> None:
-        """The operations of one event that was parked, on hashes that have gone on since. Raises SinkUnavailable."""
+        """Apply the operations of one event that was parked, on hashes that have gone on since.
+
+        Raises SinkUnavailable, RowRefused.
+        """
         if operations:
             await self._write(operations, Shown(operations[0].position), is_late=True)
 
@@ -116,21 +127,21 @@ class RedisHashes:
         return _row(projection.layout, fields)
 
     async def watch(self) -> None:
-        """Raises SinkUnavailable where Redis has lost what it had, such as by a restart without persistence."""
+        """Raises SinkUnavailable where Redis has lost its rows, such as by a restart without persistence."""
         await self._read(self._prepared(), {})
 
     async def erase(self) -> None:
         """Delete every key under `prefix`."""
         pattern = "".join(f"[{each}]" if each in "*?[" else each for each in self._prefix.replace("\\", "\\\\"))
         with _translated():
-            # First, so that a process which still writes notices.
+            # Removed first, so that a process which still writes notices.
             await self._client.unlink(self._about)
             keys = [key async for key in self._client.scan_iter(f"{pattern}*", count=_AT_ONCE)]
             for start in range(0, len(keys), _AT_ONCE):
                 await self._client.unlink(*keys[start : start + _AT_ONCE])
 
     async def close(self) -> None:
-        """Close the client, if it was made here and not given. It may be used again."""
+        """Close the client, if it was made here and not given. The sink may be used again."""
         if self._made:
             await self._made.aclose()
             self._made = None
@@ -149,7 +160,7 @@ class RedisHashes:
         layout = self._prepared()
         by_row: dict[str, list[Positioned]] = {}
         for each in operations:
-            by_row.setdefault(layout.id_of(each.operation.key), []).append(each)
+            by_row.setdefault(self._free(layout.id_of(each.operation.key)), []).append(each)
         while True:
             known = await self._read(layout, by_row)
             if last.position in known.late if is_late else last.position <= known.shown.position:
@@ -163,6 +174,11 @@ class RedisHashes:
             if await self._replace(layout, known, rows, shown, late=str(last.position) if is_late else ""):
                 self._shown = shown.position
                 return
+
+    def _free(self, row: str) -> str:
+        if self._prefix + row in (self._about, self._late):
+            raise RowRefused(f"{self._prefix + row} is the key under which Redis has what it shows: no row can have it")
+        return row
 
     async def _read(self, layout: Layout, by_row: Mapping[str, Sequence[Positioned]]) -> _Known:
         with _translated():
@@ -221,5 +237,5 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except error_of_redis as error:
-        # No event is to blame: the texts that are written are ours, whatever the row.
+        # No event is to blame: the texts that are written are our own, whatever the row.
         raise SinkUnavailable(f"Redis: {error}") from error

@@ -1,4 +1,4 @@
-"""Brings what a projection says to its sink."""
+"""The subscriber that brings a projection's operations to its sink."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from counteract.projections.projection import Projection
 
 _POSITION = text("select coalesce(min(position), 0) from subscriptions where name = :name")
-# One that is archived is no longer there to be compared.
+# An event that is archived is no longer there to be compared.
 _IS_OF_THE_LOG = text("""
     select exists (select from events where position = :position and event_id = cast(:event_id as uuid))
            or exists (select from archived_streams where :position between first_position and last_position)
 """)
-# Parked ones it never had.
+# The sink never had parked events.
 _GO_BACK = text("""
     update subscriptions set position = :to, epoch = epoch + 1, updated_at = clock_timestamp()
     where name = :name and position > :to and exists (
@@ -34,11 +34,11 @@ _GO_BACK = text("""
     )
     returning position
 """)
-# Over all that came since an event of these types, which may be most of the log. Both limits are the subscription's.
+# Looks over all events since, which may be most of the log. Both limits are the subscription's.
 _UNLIMITED = text("""
     select set_config(name, '0', true) from pg_settings where name in ('statement_timeout', 'transaction_timeout')
 """)
-# Whoever has the row delivers, or goes back: then there is no hurry.
+# A process that has locked the row delivers, or goes back: then there is no hurry.
 _LOCK = text("select position from subscriptions where name = :name for update skip locked")
 _NEWEST = text("select position, event_id from events where position <= :position order by position desc limit 1")
 _ARCHIVED = text("""
@@ -50,7 +50,7 @@ _logger = logging.getLogger("counteract.projections")
 
 
 class SinkSubscriber(Subscriber):
-    """Operations with their positions, a batch at a time."""
+    """Writes operations with their positions to a sink, a batch at a time."""
 
     is_elsewhere = True
 
@@ -63,8 +63,12 @@ class SinkSubscriber(Subscriber):
         self._has_warned = False
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Go back to where the sink is, if it has lost what it had. Raises RowsLost where the log has not got all of that."""
-        # Asked first: what another process does meanwhile is not taken for a loss.
+        """Go back to where the sink is, if it has lost rows.
+
+        Raises RowsLost where the log does not have all of their events, LogCutShort where it lacks the event that the
+        sink shows.
+        """
+        # Asked first, so that the work of another process meanwhile is not taken for a loss.
         position = (await connection.execute(_POSITION, {"name": self.name})).scalar_one()
         shown = await self._sink.prepare(self._projection.layout, self._projection.fingerprint)
         if shown is None:
@@ -82,13 +86,14 @@ class SinkSubscriber(Subscriber):
         await connection.execute(_UNLIMITED)
         has_lost = (await connection.execute(_GO_BACK, values)).first() is not None
         are_archived = await self._look_for_archived(connection, shown, position, has_lost=has_lost)
-        # Of what a sink without rows may have had nobody could tell afterwards.
+        # Nobody could tell afterwards what a sink without rows may have had.
         if not has_lost and (shown or not are_archived):
             await self._pass_over(connection, shown, position)
 
     async def _pass_over(self, connection: AsyncConnection, shown: int, position: int) -> None:
-        """What was looked through, and has nothing for the rows: the next look begins behind it. Named by an event
-        there, by which it is known whether it is of the log of now.
+        """Record that the events up to here have nothing for the rows, so that the next look begins behind them.
+
+        The sink gets the id of an event there, which tells whether it is of this log.
         """
         checkpoint = (await connection.execute(_LOCK, {"name": self.name})).scalar()
         if checkpoint is None or checkpoint < position:
@@ -100,9 +105,10 @@ class SinkSubscriber(Subscriber):
     async def _look_for_archived(
         self, connection: AsyncConnection, shown: int, position: int, *, has_lost: bool
     ) -> bool:
-        """Whether there are any. Nobody may take rows for all there are that lack what was archived. Which events
-        those were, only their files say: a sink that is behind, and shows every event that is in the log, may never
-        have had any of them.
+        """Whether any events in between are archived. Raises RowsLost where rows of them may be missing.
+
+        Rows without the archived events must not pass for all. Which events those were, only their files say: a sink
+        that is behind, and shows every event that is in the log, may never have had any of them.
         """
         between = {"shown": shown, "position": position}
         count, files = (await connection.execute(_ARCHIVED, between)).one()
@@ -129,15 +135,18 @@ class SinkSubscriber(Subscriber):
         return True
 
     async def watch(self) -> None:
+        """Look after the sink's rows. Raises SinkUnavailable if some are lost."""
         await self._sink.watch()
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        # All handlers first: a batch that cannot be handled leaves nothing behind.
+        """Write the operations of a batch."""
+        # All handlers run first: a batch that cannot be handled leaves nothing behind.
         await self._sink.write(
             list(self._operations(events)), up_to=Shown(events[-1].position, str(events[-1].event_id))
         )
 
     async def redrive(self, event: StoredEvent, connection: AsyncConnection) -> None:
+        """Write the operations of one event that was parked."""
         await self._sink.write_late(list(self._operations([event])))
 
     def _operations(self, events: Sequence[StoredEvent]) -> Iterator[Positioned]:

@@ -1,1 +1,1 @@
-"""The events of closed streams in files, and back."""
+"""Archives: the events of closed streams in files (`file`), and the way there and back (`streams`)."""

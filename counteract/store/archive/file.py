@@ -1,4 +1,4 @@
-"""The file of an archive: the lines of its events (`event_line`), stream by stream, and last a seal over all of them. Gzip.
+"""The file of an archive: the lines of its events (`event_line`), stream by stream, then a seal over all of them. Gzip.
 
 A file that has its name is complete and on the disk: until then it ends with `.part`.
 """
@@ -23,7 +23,7 @@ _FORMAT = 1
 
 
 class _Seal(msgspec.Struct, forbid_unknown_fields=True):
-    """The last line."""
+    """The last line of a file."""
 
     archive: int
     events: int
@@ -31,7 +31,7 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Place(msgspec.Struct):
-    """Of a line, what tells which stream it belongs to."""
+    """The parts of a line that tell which stream it belongs to."""
 
     aggregate_type: str
     aggregate_id: str
@@ -43,18 +43,20 @@ _place_of = msgspec.json.Decoder(_Place).decode
 
 
 class Digest:
-    """Of a stream's lines in order, as the function `stream_digest` has it."""
+    """The digest of a stream's lines in order, as the SQL function `stream_digest` makes it."""
 
     def __init__(self) -> None:
         self._hash = sha256()
         self.events = 0
 
     def add(self, line: bytes) -> None:
+        """Take in the next line, without its end."""
         self._hash.update(sha256(line).digest())
         self.events += 1
 
     @property
     def value(self) -> bytes:
+        """The digest of the lines so far."""
         return self._hash.digest()
 
 
@@ -67,7 +69,7 @@ class NewArchive:
         self.events = 0
 
     def add(self, lines: Iterable[str]) -> None:
-        """Events of one stream, or more of them, in the order of their versions."""
+        """Write events of one stream, or more of them, in the order of their versions."""
         for line in lines:
             encoded = f"{line}\n".encode()
             self._hash.update(encoded)
@@ -75,12 +77,13 @@ class NewArchive:
             self.events += 1
 
     def seal(self) -> None:
+        """Write the last line."""
         self._packed.write(_encode(_Seal(_FORMAT, self.events, self._hash.hexdigest())))
 
 
 @contextmanager
 def new_archive(path: Path) -> Iterator[NewArchive]:
-    """The file has its name and is on the disk when the block ends, and is not there when the block fails.
+    """Write a file: it has its name and is on the disk when the block ends, and is not there when the block fails.
 
     Raises InvalidArchive for a name that is taken.
     """
@@ -123,7 +126,7 @@ def check_archive(path: Path) -> None:
 
 
 def archived_streams(path: Path) -> Iterator[tuple[StreamId, Iterator[bytes]]]:
-    """Each stream of a file that was checked, and its lines; these must be taken before the next stream is asked for."""
+    """Each stream of a checked file with its lines, which must be taken before the next stream is asked for."""
     lines = (line.rstrip(b"\n") for line, is_last in _lines(path) if not is_last)
     return groupby(lines, key=_stream_of)
 
@@ -134,7 +137,7 @@ def _stream_of(line: bytes) -> StreamId:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """With whether it is the last one."""
+    """Each line, and whether it is the last one."""
     try:
         with gzip.open(path, "rb") as packed:
             line = packed.readline()
@@ -149,7 +152,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk only when its folder is."""
+    """Put a new name on the disk, where it is only once its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Archiving: the events of closed streams go to a file, and back. docs/decisions/0062
+"""Archiving and restoring: the events of closed streams go to a file, and come back. docs/decisions/0062
 
-A file is complete and read back before the first event leaves; then each stream leaves in a transaction of its own.
-Whatever stops it in between, `continue_archiving` goes on, or `restore_streams` puts all back.
+A file is complete and read back before the first event leaves; then each stream leaves in a transaction of its own. If
+that is interrupted, `continue_archiving` goes on, or `restore_streams` puts all back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from counteract.store.postgres.names import REBUILD
 from counteract.store.stored import PAGE_BYTES, WEIGHT
 
 _PAGE = 1000
-"""How many events are in memory at once; fewer, where they are large."""
+"""The most events in memory at once; fewer, where they are large."""
 
 _MAY_DELETE = "select has_table_privilege('events', 'delete')"
 _IDLE = """
@@ -52,9 +52,9 @@ _LINES = f"""
 _REQUIRE_PAST = "select require_past(%s, %s, %s)"
 _ARCHIVE = "select archive_stream(%s, %s, %s, %s, %s)"
 
-# These events have been through the projections of then.
-_NOT_PROJECTED_AGAIN = "select set_config('counteract.inline', '{*}', true)"
-# The same as an append's, which is another one in each schema.
+# These events have been through the projections of then, and the sagas that they tell of are over.
+_AS_IT_WAS = "select set_config('counteract.inline', '{*}', true), set_config('counteract.on_record', 'no', true)"
+# The lock that an append of the stream takes, which is another one in each schema.
 _TAKE_TURN = """
     select pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(
         %s, case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end)))
@@ -71,7 +71,7 @@ _PUT_BACK = """
            line -> 'event_data', line -> 'metadata', (line ->> 'created_at')::timestamptz
     from unnest(%s::jsonb[]) as line
 """
-# They are filled from the log, and may have passed the positions. Whoever goes on with one finds no checkpoint, and
+# Rebuilds are filled from the log, and may have passed the positions. A rebuild that goes on finds no checkpoint, and
 # begins anew.
 _END_REBUILDS = """
     delete from subscriptions s using pg_tables t
@@ -81,21 +81,22 @@ _END_REBUILDS = """
 
 
 class Chosen(Protocol):
-    """Which streams are to be archived."""
+    """A choice of the streams to archive."""
 
     async def among(self, connection: Connection) -> Sequence[tuple[StreamId, int]]:
-        """With their versions. Raises StoreError for one that cannot be archived."""
+        """The chosen streams with their versions. Raises StoreError for one that cannot be archived."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """The streams of a category whose last event is older than that, and that are not archived already."""
+    """The streams of a category whose last event is older than `idle_for`, and that are not archived already."""
 
     category: str
     idle_for: timedelta
 
     async def among(self, connection: Connection) -> Sequence[tuple[StreamId, int]]:
+        """The chosen streams with their versions."""
         parameters = (self.category, self.idle_for, self.category)
         rows = await (await connection.execute(_IDLE, parameters)).fetchall()
         return [(StreamId(self.category, aggregate_id), version) for aggregate_id, version in rows]
@@ -108,6 +109,9 @@ class Named:
     streams: Sequence[StreamId]
 
     async def among(self, connection: Connection) -> Sequence[tuple[StreamId, int]]:
+        """The streams with their versions. Raises StoreError for one without events or with one event only,
+        StreamArchived.
+        """
         return [(stream, await self._version(connection, stream)) for stream in dict.fromkeys(self.streams)]
 
     async def _version(self, connection: Connection, stream: StreamId) -> int:
@@ -122,29 +126,30 @@ class Named:
 
 @dataclass(slots=True)
 class Archived:
-    """What an archiving did."""
+    """The outcome of an archiving."""
 
     streams: int = 0
     events: int = 0
     left: int = 0
-    """Streams that are in the file and stay as well: somebody appended to them meanwhile."""
+    """The streams that are in the file and stay in the store: something was appended to them meanwhile."""
 
 
 @dataclass(slots=True)
 class Restored:
-    """What a restore did."""
+    """The outcome of a restore."""
 
     streams: int = 0
     events: int = 0
     present: int = 0
-    """Streams that were there already."""
+    """The streams that were there already."""
 
 
 async def archive_streams(url: str, chosen: Chosen, file: Path) -> Archived:
-    """Write all events of the streams but each one's last to a file, and let them leave the store. None: no file.
+    """Write all events of the streams but the last of each to a file, then remove them from the store. No streams: no
+    file.
 
-    Connect as the owner of the tables, who migrates. Refuses streams that a subscription has yet to read.
-    Raises StoreError, InvalidArchive for a name that is taken, StoreUnavailable.
+    Connect as the owner of the tables. Streams that a subscription has yet to read are refused. Raises StoreError,
+    InvalidArchive for a name that is taken, StoreUnavailable.
     """
     async with _connected(url) as connection:
         if not (streams := await chosen.among(connection)):
@@ -156,7 +161,10 @@ async def archive_streams(url: str, chosen: Chosen, file: Path) -> Archived:
 
 
 async def continue_archiving(url: str, file: Path) -> Archived:
-    """Go on with a file that was written before: what it holds leaves the store, as far as it is still as in the file."""
+    """Go on with a file that was written before: its streams leave the store, as far as they are still as in the file.
+
+    Raises as `archive_streams`.
+    """
     async with _connected(url) as connection:
         return await _let_go(connection, file)
 
@@ -195,7 +203,7 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
 
 
 async def _write(connection: Connection, stream: StreamId, version: int, archive: NewArchive) -> None:
-    # archive_stream asks again. Here it is asked before the first stream leaves, and for all of them.
+    # archive_stream asks again. Here all streams are asked about before the first leaves.
     await connection.execute(_REQUIRE_PAST, (*stream, version - 1))
     last = 0
     while rows := await (await connection.execute(_LINES, (*stream, last, version, _PAGE))).fetchall():
@@ -235,10 +243,10 @@ def _page(lines: Iterator[bytes]) -> Sequence[bytes]:
 
 
 async def _put_back(connection: Connection, stream: StreamId, lines: Iterator[bytes]) -> tuple[int, bool]:
-    """How many events the file has of the stream, and whether they were archived."""
+    """The number of events that the file has of the stream, and whether the stream was archived."""
     digest = Digest()
     async with connection.transaction():
-        await connection.execute(_NOT_PROJECTED_AGAIN)
+        await connection.execute(_AS_IT_WAS)
         await connection.execute(_TAKE_TURN, (stream.aggregate_id, stream.aggregate_type))
         record = await (await connection.execute(_FORGET_RECORD, stream)).fetchone()
         while page := _page(lines):

@@ -1,1 +1,3 @@
-"""Examinations of a store: what keeps it from working, and whether everything that it holds can be read."""
+"""Examinations of a store: what keeps it from working (`doctor`), and whether all that it holds can
+be read (`verify`).
+"""

@@ -1,4 +1,6 @@
-"""What keeps an event store from working, or will: looked at from outside, on a connection as the application has it."""
+"""The doctor: what keeps an event store from working, or soon will, as seen from outside on an application's
+connection.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ from counteract.store.postgres.rights import Rights, foreign_tables, rights_of
 from counteract.store.postgres.sequence import positions
 
 LEAST_VERSION = 140000
-"""`create or replace trigger` is new in 14."""
+"""The oldest version of PostgreSQL that works: `create or replace trigger` is new in 14."""
 MOST_CLOCK_SECONDS = 1.0
+"""The seconds by which the clocks of the database and of this machine may differ."""
 
 _TAKES_WRITES = "select current_setting('transaction_read_only') = 'off'"
-# What the session began with, from the server, the database, the role or the URL: our own connections set it anew.
+# The value that a session begins with, from the server, the database, the role or the URL: our own connections set it
+# anew.
 _IDLE_TIMEOUT = """
     select current_user::text, reset_val::integer from pg_settings where name = 'idle_in_transaction_session_timeout'
 """
@@ -39,17 +43,20 @@ Check = Callable[[], Awaitable[Finding | Sequence[Finding]]]
 
 @dataclass
 class Examination:
-    """Of one database. `patience`: for how many seconds an append may be under way before it counts as stuck."""
+    """The examination of one database.
+
+    An append that has been under way for `patience` seconds counts as stuck.
+    """
 
     connection: Connection
     patience: float
     now: Callable[[], datetime]
     master: KeyWrapper | None = None
-    """By default that of the environment."""
+    """The master key to try; by default that of the environment."""
     _stuck: Sequence[OpenAppend] = field(default=())
 
     def checks(self) -> Mapping[str, Check]:
-        """In an order in which each may build on those before."""
+        """All checks by name, in an order in which each may build on those before."""
         return {
             "connection": self.way,
             "version": self.version,
@@ -67,6 +74,7 @@ class Examination:
         }
 
     async def way(self) -> Finding:
+        """Whether the URL leads straight to PostgreSQL, or to a pooler."""
         if not self.connection.is_pooled:
             return ok("connection", "straight to PostgreSQL")
         what = "through a pooler: right for whoever appends, loads, reads or carries out commands, and for nobody else"
@@ -74,6 +82,7 @@ class Examination:
         return advice("connection", what, remedy)
 
     async def version(self) -> Finding:
+        """Whether PostgreSQL is new enough."""
         number = self.connection.info.server_version
         name = (self.connection.info.parameter_status("server_version") or str(number)).split()[0]
         if number < LEAST_VERSION:
@@ -83,6 +92,7 @@ class Examination:
         return ok("version", f"PostgreSQL {name}", version=number)
 
     async def writes(self) -> Finding:
+        """Whether the database takes writes."""
         row = await (await self.connection.execute(_TAKES_WRITES)).fetchone()
         if row and row[0]:
             return ok("writes", "the database takes writes")
@@ -93,6 +103,7 @@ class Examination:
         )
 
     async def encoding(self) -> Finding:
+        """Whether the encoding is UTF-8."""
         seen = await look_at(self.connection)
         try:
             refuse_encoding(seen.encoding)
@@ -102,6 +113,7 @@ class Examination:
         return ok("encoding", seen.encoding)
 
     async def schema(self) -> Finding:
+        """Whether the migrations and functions of this release are there."""
         seen = await look_at(self.connection)
         if missing := list(seen.missing):
             remedy = "run `counteract migrate` as the owner of the database"
@@ -112,9 +124,11 @@ class Examination:
         return ok("schema", f"up to date, at {seen.revision}", revision=seen.revision)
 
     async def role(self) -> Finding:
+        """Whether the role has the rights that it needs, and no others."""
         return examined_role(await rights_of(self.connection))
 
     async def projections(self) -> Finding:
+        """Whether the role may rebuild and drop the tables of projections."""
         name = "projections"
         found = await foreign_tables(self.connection, self.connection.store)
         if not found:
@@ -124,6 +138,7 @@ class Examination:
         return problem(name, what, remedy, tables=[table for table, _ in found])
 
     async def idle_timeout(self) -> Finding:
+        """Whether an idle transaction of a program without our settings is ended."""
         role, milliseconds = await (await self.connection.execute(_IDLE_TIMEOUT)).fetchone() or ("", 0)
         if milliseconds:
             what = f"a transaction of {role} that is idle for {milliseconds / 1000:g} s is ended, whoever opened it"
@@ -133,18 +148,21 @@ class Examination:
         return (problem if role == APP_ROLE else advice)("idle timeout", what, remedy)
 
     async def clock(self) -> Finding:
+        """Whether the clocks of the database and of this machine agree."""
         before = self.now()
         row = await (await self.connection.execute("select clock_timestamp()")).fetchone()
         after = self.now()
         return examined_clock(before, row[0] if row else before, after)
 
     async def appenders(self) -> Sequence[Finding]:
+        """A finding for each transaction that keeps others waiting for `patience` seconds."""
         self._stuck = await stuck_appends(self.connection, self.patience)
         if not self._stuck:
             return [ok("appenders", f"none kept others waiting for {self.patience:g} s")]
         return [examined_append(each, self.patience) for each in self._stuck]
 
     async def sequence(self) -> Finding:
+        """Whether the sequence of positions is beyond every event and every reader."""
         seen = await positions(self.connection)
         if seen.is_behind:
             remedy = "run `counteract migrate` as the owner of the database, before anybody appends"
@@ -156,9 +174,10 @@ class Examination:
         return ok("sequence", f"at position {seen.drawn}, beyond every event and every reader", drawn=seen.drawn)
 
     async def high_water_mark(self) -> Finding:
+        """Whether the high water mark moves."""
         name, start = "high water mark", time.monotonic()
         mark = HighWaterMark(self.connection)
-        # Who is known to be stuck need not be waited for once more.
+        # An append that is known to be stuck need not be waited for once more.
         known = [each for each in self._stuck if each.has_appended]
         try:
             position = await mark.settled(timeout=0.1 if known else self.patience)
@@ -173,10 +192,12 @@ class Examination:
         return ok(name, f"at position {position}, {seconds * 1000:.0f} ms behind", position=position, seconds=seconds)
 
     async def master_key(self) -> Finding:
+        """Whether the master key opens what is stored."""
         return await examined_keys(self.connection, self.master)
 
 
 def examined_role(rights: Rights) -> Finding:
+    """The finding about a role with these rights."""
     role, name = rights.role, "role"
     again = f"connect as {APP_ROLE}, whose rights `counteract migrate` puts right"
     if rights.is_owner:
@@ -196,7 +217,7 @@ def examined_role(rights: Rights) -> Finding:
 
 
 def examined_clock(before: datetime, database: datetime, after: datetime) -> Finding:
-    """`database`: its time, read between two times of this machine's."""
+    """The finding about the clocks. `database` is its time, read between two times of this machine."""
     halfway = (after - before) / 2
     seconds = (database - (before + halfway)).total_seconds()
     if abs(seconds) - halfway.total_seconds() <= MOST_CLOCK_SECONDS:
@@ -206,6 +227,7 @@ def examined_clock(before: datetime, database: datetime, after: datetime) -> Fin
 
 
 def examined_append(stuck: OpenAppend, patience: float) -> Finding:
+    """The finding about a stuck append."""
     since = f"for {patience:g} s or more" if stuck.age is None else f"for {stuck.age:.0f} s"
     waiting = [
         *(["all subscribers"] if stuck.has_appended else []),
@@ -230,7 +252,9 @@ def _now() -> datetime:
 async def diagnose(
     url: str, *, patience: float = 3.0, now: Callable[[], datetime] = _now, master: KeyWrapper | None = None
 ) -> AsyncIterator[Finding]:
-    """Looks at one thing after the other, and goes on whatever it finds. Changes nothing. Raises nothing of ours."""
+    """Yield the findings of one check after the other, whatever each finds. Changes nothing, and raises no
+    CounteractError.
+    """
     try:
         with translated():
             connection = await connect(url)

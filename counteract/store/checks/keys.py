@@ -1,4 +1,4 @@
-"""Whether the master key at hand opens what is stored, and whether an earlier one can go."""
+"""The check of the master key: whether it opens what is stored, and whether an earlier one can go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from counteract.store.checks.finding import Finding, advice, ok, problem
 from counteract.store.master_key import MASTER_KEY_VARIABLE, KeyWrapper, MasterKey
 from counteract.store.postgres.connect import Connection
 
-# The oldest and the newest: if the master key was changed, one of them tells. Ids rise with time.
+# The oldest key and the newest: if the master key was changed, one of them tells. Ids rise with time.
 _SAMPLE = """
     (select key_id, wrapped_key from personal_keys where wrapped_key is not null order by key_id limit 1)
     union
@@ -20,7 +20,7 @@ _CHECK = "master key"
 
 
 async def examined_keys(connection: Connection, master: KeyWrapper | None = None) -> Finding:
-    """By default with the master key of the environment."""
+    """The finding about a master key, by default that of the environment."""
     try:
         master = master or MasterKey.from_environment()
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Who is appending, and who is in the way of those that want to."""
+"""Open appends: the transactions that are appending, and those that keep others from it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TAKES_TURNS = (
     r"\m(append_(event|events|to_stream|to_streams|events_to_stream|on_terms)|record_(command|step)|(open|end|close)_saga|find_events|archive_stream)\("
     r"|\mpg_advisory_xact_lock\(hashtextextended\("
 )
-"""In the text of a statement: it may have to wait for its turn on a stream or a query, as everything that appends does."""
+"""A pattern in the text of a statement that may have to wait for its turn, as every statement that appends does."""
 
-# A holder of RowExclusiveLock on `events` is what the high water mark waits for. Any other lock counts only where an
-# append waits for it; advisory locks are everybody's, so there the one that waits must be seen to append.
-# A prepared transaction has no process: its own id, which it keeps locked, leads to its name. Of sessions of other roles
-# the server tells hardly more than that they are there.
+# The high water mark waits for a holder of RowExclusiveLock on `events`. Any other lock counts only where an append
+# waits for it. Advisory locks are everybody's, so the session that waits for one must be seen to append. A prepared
+# transaction has no process: its own id, which it keeps locked, leads to its name. Of sessions of other roles the
+# server tells hardly more than that they are there.
 _OPEN_APPENDS = f"""
     with contended as (
         select locktype, mode, granted, pid, virtualtransaction from pg_locks
@@ -54,7 +54,7 @@ _OPEN_APPENDS = f"""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 
 HIDDEN = "<insufficient privilege>"
-"""What the server says in place of a statement that is none of the caller's business."""
+"""The text that the server shows in place of another role's statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +62,36 @@ class OpenAppend:
     """A transaction that has appended and not ended, or that keeps others from appending."""
 
     pid: int | None
-    """None: it is prepared, and belongs to no session."""
+    """The process of its session; None for a prepared transaction, which belongs to no session."""
     transaction: str
-    """Virtual transaction id."""
+    """The virtual transaction id."""
     prepared_as: str | None
-    """The name it was prepared under, as an SQL literal."""
+    """The name under which it was prepared, as an SQL literal."""
     role: str | None
     application_name: str | None
     state: str | None
     began: datetime | None
-    """By the database's clock; if it is prepared, when it was. None where the server does not say."""
+    """The time when it began or was prepared, by the database's clock; None where the server does not say."""
     age: float | None
-    """Seconds since then."""
+    """The seconds since then."""
     keeps_waiting: int
-    """How many sessions wait for it before they can append."""
+    """The number of sessions that wait for it before they can append."""
     has_appended: bool
-    """Then the high water mark waits for it, and with it all subscribers."""
+    """Whether it has appended: then the high water mark waits for it, and with it all subscribers."""
     statement: str | None
-    """The last one, without values; None where the server does not say."""
+    """The last statement, without values; None where the server does not say."""
 
 
 async def open_appends(connection: Connection) -> list[OpenAppend]:
-    """As of now, the oldest first: as a rule they are gone within milliseconds."""
+    """The open appends of now, the oldest first. As a rule they are gone within milliseconds."""
     rows = await (await connection.execute(_OPEN_APPENDS)).fetchall()
     return [OpenAppend(*(*before, _statement(query))) for *before, query in rows]
 
 
 async def stuck_appends(connection: Connection, patience: float) -> list[OpenAppend]:
-    """Those that stood open all the time that this looked: for `patience` seconds, or less if none is left before.
+    """The appends that stood open for all of `patience` seconds; the look ends earlier where none is left.
 
-    By watching, and not by their age: the server hides that from a role where the session is another role's.
+    They are watched, not told by their age, which the server hides for sessions of other roles.
     """
     deadline, pause = time.monotonic() + patience, _FIRST_PAUSE
     stuck = await open_appends(connection)

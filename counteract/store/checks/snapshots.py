@@ -1,4 +1,4 @@
-"""Snapshots against the events that they stand for."""
+"""The check of snapshots against the events that they stand for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from counteract.store.postgres.vault import Vault
 
 _PAGE = 100
 
-# In pages by the primary key: no transaction stays open while streams are replayed.
+# Read in pages by the primary key: no transaction stays open while streams are replayed.
 _SNAPSHOTS = """
     select aggregate_id, version, state from snapshots
     where aggregate_type = %(type)s and fingerprint = %(fingerprint)s and (%(after)s::text is null or aggregate_id > %(after)s)
@@ -27,14 +27,14 @@ _SNAPSHOTS = """
 async def replayed_snapshots(
     connection: Connection, deciders: Sequence[Decider[Any, Any]]
 ) -> AsyncIterator[tuple[StreamId, int, str | None]]:
-    """Every snapshot that today's code would go on from: its stream and version, and what is wrong with it.
+    """Every snapshot of today's code: its stream, its version, and what is wrong with it, or None.
 
-    Those of other code are never read again, and left aside.
+    Snapshots of other code are never read again, and are left out.
     """
     for decider in deciders:
         if not (form := snapshot_form(decider)):
             continue
-        # Before every id, the empty one included.
+        # None comes before every id, the empty one included.
         last: str | None = None
         while rows := await _page(connection, decider, form, last):
             for last, version, state in rows:
@@ -52,17 +52,17 @@ async def _page(
 async def _objection(
     connection: Connection, decider: Decider[Any, Any], form: SnapshotForm[Any], id_: str, version: int, state: str
 ) -> str | None:
-    # No snapshots, no memory, and no personal data either: a decider with any of that has no snapshots.
+    # Without snapshots, memory or a master key: a decider with personal data has no snapshots.
     loading = Loading(Memory(0), Vault(None), snapshot_every=0)
     try:
         replayed = await loading.begin(decider, id_, up_to=version).run(connection)
         if replayed.version != version:
             await raise_if_archived(connection, decider.stream(id_))
     except (UndecodableEvent, StreamIncomplete):
-        # Said of the event already.
+        # The event itself has been reported already.
         return None
     except StreamArchived:
-        # What it stands for is elsewhere, and nobody goes on from anything else.
+        # Its events are in an archive, and only loads from the snapshot go on.
         return None
     if replayed.version != version:
         return f"the snapshot is ahead of its stream, which ends with version {replayed.version}: delete the snapshot"

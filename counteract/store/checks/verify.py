@@ -1,7 +1,7 @@
-"""Goes over everything that is stored: no version is missing, and every event is what its contract and its class say.
+"""Verification of everything that is stored: no version is missing, and every event fits its contract and its class.
 
-Memory is bounded however many events there are: events come page by page, in the global order, and versions are compared
-where they are stored.
+Memory is bounded however many events there are: events come page by page, in the global order, and versions are
+compared where they are stored.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from counteract.decider import Decider
 from counteract.errors import PersonalDataLocked, UndecodableEvent
 from counteract.messages import Event, StreamId
+from counteract.mistakes import shown
 from counteract.personal import FORGOTTEN
 from counteract.printable import printable
 from counteract.store.boxes import boxes, content_of, may_hold_boxes
@@ -32,11 +33,12 @@ from counteract.store.postgres.vault import Vault, opened_events
 from counteract.store.stored import EventDecoder, StoredEvent
 
 PAGE = 1000
-"""How many events are in memory at once."""
+"""The most events in memory at once."""
 
 _PATIENCE = 30.0
 
-# The rows of each stream in the order of their versions, as its unique index has them: nothing is collected per stream.
+# The rows of each stream come in the order of their versions, as its unique index has them: nothing is collected per
+# stream.
 _STREAMS = """
     select aggregate_type, aggregate_id, version, position, previous_version, previous_position
     from (
@@ -59,16 +61,16 @@ _ARCHIVED = """
 
 
 class Trouble(StrEnum):
-    """What can be wrong."""
+    """The kinds of what can be wrong."""
 
     HOLE = "hole"
-    """A stream lacks versions, or begins with another than 1."""
+    """A stream lacks versions, or does not begin with version 1."""
     ORDER = "order"
-    """A stream's events stand in the global order in another order than in the stream."""
+    """A stream's events have another order in the log than in the stream."""
     UNREADABLE = "unreadable"
     """Today's classes cannot read the event."""
     CONTRACT = "contract"
-    """The event is not what the published contract says, or has none."""
+    """The event does not fit its published contract, or has none."""
     SNAPSHOT = "snapshot"
     """A snapshot is not what the stream's events lead to."""
 
@@ -82,7 +84,7 @@ class Problem:
     version: int
     position: int | None
     what: str
-    """Without the event's data: it may be personal."""
+    """A description, without the event's data, which may be personal."""
 
     def __str__(self) -> str:
         place = f", position {self.position}" if self.position else ""
@@ -91,21 +93,21 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a verification is."""
+    """The progress of a verification."""
 
     events: int
-    """That have been looked at."""
+    """The number of events looked at."""
     position: int
-    """Of the last of them."""
+    """The position of the last of them."""
     snapshots: int
-    """That have been replayed."""
+    """The number of snapshots replayed."""
     problems: Sequence[Problem]
-    """Found since the step before."""
+    """The problems found since the step before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an application says of its store."""
+    """The events, contracts and deciders of an application, which its store should fit."""
 
     classes: Sequence[type[Event]]
     published: Published
@@ -115,7 +117,7 @@ class Expected:
 class Verification:
     """One pass over the events that were committed when it began. Reads only, and locks nothing that a writer needs.
 
-    Without a `vault` sealed personal data is taken for forgotten, and everything around it is looked at all the same.
+    Without a `vault`, sealed personal data counts as forgotten, and everything around it is checked all the same.
     """
 
     def __init__(self, connection: Connection, expected: Expected, vault: Vault | None) -> None:
@@ -132,7 +134,7 @@ class Verification:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, expected: Expected, vault: Vault | None = None) -> AsyncIterator[Self]:
-        """On a connection of its own. Raises ConfigurationError, StoreUnavailable."""
+        """A verification on a connection of its own. Raises ConfigurationError, StoreUnavailable."""
         with translated():
             connection = await connect_directly(url, "verifying a store")
             async with connection:
@@ -141,7 +143,7 @@ class Verification:
                 yield cls(connection, expected, vault)
 
     async def run(self) -> AsyncIterator[Step]:
-        """Versions, then events, then snapshots. Raises StoreUnavailable, also where an append does not end."""
+        """Check versions, then events, then snapshots. Raises StoreUnavailable, also where an append does not end."""
         self.end = await HighWaterMark(self._connection).settled(timeout=_PATIENCE)
         events = position = snapshots = 0
         async for problems in self._streams():
@@ -155,7 +157,7 @@ class Verification:
             yield Step(events, position, snapshots, problems)
 
     async def _streams(self) -> AsyncIterator[Sequence[Problem]]:
-        # A cursor of the server: where everything is wrong, its rows are as many as there are events.
+        # The server keeps the cursor: where everything is wrong, its rows are as many as there are events.
         async with self._connection.transaction(), self._connection.cursor(name="counteract_streams") as cursor:
             await cursor.execute(_STREAMS)
             while rows := await cursor.fetchmany(PAGE):
@@ -195,7 +197,7 @@ class Verification:
 
 
 class Conformance:
-    """Stored data against the published contract of its own version, whatever today's class makes of it."""
+    """Compares stored data with the published contract of its own version, whatever today's class makes of it."""
 
     def __init__(self, published: Published) -> None:
         # Formats are claims that a schema makes and pydantic keeps in its own way: the classes look after them.
@@ -206,7 +208,7 @@ class Conformance:
         }
 
     def objection(self, event: StoredEvent) -> str | None:
-        """What is wrong with the event, if anything."""
+        """The objection to the event; None where it fits its contract."""
         key = Key(event.event_type, event.schema_version)
         validator = self._validators.get(key)
         if validator is None:
@@ -217,10 +219,18 @@ class Conformance:
         return f"not as {key.file_name} says: {'; '.join(_objections(validator, content))}"
 
 
+# The library's words quote keys, which may be anything where a schema does not name them.
+_OF_NAMES = {
+    "AdditionalProperties": "it has a property that is not declared",
+    "UnevaluatedProperties": "it has a property that is not declared",
+    "PropertyNames": "the name of a property is not as declared",
+}
+
+
 def _objections(validator: Draft202012Validator, content: Any) -> Iterator[str]:
     for error in validator.iter_errors(content):
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        yield f"${''.join(steps)}: {error.message}"
+        steps = (f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in error.instance_path)
+        yield f"${''.join(steps)}: {_OF_NAMES.get(type(error.kind).__name__, error.message)}"
 
 
 def _stream_problem(

@@ -1,4 +1,9 @@
-"""Event contracts: what was ever written under a name and version can be read, and a test of one folder tells."""
+"""Contracts of events: whatever was stored under a name and version can still be read, as a folder of JSON Schemas
+shows.
+
+`published` compares the folder with today's classes, by `json_schema` (classes as schemas), `compatibility` (schemas
+against each other) and `words` (schemas in words).
+"""
 
 from counteract.store.contracts.published import (
     ENGINE_CONTRACTS,

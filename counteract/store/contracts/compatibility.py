@@ -1,7 +1,7 @@
-"""What one JSON Schema admits and another does not.
+"""Compatibility: the documents that one JSON Schema admits and another does not.
 
-Whether it is so is proved by the validator's own containment, part by part; this walk adds where, and recursive schemas.
-It errs to one side only: what cannot be proved to be admitted counts as not admitted.
+The validator's own containment proves it, part by part; this walk adds the place, and recursive schemas. It errs to one
+side only: a document that cannot be proved to be admitted counts as not admitted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_COMPARED = frozenset({"$defs", "$schema", "default", "title"})
 _CLAIMS = frozenset({"format", "contentEncoding", "contentMediaType", "contentSchema"})
 
 REFERENCE = "#/$defs/"
-"""Where references lead: pydantic knows no other place."""
+"""The beginning of every reference: pydantic puts definitions nowhere else."""
 
 _NOTHING: Schema = {"not": {}}
 ABSENT = "absent"
@@ -39,18 +39,18 @@ class Narrowing:
     """One place at which less is admitted than before, in words."""
 
     path: str
-    """As in JSONPath: `$.lines[*].quantity`."""
+    """The place as in JSONPath: `$.lines[*].quantity`."""
     was: str
     now: str
 
 
 def narrowings(before: Schema, after: Schema) -> Sequence[Narrowing]:
-    """Where documents of `before` are not documents of `after`. None: every one of them is."""
+    """The places at which `after` does not admit a document of `before`. None: it admits all of them."""
     return list(dict.fromkeys(_Comparison(before, after).of(before, after, "$", frozenset())))
 
 
 def changed_defaults(before: Schema, after: Schema) -> Sequence[Narrowing]:
-    """Where both have an optional field, and what does not say it is now read as something else."""
+    """The places of optional fields whose default has changed: a document without the field is now read otherwise."""
     known, wanted = dict(_defaults(before, before, "$", ())), dict(_defaults(after, after, "$", ()))
     return [
         Narrowing(path, f"by default {known[path]}", f"by default {wanted[path]}")
@@ -60,7 +60,7 @@ def changed_defaults(before: Schema, after: Schema) -> Sequence[Narrowing]:
 
 
 class _Comparison:
-    """Of two documents, whose definitions stay apart."""
+    """The comparison of two documents, each with its own definitions."""
 
     def __init__(self, before: Schema, after: Schema) -> None:
         self._before_defs: Mapping[str, Schema] = before.get("$defs", {})
@@ -92,7 +92,7 @@ class _Comparison:
         attempts = [self.of(before, branch, path, assumed) for branch in union]
         if not all(attempts) or self._is_covered(before, after):
             return []
-        # The branch that was meant, if there is one: it differs somewhere inside, and not in what it is.
+        # The branch that was meant, if there is one: it differs somewhere inside, and not in its kind.
         inside = [
             attempt
             for branch, attempt in zip(union, attempts, strict=True)
@@ -193,7 +193,7 @@ def _branches(schema: Schema) -> Sequence[Schema]:
 
 
 def _both(schema: Schema, beside: Schema) -> Schema:
-    """What must hold beside a reference or a union holds for each of its parts as well: in practice only tags."""
+    """The schema of a reference or of a part of a union, with what must hold beside it: in practice only tags."""
     beside = _without(beside, _NOT_COMPARED)
     if beside.keys() <= {"required"}:
         return schema | {"required": sorted({*schema.get("required", ()), *beside["required"]})} if beside else schema

@@ -1,4 +1,4 @@
-"""Event classes as JSON Schemas: what they write, and what they read."""
+"""JSON Schemas of event classes: of the data that they write, and of the data that they read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Text for people, which may change at any time. `discriminator` is OpenAPI's, and says nothing that the tags do not.
+# Text for people, which may change at any time. `discriminator` is OpenAPI's, and adds nothing to the tags.
 _DROPPED = frozenset({"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"})
 _NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "dependentSchemas"})
 _VALUES = frozenset({"default", "const", "enum", "required"})
@@ -23,10 +23,10 @@ _OFFSETS = {"aware": r"(Z|[+-]\d\d:\d\d)$", "naive": r"T[\d:.]+$"}
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, and what it leaves out although a class reads less without it."""
+    """Pydantic's generator, with parts that it leaves out although a class refuses data by them."""
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """With the type of the keys, which are text in JSON."""
+        """The schema of a dictionary, with the type of its keys, which are text in JSON."""
         found = super().dict_schema(schema)
         keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {}
         if pattern := _KEYS.get(str(keys.get("type"))):
@@ -34,7 +34,7 @@ class _Generator(GenerateJsonSchema):
         return found
 
     def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        """With the offset, where the class insists on one, or on none."""
+        """The schema of a time, with the offset where the class insists on one, or on none."""
         found = super().datetime_schema(schema)
         if pattern := _OFFSETS.get(str(schema.get("tz_constraint"))):
             found["pattern"] = pattern
@@ -42,15 +42,15 @@ class _Generator(GenerateJsonSchema):
 
 
 def written_schema(event_class: type[Event]) -> Schema:
-    """What the class writes: its contract.
+    """The schema of the data that the class writes: its contract.
 
-    Closed: nothing but the declared fields is ever written, whatever else the class would put up with.
+    It is closed: only declared fields are ever written, whatever else the class would accept.
     """
     return _closed(_schema(event_class, "serialization"))
 
 
 def readable_schema(event_class: type[Event]) -> Schema:
-    """What the class reads, as far as a schema can say it: nothing is known of validators."""
+    """The schema of the data that the class reads, as far as a schema can say it: validators do not show."""
     return _schema(event_class, "validation")
 
 
@@ -62,12 +62,14 @@ def _schema(event_class: type[Event], mode: JsonSchemaMode) -> Schema:
 def _plain(schema: Schema) -> Schema:
     tagged = _with_required_tag(schema) if "discriminator" in schema else schema
     plain = {name: value for name, value in sorted(tagged.items()) if name not in _DROPPED}
-    # In which order a class declares its fields says nothing.
+    # The order in which a class declares its fields means nothing.
     return plain | ({"required": sorted(plain["required"])} if "required" in plain else {})
 
 
 def _with_required_tag(schema: Schema) -> Schema:
-    """Where a tag tells which class is meant, it must be there, even if that class by itself has a default for it."""
+    """The schema with its tag required: where it tells which class is meant, a default in that class does not replace
+    it.
+    """
     tag = schema["discriminator"]["propertyName"]
     return schema | {
         "oneOf": [each | {"required": sorted({*each.get("required", ()), tag})} for each in schema["oneOf"]]
@@ -83,7 +85,7 @@ def _closed(schema: Schema) -> Schema:
 
 
 def _mapped(schema: Schema, change: Any) -> Schema:
-    """`change` for the schema and for every schema inside it, the inner ones first; what are values is left alone."""
+    """Apply `change` to every schema inside the schema, the inner ones first, and to itself; values are left alone."""
 
     def inside(name: str, value: Any) -> Any:
         if name in _VALUES:

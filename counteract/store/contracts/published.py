@@ -1,7 +1,7 @@
-"""Event contracts: what was ever written under a name and version can be read, and a test of one folder tells.
+"""Published contracts: whatever was stored under a name and version can be read, and a test of one folder tells.
 
 A published file is the JSON Schema of everything that was, or may have been, stored under its name and version. It only
-ever widens, so what fits today's class fits everything before it too.
+ever widens, so a class that reads everything that it admits also reads everything that was stored before.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from counteract.store.contracts.compatibility import REFERENCE, Narrowing, chang
 from counteract.store.contracts.json_schema import DIALECT, Schema, readable_schema, written_schema
 
 ENGINE_CONTRACTS = Path(__file__).parents[2] / "contracts"
-"""Those of the events that sagas write of themselves: they come with the engine, and are held by its own tests."""
+"""The contracts of the events that sagas write of themselves: they come with the engine, whose own tests hold them."""
 
 _FILE = re.compile(r"(?P<event_type>.+)\.v(?P<version>[1-9]\d*)\.json")
 
 
 class Key(NamedTuple):
-    """Under what an event is stored."""
+    """The name and version under which an event is stored."""
 
     event_type: str
     version: int
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """Names may hold anything, file names may not."""
+        """The name of the contract's file. An event's name may hold anything, a file's may not."""
         return f"{quote(self.event_type, safe='')}.v{self.version}.json"
 
 
@@ -48,14 +48,14 @@ Published = Mapping[Key, Schema]
 
 
 class Effect(StrEnum):
-    """What a difference does to what is stored."""
+    """The effect of a difference on stored data."""
 
     BREAKS = "breaks"
-    """Something that may be stored no longer fits."""
+    """Data that may be stored no longer fits."""
     WIDENS = "widens"
-    """All that may be stored still fits."""
+    """All data that may be stored still fits."""
     REINTERPRETS = "reinterprets"
-    """It is read, but not as what it was: a default has changed."""
+    """Stored data is read as something else: a default has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a contract is not kept, and what to do about it."""
+    """The reason why a contract is not kept, and what to do about it."""
 
     key: Key
     what: str
@@ -79,16 +79,17 @@ class Problem:
 
 
 def key_of(event_class: type[Event]) -> Key:
+    """The name and version of an event class."""
     return Key(event_class.event_type, event_class.schema_version)
 
 
 def contract_of(event_class: type[Event]) -> Schema:
-    """Today's, as `publish` writes it."""
+    """The contract of today's class, as `publish` writes it."""
     return {"$schema": DIALECT, "title": str(key_of(event_class))} | written_schema(event_class)
 
 
 def published_in(folder: Path) -> Published:
-    """The contracts of a folder, which need not exist. Raises ConfigurationError for files that are none."""
+    """The contracts of a folder, which need not exist. Raises ConfigurationError for files that are not contracts."""
     found: dict[Key, Schema] = {}
     problems = []
     for file in sorted(folder.glob("*.json")):
@@ -103,7 +104,10 @@ def published_in(folder: Path) -> Published:
 
 
 def check(classes: Iterable[type[Event]], published: Published) -> Sequence[Problem]:
-    """Everything that keeps today's classes from reading what the published contracts allow to be stored."""
+    """All problems that keep today's classes from reading the data that published contracts allow to be stored.
+
+    Raises ConfigurationError for classes that are declared wrongly.
+    """
     classes = list(classes)
     readers, wrong = readers_of(classes)
     if wrong:
@@ -121,9 +125,9 @@ def check(classes: Iterable[type[Event]], published: Published) -> Sequence[Prob
 
 
 def publish(classes: Sequence[type[Event]], folder: Path) -> tuple[Sequence[Key], Sequence[Problem]]:
-    """Write what is new or has widened: which those are, and what stands against it. All or nothing.
+    """Write contracts that are new or wider; which those are, or else the problems. All or nothing.
 
-    Nothing is ever narrowed, or removed: what stands in the folder may be stored somewhere.
+    Nothing is ever narrowed or removed: data of whatever stands in the folder may be stored somewhere.
     """
     published = published_in(folder)
     if problems := [each for each in check(classes, published) if not each.publishing_helps]:
@@ -138,7 +142,7 @@ def publish(classes: Sequence[type[Event]], folder: Path) -> tuple[Sequence[Key]
 
 
 def differences(classes: Iterable[type[Event]], published: Published) -> Iterable[Difference]:
-    """What has changed of the contracts that are published."""
+    """The changes of classes whose contracts are published."""
     for each in classes:
         key, today = key_of(each), contract_of(each)
         before = published.get(key)

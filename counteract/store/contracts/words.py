@@ -23,7 +23,7 @@ _LIMITS = {
 
 
 def phrase(schema: Any) -> str:
-    """Such as `integer, at least 1` or `string or null`."""
+    """The schema in a few words, such as `integer, at least 1` or `string or null`."""
     if not isinstance(schema, dict):
         return "anything" if schema else "nothing"
     if "$ref" in schema:
@@ -49,7 +49,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def tags_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """What tells one part of a union from another: the fields that have one value only."""
+    """The fields that have one value only, by which the parts of a union are told apart."""
     fields = schema.get("properties", {}).items()
     return {name: field["const"] for name, field in fields if isinstance(field, dict) and "const" in field}
 

@@ -1,4 +1,4 @@
-"""The event store's statements with their parameters, for those who put them into round trips of their own."""
+"""The SQL functions that append, and their parameters, also for statements that do more in the same round trip."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class AppendArguments(NamedTuple):
 
     @property
     def of_one_event(self) -> tuple[str, ...] | None:
-        """For `APPEND_ONE`, where a single event of a single stream is all there is."""
+        """The parameters of `APPEND_ONE`; None unless there is one event of one stream."""
         if len(self.event_ids) != 1 or len(self.aggregate_types) != 1:
             return None
         event = str(self.event_ids[0]), self.event_types[0], str(self.schema_versions[0]), self.data[0]
@@ -56,7 +56,7 @@ class AppendArguments(NamedTuple):
 
     @property
     def of_one_stream(self) -> tuple[str, ...] | None:
-        """For `APPEND_TO_STREAM`, where some events of a single stream, without tags, are all there is."""
+        """The parameters of `APPEND_TO_STREAM`; None unless there are events of one stream alone, without tags."""
         if not self.event_ids or len(self.aggregate_types) != 1 or self.has_tags:
             return None
         events = _plain(self.event_ids), _quoted(self.event_types), _plain(self.schema_versions), _quoted(self.data)
@@ -64,7 +64,7 @@ class AppendArguments(NamedTuple):
 
     @property
     def has_tags(self) -> bool:
-        """Where one event has some, the metadata of each names its own."""
+        """Whether any event has tags: then the metadata of each names its own."""
         return f'"{TAGS}":' in self.metadata[0] if self.metadata else False
 
     @property
@@ -73,7 +73,7 @@ class AppendArguments(NamedTuple):
 
     @property
     def literals(self) -> tuple[str, ...]:
-        """As PostgreSQL writes arrays, which takes a tenth of the time that the driver takes to dump lists."""
+        """The parameters as PostgreSQL writes arrays: a tenth of the time that the driver takes to dump lists."""
         streams = _quoted(self.aggregate_types), _quoted(self.aggregate_ids), _plain(self.least), _plain(self.most)
         events = _plain(self.event_streams), _plain(self.event_ids), _quoted(self.event_types)
         return *streams, *events, _plain(self.schema_versions), _quoted(self.data), _quoted(self.metadata)
@@ -82,19 +82,19 @@ class AppendArguments(NamedTuple):
 APPEND_ONE = (
     "append_event(%s::text, %s::text, %s::integer, %s::integer, %s::uuid, %s::text, %s::smallint, %s::jsonb, %s::jsonb)"
 )
-"""For `AppendArguments.of_one_event`."""
+"""The call that takes `AppendArguments.of_one_event`."""
 
 APPEND_TO_STREAM = (
     "append_to_stream(%s::text, %s::text, %s::integer, %s::integer, "
     "%s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb)"
 )
-"""For `AppendArguments.of_one_stream`."""
+"""The call that takes `AppendArguments.of_one_stream`."""
 
 APPEND_PLACEHOLDERS = (
     "%s::text[], %s::text[], %s::integer[], %s::integer[], "
     "%s::integer[], %s::uuid[], %s::text[], %s::smallint[], %s::jsonb[], %s::jsonb[]"
 )
-"""For `AppendArguments`."""
+"""The placeholders for `AppendArguments`."""
 
 
 def append_arguments(
@@ -104,11 +104,11 @@ def append_arguments(
     *,
     max_event_bytes: int = MAX_EVENT_BYTES,
 ) -> AppendArguments:
-    """For `APPEND_PLACEHOLDERS`.
+    """The arguments for `APPEND_PLACEHOLDERS`, checked.
 
-    `metadata` goes to every event, and its tags to each. `event_ids` are those of all events in order, new ones by default.
-    Raises InvalidEvent and AppendTooLarge, and ValueError where a stream occurs twice or the ids do not match the events
-    in number.
+    `metadata` goes to every event, with the event's own tags. `event_ids` are those of all events in order, new ones by
+    default. Raises InvalidEvent and AppendTooLarge, and ValueError where a stream occurs twice or the ids do not match
+    the events in number.
     """
     streams = [change.stream for change in changes]
     if len(set(streams)) != len(streams):
@@ -138,7 +138,7 @@ def append_arguments(
 
 
 def _about(events: Sequence[Event], metadata: str) -> list[str]:
-    """Each one's metadata: with its tags, where any of them has some."""
+    """The metadata of each event: with its tags, where any event has some."""
     tags = [tags_of(event) for event in events]
     if not any(tags):
         return [metadata] * len(events)
@@ -147,7 +147,7 @@ def _about(events: Sequence[Event], metadata: str) -> list[str]:
 
 
 def _plain(values: Sequence[object]) -> str:
-    """Of numbers and ids, which need no quotes."""
+    """An array literal of numbers or ids, which need no quotes."""
     return f"{{{','.join(map(str, values))}}}"
 
 
@@ -170,7 +170,7 @@ def encode_event(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> str:
 
 
 def encode_metadata(metadata: Mapping[str, Any], max_bytes: int = MAX_EVENT_BYTES) -> str:
-    """The metadata as JSON text, held to what holds for events. Raises InvalidEvent."""
+    """The metadata as JSON text, under the limits that events have. Raises InvalidEvent."""
     check_metadata(metadata)
     return _bounded(metadata, "metadata", max_bytes)
 

@@ -1,4 +1,4 @@
-"""What is on record of archived streams, for readers that meet a hole."""
+"""The record of archived streams, for readers that find events missing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _AT = """
 
 
 async def raise_if_archived(connection: Connection, stream: StreamId, *, position: int = _AT_ANY) -> None:
-    """Raises StreamArchived for a stream with events, at the position, that are archived."""
+    """Raises StreamArchived for a stream of which events up to this position (by default, any) are archived."""
     row = await (await connection.execute(_RECORD_SINCE, (*stream, position))).fetchone()
     if row:
         raise StreamArchived(stream, version=row[0], file=row[1])
 
 
 async def raise_if_any_archived(connection: Connection, streams: Iterable[tuple[str, str]]) -> None:
-    """Raises StreamArchived for the first that is found."""
+    """Raises StreamArchived for one of the streams, if any is archived."""
     if not (wanted := list(streams)):
         return
     types, ids = zip(*wanted, strict=True)
@@ -44,20 +44,20 @@ async def raise_if_any_archived(connection: Connection, streams: Iterable[tuple[
 
 
 async def raise_if_archived_after(connection: Connection, stream: StreamId, version: int) -> None:
-    """Raises StreamArchived for a stream with events after a version that are archived."""
+    """Raises StreamArchived for a stream with archived events after this version."""
     row = await (await connection.execute(_RECORD, stream)).fetchone()
     if row and row[0] > version:
         raise StreamArchived(stream, version=row[0], file=row[1])
 
 
 async def is_archived_up_to(connection: Connection, stream: StreamId, version: int) -> bool:
-    """Whether the event of that version is archived."""
+    """Whether the stream's event of that version is archived."""
     row = await (await connection.execute(_RECORD, stream)).fetchone()
     return bool(row and row[0] >= version)
 
 
 async def raise_missing(connection: Connection, stream: StreamId, after_version: int) -> Never:
-    """For events after a version that were wanted and are not there. Raises StreamArchived, else StreamIncomplete."""
+    """Report that wanted events after a version are not there. Raises StreamArchived, else StreamIncomplete."""
     await raise_if_archived_after(connection, stream, after_version)
     raise StreamIncomplete(
         f"{printable(stream)} lacks events after version {after_version}, and they are not on record as archived: read again, and "
@@ -66,8 +66,11 @@ async def raise_missing(connection: Connection, stream: StreamId, after_version:
 
 
 async def raise_missing_at(connection: Connection, position: int) -> Never:
-    """For an event at a position that was wanted and is not there. Raises StreamArchived, which may first name another stream whose
-    archived events lie about there, else StreamIncomplete."""
+    """Report that a wanted event at a position is not there.
+
+    Raises StreamArchived, which may name another stream whose archived events surround the position, else
+    StreamIncomplete.
+    """
     row = await (await connection.execute(_AT, (position,))).fetchone()
     if row:
         raise StreamArchived(StreamId(*row[:2]), version=row[2], file=row[3])
@@ -75,6 +78,6 @@ async def raise_missing_at(connection: Connection, position: int) -> Never:
 
 
 async def count_archived(connection: Connection, *, after: int = 0) -> int:
-    """The streams with archived events after a position of the log."""
+    """The number of streams with archived events after a position of the log."""
     row = await (await connection.execute(_COUNT_AFTER, (after,))).fetchone()
     return int(row[0]) if row else 0

@@ -1,4 +1,4 @@
-"""Earlier states: which version a stream had at a position of the log or at a time."""
+"""Earlier moments: which version a stream had at a position of the log, and which position the log had at a time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ _VERSION = (
 
 
 async def position_at(connection: Connection, time: datetime, mark: int) -> int:
-    """The last position that was recorded by then, at most `mark`. Raises ValueError for a time without a zone."""
+    """The last position that was recorded by that time, at most `mark`. Raises ValueError for a time without a zone."""
     row = await (await connection.execute(_POSITION_AT, (with_zone(time),))).fetchone()
     return min(mark, int(row[0])) if row else 0
 
 
 async def version_at(connection: Connection, stream: StreamId, moment: AtVersion | AtPosition) -> int:
-    """The stream's version then, 0 if it did not exist. Raises NoSuchVersion for one that it has not reached, StreamArchived."""
+    """The stream's version at a moment; 0 if it did not exist.
+
+    Raises NoSuchVersion for a version that it has not reached, StreamArchived.
+    """
     check_stream(stream)
     if isinstance(moment, AtPosition):
         version = await _fetch_version(connection, _VERSION_AT_POSITION, (*stream, moment.position))

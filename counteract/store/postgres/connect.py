@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, all made in the same way."""
+"""Connections to PostgreSQL, all made in the same way: options, settings, and the store that they lead to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 APP_ROLE = "counteract_app"
-"""What the application should connect as: `migrate` creates it, without a password (docs/decisions/0060)."""
+"""The role that the application should connect as: `migrate` creates it, without a password (docs/decisions/0060)."""
 
 # In seconds. A peer that vanished without a word is noticed in half a minute instead of in hours.
 _CONNECT_OPTIONS: dict[str, Any] = {
@@ -57,9 +57,10 @@ _SETTINGS = {
     "lock_timeout": "10s",
     "statement_timeout": "30s",
 }
-# The tables of the store come first on the path, then those of its projections, and temporary ones at the very end: whatever else a
-# role has made, or somebody in its name, takes the place of none of them. Which schema on the path that is, only a table tells that
-# the role does not own, unless there is no other: the owner's own.
+# The search path has the schema of the store first, then that of its projections, and temporary tables at the very end:
+# nothing that a role has made, or somebody in its name, takes the place of one of theirs. Several schemas of the path
+# may look like a store. The one whose version table this role does not own is taken first, and one that it owns only
+# where there is no other: that is the owner's own store.
 _HOME = f"""
     with home as (
         select n.nspname as schema,
@@ -77,7 +78,8 @@ _HOME = f"""
         from home
     )
 """  # noqa: S608 - constants
-# A pooler gives its clients a process id of its own making. Nothing is set in a session that belongs to others next: `case` sees to it.
+# A pooler gives its clients a process id of its own making, which shows that the session will be another's next. Then
+# nothing is set in it: the `case` sees to that.
 _SETTLE_SESSION = f"""{_HOME}, session as (select pg_backend_pid() = %(pid)s as is_ours)
     select is_ours, (select store from path), case when is_ours then (
                select count(set_config(name, given.value, false))
@@ -92,7 +94,7 @@ _FIND_HOME = f"{_HOME} select value, store from path"  # noqa: S608 - constants
 
 
 def connect_options(url: str) -> dict[str, Any]:
-    """libpq's parameters of a `postgresql://` URL, or of a `host=… dbname=…` string, over our defaults.
+    """The parameters for libpq of a `postgresql://` URL, or of a `host=… dbname=…` string, over the defaults here.
 
     Raises ConfigurationError, without the URL's text: it holds a password.
     """
@@ -100,7 +102,7 @@ def connect_options(url: str) -> dict[str, Any]:
 
 
 async def connect(url: str) -> Connection:
-    """One connection, in autocommit mode."""
+    """Open one connection, in autocommit mode."""
     options = connect_options(url) | _IN_USE
     connection = await Connection.connect(**options)
     try:
@@ -112,7 +114,10 @@ async def connect(url: str) -> Connection:
 
 
 async def connect_directly(url: str, purpose: str) -> Connection:
-    """One connection whose session is its own. Raises ConfigurationError, with the purpose, where a pooler stands in between."""
+    """Open one connection that has a session of its own.
+
+    Raises ConfigurationError, with the purpose, where a pooler stands in between.
+    """
     connection = await connect(url)
     if connection.is_pooled:
         await connection.close()
@@ -121,14 +126,15 @@ async def connect_directly(url: str, purpose: str) -> Connection:
 
 
 def needs_a_session(purpose: str) -> ConfigurationError:
+    """The error for work that a pooler cannot carry; `purpose` is its subject, such as "a migration"."""
     problem = f"it leads to a pooler, such as PgBouncer: {purpose}, which needs sessions of its own, takes one that leads to PostgreSQL itself"
     return ConfigurationError("the database's URL", [problem])
 
 
 async def configure(connection: Connection) -> None:
-    """Settle timeouts, time zone and search path of a new connection, and find out which store it is in.
+    """Settle timeouts, time zone and search path of a new connection, and find out which store it leads to.
 
-    One round trip.
+    It takes one round trip.
     """
     settings = _SETTINGS | {"default_transaction_isolation": "read committed"}
     asked = {"pid": connection.info.backend_pid, "names": list(settings), "values": list(settings.values())}
@@ -141,7 +147,7 @@ async def configure(connection: Connection) -> None:
 
 
 async def _settle_transactions(connection: Connection) -> str | None:
-    """Each by itself, from now on. The name of the store."""
+    """Have each transaction bring its settings from now on. Returns the name of the store."""
     connection.prepare_threshold = None
     await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
     connection.settings = settings = {**settings_of(connection.options), **_SETTINGS}
@@ -151,9 +157,22 @@ async def _settle_transactions(connection: Connection) -> str | None:
     return None
 
 
+class _LatestFirst(AsyncConnectionPool[Connection]):
+    """A pool that gives out the connection that came back last.
+
+    Given out in turns, all connections would be in use where one or two suffice: each has a server process with plans
+    of its own, which are out of the processor's caches by the time that it is asked again.
+    """
+
+    async def _get_ready_connection(self, timeout: float | None) -> Connection | None:  # noqa: ASYNC109 - as in the pool
+        # The pool takes the first connection, puts one that comes back to the end, and closes idle ones from the front.
+        self._pool.rotate(1)
+        return await super()._get_ready_connection(timeout)
+
+
 def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[Connection]:
-    """A pool that is not open yet."""
-    return AsyncConnectionPool(
+    """A pool of at most `size` connections that is not open yet; a caller waits `timeout` seconds for one."""
+    return _LatestFirst(
         connection_class=Connection,
         kwargs=connect_options(url) | _IN_USE,
         min_size=1,
@@ -166,7 +185,10 @@ def connection_pool(url: str, size: int, timeout: float) -> AsyncConnectionPool[
 
 
 def async_engine(url: str, *, directly_for: str = "", **options: Any) -> AsyncEngine:
-    """SQLAlchemy over the same connections. With a purpose they must not lead to a pooler: ConfigurationError is raised."""
+    """An SQLAlchemy engine over the same connections.
+
+    With a purpose in `directly_for` they must not lead to a pooler: ConfigurationError is raised where they do.
+    """
 
     async def creator() -> psycopg.AsyncConnection[Any]:
         connection = await (connect_directly(url, directly_for) if directly_for else connect(url))
@@ -187,7 +209,7 @@ def _settle(connection: EngineConnection) -> None:
 
 @contextmanager
 def connected_once(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """One transaction without an event loop, to look at something."""
+    """A connection for one transaction without an event loop, to look at something."""
     options = connect_options(url) | {"prepare_threshold": None}
     asked = options.get("options") or ""
     try:

@@ -1,4 +1,6 @@
-"""A connection as the store uses it: straight to the server, or through a pooler that lends it a session for each transaction."""
+"""A connection of the store: straight to the server, or through a pooler, which lends it a session for each
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -23,33 +25,35 @@ _SETTING = re.compile(r"(?:-c|--)([\w.-]+)=(.*)", re.DOTALL)
 _BEGIN = "begin isolation level read committed"
 SET_LOCALLY = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as given (name, value)"
 REFUSED_OPTIONS = "unsupported startup parameter"
-"""A pooler's answer to `options`, such as a search_path in the URL."""
+"""The answer of a pooler to `options` in the URL, such as a search_path."""
 
 
 class Executes(Protocol):
-    """What a statement can be run on."""
+    """An object that runs statements: a connection or a cursor."""
 
-    def execute(self, query: Any, params: Any = None) -> Coroutine[Any, Any, psycopg.AsyncCursor[TupleRow]]: ...
+    def execute(self, query: Any, params: Any = None) -> Coroutine[Any, Any, psycopg.AsyncCursor[TupleRow]]:
+        """Run one statement."""
+        ...
 
 
 class Connection(psycopg.AsyncConnection[TupleRow]):
-    """The driver's, and what it knows of the session at its other end.
+    """The driver's connection, with what is known of the session at its other end.
 
-    Behind a pooler each transaction may have another session. So each brings its settings along, in the same round trip, and nothing is
-    prepared in one for the next.
+    Behind a pooler each transaction may have another session. So each brings its settings along, in the same round
+    trip, and nothing is prepared in one for the next.
     """
 
     store: StoreName = StoreName()
-    """That of the tables that it finds."""
+    """The store that its search path leads to."""
     options: str = ""
-    """What the URL asks for beside the usual, such as `-c search_path=mine`."""
+    """The `options` of the URL, such as `-c search_path=mine`."""
     settings: Mapping[str, str] | None = None
-    """Those of each transaction, where a pooler stands in between; the session has them where none does."""
+    """The settings that each transaction brings along behind a pooler; None where the session has them."""
     _is_within = False
 
     @classmethod
     async def connect(cls, conninfo: str = "", **given: Any) -> Self:
-        """Connect, without the URL's `options` where a pooler refuses them: its transactions bring them along.
+        """Open a connection. Where a pooler refuses the URL's `options`, each transaction brings them along instead.
 
         Raises psycopg's OperationalError.
         """
@@ -69,34 +73,33 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @cached_property
     def again(self) -> Executes:
-        """What executes one statement after another, as a rule the same.
-
-        It keeps what a new cursor has to find out first.
-        """
+        """The object on which to run one statement after another: it keeps what a new cursor has to find out first."""
         return self if self.is_pooled else self.cursor()
 
     def execute(
         self, query: Any, params: Any = None, **options: Any
     ) -> Coroutine[Any, Any, psycopg.AsyncCursor[TupleRow]]:
-        """The driver's; behind a pooler and outside a transaction, one of its own, in the same round trip."""
+        """Run a statement, as the driver does; behind a pooler and outside a transaction, in one of its own, in one
+        round trip.
+        """
         if self._has_its_session:
             return super().execute(query, params, **options)
         return self._execute_alone(query, params, **options)
 
     def pipeline(self) -> Context[psycopg.AsyncPipeline]:
-        """The driver's; behind a pooler and outside a transaction, all of it is one."""
+        """The driver's pipeline; behind a pooler and outside a transaction, all of it is one transaction."""
         return super().pipeline() if self._has_its_session else self._pipeline_alone()
 
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Context[psycopg.AsyncTransaction]:
-        """The driver's; behind a pooler it begins with the settings that a session would have."""
+        """The driver's transaction; behind a pooler it begins with the settings that a session would have."""
         if self._has_its_session:
             return super().transaction(savepoint_name, force_rollback)
         return self._transaction_alone(savepoint_name, force_rollback)
 
     def session(self) -> AbstractAsyncContextManager[object]:
-        """One session until the end of the context, for what changes nothing: behind a pooler, a transaction."""
+        """One session until the end of the context, for work that changes nothing: behind a pooler, a transaction."""
         return self.transaction() if self.is_pooled else nullcontext()
 
     @property
@@ -109,7 +112,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
     @asynccontextmanager
     async def _pipeline_alone(self) -> AsyncIterator[psycopg.AsyncPipeline]:
-        """A transaction in one round trip. Whatever fails in it takes another one, to roll back."""
+        """A transaction in one round trip. One that fails takes another, to roll back."""
         try:
             async with super().pipeline() as pipeline:
                 with self._within():
@@ -146,7 +149,10 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
 
 
 def settings_of(options: str) -> Mapping[str, str]:
-    """Those that libpq's `options` name. Raises ConfigurationError where they are more than that, which no pooler lets through."""
+    """The settings that libpq's `options` name.
+
+    Raises ConfigurationError where `options` have anything else, which no pooler lets through.
+    """
     words = [re.sub(r"\\(.)", r"\1", word) for word in _WORDS.findall(re.sub(r"(?<!\S)-c\s+", "-c", options))]
     found = [_SETTING.fullmatch(word) for word in words]
     if None in found:

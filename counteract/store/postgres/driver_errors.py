@@ -1,4 +1,4 @@
-"""The driver's errors become the store's, here and nowhere else."""
+"""The driver's errors and the store's: each is translated here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNKNOWN = "whether a write took effect is unknown, so repeat it with the same e
 # The values of a key in the server's detail, in whatever language it writes.
 _VERSION_KEY_VALUES = re.compile(r"\)=\((.*?), (.*), (\d+)\)", re.DOTALL)
 
-# By SQLSTATE, else by its class (the first two characters).
+# Errors by SQLSTATE, else by its class (the first two characters).
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "08": (StoreUnavailable, "the connection was lost"),
     "25P03": (StoreUnavailable, "a transaction was idle for too long"),
@@ -86,7 +86,7 @@ _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
+    """Raise the store's errors in place of the driver's. Errors that nobody expects pass through as they are."""
     try:
         yield
     except (psycopg.Error, DBAPIError, EngineTimeout) as error:
@@ -105,7 +105,7 @@ def in_our_terms(error: BaseException) -> StoreError | None:
 
 
 def translate(error: psycopg.Error) -> StoreError | None:
-    """The store's error for one of the driver's, if it is one of those that callers can do something about."""
+    """The store's error for one of the driver's; None if callers can do nothing about it."""
     state = error.sqlstate
     if state is None:
         return _without_state(error)
@@ -146,7 +146,9 @@ def _detailed(state: str, error: psycopg.Error) -> StoreError:
 
 
 def _without_state(error: psycopg.Error) -> StoreError | None:
-    """Raised by the driver itself: it lost the connection, or did not even begin to send."""
+    """The store's error for one that the driver itself raised: it lost the connection, or did not
+    even begin to send.
+    """
     if isinstance(error, psycopg.OperationalError):
         return _without_connection(error)
     return InvalidEvent(str(error)) if isinstance(error, psycopg.DataError) else None
@@ -172,7 +174,9 @@ def _wrong_version(error: psycopg.Error) -> WrongExpectedVersion:
 
 
 def _version_taken(error: psycopg.Error) -> WrongExpectedVersion | None:
-    """An import and an append met in a stream: they take no turns, and the key lets one of them through."""
+    """The error of an import and an append that met in a stream: they take no turns, and the key lets one of them
+    through.
+    """
     found = _VERSION_KEY_VALUES.search(error.diag.message_detail or "")
     if found is None:
         return None

@@ -1,12 +1,13 @@
-"""What the database objects to, without the values that it may quote."""
+"""Objections of the database, in words without the values that its errors may quote."""
 
 from __future__ import annotations
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
-# Classes of SQLSTATE, in which the server's own sentence names tables, columns and constraints at most. Others quote what they could
-# not read, or say what somebody's function told them to; and a detail is a whole row.
+# The classes of SQLSTATE in which the server's own sentence names tables, columns and constraints at most. Errors of
+# other classes quote what they could not read, or say what somebody's function told them to; and a detail is a whole
+# row.
 _NAME_NO_VALUES = (
     "08",
     "0A",
@@ -37,7 +38,9 @@ _NAMED = (
 
 
 def objection(error: BaseException) -> str | None:
-    """The server's sentence if it is safe, else the names that it gives; None for what is no error of the database's."""
+    """The server's sentence if it is safe, else the names that it gives; None for an error that is
+    not the database's.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, psycopg.Error):
         return None
@@ -49,5 +52,5 @@ def objection(error: BaseException) -> str | None:
 
 
 def kind_of(error: BaseException) -> BaseException:
-    """The driver's own error, if SQLAlchemy has put its words around it."""
+    """The driver's own error, where SQLAlchemy has wrapped it; any other error as it is."""
     return error.orig if isinstance(error, DBAPIError) and isinstance(error.orig, BaseException) else error

@@ -1,4 +1,4 @@
-"""The event store on PostgreSQL."""
+"""The event store on PostgreSQL, as one object."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _statement(terms: str | None, arguments: AppendArguments) -> tuple[str, Sequ
 
 
 class PostgresEventStore:
-    """Appends, loads and reads events. One per process; safe to use from many tasks of one event loop.
+    """Appends, loads and reads events. A process has one; it is safe to use from many tasks of one event loop.
 
     Errors are those of `counteract.errors`; StoreUnavailable asks for a retry.
     """
@@ -91,14 +91,17 @@ class PostgresEventStore:
         master_key: KeyWrapper | None = None,
         inline: Sequence[Inlinable] = (),
     ) -> AsyncIterator[Self]:
-        """A store with a pool of at most `pool_size` connections, of which a caller waits for one for `pool_timeout` seconds.
+        """Open a store with a pool of at most `pool_size` connections; a caller waits `pool_timeout` seconds for one.
 
-        The last `cached_states` states stay in memory; every `snapshot_every` events of a stream one is kept in the
-        database (0: never). `master_key` is for personal data; by default it comes from COUNTERACT_MASTER_KEY, or the file that
-        COUNTERACT_MASTER_KEY_FILE names.
-        `inline` are projections to keep up to date in the transaction of each append; they take as many connections again.
-        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it lacks a
-        migration, and ConfigurationError when its encoding is not UTF-8, the master key is none, or a projection cannot be kept.
+        The `cached_states` states that were loaded last stay in memory, and after every `snapshot_every` events of a
+        stream its state is kept in the database (0: never). `master_key` is for personal data; by default it comes from
+        COUNTERACT_MASTER_KEY, or the file that COUNTERACT_MASTER_KEY_FILE names. `inline` are projections to keep up to
+        date in the transaction of each append; they take as many connections again. No event may have more than
+        `max_event_bytes` bytes as JSON.
+
+        Raises StoreUnavailable when the database does not answer within `pool_timeout` seconds, SchemaOutdated when it
+        lacks a migration, and ConfigurationError when its encoding is not UTF-8, the master key cannot be read, or a
+        projection cannot be kept.
         """
         pool = Pool(connection_pool(url, pool_size, pool_timeout), url)
         try:
@@ -124,10 +127,11 @@ class PostgresEventStore:
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Appended:
-        """All or none. The same event ids again: a no-op that returns what the first append did.
+        """Append all events or none. The same event ids again are a repeat, which returns what the first append did.
 
-        Not `unless` a query finds something since a position (`find`); a consumer's `checkpoint` moves on in the same transaction.
-        Raises WrongExpectedVersion, BoundaryChanged, CheckpointPassed, EventIdReused, InvalidEvent.
+        Nothing is appended if the query of `unless` finds an event after its position (see `find`). A consumer's
+        `checkpoint` moves on in the same transaction. Raises WrongExpectedVersion, BoundaryChanged, CheckpointPassed,
+        EventIdReused, InvalidEvent, AppendTooLarge.
         """
         changes = [StreamChange(stream, expect.least, expect.most, events)]
         answers = await self.append_many(
@@ -144,10 +148,9 @@ class PostgresEventStore:
         unless: Since | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Sequence[Appended]:
-        """Several streams, all or none: as `append`, with an answer for each change. At most 256 streams.
+        """Append to several streams, to all or none: as `append`, with an answer for each change. At most 256 streams.
 
-        A change without events only checks its stream: nobody can append to it until the others are in.
-        Raises AppendTooLarge as well.
+        A change without events only checks its stream: nobody can append to it until the others are stored.
         """
         terms = None if unless is None and checkpoint is None else terms_of(unless, checkpoint)
         rows = await self.append_by(partial(_statement, terms), changes, metadata=metadata, event_ids=event_ids)
@@ -183,8 +186,8 @@ class PostgresEventStore:
     async def load(self, decider: Decider[S, E], aggregate_id: str, *, at: Moment | None = None) -> Loaded[S]:
         """The aggregate's state: as of now, or at a version, a position of the log, or a time (with its zone).
 
-        A time is that of recording, by the database's clock. Memory is bounded however long the stream is.
-        Raises UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked, StreamArchived.
+        A time is that of recording, by the database's clock. Memory is bounded however long the stream is. Raises
+        UnknownEventType, UnreadableEvent, NoSuchVersion, PersonalDataLocked, StreamArchived.
         """
         async with self.connection() as connection:
             if at is None:
@@ -194,12 +197,15 @@ class PostgresEventStore:
             return await self._loading.begin(decider, aggregate_id, up_to=version).run(connection)
 
     async def position_at(self, time: datetime) -> int:
-        """Where the log was at a time, for several loads at one moment: `load(…, at=AtPosition(position))`."""
+        """The log's position at a time, for several loads at one moment: `load(…, at=AtPosition(position))`."""
         async with self.connection() as connection:
             return await self._position_at(connection, time)
 
     async def forget(self, subject: str) -> int:
-        """Destroy the keys of a person's data: from now on it is read as `Forgotten`. The number of keys; again is 0."""
+        """Destroy the keys of a person's data: from now on it is read as `Forgotten`.
+
+        Returns the number of keys destroyed, 0 when called again.
+        """
         async with self.connection() as connection:
             return await self._loading.vault.forget(connection, subject)
 
@@ -241,16 +247,18 @@ class PostgresEventStore:
         query: Query | None = None,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """Events of all streams in the global order, after one position and up to another: at most `limit`, or, by default, a page of
-        at most 1000, and fewer where they are large; the end is where there are none.
+        """Events of all streams in the global order, after one position and up to another.
 
-        With a `category` (aggregate type), `event_types` or a `correlation_id` only those: `Selection` tells what that
-        costs. With a `query` alone those that it finds, through an index where they have tags. `backwards` the last of them, the newest first. The next page is `after=events[-1].position`, backwards
-        `up_to=events[-1].position - 1`.
+        They are at most `limit`, or, by default, a page: at most 1000, and fewer where they are large. An empty answer
+        is the end. The next page is `after=events[-1].position`, backwards `up_to=events[-1].position - 1`.
 
-        `up_to` must be a high water mark that was confirmed, or below one. By default it is the one of now: everything
+        `category` (the aggregate type), `event_types` and `correlation_id` together select events; `Selection` tells
+        what that costs. A `query` selects alone, through an index where it has tags. `backwards` gives the last of
+        them, the newest first.
+
+        `up_to` must be a high water mark that was confirmed, or below one. By default it is the present one: everything
         that was committed when the call began is there, and the call waits for appends that were under way. Archived
-        events are not among them.
+        events are left out.
         """
         end = await self.high_water_mark() if up_to is None else up_to
         selection = Selection(category=category, event_types=event_types, correlation_id=correlation_id)
@@ -270,23 +278,25 @@ class PostgresEventStore:
             return await opened_events(self._loading.vault, connection, events)
 
     async def find(self, query: Query, *, after: int = 0) -> Found:
-        """All events that the query finds after a position, which are in memory, and up to where that is all: to decide by.
+        """All events that the query finds after a position, in memory, and the position up to which these are all: to
+        decide by.
 
-        The append that depends on it goes `unless=found.since`. It waits for appends that were under way: those with a tag of the
-        query, or all of them, where it has items without tags. Raises StreamArchived, StoreUnavailable.
+        The append that depends on them has `unless=found.since`. It waits for appends under way: for those with a tag
+        of the query, or for all of them, where the query has items without tags. Raises StreamArchived,
+        StoreUnavailable.
         """
         async with self.connection() as connection:
             events, mark = await found_all(connection, query, after=after, timeout=self._pool.timeout)
             return Found(await opened_events(self._loading.vault, connection, events), query.since(mark))
 
     async def checkpoint(self, name: str) -> int:
-        """Where a consumer's checkpoint is, which its appends move on; 0 if it has none."""
+        """The position of a consumer's checkpoint, which its appends move on; 0 if it has none."""
         async with self.connection() as connection:
             row = await (await connection.execute(_CHECKPOINT, (name,))).fetchone()
         return int(row[0]) if row else 0
 
     async def high_water_mark(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109 - as in settled()
-        """The last position drawn so far, once everything up to it is committed or will never be.
+        """The last position drawn so far, once everything up to it is committed or never will be.
 
         Raises StoreUnavailable when an append is still under way after `timeout` seconds.
         """
@@ -294,7 +304,7 @@ class PostgresEventStore:
             return await HighWaterMark(connection).settled(timeout=timeout)
 
     def begin_load(self, decider: Decider[S, E], aggregate_id: str) -> Fold[S, E]:
-        """A load whose first page the caller fetches, with more in the same round trip."""
+        """A load whose first page the caller fetches itself, with other statements in the same round trip."""
         return self._loading.begin(decider, aggregate_id)
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
@@ -302,6 +312,6 @@ class PostgresEventStore:
         return Borrowed(self._connections)
 
     async def _position_at(self, connection: Connection, time: datetime) -> int:
-        # What is not settled yet might still come in before that time.
+        # An event that is not settled yet might still come in before that time.
         mark = await HighWaterMark(connection).settled(timeout=self._pool.timeout)
         return await position_at(connection, time, mark)

@@ -1,4 +1,4 @@
-"""Tells whether a state was folded by the code of today."""
+"""Fingerprints of code, which tell whether a state or a row was made by the code of today."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from counteract.store.source_code import code_of
 
 
 class UnknownCode(Exception):
-    """What a decider depends on cannot be told by looking at it."""
+    """The code that a decider depends on cannot be told by looking at it."""
 
 
 def fingerprint(decider: Decider[Any, Any], state_type: Any) -> str:
-    """Of what a decider's `evolve`, state and events are made of, and of its `version`.
+    """The fingerprint of a decider: of the code behind its `evolve`, state and events, and of its `version`.
 
-    Raises UnknownCode where that cannot be told, and the decider has no version to go by.
+    Raises UnknownCode where that code cannot be told, and the decider has no version to go by.
     """
     upcasters = [each for kind in decider.event_classes for each in kind.upcasters.values()]
     code = code_of([decider.evolve, state_type, type(decider.initial), *decider.event_classes, *upcasters])
@@ -31,9 +31,10 @@ def fingerprint(decider: Decider[Any, Any], state_type: Any) -> str:
 
 
 def fingerprint_of(roots: Iterable[Any], more: str) -> str:
-    """Of the source of the modules that functions and classes come from, and of what these import of their own package.
+    """The fingerprint of the modules of `roots`, and of the modules of their own package that these import.
 
-    More than needed, on purpose: an edit that changes nothing is told as a change, and one that is overlooked would not be.
+    It covers more than needed, on purpose: an edit that changes nothing counts as a change, and no change is
+    overlooked. `more` is text that belongs to it.
     """
     modules = _with_imports({name for each in roots if (name := getattr(each, "__module__", None)) in sys.modules})
     text = "\n".join(_source(name) for name in sorted(modules))
@@ -53,7 +54,7 @@ def _with_imports(names: set[str]) -> set[str]:
 
 
 def _imported(module: ModuleType) -> Iterator[str]:
-    """The modules of its own package that a module has something of."""
+    """The modules of its own package whose values a module holds."""
     package = module.__name__.partition(".")[0]
     for value in list(vars(module).values()):
         name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)

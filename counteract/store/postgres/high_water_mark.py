@@ -1,4 +1,4 @@
-"""Up to where the global order is settled, by proof and without waiting for time to pass.
+"""The high water mark: up to where the global order is settled, by proof and without waiting for time to pass.
 
 Positions are drawn before their transactions commit, so a reader that goes by the highest position it sees skips those
 that commit later. But an INSERT takes its RowExclusiveLock on `events` before it draws a position, and keeps it until
@@ -20,8 +20,8 @@ from counteract.errors import StoreReadOnly, StoreUnavailable
 from counteract.observability import observe_delay
 from counteract.store.postgres.connect import Connection
 
-# last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A standby
-# knows neither the sequence as it is nor the locks.
+# last_value says nothing before the first value was drawn. Both statements read shared memory, not a snapshot. A
+# standby knows neither the sequence as it is nor the locks.
 _SEQUENCE = "select case when is_called then last_value else 0 end, pg_is_in_recovery() from events_position_seq"
 _HOLDERS = """
     select pid, virtualtransaction from pg_locks
@@ -42,9 +42,9 @@ class Holder(NamedTuple):
     """A transaction that holds the lock."""
 
     pid: int | None
-    """None: it is prepared, and belongs to no session."""
+    """The process of its session; None for a prepared transaction, which belongs to no session."""
     transaction: str
-    """Virtual transaction id."""
+    """The virtual transaction id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,23 @@ class Candidate:
     position: int
     pending: frozenset[Holder]
     prepared: frozenset[Holder]
-    """Those that were prepared at the last look, pending or not."""
+    """The holders that were prepared at the last look, pending or not."""
     prepared_before: frozenset[Holder]
-    """The same of the look before."""
+    """The holders that were prepared at the look before."""
 
     @classmethod
     def of(cls, position: int, holders: AbstractSet[Holder]) -> Candidate:
-        """`holders` were read after `position`."""
+        """A candidate for a position; `holders` were read after it."""
         prepared = _prepared(holders)
         return cls(position, frozenset(holders), prepared, prepared)
 
     def seen_again(self, holders: AbstractSet[Holder]) -> Candidate:
-        """What is still pending, given today's holders.
+        """The candidate with what is still pending, given the holders of now.
 
         PREPARE TRANSACTION gives a lock to another holder. So when a session's transaction is gone, any prepared one
-        that is new may be its continuation, and new is also what came with the last look: pg_locks reads the sessions'
+        that is new may be its continuation. New is also one that came with the last look: pg_locks reads the sessions'
         own locks first and the shared table later, and may show one transaction as both. When no session is gone, none
-        is continued: that is why this comes to an end however many transactions are prepared meanwhile.
+        is continued, so this comes to an end however many transactions are prepared meanwhile.
         """
         gone = self.pending - holders
         prepared = _prepared(holders)
@@ -84,7 +84,9 @@ def _prepared(holders: AbstractSet[Holder]) -> frozenset[Holder]:
 
 
 def _seen_since(before: Mapping[Holder, float], holders: AbstractSet[Holder], now: float) -> Mapping[Holder, float]:
-    """When each of the holders was first seen. A prepared one may have been a session's before, the oldest of those gone."""
+    """The time at which each holder was first seen. A prepared one counts from the oldest of those gone, which it may
+    have been.
+    """
     oldest_gone = min((since for holder, since in before.items() if holder not in holders), default=now)
     return {holder: before.get(holder, oldest_gone if holder.pid is None else now) for holder in holders}
 
@@ -92,15 +94,16 @@ def _seen_since(before: Mapping[Holder, float], holders: AbstractSet[Holder], no
 class HighWaterMark:
     """The high water mark as seen through one connection, which must be in autocommit mode.
 
-    Make a new one for a new connection, which is why it is only `settled` that may go through a pooler. A server that crashed ends every connection and may have lost positions that
-    it had drawn but not written down: what this object knew is void then.
+    A new connection needs a new object: a server that crashed ends every connection, and may have lost positions that
+    it had drawn but not written down, so what this object knew is void then. Through a pooler, whose sessions change,
+    only `settled` may be used.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._candidate = Candidate.of(0, frozenset())
         self.position = 0
-        """Every position up to this one is committed or dead for ever. Statements that begin from now on see them all."""
+        """Every position up to this one is committed or dead for ever. Statements that begin now see all of them."""
         self.delay = 0.0
         """How many seconds the oldest transaction that it waits for had been seen with the lock, at the last look.
 

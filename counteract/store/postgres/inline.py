@@ -1,4 +1,4 @@
-"""What is kept up to date by whoever appends, in the same transaction."""
+"""Inline projections: rows that are changed in the transaction of each append."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from counteract.store.postgres.vault import Vault, opened_events
 from counteract.store.stored import STORED_COLUMNS, StoredEvent, stored_events
 
 _ANNOUNCE = "select set_config('counteract.inline_events', %s, true)"
-# Those that this transaction has stored: an append that was a repeat has stored none.
+# The events that this transaction has stored; none for a repeat.
 _STORED = f"""
     select {STORED_COLUMNS} from events
     where event_id = any (%s) and xmin = pg_current_xact_id()::xid order by position
 """  # noqa: S608 - a constant
-# After the append, whose lock keeps the answer as it is until the end.
+# Asked after the append, whose lock keeps the answer as it is until the end.
 _KEPT = "select name from inline_projections where name = any (%s)"
 _ATTEMPTS = 8
 
@@ -44,21 +44,23 @@ class Inline(Protocol):
     event_types: frozenset[str]
 
     async def prepare(self, connection: AsyncConnection) -> None:
-        """Called when the store opens, in a transaction. Raises ConfigurationError."""
+        """Get ready, in a transaction, when the store opens. Raises ConfigurationError."""
 
     async def handle(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> None:
-        """Take the events of an append that it is about, in order. What it raises, the append raises: nothing is stored."""
+        """Handle the events of an append that it is about, in order. An error here fails the append, and nothing is
+        stored.
+        """
 
 
 class Inlinable(Protocol):
-    """What can be given to a store to keep."""
+    """A projection that a store can be given to keep."""
 
     def inlined(self) -> Inline:
-        """Raises ConfigurationError where it is declared otherwise."""
+        """The handler of its events. Raises ConfigurationError where it is not declared inline."""
 
 
 class InlineAppends:
-    """Appends that come with changes of read models, over connections of their own."""
+    """Appends that also change inline projections, over connections of their own."""
 
     def __init__(self, url: str, kept: Sequence[Inline], vault: Vault, pool_size: int, pool_timeout: float) -> None:
         self._kept = kept
@@ -78,7 +80,7 @@ class InlineAppends:
     async def open(
         cls, url: str, inlinable: Iterable[Inlinable], vault: Vault, pool_size: int, pool_timeout: float
     ) -> AsyncIterator[InlineAppends]:
-        """With all of them prepared. Raises ConfigurationError, StoreUnavailable."""
+        """Prepare all of them, and serve until the context ends. Raises ConfigurationError, StoreUnavailable."""
         appends = cls(url, [each.inlined() for each in inlinable], vault, pool_size, pool_timeout)
         try:
             for each in appends._kept:
@@ -90,14 +92,15 @@ class InlineAppends:
             await appends._engine.dispose()
 
     def concern(self, events: Iterable[Event]) -> bool:
+        """Whether one of the events is handled by an inline projection."""
         return bool(self._event_types) and any(event.event_type in self._event_types for event in events)
 
     async def execute(self, query: str, parameters: Sequence[Any], event_ids: Sequence[UUID]) -> Sequence[TupleRow]:
         """The rows of a statement that appends these events, or finds them appended.
 
-        Two appends that change the same rows in another order can stand in each other's way: then one of them is repeated.
-        Whoever waits for it may be cancelled; the transaction goes to its end all the same, for the engine would give a
-        connection that was interrupted in one to the next.
+        Two appends that change the same rows in another order can stand in each other's way: then one of them is
+        repeated. If the caller is cancelled, the transaction still goes to its end, for the engine would give a
+        connection that was interrupted in one to the next caller.
         """
         return await self._errands.run(self._repeated(query, parameters, event_ids))
 
@@ -155,7 +158,9 @@ class InlineAppends:
         entry.info["refusals"] = self._refusals
 
     def _replace_stale(self, _connection: object, entry: ConnectionPoolEntry, _proxy: object) -> None:
-        """Has the pool open a new one, where it was made before the database last refused to be written to."""
+        """Have the pool open a new connection in place of one made before the database last refused
+        to be written to.
+        """
         if entry.info["refusals"] != self._refusals:
             raise DisconnectionError
 

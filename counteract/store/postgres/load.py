@@ -1,4 +1,6 @@
-"""Folds streams into states, from the newest state that is known: one in memory, else a snapshot, else the initial one."""
+"""Loads: streams folded into states, from the newest known state on, be it in memory, in a snapshot, or the initial
+one.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +30,20 @@ E = TypeVar("E", bound=Event)
 _logger = logging.getLogger("counteract.store")
 
 PAGE = 1000
-"""How many events are in memory at once, however long the stream is; fewer, where they are large (PAGE_BYTES)."""
+"""The most events in memory at once, however long the stream is; fewer, where they are large (PAGE_BYTES)."""
 _KEPT_BYTES = 64 * 1024 * 1024
-"""Of all states in memory, by the text that they come from: what they take themselves nobody knows."""
+"""The most bytes of all states in memory, counted by the text that they come from: their own size is not known."""
 _LARGEST_SHARE = 4
-"""For one state counts at most this part of it. Without snapshots the text is a whole stream's, however small the
-state: it would be in memory alone.
+"""One state counts for at most this part of `_KEPT_BYTES`.
+
+Without snapshots the text is a whole stream's, however small the state, and such a state would be in memory alone.
 """
 _NEWEST = 2**31 - 1
 
-# By version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open over
-# them, and a short stream takes one round trip. A snapshot of other code is none. The event that is gone on from comes
-# along, without its data: its id tells whether what is known is of this log. Nor does a large event have its data.
+# Paged by version and not by a cursor: a stream only grows, so pages fit together without a transaction that stays open
+# over them, and a short stream takes one round trip. A snapshot of other code is passed over. The last event known
+# comes along, without its data: its id tells whether what is known is of this log. A large event comes without its
+# data, too.
 _PAGE_QUERY = f"""
     with snapshot as (
         select version, state, encode(signature, 'hex') as signature from snapshots
@@ -58,8 +62,8 @@ _PAGE_QUERY = f"""
      order by version limit %(limit)s)
     order by version, event_type nulls first
 """  # noqa: S608 - constants
-# From where a large event was met on, so many as are PAGE_BYTES, but always one. Weighed by version and fetched afterwards: what is not of
-# the page is never unpacked. The event that is gone on from weighs nothing.
+# For pages with large events: as many events as are PAGE_BYTES, but always one. They are weighed by version and fetched
+# afterwards, so that what is not of the page is never unpacked. The last event known weighs nothing.
 _LARGE_QUERY = f"""
     select version, event_type, schema_version, case when version > %(after)s then event_data::text end, event_id::text, bytes
     from (
@@ -77,22 +81,22 @@ _VERSION, _TYPE, _SCHEMA, _DATA, _ID, _BYTES = range(6)
 
 
 class Known(NamedTuple):
-    """What a fold goes on from."""
+    """A known state, to go on from."""
 
     state: Any
     version: int
     snapshot_version: int
-    """Of the newest snapshot seen; 0 if there was none."""
+    """The version of the newest snapshot seen; 0 if there was none."""
     event_id: str | None = None
-    """Of the event with that version; None where it was not seen."""
+    """The id of the event with that version; None where it was not seen."""
     bytes: int = 0
-    """Of the text that the state comes from: of the newest snapshot, and of the events after it."""
+    """The size of the text that the state comes from: the newest snapshot, and the events after it."""
 
 
 class Memory:
-    """The states that were folded last, of this process.
+    """The states that this process folded last.
 
-    A failover or a restore may lose commits, so that each is compared with the log when it is gone on from.
+    A failover or a restore may lose commits, so each state is compared with the log when it is gone on from.
     """
 
     def __init__(self, size: int, most_bytes: int = _KEPT_BYTES) -> None:
@@ -102,13 +106,14 @@ class Memory:
         self._known: OrderedDict[tuple[Decider[Any, Any], str], Known] = OrderedDict()
 
     def find(self, decider: Decider[Any, Any], aggregate_id: str) -> Known | None:
+        """The state known for an aggregate, if any."""
         key = (decider, aggregate_id)
         if key in self._known:
             self._known.move_to_end(key)
         return self._known.get(key)
 
     def keep(self, decider: Decider[Any, Any], aggregate_id: str, known: Known) -> None:
-        """Unless a load that overtook this one has kept a newer one."""
+        """Keep a state, unless an overtaking load has kept a newer one."""
         before = self.find(decider, aggregate_id)
         if before is None or before.version <= known.version:
             self._known[decider, aggregate_id] = known
@@ -117,7 +122,7 @@ class Memory:
             self._bytes -= self._counted(self._known.popitem(last=False)[1])
 
     def drop(self, decider: Decider[Any, Any], aggregate_id: str) -> None:
-        """It was of another log."""
+        """Forget a state that is not of this log."""
         if known := self._known.pop((decider, aggregate_id), None):
             self._bytes -= self._counted(known)
 
@@ -127,12 +132,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How one event store loads."""
+    """The way in which one event store loads."""
 
     memory: Memory
     vault: Vault
     snapshot_every: int
-    """After so many events that were folded since the last snapshot there is a new one; 0: never."""
+    """The number of events since the last snapshot after which a new one is kept; 0: never."""
 
     def begin(self, decider: Decider[S, E], aggregate_id: str, *, up_to: int = _NEWEST) -> Fold[S, E]:
         """A fold up to a version, by default to the newest. Raises InvalidEvent for an impossible id."""
@@ -144,12 +149,16 @@ class Loading:
         return Fold(self, decider, stream, known, up_to)
 
     def form_of(self, decider: Decider[S, Any]) -> SnapshotForm[S] | None:
-        """None where no snapshots are used."""
+        """The form in which the decider's states are kept; None where no snapshots are used."""
         return snapshot_form(decider) if self.snapshot_every else None
 
 
 class Fold(Generic[S, E]):
-    """One aggregate being loaded. Its first page is for the caller to fetch, who may have more to ask in that round trip."""
+    """One aggregate being loaded.
+
+    The caller may fetch the first page itself, by `query` and `parameters`, with other statements in the same round
+    trip.
+    """
 
     query = _PAGE_QUERY
 
@@ -164,7 +173,7 @@ class Fold(Generic[S, E]):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Of `query`, for the next page."""
+        """The parameters of `query` for the next page."""
         return {
             "type": self._stream.aggregate_type,
             "id": self._stream.aggregate_id,
@@ -175,11 +184,11 @@ class Fold(Generic[S, E]):
         }
 
     async def run(self, connection: Connection) -> Loaded[S]:
-        """Fetch everything. Raises UnknownEventType, UnreadableEvent, PersonalDataLocked, StreamArchived."""
+        """Fetch and fold everything. Raises UnknownEventType, UnreadableEvent, PersonalDataLocked, StreamArchived."""
         return await self.finish(connection, await self._page(connection))
 
     async def finish(self, connection: Connection, rows: Sequence[Row]) -> Loaded[S]:
-        """Go on from the first page."""
+        """Go on from the rows of the first page. Raises as `run`."""
         await self._add(connection, await self._events(connection, rows))
         while not self._is_last:
             await self._add(connection, await self._events(connection, await self._page(connection)))
@@ -192,7 +201,7 @@ class Fold(Generic[S, E]):
         return await (await connection.execute(query, self.parameters)).fetchall()
 
     async def _events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
-        """What is to be folded of a page, after the snapshot and the event that it goes on from."""
+        """The events of a page that are to be folded, after the snapshot and the event that it goes on from."""
         self._is_last = len(rows) < PAGE and not (self._is_large and rows and rows[-1][_BYTES] >= PAGE_BYTES)
         if rows and rows[0][_TYPE] is None and not self._go_on_from(rows[0]):
             return await self._anew(connection)
@@ -210,7 +219,9 @@ class Fold(Generic[S, E]):
         return await self._anew(connection)
 
     def _small(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Those before the first that came without its data, because it is large. The next pages are for such events."""
+        """The events before the first that came without its data, because it is large. Such events come with the next
+        pages.
+        """
         data = [row[_DATA] for row in rows]
         if None not in data:
             return rows
@@ -218,7 +229,7 @@ class Fold(Generic[S, E]):
         return rows[: data.index(None)]
 
     def _go_on_from(self, snapshot: Row) -> bool:
-        """Whether it could be read, and is one of ours."""
+        """Take the snapshot's state; False if it cannot be read, or is not one of ours."""
         version, text = snapshot[_VERSION], snapshot[_DATA]
         try:
             if not self._is_ours(version, text, snapshot[_ID]):
@@ -234,14 +245,18 @@ class Fold(Generic[S, E]):
         return True
 
     def _is_ours(self, version: int, text: str, signed: str | None) -> bool:
-        """Without the master key nothing tells, and the role that may append is believed."""
+        """Whether we have signed the snapshot. Without a master key nothing tells, and the role that may append is
+        believed.
+        """
         signature = self._loading.vault.signature
         if signature is None or self._form is None:
             return True
         return signature.is_ours(bytes.fromhex(signed or ""), *self._stream, self._form.fingerprint, version, text)
 
     async def _anew(self, connection: Connection) -> Sequence[Row]:
-        """From the initial state, or a snapshot that can be read: what was known is more than this log has."""
+        """Begin again from the initial state, or a snapshot that can be read: the log does not have
+        all that was known.
+        """
         self._loading.memory.drop(self._decider, self._stream.aggregate_id)
         self._known = Known(self._decider.initial, 0, 0)
         self._is_large = False
@@ -269,7 +284,7 @@ class Fold(Generic[S, E]):
         self._known = Known(state, version, snapshot_version, rows[-1][_ID], size)
 
     async def _keep(self, connection: Connection) -> None:
-        """For the next load: in memory, and as a snapshot when the last one has fallen behind."""
+        """Keep the state for the next load: in memory, and as a snapshot when the last one has fallen behind."""
         if holds_personal_data(self._decider):
             return
         state, version, snapshot_version, *_ = self._known

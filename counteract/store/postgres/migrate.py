@@ -1,4 +1,4 @@
-"""Brings a database's schema up to date, and says when it is not."""
+"""Migrations: bring a database's schema up to date, and say where it is not."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _STATE = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What `migrate` did."""
+    """The outcome of `migrate`."""
 
     newer: str | None = None
-    """The revision that the database is at, where this release does not know it: then nothing was changed."""
+    """The revision of the database, where this release does not know it: then nothing was changed."""
     changed: Sequence[str] = ()
-    """The parts that were not as they should be; of an up-to-date database, none."""
+    """The parts that were not as they should be and are now; none for an up-to-date database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,24 @@ class _Step:
 
     name: str
     script: Callable[[Connection], str]
-    """What puts it right, as SQL; empty where nothing differs."""
+    """The SQL that puts the part right; empty where nothing differs."""
     run: Callable[[Connection], bool]
-    """Put it right; whether anything differed."""
+    """Put the part right; whether anything differed."""
 
 
 def migrate(url: str, *, name: str | None = None, patience: float = PATIENCE) -> Migrated:
-    """Apply what is missing, and touch nothing else. Safe to repeat, also where it was interrupted, and from several processes at once.
+    """Apply what is missing, and touch nothing else. Safe to repeat, also after an interruption, and from several
+    processes.
 
-    It goes on beside appends: what needs a moment without them asks for it for about a second, and again later, for
-    `patience` seconds in all; then it raises StoreUnavailable. A database that a newer release has migrated is left as it is.
-    A database may have several stores, each in a schema of its own, the first on the URL's search_path, and with a `name` of its own
-    (by default `counteract`), by which its roles are named: `<name>_app` and others. It is given once, and kept.
-    Connect as the owner of the tables, and not through a pooler: raises StoreError for the role of the application,
+    It goes on beside appends: where it needs a moment without them it asks for one for about a second, and again later,
+    for `patience` seconds in all; then it raises StoreUnavailable. A database that a newer release has migrated is left
+    as it is.
+
+    A database may have several stores, each in a schema of its own, which comes first on the URL's search_path, and
+    with a `name` of its own (by default `counteract`), by which its roles are named: `<name>_app` and others. The name
+    is given once, and kept.
+
+    Connect as the owner of the tables, and not through a pooler. Raises StoreError for the role of the application,
     ConfigurationError for a database whose encoding is not UTF-8, and StoreUnavailable.
     """
     with translated(), sync_engine(url, directly_for="a migration").connect() as connection:
@@ -77,9 +82,10 @@ def migrate(url: str, *, name: str | None = None, patience: float = PATIENCE) ->
 
 
 def script(url: str, *, name: str | None = None) -> str:
-    """What `migrate` would execute now, as SQL for psql; empty where there is nothing to do. Raises as `migrate` does.
+    """The SQL that `migrate` would execute now, for psql; empty where there is nothing to do. Raises as `migrate` does.
 
-    It stops nobody for longer than `migrate` does, but where a lock is not to be had it fails: run it again, or make it anew.
+    It stops nobody for longer than `migrate` does, but fails where it cannot have a lock: run it again, or print it
+    anew.
     """
     with translated(), sync_engine(url, directly_for="a migration").connect() as connection:
         settle_session(connection)
@@ -96,7 +102,8 @@ def script(url: str, *, name: str | None = None) -> str:
 
 
 def check_schema(url: str) -> None:
-    """Raises SchemaOutdated, naming each missing migration or function, and ConfigurationError for another encoding than UTF-8.
+    """Raises SchemaOutdated, naming each missing migration or function, and ConfigurationError for an encoding not
+    UTF-8.
 
     A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
     """
@@ -105,7 +112,10 @@ def check_schema(url: str) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    """Raises StoreError for the application's role, and ConfigurationError for another encoding than UTF-8."""
+    """The database's revision, if it has one.
+
+    Raises StoreError for the application's role, and ConfigurationError for an encoding other than UTF-8.
+    """
     with connection.begin():
         role, encoding, is_versioned = connection.execute(_STATE).one()
         if role in application_roles(connection):
@@ -115,7 +125,9 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _steps(revision: str | None, store: StoreName) -> Iterator[_Step]:
-    """Tables first, since functions are about them; then what is told to come once the functions are at work."""
+    """The parts of a migration in their order: tables, then functions, which need them, then revisions that need
+    functions.
+    """
     pending = REVISIONS[REVISIONS.index(revision) + 1 :] if revision else REVISIONS
     versions = ScriptDirectory.from_config(_config())
     early = list(takewhile(lambda each: not hasattr(versions.get_revision(each).module, "AFTER_FUNCTIONS"), pending))
@@ -136,7 +148,9 @@ def _steps(revision: str | None, store: StoreName) -> Iterator[_Step]:
 
 
 def _revisions_step(revisions: Sequence[str]) -> _Step:
-    """Each in a transaction of its own: repeated, it goes on with the first that is missing."""
+    """The step of these revisions, each in a transaction of its own: repeated, it goes on with the first that is
+    missing.
+    """
     first = REVISIONS.index(revisions[0])
     before = REVISIONS[first - 1] if first else "base"
 
@@ -177,5 +191,5 @@ def _config(connection: Connection | None = None, output: io.StringIO | None = N
 
 
 def _execute_script(connection: Connection, script: str) -> None:
-    # Without parameters, by the driver itself: SQLAlchemy would take the % of a function's body for a placeholder.
+    # Without parameters, by the driver itself: SQLAlchemy would take a % in a function's body for a placeholder.
     connection.connection.cursor().execute(script)

@@ -1,4 +1,4 @@
-"""What belongs to one store among several in a database, or on a server, by its name."""
+"""Names of everything that belongs to one store among several of a database, or of a server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from counteract.errors import ConfigurationError
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,44}")
 _RESERVED = "pg_"
 REBUILD = "@rebuild"
-"""Ends the name of a subscription that fills a table which is not live yet."""
+"""The end of the name of a subscription that fills a table which is not live yet."""
 REMARK = "counteract store "
-"""On the table of its version stands a store's name, unless it is the one that a store has by itself."""
+"""The beginning of the remark on a store's version table that gives its name; a store with the usual name may have
+none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreName:
-    """A store's name, and the names of all that is its own. Raises ConfigurationError for what cannot be one."""
+    """A store's name, and the names of all that is its own. Raises ConfigurationError for a name that no store can
+    have.
+    """
 
     name: str = "counteract"
 
@@ -29,7 +33,7 @@ class StoreName:
 
     @property
     def app(self) -> str:
-        """The role that an application connects as which does everything, and the schema of its projections' tables."""
+        """The role of an application that does everything, and the schema of its projections' tables."""
         return f"{self.name}_app"
 
     @property
@@ -39,12 +43,12 @@ class StoreName:
 
     @property
     def leases(self) -> str:
-        """The channel on which it is said that a lease may be free, or wanted."""
+        """The channel that announces leases which may be free, or are wanted."""
         return f"{self.name}_leases"
 
     @property
     def channel(self) -> str:
-        """On which it is said that there are events."""
+        """The channel that announces new events."""
         return f"{self.name}_events"
 
     def role(self, part: str) -> str:
@@ -53,10 +57,10 @@ class StoreName:
 
 
 def rebuilt(subscription: str) -> str:
-    """The projection whose rebuild it is."""
+    """The name of the projection that this subscription rebuilds."""
     return subscription.removesuffix(REBUILD)
 
 
 def rebuild_table(subscription: str) -> str:
-    """The table that it fills, in the schema of rebuilds."""
+    """The table that the rebuild with this subscription fills, in the schema of rebuilds."""
     return rebuilt(subscription).replace("-", "_")

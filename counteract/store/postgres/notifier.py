@@ -1,4 +1,4 @@
-"""Wakes subscribers soon after an append, without a part in it."""
+"""Notifications that wake subscribers soon after an append, outside its transaction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _RECONNECT_SECONDS = 1.0
 
 
 class Notifier:
-    """One NOTIFY for all appends of a few milliseconds, on a connection of its own.
+    """Sends one NOTIFY for all appends of a few milliseconds, on a connection of its own.
 
-    Inside the append's transaction it would make all commits of the database take turns. A notification that gets lost
+    Within the append's transaction it would make all commits of the database take turns. A notification that gets lost
     costs subscribers a little time and nothing else: they poll as well.
     """
 
@@ -34,6 +34,7 @@ class Notifier:
     @classmethod
     @asynccontextmanager
     async def running(cls, url: str) -> AsyncIterator[Self]:
+        """A notifier that works until the end of the context."""
         notifier = cls(url)
         task = asyncio.create_task(notifier._run(), name="counteract-notifier")
         try:
@@ -44,7 +45,7 @@ class Notifier:
                 await task
 
     def notify(self) -> None:
-        """Returns at once."""
+        """Ask for a notification, without waiting for it."""
         self._wanted.set()
 
     async def _run(self) -> None:

@@ -1,5 +1,7 @@
-"""The store's connections: in use for as long as an `async with` lasts, and after a failure ones that work again, and an
-error that names the reason and the next move.
+"""The pool of the store's connections.
+
+A connection is in use for as long as an `async with` lasts. After a failure the pool has connections that work again,
+and the error names the reason and the next move.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from counteract.store.postgres.readiness import check_database
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool of connections that knows what became of the database when one of them fails."""
+    """A pool of connections that finds out what became of the database when one of them fails."""
 
     connections: AsyncConnectionPool[Connection]
     url: str
     errands: Errands = field(default_factory=Errands)
-    """What the pool's connections are in while they are in nobody's hands."""
+    """The work on connections between two users, such as giving them back."""
 
     async def open(self) -> None:
         """Open the pool on a database that is ready. Raises StoreUnavailable, SchemaOutdated, ConfigurationError."""
@@ -39,12 +41,12 @@ class Pool:
                 await check_database(connection)
 
     async def close(self) -> None:
-        """Once no connection is on its way back any more."""
+        """Close the pool, once no connection is on its way back any more."""
         await self.errands.all_done()
         await self.connections.close()
 
     async def after(self, error: StoreError) -> StoreError:
-        """What to raise for an error: itself, or one that knows more."""
+        """The error to raise in place of this one: itself, or one that knows more."""
         match error:
             case SchemaOutdated():
                 return await self._what_is_missing(error)
@@ -55,13 +57,14 @@ class Pool:
             case StoreUnavailable() if isinstance(error.__cause__, PoolTimeout):
                 return await self._why_unreachable() or self._exhausted()
             case StoreUnavailable():
-                # A server that restarts breaks every connection at once: replace the idle ones before the caller retries.
+                # A server that restarts breaks every connection at once: replace the idle ones before the caller
+                # retries.
                 await self.errands.run(self.connections.check())
         return error
 
     async def _why_read_only(self, error: StoreReadOnly) -> StoreError:
         if error.__cause__ is None:
-            # Not the server's words, but ours: they say it.
+            # Raised by our own code, not by the server: it names the reason already.
             return error
         try:
             with translated():
@@ -81,7 +84,9 @@ class Pool:
         return SchemaOutdated(f"no migration of this version is missing, but {error.__cause__}")
 
     async def _why_unreachable(self) -> StoreError | None:
-        """The pool only knows that it waited: a connection of one's own says why, unless it can be made."""
+        """The reason why the database cannot be reached, found by a connection of our own; None if that one can be
+        made.
+        """
         try:
             with translated():
                 async with await connect(self.url):
@@ -99,10 +104,10 @@ class Pool:
 class Borrowed:
     """A pool's connection, in autocommit mode; errors come out as the store's.
 
-    Whenever its user is cancelled, the pool has the connection back, or another in its place.
+    Whenever its user is cancelled, the pool gets the connection back, or another in its place.
 
-    A class, and not generators around the pool's own: those take a third as long again as the round trip between them,
-    half of that for the end of a transaction that there is none of.
+    It is a class, for generators around the pool's own take a third as long again as the round trip between them, half
+    of that for the end of a transaction that was never begun.
     """
 
     __slots__ = ("_connection", "_pool")

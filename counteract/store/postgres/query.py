@@ -1,4 +1,4 @@
-"""Reading by query: positions by the index of tags, or along the log where there are none, and then the events."""
+"""Reading by query: positions by the index of tags, or along the log where a query has none, and then the events."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from counteract.store.postgres.read import read_events_at
 from counteract.store.stored import PAGE_BYTES, WEIGHT, StoredEvent, stored_events
 from counteract.store.terms import Query, QueryItem
 
-# Each item finds a page's worth by itself, so that what they have in common is one page too. Where nothing is found of an event, it is
-# archived.
+# Each item finds a page's worth by itself, so that their union is one page too. A position without an event is that of
+# an archived one.
 _POSITIONS = f"""
     select found.position, {WEIGHT} from ({{branches}}) as found left join events on events.position = found.position
     order by found.position {{order}} limit %(limit)s
@@ -40,7 +40,10 @@ async def found_all(
     after: int,
     timeout: float,  # noqa: ASYNC109 - as in settled()
 ) -> tuple[Sequence[StoredEvent], int]:
-    """The events after a position, and that up to which they are all. Raises StreamArchived, StoreUnavailable."""
+    """All events that the query finds after a position, and the position up to which these are all.
+
+    Raises StreamArchived, StoreUnavailable.
+    """
     events: list[StoredEvent] = []
     if query.is_by_tags:
         page, mark, is_all = await _found_by_tags(connection, query, after=after, limit=PAGE)
@@ -57,8 +60,9 @@ async def found_all(
 async def _found_by_tags(
     connection: Connection, query: Query, *, after: int, limit: int
 ) -> tuple[Sequence[StoredEvent], int, bool]:
-    """At most `limit` events after a position, that up to which they are settled, and whether they are all. In one round trip.
-    Raises StreamArchived.
+    """At most `limit` events after a position, the position up to which they are settled, and whether these are all.
+
+    It takes one round trip. Raises StreamArchived.
     """
     parameters = (to_json(query.terms()).decode(), after, limit)
     rows = await (await connection.execute(_FIND, parameters, binary=True)).fetchall()
@@ -78,11 +82,13 @@ async def found_page(
     backwards: bool = False,
     bounded: bool = True,
 ) -> Sequence[StoredEvent]:
-    """Events that the query finds after one position and up to another, a confirmed high water mark: at most `limit`, and, if
-    `bounded`, about PAGE_BYTES, but always one. The end is where there are none. Raises StreamArchived.
+    """Events that the query finds after one position and up to another, which is a confirmed high water mark.
+
+    They are at most `limit`, and, if `bounded`, about PAGE_BYTES, but always one. An empty answer is the end. Raises
+    StreamArchived.
     """
     statement, parameters = _statement(query, backwards=backwards)
-    # Along the log it is planned for these values: which way is the short one depends on how much of it they select.
+    # Along the log it is planned for these values: how much of the log they select decides which way is the short one.
     prepare = None if query.is_by_tags else False
     cursor = await connection.execute(
         statement, parameters | {"after": after, "up_to": up_to, "limit": limit}, prepare=prepare

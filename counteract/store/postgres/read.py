@@ -1,4 +1,4 @@
-"""Reading streams and the global order."""
+"""Reading: streams, and the log in the global order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from counteract.store.stored import (
     stored_events,
 )
 
-# The end is looked at last. As a part of the search, a planner whose statistics are behind the log takes the rest of the
-# log for a few rows, and fetches and sorts all of it for every page.
+# The end of the range is applied last. As a part of the search it misleads a planner whose statistics are behind the
+# log: that takes the rest of the log for a few rows, and fetches and sorts all of it for every page.
 _READ = (
     "select {columns} from ("
     "select * from events where position > %(after)s and {condition} order by position limit %(limit)s"
@@ -31,7 +31,8 @@ _READ_SELECTED = (
     "select {columns} from {source} "
     "where position > %(after)s and position <= %(up_to)s and {condition} order by position {order} limit %(limit)s"
 )
-# Where an event may be large. Weighed by their positions, and fetched afterwards: what is not of the page is never unpacked.
+# For pages in which an event may be large. Events are weighed by their positions and fetched afterwards: what is not of
+# the page is never unpacked.
 _READ_BOUNDED = f"""
     select {STORED_COLUMNS}, bytes from (
         select position, weight, sum(weight) over (order by position {{order}} rows unbounded preceding) as bytes
@@ -44,9 +45,9 @@ _READ_BOUNDED = f"""
 _AHEAD = "(select * from events where position > %(after)s and {condition} order by position limit %(limit)s) as ahead"
 # Few events share a correlation id, whatever the planner thinks: it must not go over the log until it has found them.
 _STORY = "(select * from events where metadata ->> 'correlation_id' = %(correlation_id)s offset 0) as story"
-# For a connection that reads the log page by page, some types of it: always along the index, from where the last page ended.
-# Planned by statistics that are behind the log, a few rows are expected of what are many, and for each page all of the log that
-# is left would be fetched and sorted.
+# For a connection that reads some types of events page by page: always along the index, from where the last page ended.
+# A planner whose statistics are behind the log expects few rows where there are many, and would fetch and sort all the
+# rest of the log for each page.
 READS_IN_ORDER = "select set_config(name, 'off', false) from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_sort']) name"
 _READ_AT = f"select {STORED_COLUMNS} from events where position = any (%s) order by position"  # noqa: S608 - a constant
 _READ_ID = f"select {STORED_COLUMNS} from events where event_id = %s"  # noqa: S608 - a constant
@@ -63,10 +64,10 @@ _NO_VERSION = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events are wanted: those that all of this holds for.
+    """The events that are wanted: those that fit all of these fields.
 
-    The events of a stream or of a correlation id are found by their index. A category or types have none, for every append would pay
-    for it: to read them is to go over the log until the page is full.
+    The events of a stream or of a correlation id are found by an index. A category or types have none, for every append
+    would pay for it: reading them goes over the log until the page is full.
     """
 
     stream: StreamId | None = None
@@ -78,6 +79,7 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, Any]:
+        """The parameters of a statement with these conditions."""
         types = None if self.event_types is None else sorted(self.event_types)
         kind, name = self.stream or (None, None)
         return {
@@ -89,7 +91,7 @@ class Selection:
         }
 
     def conditions(self) -> Iterator[str]:
-        """In SQL."""
+        """The conditions in SQL, to be joined by `and`."""
         if self.stream is not None:
             yield "aggregate_type = %(stream_type)s and aggregate_id = %(stream_id)s"
         if self.category is not None:
@@ -100,13 +102,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events one after the other, so many that they are few bytes."""
+    """Events one after the other, bounded in bytes."""
 
     events: Sequence[StoredEvent]
     is_last: bool
-    """There were no more."""
+    """Whether there were no more."""
     is_large: bool
-    """Its bytes ended it, or those of what comes next will."""
+    """Whether its bytes ended it, or those of the next event will."""
 
 
 async def read_page(
@@ -120,11 +122,14 @@ async def read_page(
     condition: str = "true",
     expects_large: bool = False,
 ) -> EventPage:
-    """Events after one position and up to another, a confirmed high water mark, in order: at most `limit`, and about PAGE_BYTES,
-    but always one. `event_types` are wanted, and what has a name, by aggregate type, that is not of the `vocabulary`.
+    """Events after one position and up to another, which is a confirmed high water mark, in order.
 
-    `condition` is SQL, and not from outside. The connection must be in autocommit mode: an older snapshot would miss
-    events below the mark. For `event_types` it should be one that READS_IN_ORDER.
+    They are at most `limit`, and about PAGE_BYTES, but always one. With `event_types`, only these are wanted; with a
+    `vocabulary` as well, which has the known names by aggregate type, also events of those aggregates with unknown
+    names.
+
+    `condition` is SQL, and never comes from outside. The connection must be in autocommit mode: an older snapshot would
+    miss events below the mark. For `event_types` it should be one that READS_IN_ORDER.
     """
     parameters: dict[str, Any] = {"after": after, "up_to": up_to, "limit": limit}
     if event_types is not None:
@@ -144,18 +149,18 @@ async def read_page(
 
 
 async def _small(connection: Connection, query: str, parameters: dict[str, Any]) -> EventPage:
-    """Up to the first that is large."""
+    """The events before the first that is large."""
     limit = parameters["limit"]
     events = await _fetched(connection, query, parameters | {"small": PAGE_BYTES // limit})
     data = [event.data for event in events]
-    # Those of no data are large, whatever the type says.
+    # Events without data are large, although the type says that there always are data.
     if None not in data:
         return EventPage(events, is_last=len(events) < limit, is_large=False)
     return EventPage(events[: data.index(None)], is_last=False, is_large=True)  # type: ignore[arg-type]
 
 
 async def _bounded(connection: Connection, query: str, parameters: dict[str, Any]) -> EventPage:
-    # Planned for these values: this is for the few logs, or parts of one, with large events.
+    # Planned for these values: it serves the few logs, or parts of one, that have large events.
     cursor = await connection.execute(query, parameters, prepare=False, binary=True)
     rows = await cursor.fetchall()
     is_large = bool(rows) and rows[-1][-1] >= PAGE_BYTES
@@ -166,7 +171,9 @@ async def _bounded(connection: Connection, query: str, parameters: dict[str, Any
 async def read_selected_page(
     connection: Connection, selection: Selection, *, after: int, up_to: int, limit: int, backwards: bool = False
 ) -> Sequence[StoredEvent]:
-    """As `read_selected`, and about PAGE_BYTES at the most, but always one: the end is where there are none."""
+    """Selected events as `read_selected` gives them, about PAGE_BYTES at the most, but always one. An empty answer is
+    the end.
+    """
     if selection == Selection() and not backwards:
         return (await read_page(connection, after=after, up_to=up_to, limit=limit)).events
     query = _READ_BOUNDED.format(**_selected(selection, backwards=backwards))
@@ -177,13 +184,16 @@ async def read_selected_page(
 async def read_selected(
     connection: Connection, selection: Selection, *, after: int, up_to: int, limit: int, backwards: bool = False
 ) -> Sequence[StoredEvent]:
-    """At most `limit` events after one position and up to another, those that are selected; `backwards` the last of them, the
-    newest first. They are in memory, however large."""
+    """At most `limit` selected events after one position and up to another; `backwards` the last of them, the newest
+    first.
+
+    They are in memory, however large.
+    """
     parameters = {"after": after, "up_to": up_to, "limit": limit, **selection.parameters}
     if selection == Selection() and not backwards:
         return await _fetched(connection, _READ.format(columns=STORED_COLUMNS, condition="true"), parameters)
     query = _READ_SELECTED.format(columns=STORED_COLUMNS, **_selected(selection, backwards=backwards))
-    # Planned for these values: which way is the short one depends on how much of the log they select.
+    # Planned for these values: how much of the log they select decides which way is the short one.
     return await _fetched(connection, query, parameters, prepare=False)
 
 
@@ -201,7 +211,7 @@ async def read_events_at(connection: Connection, positions: Sequence[int]) -> Se
 
 
 async def read_event_of(connection: Connection, event_id: UUID) -> Sequence[StoredEvent]:
-    """The event with this id, if there is one."""
+    """The event with this id, in a sequence; an empty one if there is none."""
     return await _fetched(connection, _READ_ID, (event_id,))
 
 
@@ -219,7 +229,7 @@ async def read_one_stream(
     query = _READ_STREAM.format(order="desc" if backwards else "asc")
     events = await _fetched(connection, query, (*stream, after_version, before, limit))
     if not events and before_version is not None:
-        # The last event is never archived: without a bound there is none after this version.
+        # The last event of a stream is never archived: without a bound, no event comes after this version.
         await raise_if_archived_after(connection, stream, after_version)
     is_all = not backwards or limit is None or len(events) < limit
     if events and is_all and max(events[0].version, events[-1].version) != after_version + len(events):

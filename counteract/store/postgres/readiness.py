@@ -1,4 +1,4 @@
-"""What a database must have before events go into it: UTF-8, and the migrations and functions of this version."""
+"""Readiness: the encoding, migrations and functions that a database must have before events go into it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from counteract.store.postgres.connect import Connection, connected_once
 from counteract.store.postgres.schema import metadata
 
 VERSION_TABLE = "counteract_version"
-"""Not Alembic's own name for it: the application may keep tables of its own, under its own Alembic, in the same schema."""
+"""The table with the store's revision.
+
+Its name is not Alembic's own: the application may keep tables under an Alembic of its own in the same schema.
+"""
 RESERVED = frozenset({*metadata.tables, VERSION_TABLE})
 """Names of tables that no projection may have."""
 
 _HERE = Path(__file__).parent
 REVISIONS = tuple(sorted(path.stem for path in (_HERE / "migrations" / "versions").glob("[0-9]*.py")))
-"""In order. Read from the names of the files: Alembic takes longer to load than a store to open."""
+"""All revisions, in order. They are read from the names of the files, for Alembic takes longer to load than a store to
+open.
+"""
 FUNCTION_FILES = tuple(sorted((_HERE / "sql").glob("*.sql")))
 
-# Two statements: the second cannot even be parsed where the first finds no table.
+# Asked by two statements: the second cannot even be parsed where the first finds no table.
 _LOOK = f"""
     select current_setting('server_encoding'), to_regclass('{VERSION_TABLE}') is not null,
            array(select name from unnest(%s::text[]) as name where to_regproc(name) is null)
@@ -31,6 +36,8 @@ FUNCTIONS = tuple(path.stem for path in FUNCTION_FILES)
 
 
 class Seen(NamedTuple):
+    """The state of a database, against what this version needs."""
+
     encoding: str
     is_versioned: bool
     missing_functions: Sequence[str]
@@ -43,23 +50,25 @@ class Seen(NamedTuple):
 
 
 async def check_database(connection: Connection) -> None:
-    """Raises ConfigurationError for an encoding other than UTF-8, SchemaOutdated with the name of all that is missing, or
-    where the sequence of positions is behind the log.
+    """Check that a database can be used.
 
-    A database that is ahead of this code is accepted: during a deployment old processes go on beside new ones.
+    Raises ConfigurationError for an encoding other than UTF-8, and SchemaOutdated with the names of all that is
+    missing, or where the sequence of positions is behind the log. A database that is ahead of this code is accepted:
+    during a deployment old processes go on beside new ones.
     """
     _refuse(await look_at(connection))
     sequence.refuse(await sequence.positions(connection))
 
 
 async def look_at(connection: Connection) -> Seen:
+    """The state of the database that the connection leads to."""
     seen = Seen(*await (await connection.execute(_LOOK, (list(FUNCTIONS),))).fetchone() or ())
     row = await (await connection.execute(_REVISION)).fetchone() if seen.is_versioned else None
     return seen._replace(revision=row[0] if row else None)
 
 
 def check_schema(url: str) -> None:
-    """The same, for one-off work without an event loop."""
+    """Check what `check_database` does, and raise as it does, for one-off work without an event loop."""
     with connected_once(url) as connection:
         seen = Seen(*connection.execute(_LOOK, (list(FUNCTIONS),)).fetchone() or ())
         row = connection.execute(_REVISION).fetchone() if seen.is_versioned else None
@@ -69,7 +78,7 @@ def check_schema(url: str) -> None:
 
 
 def refuse_encoding(encoding: str) -> None:
-    """Raises ConfigurationError for another than UTF-8: text that came in could not all be stored, or not be trusted."""
+    """Raises ConfigurationError for an encoding other than UTF-8: not all text could be stored, or be trusted."""
     if encoding != "UTF8":
         problem = f"its encoding is {encoding}: create one with `encoding 'UTF8' template template0`, and migrate that"
         raise ConfigurationError("the database cannot hold events", [problem])

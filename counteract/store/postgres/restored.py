@@ -1,4 +1,7 @@
-"""After PostgreSQL lost commits (a restore, the promotion of a replica that was behind): positions that were shown are never given away again."""
+"""The repair after PostgreSQL lost commits, by a restore or the promotion of a replica that was behind.
+
+Positions that readers have seen are never given away again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from counteract.store.postgres.driver_errors import translated
 from counteract.store.postgres.names import REBUILD, rebuild_table
 
 LEAP = 1_000_000_000
-"""Positions that the sequence leaves out: how many were lost nobody knows, and this is more than a log draws in a day."""
+"""The number of positions left out. Nobody knows how many were lost; this is more than a log draws in a day."""
 
 _IS_OWNER = "select pg_has_role(relowner, 'member') from pg_class where oid = 'events_position_seq'::regclass"
 _LOCK = "lock table events in share row exclusive mode"
@@ -27,7 +30,7 @@ _KNOWN = """
     ) as sequence
 """
 _LEAP = "select setval('events_position_seq', %s)"
-# What has made a table is written on it, which is on none of the store's own.
+# Every table of a projection has a remark that says what made it; no table of the store has one.
 _READERS = """
     select name, max(position),
            case when name like 'reaction %%' then 'reaction' when right(name, length(%s)) = %s then 'rebuild'
@@ -41,27 +44,27 @@ _DISCARD = """
     with gone as (delete from subscriptions where name = any (%(names)s))
     delete from parked_events where subscription = any (%(names)s)
 """
-# A cache: what it holds of streams that were cut short nobody needs to find out.
+# Snapshots are a cache: which of them are of streams that were cut short need not be found out.
 _FORGET_SNAPSHOTS = "delete from snapshots"
 
 
 class Kind(StrEnum):
-    """What a subscription keeps up to date, as far as the database tells."""
+    """The target that a subscription keeps up to date, as far as the database tells."""
 
     PROJECTION = "projection"
     """A table of this database."""
     VIEW = "view"
-    """A materialized one."""
+    """A materialized view."""
     REACTION = "reaction"
     REBUILD = "rebuild"
-    """The table that one is filling, or was when it was interrupted."""
+    """The table that a rebuild fills, or filled until it was interrupted."""
     ELSEWHERE = "elsewhere"
-    """Rows in a sink, or whatever a subscriber of the application's own does."""
+    """Rows in a sink, or whatever a subscriber of the application's own keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A subscription, and how far it says that it has come."""
+    """A subscription, and the position that it has come to by its own account."""
 
     name: str
     position: int
@@ -70,28 +73,28 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Leapt:
-    """What was done."""
+    """The outcome of `restored`."""
 
     log: int
-    """The last event's position."""
+    """The position of the last event."""
     drawn: int
-    """The last position that was drawn: not every one of them has an event."""
+    """The last position that was drawn. Not every position has an event."""
     after: int
-    """New events come after this position."""
+    """The position after which new events come."""
     readers: Sequence[Reader]
 
     @property
     def ahead(self) -> Sequence[Reader]:
-        """They have seen events that the log does not have. Rebuilds among them are discarded."""
+        """The readers that have seen events which the log does not have. Rebuilds among them were discarded."""
         return [each for each in self.readers if each.position > self.drawn]
 
 
 async def restored(url: str, *, beyond: int = 0) -> Leapt:
-    """Move the sequence far beyond every position that anybody may have seen, and beyond `beyond`; forget all
-    snapshots, and rebuilds that are beyond what was drawn: one that runs ends with RebuildVoid.
+    """Move the sequence far beyond every position that any reader may have seen, and beyond `beyond`.
 
-    Connect as the owner of the tables. Raises StoreError, StoreUnavailable. Running it again leaps again, and harms
-    nothing; but the next time nobody is ahead of what was drawn.
+    All snapshots are forgotten, and rebuilds that are beyond the last position drawn: one that runs ends with
+    RebuildVoid. Connect as the owner of the tables. Calling it again leaps again and harms nothing, but no reader
+    counts as ahead any more. Raises StoreError, StoreUnavailable.
     """
     with translated():
         async with await connect_directly(url, "this") as connection:

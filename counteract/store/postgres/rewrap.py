@@ -1,6 +1,7 @@
-"""The keys of persons under a new master key: one after the other, so that the earlier master key can go in the end.
+"""Rewrapping: the keys of subjects go under a new master key, one after the other, so that the earlier one can go.
 
-What is sealed under them stays as it is. Interrupted, it goes on where it was; a person who is forgotten meanwhile stays so.
+Everything that is sealed under them stays as it is. An interrupted run goes on where it was; a subject that is
+forgotten meanwhile stays so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NEXT = """
     where wrapped_key is not null and wrapped_by is distinct from %s and key_id > %s
     order by key_id limit %s
 """
-# Only what is still as it was read: a key that was destroyed since must not come back.
+# Replaced only where it is still as it was read: a key that was destroyed since must not come back.
 _REPLACE = """
     update personal_keys k set wrapped_key = n.fresh, wrapped_by = %s
     from unnest(%s::uuid[], %s::bytea[], %s::bytea[]) as n (key_id, stale, fresh)
@@ -33,17 +34,19 @@ _FIRST = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """How far it is."""
+    """How far a rewrapping has come."""
 
     done: int
+    """The keys that were rewrapped."""
     left: int
-    """Still under other master keys, as far as known."""
+    """The keys that are still under other master keys, as far as known."""
     locked: Sequence[UUID] = ()
-    """Keys that no master key at hand unwraps; at most so many as fit on a screen."""
+    """Keys that no master key at hand unwraps, the first 20."""
 
 
 async def rewrap(url: str, master: KeyWrapper, progress: Callable[[Rewrapped], None] = lambda _: None) -> Rewrapped:
-    """Until no key is left that another master key has wrapped, or none that can be unwrapped. Safe to repeat.
+    """Rewrap keys until none is left that another master key has wrapped, or none that can be unwrapped. Safe to
+    repeat.
 
     Connect as the owner of the tables. Raises StoreError for anybody else, StoreUnavailable.
     """
@@ -89,7 +92,7 @@ class _Rewrapping:
             self._locked.append(key_id)
             return None
         fresh = await self._master.wrap(secret, context)
-        # What cannot be unwrapped again would be lost with the row that it replaces.
+        # A key that cannot be unwrapped again would be lost with the row that it replaces.
         if await self._master.unwrap(fresh, context) != secret:
             raise StoreError(f"{self._master.name} does not unwrap what it has wrapped: nothing of it was stored")
         return key_id, stale, fresh

@@ -1,4 +1,6 @@
-"""Who may do what with a store, and what the role that is connected may, against what the application needs."""
+"""Rights: what each role may do with a store, and what the connected role may do, against what the
+application needs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ _READ_BY_ALL = dict.fromkeys((*PARTS, "app"), _SELECT)
 _WORKERS = ("append", "participate", "app")
 
 TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
-    # No right to write: neither to a sequence, which an append draws from, nor to a table that a function guards.
+    # There is no right to write: neither to a sequence, which an append draws from, nor to a table that a function
+    # guards.
     **dict.fromkeys(
         (
             "events",
@@ -42,7 +45,7 @@ TABLES: Mapping[str, Mapping[str, AbstractSet[str]]] = {
         for name in ("subscriptions", "subscription_members", "parked_events")
     },
 }
-"""Who may do what with each table of a store; everybody else, nothing."""
+"""The rights of each role on each table of a store; no other role has any."""
 
 _EXECUTE = frozenset({"execute"})
 _APPENDS = (
@@ -67,15 +70,16 @@ _FENCES = (
     "end_saga",
     "claim_saga",
     "close_saga",
+    "close_saga_as",
     "settle_child",
     "skip_step",
     "remember_saga",
 )
 
 CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
-    # Who archives is the owner; the application is only told where a stream has gone.
+    # Only the owner archives; the application is only told where a stream has gone.
     "archive_stream": {},
-    # For the functions that have taken their turn before.
+    # Called by the functions that have taken their turn before.
     "put_in_stream": {},
     "put_in_streams": {},
     **{name: dict.fromkeys(_WORKERS, _EXECUTE) for name in _APPENDS},
@@ -84,7 +88,7 @@ CALLS: Mapping[str, Mapping[str, AbstractSet[str]]] = {
     "prune_sagas": dict.fromkeys(("administrate", "app"), _EXECUTE),
     "forget_subject": dict.fromkeys(("administrate", "app"), _EXECUTE),
 }
-"""Who may call the functions that act with the owner's rights; everybody else, none."""
+"""The roles that may call the functions which act with the owner's rights; no other role may."""
 
 _GUARDED = ("events", "event_tags", "checkpoints", "commands", "sagas", VERSION_TABLE)
 _PAST_THE_FUNCTIONS = ("insert", "update", "delete", "truncate", "trigger")
@@ -95,13 +99,14 @@ FORBIDDEN = frozenset(
         *(("personal_keys", right) for right in _PAST_THE_FUNCTIONS if right != "insert"),
     }
 )
+"""The rights that no role but the owner may have: they lead past the functions."""
 
 
 def _needed(rights: Mapping[str, Mapping[str, AbstractSet[str]]], parts: Iterable[str]) -> frozenset[tuple[str, str]]:
     return frozenset((thing, right) for part in parts for thing, held in rights.items() for right in held.get(part, ()))
 
 
-# Whoever may become the owner is as good as the owner.
+# A role that may become the owner is as good as the owner.
 _ROLE = """
     select current_user, r.rolsuper or pg_has_role(c.relowner, 'member'), n.nspname,
            has_schema_privilege(n.oid, 'create'),
@@ -113,7 +118,7 @@ _ROLE = """
     where c.oid = 'events'::regclass and r.rolname = current_user
 """
 _MEMBER_OF = "select rolname from pg_roles where rolname = any (%s) and pg_has_role(oid, 'usage')"
-# A right to a single column is one, too.
+# A right to a single column counts, too.
 _HELD = """
     select t.name, t.privilege
     from unnest(%s::text[], %s::text[]) as t (name, privilege)
@@ -122,7 +127,7 @@ _HELD = """
         else has_table_privilege(t.name, t.privilege) end
 """
 
-# By name alone: what is hidden from a role is of no other schema.
+# Looked up by name alone: a schema that is hidden from a role is another store's, or none's.
 _STRAYS = """
     select format('%%I.%%I', n.nspname, c.relname), r.rolname
     from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
@@ -133,21 +138,21 @@ _STRAYS = """
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Of one role, in words: `insert on events`."""
+    """The rights of one role, in words such as `insert on events`."""
 
     role: str
     is_owner: bool
-    """Or a superuser, or a member of the owner's role: nothing is refused, so nothing is missing or too much."""
+    """Whether it is the owner, a superuser, or a member of the owner's role: then nothing is missing or too much."""
     schema: str
-    """Where the events are."""
+    """The schema of the events."""
     missing: Sequence[str] = ()
     forbidden: Sequence[str] = ()
     may_create_beside_the_events: bool = False
-    """What is created there can be called with the owner's rights."""
+    """Whether it may create in that schema: the functions there could call what it creates, with the owner's rights."""
 
 
 async def rights_of(connection: Connection) -> Rights:
-    """Those of the role that is connected."""
+    """The rights of the connected role."""
     row = await (await connection.execute(_ROLE)).fetchone()
     role, is_owner, schema, may_create, may_draw, uncallable = row or ("", False, "", False, False, [])
     if is_owner:
@@ -162,14 +167,14 @@ async def rights_of(connection: Connection) -> Rights:
 
 
 async def _parts_of(connection: Connection) -> Sequence[str]:
-    """Those that the role was given; without any, an application's, which does all that there usually is to do."""
+    """The parts of an application's work that the role was given; without any, an application's usual one."""
     names = {connection.store.role(part): part for part in PARTS}
     rows = await (await connection.execute(_MEMBER_OF, (list(names),))).fetchall()
     return [names[role] for (role,) in rows] or ["app"]
 
 
 async def foreign_tables(connection: Connection, store: StoreName) -> Sequence[tuple[str, str]]:
-    """Tables of projections that the role that is connected can neither rebuild nor drop, each with its owner."""
+    """The tables of projections that the connected role can neither rebuild nor drop, each with its owner."""
     rows = await (await connection.execute(_STRAYS, ([store.app, store.rebuild],))).fetchall()
     return [(table, owner) for table, owner in rows]
 

@@ -52,14 +52,15 @@ events = Table(
     Column("metadata", JSONB, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now),
     UniqueConstraint("aggregate_type", "aggregate_id", "version"),
-    # What was stored before it is not held against it.
+    # Events that were stored before this constraint are not held against it.
     CheckConstraint(
         "jsonb_typeof(event_data) = 'object' and jsonb_typeof(metadata) = 'object'", name=conv("events_are_objects")
     ),
     Index("events_correlation_id_idx", text("(metadata ->> 'correlation_id')")),
 )
 
-# Beside the events, and not one of their columns: who appends without tags pays nothing, and what was archived is still found.
+# A table beside the events, not a column of theirs: an append without tags pays nothing, and the tags of archived
+# events are still found.
 event_tags = Table(
     "event_tags",
     metadata,
@@ -68,7 +69,7 @@ event_tags = Table(
     Column("event_type", Text, nullable=False),
 )
 
-# Of consumers that keep their place in the transactions of their appends.
+# The places of consumers that move them in the transactions of their appends.
 checkpoints = Table(
     "checkpoints",
     metadata,
@@ -166,11 +167,11 @@ subscriptions = Table(
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("owner", Uuid),
-    # Of the owner's connection: where that is gone, the owner is.
+    # The server process of the owner's connection: where that is gone, so is the owner.
     Column("owner_pid", Integer),
     Column("leased_until", DateTime(timezone=True)),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
-    # How far behind it may be, as declared.
+    # The seconds that it may be behind, as declared.
     Column("within_seconds", Double),
 )
 
@@ -190,7 +191,7 @@ parked_events = Table(
     Column("position", BigInteger, primary_key=True),
     Column("aggregate_type", Text, nullable=False),
     Column("aggregate_id", Text(collation="C"), nullable=False),
-    # Null for those that only came after one that failed.
+    # Null for events that only came after one that failed.
     Column("error", Text),
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=_now),
     Column("redrive", Boolean, nullable=False, server_default=text("false")),
@@ -200,7 +201,7 @@ parked_events = Table(
     Index(None, "subscription", "aggregate_type", "aggregate_id"),
 )
 
-# Projections that whoever appends such events keeps up to date: anybody else is refused (refuse_unprojected).
+# Inline projections: an append of such events that does not keep them is refused (refuse_unprojected).
 inline_projections = Table(
     "inline_projections",
     metadata,
@@ -214,13 +215,13 @@ snapshots = Table(
     metadata,
     Column("aggregate_type", Text, primary_key=True),
     Column("aggregate_id", Text(collation="C"), primary_key=True),
-    # Of the code that folded it: other code must not go on from it.
+    # The fingerprint of the code that folded it: other code must not go on from it.
     Column("fingerprint", Text, nullable=False),
     Column("version", Integer, nullable=False),
     # JSON, but never looked into here: text comes back as it went in.
     Column("state", Text, nullable=False),
     Column("taken_at", DateTime(timezone=True), nullable=False, server_default=_now),
-    # Of whoever has the master key. Null: whoever wrote it has none.
+    # The signature of a process with the master key. Null: the process that wrote it has none.
     Column("signature", LargeBinary),
 )
 
@@ -244,11 +245,11 @@ archived_streams = Table(
     metadata,
     Column("aggregate_type", Text, primary_key=True),
     Column("aggregate_id", Text(collation="C"), primary_key=True),
-    # Of the events that left: all up to this one.
+    # The last version of the events that left; all before it left, too.
     Column("last_version", Integer, nullable=False),
     Column("first_position", BigInteger, nullable=False),
     Column("last_position", BigInteger, nullable=False),
-    # As stream_digest has it.
+    # The digest as the function stream_digest makes it.
     Column("digest", LargeBinary, nullable=False),
     Column("file", Text, nullable=False),
     Column("archived_at", DateTime(timezone=True), nullable=False, server_default=_now),

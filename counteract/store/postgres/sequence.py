@@ -1,7 +1,7 @@
 """The sequence that positions come from, against the log that it numbers.
 
-A copy made by logical replication, or of the data alone, has the events and not the sequence. It would give positions away again:
-appends fail until it has caught up, or fill holes behind readers that will never look there.
+A copy by logical replication, or of the data alone, has the events and not the sequence. It would give positions away
+again: appends fail until it has caught up, or fill holes behind readers that never look there again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from sqlalchemy import text
 from counteract.errors import SchemaOutdated
 from counteract.store.postgres.connect import Connection
 
-# The sequence is read as it is, and the log as it was when the statement began, so that an append in between is no contradiction.
+# The sequence is read as it is now, and the log as it was when the statement began, so an append in between is no
+# contradiction.
 POSITIONS = """
     select case when is_called then last_value else 0 end, coalesce((select max(position) from events), 0)
     from events_position_seq
@@ -26,7 +27,7 @@ _IS_BEHIND = text("""
          > (select case when is_called then last_value else 0 end from events_position_seq)
 """)
 _IS_THERE = text("select to_regclass('events_position_seq') is not null")
-# Others wait for the moment that it takes, for a position that is drawn meanwhile would be drawn twice.
+# Appends wait for the moment that it takes: a position that is drawn meanwhile would be drawn twice.
 _BRING_FORWARD = """
 lock table events in share row exclusive mode;
 select setval('events_position_seq', greatest(
@@ -35,13 +36,14 @@ select setval('events_position_seq', greatest(
 
 
 class Positions(NamedTuple):
-    """The last one drawn, and the last one there is."""
+    """The last position that was drawn, and the last that has an event."""
 
     drawn: int
     stored: int
 
     @property
     def is_behind(self) -> bool:
+        """Whether the sequence would give away positions that events have."""
         return self.drawn < self.stored
 
     def __str__(self) -> str:
@@ -49,16 +51,17 @@ class Positions(NamedTuple):
 
 
 def changes(connection: Transaction) -> Sequence[str]:
-    """For `migrate`: what brings it forward, where it was left behind."""
+    """The statements for `migrate` that bring the sequence forward, where it was left behind."""
     is_behind = connection.scalar(_IS_THERE) and connection.scalar(_IS_BEHIND)
     return [_BRING_FORWARD] if is_behind else []
 
 
 async def positions(connection: Connection) -> Positions:
+    """The positions of the store that the connection leads to."""
     return Positions(*await (await connection.execute(POSITIONS)).fetchone() or (0, 0))
 
 
 def refuse(seen: Positions) -> None:
-    """Raises SchemaOutdated where it is behind."""
+    """Raises SchemaOutdated where the sequence is behind the log."""
     if seen.is_behind:
         raise SchemaOutdated(f"{seen}: run `counteract migrate`")

@@ -1,4 +1,4 @@
-"""States kept in the database, so that a long stream need not be folded from its start."""
+"""Snapshots: states kept in the database, so that a long stream need not be folded from its start."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ S = TypeVar("S")
 
 _logger = logging.getLogger("counteract.store")
 
-# An older one never replaces a newer one of the same code; of other code it does, or a return to earlier code would
-# never have one again.
+# An older snapshot never replaces a newer one of the same code. One of other code it does replace, or a return to
+# earlier code would never have one again.
 _KEEP = """
     insert into snapshots as s (aggregate_type, aggregate_id, fingerprint, version, state, signature)
     values (%s, %s, %s, %s, %s, %s)
@@ -35,13 +35,13 @@ _KEEP = """
 
 @dataclass(eq=False)
 class SnapshotForm(Generic[S]):
-    """How one decider's states are kept."""
+    """The form in which one decider's states are kept."""
 
     fingerprint: str
     _adapter: TypeAdapter[S]
 
     def dump(self, state: S) -> str | None:
-        """As JSON text; None where the state would not come back as it is."""
+        """The state as JSON text; None where it would not come back as it is."""
         try:
             text = self._adapter.dump_json(state)
             return text.decode() if self._adapter.validate_json(text) == state else None
@@ -49,6 +49,7 @@ class SnapshotForm(Generic[S]):
             return None
 
     def load(self, text: str) -> S:
+        """The state from JSON text. Raises ValueError where it cannot be read."""
         return self._adapter.validate_json(text)
 
 
@@ -56,8 +57,10 @@ _forms: WeakKeyDictionary[Decider[Any, Any], SnapshotForm[Any] | None] = WeakKey
 
 
 def snapshot_form(decider: Decider[S, Any]) -> SnapshotForm[S] | None:
-    """None for a decider whose states cannot be kept: that hold personal data, which must not outlive its key, or that
-    pydantic has no JSON for."""
+    """The form of a decider's states; None where they cannot be kept.
+
+    States that hold personal data are not kept, for that must not outlive its key, nor states without a form in JSON.
+    """
     if decider not in _forms:
         _forms[decider] = _form(decider)
     return _forms[decider]
@@ -85,6 +88,7 @@ def _form_of_code(decider: Decider[S, Any]) -> SnapshotForm[S]:
 
 
 def holds_personal_data(decider: Decider[Any, Any]) -> bool:
+    """Whether events of the decider have personal data."""
     return any(each.personal for each in decider.event_classes)
 
 
@@ -98,9 +102,10 @@ async def keep_snapshot(
     signature: Signature | None,
     instead: bool,
 ) -> int | None:
-    """The size of its text, if it can be kept. Whatever goes wrong, the load that it follows has succeeded: only the log tells.
+    """Keep a state as a snapshot; the size of its text, or None where it cannot be kept.
 
-    `instead` of whatever is there, which cannot be gone on from.
+    A failure is only logged: the load before has succeeded. `instead` replaces whatever snapshot is there, which cannot
+    be gone on from.
     """
     text = form.dump(state)
     if text is None:

@@ -1,16 +1,16 @@
-"""SQL that other sessions have sent, as it can be shown: without the values that stand in it."""
+"""SQL that other sessions have sent, in a form that can be shown: without the values in it."""
 
 from __future__ import annotations
 
 import re
 
 SHOWN = 200
-"""Characters, at the most."""
+"""The most characters that are shown."""
 VALUE = "?"
 CUT = "…"
 
-# Whatever does not end where it should, or ends where a setting decides (a backslash), hides the rest: what comes behind
-# it cannot be told from a value. The order matters, each begins with what none before it takes.
+# A part that does not end where it should, or whose end depends on a setting (a backslash), hides the rest, for what
+# comes behind it cannot be told from a value. The order matters: each begins with what none before it takes.
 _PARTS = re.compile(
     r"""
       (?P<kept>    [^\W\d][\w$]* | "(?:[^"\\]|"")*" | \$\d+ )
@@ -23,7 +23,7 @@ _PARTS = re.compile(
 
 
 def without_values(statement: str) -> str:
-    """In one line, with `?` for each literal, and without comments. Placeholders such as `$1` stay."""
+    """The statement in one line, with `?` for each literal, and without comments. Placeholders such as `$1` stay."""
     text = " ".join(_PARTS.sub(_shown, statement).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + CUT
 

@@ -1,4 +1,4 @@
-"""The URL of a database: read, and where that fails, told what is wrong with it. Never quoted: it holds a password."""
+"""The URL of a database: its parameters, or what is wrong with it. It is never quoted, for it holds a password."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _CHOICES = {
 
 
 def read_url(url: str) -> Mapping[str, Any]:
-    """libpq's parameters of a `postgresql://` URL, or of a `host=… dbname=…` string; white space around it is left out.
+    """The parameters for libpq of a `postgresql://` URL, or of a `host=… dbname=…` string; white space around it is
+    left out.
 
     Raises ConfigurationError, without the URL's text.
     """
@@ -51,7 +52,9 @@ def read_url(url: str) -> Mapping[str, Any]:
 
 
 def _problems_of_text(url: str) -> Iterator[str]:
-    """What libpq would read as something else, and then show in its errors as a host or a database."""
+    """Problems with parts that libpq would read as something else, and then show in its errors as a
+    host or a database.
+    """
     if not url:
         yield f"it is empty: set DATABASE_URL, or give --database-url; {_FORM}"
         return
@@ -85,7 +88,7 @@ def _problems_of_values(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unread(url: str, said: str) -> str:
-    """What libpq objects to, as far as it cannot be a part of a password."""
+    """The objection of libpq, as far as it cannot be a part of a password."""
     found = _UNKNOWN.search(said)
     if found and "@" not in url.partition("?")[2]:
         return f"it has the parameter {found[1] or found[2]}, which is not one of libpq's: leave it out"

@@ -1,8 +1,8 @@
-"""Seals the personal data of events as they are appended, and opens it as they are read.
+"""The vault: seals the personal data of events as they are appended, and opens it as they are read.
 
-A sealed field is stored as `{"$sealed": {"v": …, "key": …, "box": …}}`: the id of its subject's key, and the ciphertext in base64.
-The keys stand in `personal_keys`, wrapped by a master key that the database never sees. They are asked for anew at every
-append and every read: what was forgotten a moment ago, through whatever process, stays so.
+A sealed field is stored as `{"$sealed": {"v": …, "key": …, "box": …}}`: the id of its subject's key, and the ciphertext
+in base64. The keys stand in `personal_keys`, wrapped by a master key that the database never sees. They are asked for
+anew at every append and every read, so a subject that was forgotten a moment ago, through whatever process, stays so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from counteract.store.signatures import Signature
 from counteract.store.stored import StoredEvent
 
 _AT_ONCE = 32
-"""Requests to a key management service."""
+"""The most requests to a key management service at once."""
 
 _KEYS = "select key_id, subject, wrapped_key from personal_keys where key_id = any (%s)"
 _LIVING_KEYS = (
@@ -42,24 +42,27 @@ _FORGET = "select forget_subject(%s)"
 
 Row = tuple[UUID, str, bytes | None]
 Keys = Mapping[UUID, Living | None]
-"""By their ids, None for those that were destroyed."""
+"""The keys by their ids; None for one that was destroyed."""
 
 
 class Vault:
-    """Without a master key, here or in the environment, nothing is sealed and nothing sealed is opened; all else works."""
+    """Seals and opens with one master key, by default that of the environment.
+
+    Without a master key nothing is sealed, and nothing sealed is opened; everything else works.
+    """
 
     def __init__(self, master: KeyWrapper | None) -> None:
         self._master = master or MasterKey.from_environment()
 
     @property
     def signature(self) -> Signature | None:
-        """For what only a process with the master key may have written."""
+        """The signature that only processes with the master key can make; None without a master key in memory."""
         return self._master.signature if isinstance(self._master, MasterKey) else None
 
     async def sealed(
         self, connection: Connection, events: Sequence[Event], places: Sequence[Place], data: Sequence[str]
     ) -> Sequence[str]:
-        """The events' JSON with personal fields sealed. Raises PersonalDataLocked."""
+        """The events' JSON with personal fields sealed. Raises PersonalDataLocked, MasterKeyMissing."""
         subjects = {_subject(event, field) for event in events for field in event.personal}
         if not subjects:
             return data
@@ -72,7 +75,9 @@ class Vault:
     async def opened(
         self, connection: Connection, data: Sequence[str], place_of: Callable[[int], Place]
     ) -> Sequence[str]:
-        """The JSON of stored events, with personal fields opened, or forgotten. Raises PersonalDataLocked."""
+        """The JSON of stored events, with personal fields opened, or forgotten. Raises PersonalDataLocked,
+        MasterKeyMissing.
+        """
         contents = {number: content_of(text) for number, text in enumerate(data) if may_hold_boxes(text)}
         contents = {number: content for number, content in contents.items() if boxes(content)}
         if not contents:
@@ -85,13 +90,13 @@ class Vault:
         ]
 
     async def forget(self, connection: Connection, subject: str) -> int:
-        """Destroy the subject's keys; how many there were. Needs no master key."""
+        """Destroy the subject's keys; the number of keys destroyed. Needs no master key."""
         row = await (await connection.execute(_FORGET, (subject,))).fetchone()
         return int(row[0]) if row else 0
 
     async def _living_keys(self, connection: Connection, subjects: list[str]) -> Mapping[str, Living]:
         found = await self._find_living(connection, subjects)
-        # More than once only where another process forgets a subject in between.
+        # Repeated only where another process forgets a subject in between.
         while missing := [subject for subject in subjects if subject not in found]:
             master, ids = self._known_master, [uuid7() for _ in missing]
             wrapped = await self._all(master.wrap(SubjectKey.new(), key_id.bytes) for key_id in ids)
@@ -116,7 +121,9 @@ class Vault:
         return keys
 
     async def _all(self, asked: Iterable[Any]) -> list[bytes]:
-        """Several at once, where each may take a request; in memory, one after the other takes less time."""
+        """All answers: several requests at once to a service, and one after the other in memory,
+        which takes less time.
+        """
         if isinstance(self._master, MasterKey):
             return [await each for each in asked]
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -156,7 +163,7 @@ async def opened_events(vault: Vault, connection: Connection, events: Sequence[S
 def _with_sealed_fields(event: Event, place: Place, text: str, keys: Mapping[str, Living]) -> str:
     content = from_json(text)
     for field in event.personal:
-        # What was read as forgotten and is appended again has nothing to seal.
+        # A field that was read as forgotten, and is appended again, has nothing to seal.
         if not isinstance(getattr(event, field), Forgotten):
             written = _written_name(event, field)
             content[written] = sealed(content[written], place, written, keys[_subject(event, field)])
@@ -172,7 +179,7 @@ def _with_opened_fields(place: Place, content: dict[str, Any], keys: Keys) -> st
 def _opened(place: Place, field: str, box: Box, keys: Keys) -> Any:
     key_id = key_of(box, place, field)
     if key_id not in keys:
-        # Not destroyed, which leaves a row behind, but lost: to call it forgotten would hide that.
+        # A destroyed key leaves a row behind, so this one is lost: to call the field forgotten would hide that.
         where = f"{place.event_type}.{field}"
         raise PersonalDataLocked(f"the key {key_id} of {where} is not in personal_keys: restore the table")
     key = keys[key_id]
@@ -184,6 +191,6 @@ def _subject(event: Event, field: str) -> str:
 
 
 def _written_name(event: Event, field: str) -> str:
-    """Under which it stands in JSON."""
+    """The name under which the field stands in JSON."""
     declared = type(event).model_fields[field]
     return declared.serialization_alias or declared.alias or field

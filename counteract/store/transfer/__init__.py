@@ -1,1 +1,1 @@
-"""Events as lines of JSON, from one store to another."""
+"""Events as lines of JSON (`lines`), exported from one store and imported into another (`bulk_import`)."""

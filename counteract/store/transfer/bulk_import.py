@@ -1,7 +1,7 @@
 """Bulk import: events from lines of JSON straight into the table, by COPY.
 
-In batches of one transaction each, so that subscribers, who never pass an open append, are not held up for the whole of
-it. An import that was interrupted is run again: event ids tell what is in already.
+Each batch has a transaction of its own: subscribers never pass an open append, and are not held up for the whole
+import. An import that was interrupted is run again: event ids tell what is stored already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from counteract.store.tags import TAGS
 from counteract.store.transfer.lines import Batch, Row, batches
 
 BATCH_SIZE = 20_000
-"""Events of one transaction: a quarter of a second or so, for which subscribers wait."""
+"""The events of one transaction: a quarter of a second or so, for which subscribers wait."""
 
 _MAY_INSERT = "select has_table_privilege('events', 'insert')"
 # The limits keep both look-ups on the index, whatever the table's statistics say. Neither is prepared: a plan that was
@@ -52,33 +52,37 @@ _COPY = (
     "copy events (event_id, aggregate_type, aggregate_id, event_type, schema_version, event_data, metadata, version) "
     "from stdin"
 )
-# Held by whoever appends on the terms of a query by tags: all of them, for a batch may have more tags than there is room for locks.
+# The lock that an append on the terms of a query by tags holds: it stands for all tags, for a batch may have more of
+# them than there is room for locks.
 _KEEP_QUERIES_OUT = """
     select pg_advisory_xact_lock(hashtextextended(
         '$import', case current_schema() when 'public' then 0 else hashtextextended(current_schema(), 0) end))
 """
+# The sagas of such events are over, or another store's: put_on_record.
+_NOT_ON_RECORD = "select set_config('counteract.on_record', 'no', true)"
 _INDEX_TAGS = "select index_tags(%s::uuid[])"
 # Rows that are sent at once.
 _BLOCK = 100
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _Key = tuple[str, str]
 _TAGS = f'"{TAGS}"'
-# The server's words about a value may quote it; which line it was in is all that is taken from them.
+# The server's words about a value may quote it: only the line is taken from them.
 _PLACE = re.compile(r"COPY events, line (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How far an import has come, from the first line on."""
+    """The progress of an import, from the first line on."""
 
     lines: int = 0
     bytes: int = 0
     stored: int = 0
     """Events that were stored now."""
     present: int = 0
-    """Events that were in already."""
+    """Events that were stored already."""
 
     def and_(self, batch: Batch, *, stored: int) -> Imported:
+        """The progress after one more batch, of which `stored` events were new."""
         present = self.present + len(batch.rows) - stored
         return Imported(self.lines + batch.lines, self.bytes + batch.bytes, self.stored + stored, present)
 
@@ -91,15 +95,16 @@ async def import_events(
     continue_streams: bool = False,
     progress: Callable[[Imported], None] = lambda _: None,
 ) -> Imported:
-    """Store the events of `lines` (see `counteract.store.transfer.lines`), in their order; `progress` is told after each batch.
+    """Store the events of `lines` (see `counteract.store.transfer.lines`) in their order; `progress` is told after each
+    batch.
 
-    Connect as the owner of the tables: the application may not insert. Events whose ids are stored already are left out.
-    A stream that holds events other than the import's is refused with WrongExpectedVersion, as is one that somebody
-    appends to meanwhile; with `continue_streams` the import appends after them instead. To refuse, it keeps the name of
-    each stream in memory. Data is stored as it stands: personal data is not sealed.
+    Connect as the owner of the tables: the application may not insert. Events whose ids are stored already are left
+    out. A stream that holds events other than the import's is refused with WrongExpectedVersion, and so is one that
+    gets other events meanwhile; with `continue_streams` the import appends after them instead. To refuse, it keeps the
+    name of each stream in memory. Data is stored as it stands: personal data is not sealed.
 
-    Raises InvalidImport, EventIdReused, WrongExpectedVersion, StreamArchived, StoreUnavailable. The batch that an error is about is not
-    stored, and all before it are: correct the cause and run the import again.
+    Raises InvalidImport, EventIdReused, WrongExpectedVersion, StreamArchived, StoreUnavailable. The batch that an error
+    is about is not stored, and all before it are: correct the cause and run the import again.
     """
     with translated():
         async with await connect_directly(url, "an import") as connection:
@@ -124,20 +129,22 @@ async def _raise_unless_owner(connection: Connection) -> None:
 
 
 async def _read_ahead(of: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
-    """The next batch is parsed while the server is at work on this one."""
+    """The batches, each parsed while the server is at work on the one before."""
     upcoming = asyncio.create_task(anext(of, None))
     try:
         while batch := await upcoming:
             upcoming = asyncio.create_task(anext(of, None))
             yield batch
     finally:
-        # Whatever is wrong with a batch that nobody asks for any more is not reported.
+        # An error in a batch that nobody asks for any more is not reported.
         if not upcoming.cancel():
             upcoming.exception()
 
 
 class _Alone:
-    """Streams that the import has for itself: their versions are counted, and whatever else is there is in the way."""
+    """The versions of streams that are the import's alone: they are counted, and any other event
+    there is in the way.
+    """
 
     def __init__(self) -> None:
         self._versions: dict[_Key, int] = {}
@@ -150,7 +157,7 @@ class _Alone:
 
 
 class _Continued:
-    """Streams that go on from whatever they hold."""
+    """The versions of streams that go on from whatever they hold."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -161,25 +168,26 @@ class _Continued:
         return {(aggregate_type, aggregate_id): version async for aggregate_type, aggregate_id, version in rows}
 
     def reached(self, versions: dict[_Key, int]) -> None:
-        """Asked for anew in the next batch."""
+        """Keep nothing: the next batch asks for them anew."""
 
 
 class _Importer:
     def __init__(self, connection: Connection, streams: _Alone | _Continued) -> None:
         self._connection = connection
         self._streams = streams
-        # An import that is run again finds its first batches stored; from the first that was not, none will be.
+        # An import that is run again finds its first batches stored; once one was not stored, no later one is.
         self._may_be_stored = False
 
     async def store(self, batch: Batch) -> int:
-        """All of a batch or none; how many of its events were not stored before."""
+        """Store all of a batch or none; the number of its events that were not stored before."""
         stored = await self._find_stored(batch) if self._may_be_stored else {}
         while True:
             try:
                 await self._store_missing(batch, stored)
             except UniqueViolation:
-                # Looked for only now, for a new import has none. Again, where another process imports the same. Whichever key it is: of an
-                # event that is in, either may be the first to be asked, for a copy that was restored may have made them in another order.
+                # Looked for only now, for a new import has no stored events; and again, where another process imports
+                # the same ones. An event that is stored may violate either key first: a copy that was restored may have
+                # made them in another order.
                 known, stored = stored, await self._find_stored(batch)
                 if len(stored) == len(known):
                     raise
@@ -188,7 +196,7 @@ class _Importer:
                 return len(batch.rows) - len(stored)
 
     async def _find_stored(self, batch: Batch) -> dict[int, int]:
-        """The versions of those that are stored, by place in the batch. Raises EventIdReused."""
+        """The versions of the stored events, by place in the batch. Raises EventIdReused."""
         columns = _columns((row.columns for row in batch.rows), width=6)
         rows = await self._connection.execute(_STORED, columns, prepare=False)
         stored = {}
@@ -215,10 +223,11 @@ class _Importer:
         self._streams.reached(versions)
 
     async def _copy(self, rows: Sequence[Row], versions: dict[_Key, int]) -> None:
-        """Counts the versions on. In a transaction of its own."""
+        """Insert the rows in a transaction of their own, and count the versions on."""
         async with self._connection.transaction(), self._connection.cursor() as cursor:
             if tagged := [row.event_id for row in rows if _TAGS in row.metadata]:
                 await cursor.execute(_KEEP_QUERIES_OUT)
+            await cursor.execute(_NOT_ON_RECORD)
             async with cursor.copy(_COPY) as copy:
                 for first in range(0, len(rows), _BLOCK):
                     block = rows[first : first + _BLOCK]
@@ -233,7 +242,7 @@ def _next(versions: dict[_Key, int], key: _Key) -> int:
 
 
 def _text(numbered: Sequence[tuple[Row, int]]) -> str:
-    """Rows with their versions as COPY reads them. The driver escapes one value after another, which takes three times as long."""
+    """Rows with their versions as COPY reads them; the driver, value after value, takes three times as long."""
     text = "".join(
         [
             f"{row.event_id}\t{row.aggregate_type}\t{row.aggregate_id}\t{row.event_type}\t{row.schema_version}\t"
@@ -252,7 +261,7 @@ def _columns(rows: Iterable[Sequence[Any]], *, width: int) -> list[list[Any]]:
 
 
 def _named(error: psycopg.Error, numbers: Sequence[int]) -> Exception:
-    """What only the server found wrong with a line, with the line's number."""
+    """The server's error about a line, with the number of the line; any other error as it is."""
     found = _PLACE.search(error.diag.context or "")
     if found is None or isinstance(error, UniqueViolation):
         return error

@@ -1,9 +1,9 @@
-"""Events as lines of JSON, one event a line: what an export writes and an import reads.
+"""Events as lines of JSON, one event a line: the format that an export writes and an import reads.
 
-    {"event_id": "…", "aggregate_type": "account", "aggregate_id": "ann", "event_type": "Deposited", "event_data": {"amount": 1}}
+    {"event_id": "…", "aggregate_type": "account", "aggregate_id": "ann", "event_type": "Deposited", "event_data": {…}}
 
 `schema_version` is 1 and `metadata` empty where they are left out; `created_at` becomes the event's `occurred_at`.
-`position` and `version`, which an export tells as well, are read by people only: an import gives new ones.
+`position` and `version`, which an export has as well, are for people only: an import gives new ones.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from typing import Annotated, Any
 import msgspec
 
 from counteract.errors import InvalidImport
-from counteract.store.postgres.append import MAX_EVENT_BYTES
 from counteract.store.postgres.event_store import PostgresEventStore
 from counteract.store.stored import PAGE_BYTES, WEIGHT
 
 OCCURRED_AT = "occurred_at"
-"""In an event's metadata: the time that it had where it was imported from."""
+"""The key in an event's metadata of the time that it had where it was imported from."""
 
 _PAGE = 1000
-# Lines parsed before others get their turn: while they are, the server must not run out of what it was sent.
+# Lines that are parsed before other tasks get their turn: the server must not run out of work meanwhile.
 _TURN = 50
 _BATCH_BYTES = 32 * 1024 * 1024
 # Written by the database, whose text of a number has every digit that is stored.
@@ -57,10 +56,19 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     version: int | None = None
 
 
+MOST_BYTES = 64 * 1024 * 1024
+"""The most bytes of an event's data.
+
+They are far above an append's limit, which a store may have raised. Exported data has more bytes than was appended, for
+PostgreSQL writes blanks into it, and sealed fields are longer than their content.
+"""
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """An event as it goes into the table.
 
-    Batches of objects that the garbage collector looks after make it go over all of the process, again and again.
+    The garbage collector does not look after it: batches of objects that count for it make it go over the whole process
+    again and again.
     """
 
     event_id: str
@@ -73,21 +81,22 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stream(self) -> tuple[str, str]:
+        """The stream, as aggregate type and id."""
         return self.aggregate_type, self.aggregate_id
 
     @property
     def columns(self) -> tuple[str, str, str, str, int, str]:
-        """All but its metadata."""
+        """All parts but the metadata."""
         return self.event_id, *self.stream, self.event_type, self.schema_version, self.event_data
 
     @property
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same event as another one with its id, as for an append: metadata may differ."""
+        """The parts by which events with the same id are compared, as an append does: metadata may differ."""
         return *self.stream, self.event_type, self.schema_version, _parsed(self.event_data)
 
 
 def _parsed(text: str) -> Any:
-    """The text itself where it holds numbers that PostgreSQL takes, and nobody here."""
+    """The parsed text; the text itself where it holds numbers that PostgreSQL takes, and this process cannot parse."""
     try:
         return msgspec.json.decode(text)
     except ValueError:
@@ -100,16 +109,17 @@ class Batch:
 
     rows: list[Row] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    """Each row's line, from 1."""
+    """The number of each row's line, from 1."""
     lines: int = 0
-    """With those that are empty, or repeat another line of the batch."""
+    """The lines taken, with those that are empty, or repeat another line of the batch."""
     bytes: int = 0
 
 
 async def batches(lines: Iterable[bytes], size: int) -> AsyncGenerator[Batch, None]:
-    """Batches of `size` lines, or fewer where they are long. Raises InvalidImport, which names every bad line of the batch that it comes to.
+    """Batches of `size` lines, or fewer where they are long.
 
-    Other tasks get their turns: a thread would hold up whoever writes to the server more than it would save.
+    Other tasks get their turns meanwhile; a thread would slow down the task that writes to the server by more than it
+    saves. Raises InvalidImport, which names every bad line of the batch that it comes to.
     """
     numbered = enumerate(lines, start=1)
     while (batch := await _batch(islice(numbered, size))).lines:
@@ -130,7 +140,7 @@ async def _batch(numbered: Iterator[tuple[int, bytes]]) -> Batch:
 
 
 def _add(batch: Batch, taken: Sequence[tuple[int, bytes]]) -> list[str]:
-    """What is wrong with some of the lines."""
+    """Take in the lines; what is wrong with some of them."""
     problems = []
     for number, line in taken:
         batch.bytes += len(line)
@@ -145,7 +155,7 @@ def _add(batch: Batch, taken: Sequence[tuple[int, bytes]]) -> list[str]:
 
 
 def _leave_out_repeats(batch: Batch) -> list[str]:
-    """A line that says the same again is one of those that are stored already. What is wrong with others."""
+    """Leave out lines that say the same again. Returns the problems of lines that reuse an id for something else."""
     first: dict[str, int] = {}
     problems = []
     for place, row in enumerate(batch.rows):
@@ -160,13 +170,13 @@ def _leave_out_repeats(batch: Batch) -> list[str]:
 
 _decoder = msgspec.json.Decoder(_Line)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# Written out: with a group that is repeated it takes four times as long.
+# Written out, for a repeated group takes four times as long.
 _is_uuid = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 
 def _row(text: bytes) -> Row:
-    """Raises ValueError, without the values: they may be personal."""
-    # What stays text is not looked into any further, so that it must be UTF-8 from the outset.
+    """The event of a line. Raises ValueError, without the values: they may be personal."""
+    # Parts that stay text are not looked into any further, so the line must be UTF-8 from the outset.
     try:
         line = _decoder.decode(text if text.isascii() else text.decode())
     except RecursionError:
@@ -185,7 +195,7 @@ def _row(text: bytes) -> Row:
 
 
 def _metadata(given: msgspec.Raw, created_at: datetime | None) -> str:
-    """With its names as they are, whatever escapes they were written with: `$tags` is looked for by who imports it."""
+    """The metadata with unescaped names, for an import looks for `$tags` in its text."""
     text = str(given, "utf-8")
     if created_at is None:
         return msgspec.json.encode(_members.decode(given)).decode() if "\\u" in text and text[:1] == "{" else text
@@ -198,8 +208,8 @@ def _check(row: Row) -> None:
         raise ValueError("event_id is no UUID, such as 01234567-89ab-7cde-8f01-23456789abcd")
     if row.event_data[:1] != "{" or row.metadata[:1] != "{":
         raise ValueError("event_data and metadata must be objects")
-    if len(row.event_data) > MAX_EVENT_BYTES // 4 and len(row.event_data.encode()) > MAX_EVENT_BYTES:
-        raise ValueError(f"event_data has more than {MAX_EVENT_BYTES} bytes")
+    if len(row.event_data) > MOST_BYTES // 4 and len(row.event_data.encode()) > MOST_BYTES:
+        raise ValueError(f"event_data has more than {MOST_BYTES} bytes")
     if "\0" in row.aggregate_id or "\0" in row.aggregate_type or "\0" in row.event_type:
         raise ValueError("a name holds the character \\u0000, which PostgreSQL cannot store")
 
@@ -207,7 +217,7 @@ def _check(row: Row) -> None:
 async def exported(store: PostgresEventStore, *, after: int = 0) -> AsyncIterator[Sequence[str]]:
     """Lines of the events after a position, in the global order, in pages: those that are there when it begins.
 
-    Personal data is exported as it is stored, sealed: it can be read wherever its keys are (the table `personal_keys`).
+    Personal data is exported as it is stored, sealed: a store with its keys (the table `personal_keys`) can read it.
     """
     end = await store.high_water_mark()
     while after < end:

@@ -13,7 +13,7 @@ from counteract.messages import Event
 from counteract.store.decide import decide_where
 from counteract.store.expect import ANY, NO_STREAM, STREAM_EXISTS
 from counteract.store.port import EventStore
-from counteract.store.terms import Query
+from counteract.store.terms import Query, QueryItem
 from counteract.testing.store_contract.counters import A, B, C, Counted, change, counter
 
 
@@ -210,6 +210,22 @@ class Bounding:
         with pytest.raises(AppendTooLarge, match="at most 256 different tags"):
             await store.append(A, events, expect=ANY)
         assert (await store.append(A, events[:8], expect=ANY)).version == 8
+
+    async def test_tags_and_items_of_a_query_are_256_together(self, store: EventStore) -> None:
+        def query(items: int) -> Query:
+            return Query(tuple(QueryItem(tags=(str(each),)) for each in range(items)))
+
+        event = Taken(marks=tuple(f"mine-{each}" for each in range(200)))
+        with pytest.raises(AppendTooLarge):
+            await store.append(A, [event], expect=ANY, unless=query(57).since(0))
+        assert (await store.append(A, [event], expect=ANY, unless=query(56).since(0))).version == 1
+        with pytest.raises(AppendTooLarge):
+            await store.find(query(257))
+        assert (await store.find(query(256))).events == []
+
+    async def test_a_query_without_items_is_none(self, store: EventStore) -> None:
+        with pytest.raises(ValueError, match="a query has no items"):
+            await store.read(query=Query(()))
 
     async def test_metadata_cannot_give_tags(self, store: EventStore) -> None:
         with pytest.raises(InvalidEvent, match=r"\$tags"):

@@ -59,6 +59,15 @@ class Consuming:
         assert await store.append(A, [Counted()], expect=ANY, event_ids=ids, checkpoint=checkpoint) == first
         assert await store.checkpoint("orders") == 7
 
+    async def test_an_append_repeated_takes_a_further_position_along(self, store: EventStore) -> None:
+        ids = [uuid4()]
+        first = await store.append(A, [Counted()], expect=ANY, event_ids=ids, checkpoint=Checkpoint("orders", 5))
+        repeat = await store.append(
+            A, [Counted()], expect=ANY, event_ids=ids, checkpoint=Checkpoint("orders", 6, after=5)
+        )
+        assert repeat == first
+        assert await store.checkpoint("orders") == 6
+
     async def test_of_many_that_come_to_one_position_one_appends(self, store: EventStore) -> None:
         async def consume(number: int) -> bool:
             try:

@@ -8,6 +8,7 @@ import subprocess
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
@@ -168,8 +169,8 @@ async def test_a_saga_that_recovery_has_left_alone_goes_forward_again(
     assert await world.client.get_workflow_handle(trip).result() == "captured"
 
 
-async def closed(temporal: EmbeddedTemporal, url: str, trip: str) -> subprocess.CompletedProcess[str]:
-    return await sagas(temporal, "close", trip, "--why", "by phone", "--who", "ann", "--database-url", url)
+async def closed(temporal: EmbeddedTemporal, url: str, trip: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return await sagas(temporal, "close", trip, "--why", "by phone", "--who", "ann", "--database-url", url, *more)
 
 
 async def recorded(world: World, trip: str) -> list[tuple[Any, ...]]:
@@ -336,3 +337,47 @@ async def test_a_saga_whose_record_has_turned_back_is_not_resumed_though_its_wor
     assert said.stderr.startswith(
         f"{trip} has turned back, its record says: `counteract sagas recover` undoes the rest;"
     )
+
+
+def put_back(database_url: str, saga_id: str, state: str) -> None:
+    """As a database has it that lost its last commits."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("update sagas set state = %s where saga_id = %s", (state, saga_id))
+
+
+async def test_a_saga_whose_workflow_has_completed_is_closed_as_completed(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str, database_url: str
+) -> None:
+    """It had no pivot, and nothing of it was undone."""
+    await world.outing(trip)
+    put_back(database_url, trip, "forward")
+
+    said = await closed(temporal, app_url, trip)
+
+    assert said.stdout == f"{trip} is closed as completed, by ann: by phone\n", said
+
+
+@pytest.mark.parametrize("ending", ["completed", "compensated"])
+async def test_how_a_saga_ended_at_its_pivot_is_for_the_person_to_say(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str, database_url: str, ending: str
+) -> None:
+    await (await errand(world, trip)).terminate()
+    put_back(database_url, trip, "at the pivot")
+
+    said = await closed(temporal, app_url, trip)
+    assert "see what is true, finish it, and say so with --as completed or --as compensated" in said.stderr
+    assert await recorded(world, trip) == [("at the pivot", None, None)]
+
+    said = await closed(temporal, app_url, trip, "--as", ending)
+    assert said.stdout == f"{trip} is closed as {ending}, by ann: by phone\n", said
+
+
+async def test_a_saga_past_its_pivot_is_not_closed_as_compensated(
+    world: World, temporal: EmbeddedTemporal, trip: str, app_url: str, database_url: str
+) -> None:
+    await (await errand(world, trip)).terminate()
+    put_back(database_url, trip, "past the pivot")
+
+    said = await closed(temporal, app_url, trip, "--as", "compensated")
+
+    assert "it can only be closed as completed" in said.stderr

@@ -190,3 +190,24 @@ async def test_an_unknown_saga_is_one_clear_line(temporal: EmbeddedTemporal, com
     assert answer.returncode == 1
     assert "not found" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--why", ""], "--why: String should have at least 1 character"),
+        (["--why", "x", "--command", "[1]"], "--command: Input should be a valid dictionary"),
+        (["--why", "x", "--command", "null"], "--command is null, which is no command"),
+        (["--why", "x", "--command", "{"], "--command is not JSON"),
+        (["--why", "x", "--result", "[" * 100_000], "--result cannot be read"),
+        (["--why", "x", "--result", "1" * 5000], "--result cannot be read"),
+    ],
+)
+async def test_a_decision_that_cannot_be_sent_is_answered_in_a_line(
+    temporal: EmbeddedTemporal, arguments: list[str], said: str
+) -> None:
+    refused = await sagas(temporal, "resolve", "trip-1", "BookHotel", "retry", *arguments)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(said), refused
+    assert "Traceback" not in refused.stderr

@@ -281,3 +281,14 @@ async def test_a_client_that_is_not_installed_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf"pip install 'counteract\[{extra}\]'"):
         await sink.prepare(many("rows").layout, "code")
+
+
+@pytest.mark.parametrize("key", ["@counteract", "@counteract:late"])
+async def test_a_row_of_the_key_that_redis_own_record_has_is_refused(redis: InRedis, name: str, key: str) -> None:
+    projection = Projection(name, Column("id", Text, primary_key=True))
+    async with opened(redis.sink(name)) as sink:
+        await sink.prepare(projection.layout, "code")
+        with pytest.raises(RowRefused, match="no row can have it"):
+            await sink.write([Positioned(1, Put(key, {}))], up_to=Shown(1))
+        await sink.write([Positioned(2, Put("a", {}))], up_to=Shown(2))
+        assert await sink.prepare(projection.layout, "code") == Shown(2)

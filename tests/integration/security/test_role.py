@@ -59,6 +59,7 @@ async def test_every_function_of_the_owners_pins_its_path(database_url: str) -> 
         "end_saga",
         "claim_saga",
         "close_saga",
+        "close_saga_as",
         "heed_ends",
         "settle_child",
     }

@@ -16,6 +16,7 @@ import pytest
 
 from counteract import FORGOTTEN, Decider, Event, Forgotten, Personal
 from counteract.errors import InvalidArchive, StoreError, StreamArchived
+from counteract.lifecycle import SagaCompleted, SagaStarted, sagas
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore
 from counteract.store.archive.streams import (
@@ -353,3 +354,16 @@ async def test_sealed_data_is_opened_again_after_a_restore(
     await archive_streams(database_url, Named([customers.stream("ann")]), file)
     await restore_streams(database_url, file)
     assert (await event_store.load(customers, "ann")).state == "2@example.com"
+
+
+async def test_a_saga_that_comes_back_is_not_put_on_record_as_if_it_began(
+    event_store: PostgresEventStore, database_url: str, file: Path
+) -> None:
+    stream = sagas.stream("order-1")
+    events = [SagaStarted(saga_type="Order", run_id="r-1"), SagaCompleted(saga_type="Order", run_id="r-1", steps=())]
+    await event_store.append(stream, events, expect=ANY)
+    execute(database_url, "delete from sagas")
+    await archive_streams(database_url, Named([stream]), file)
+    await restore_streams(database_url, file)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select saga_id from sagas").fetchall() == []

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from counteract.errors import EventIdReused, InvalidImport, StoreError, StreamArchived, WrongExpectedVersion
+from counteract.lifecycle import sagas
 from counteract.messages import StreamId
 from counteract.store import ANY, NO_STREAM, PostgresEventStore, Query
 from counteract.store.archive.streams import Named, archive_streams
@@ -218,7 +219,7 @@ async def test_every_bad_line_of_a_batch_is_named_and_nothing_of_it_is_stored(
         (line(aggregate_id="\0"), "u0000"),
         (line(event_data=[1]), "must be objects"),
         (line(metadata="secret"), "must be objects"),
-        (line(event_data={"note": "x" * 2**20}), "more than 1048576 bytes"),
+        pytest.param(line(event_data={"note": "x" * 2**26}), "more than 67108864 bytes", id="size"),
         (line(schema_version=0), ">= 1 - at `$.schema_version`"),
         (line(created_at="2001-02-03T04:05:06"), "with a timezone component"),
         (line(event_date={"note": "secret"}), "unknown field `event_date`"),
@@ -358,3 +359,25 @@ async def somebody_waits(store: PostgresEventStore) -> None:
         query = "select from pg_locks where locktype = 'transactionid' and not granted"
         while (await connection.execute(query)).rowcount == 0:  # noqa: ASYNC110 - it happens in the database
             await asyncio.sleep(0.005)
+
+
+async def test_what_an_append_may_have_stored_is_not_too_large(
+    database_url: str, event_store: PostgresEventStore
+) -> None:
+    """PostgreSQL writes a blank behind each comma."""
+    whole = line().replace(b'{"amount": 1}', b'{"amount": 1, "list": [%b]}' % b", ".join([b"1"] * 400_000))
+    await import_events(database_url, [whole])
+
+    assert len((await event_store.read())[0].data) > 1_048_576
+
+
+async def test_the_sagas_of_another_store_are_not_put_on_record_as_if_they_began(
+    database_url: str, event_store: PostgresEventStore
+) -> None:
+    data = {"saga_type": "Order", "run_id": "r-1"}
+    await import_events(
+        database_url, [line(sagas.stream("order-1"), event_type="SagaStarted", event_data=data, metadata={})]
+    )
+
+    async with event_store.connection() as connection:
+        assert await (await connection.execute("select saga_id from sagas")).fetchall() == []

@@ -32,8 +32,8 @@ from tests.commands import counteract
 from tests.counters import Counted, counter, counters
 from tests.integration.participants.desk import Desk
 from tests.integration.store.schemas import in_schema
-from tests.integration.store.totals import totals
 from tests.pgbouncer import SESSIONS, Bouncer
+from tests.totals import totals
 from tests.travel.bank import CardCompany, Deposited, HoldMoney, accounts
 
 pytestmark = pytest.mark.integration

@@ -26,7 +26,7 @@ from counteract.store.postgres.migrate import check_schema, migrate
 from tests.commands import counteract
 from tests.counters import Counted, counter, counters
 from tests.integration.store.schemas import in_schema
-from tests.integration.store.totals import totals
+from tests.totals import totals
 
 pytestmark = pytest.mark.integration
 

@@ -255,3 +255,23 @@ async def test_a_snapshot_of_other_code_is_left_aside(app_url: str, database_url
     await change_snapshots(database_url, "state = '4', fingerprint = 'another'")
 
     assert await problems(app_url) == []
+
+
+class Tally(Event):
+    by_name: dict[str, int]
+
+
+async def test_a_key_of_the_data_is_not_quoted(app_url: str, database_url: str) -> None:
+    nothing_else = {"type": "object", "properties": {}, "additionalProperties": False}
+    for published in (contract_of(Tally), nothing_else):
+        await insert(
+            database_url,
+            StreamId("tally", str(len(published))),
+            1,
+            event_type="Tally",
+            data={"by_name": {"ann.smith@example.com": "x"}, "Ann Smith": 1},
+        )
+        found = await problems(app_url, Expected((Tally,), {key_of(Tally): published}, []))
+        assert found
+        assert "Ann Smith" not in str(found)
+        assert "ann.smith" not in str(found)

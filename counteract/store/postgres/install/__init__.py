@@ -1,1 +1,5 @@
-"""What `migrate` puts into a database beside tables: functions, triggers, roles and rights. Only what differs is touched."""
+"""The parts of a store that `migrate` puts in place beside tables: functions, triggers, roles, rights and the store's
+name.
+
+It touches only what differs.
+"""

@@ -1,7 +1,8 @@
 """The SQL functions and triggers of `sql/`: which of them the database lacks, or has otherwise.
 
-Each carries a remark in the database: a digest of the script that made it, and one of what the server then had. While both
-still hold, nothing is done; a function that was replaced by hand is put right like one of another release.
+Each carries a remark in the database: a digest of the script that made it, and one of the definition that the server
+then had. While both still hold, nothing is done; a function that was replaced by hand is put right like one of another
+release.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from counteract.store.postgres.rights import CALLS
 
 _TRIGGER = re.compile(r"create or replace trigger (\w+)")
 
-# What `set search_path from current` has taken down is part of a definition.
+# The path that `set search_path from current` has fixed is part of a definition.
 _FUNCTIONS = text("""
     select p.proname, obj_description(p.oid, 'pg_proc'), md5(pg_get_functiondef(p.oid))
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
@@ -48,35 +49,38 @@ _REVOKE = "revoke all on function {name} from public;\n"
 
 
 class Piece(NamedTuple):
-    """A function, or a trigger of `events`, and what makes it."""
+    """A function, or a trigger of `events`, with the script that makes it."""
 
     name: str
     script: str
 
     @property
     def digest(self) -> str:
+        """The digest of the script."""
         return sha256(self.script.encode()).hexdigest()[:16]
 
 
 @cache
 def functions() -> Sequence[Piece]:
+    """The functions of this release."""
     return [Piece(path.stem, _parts(path.read_text(encoding="utf-8"))[0]) for path in FUNCTION_FILES]
 
 
 @cache
 def triggers() -> Sequence[Piece]:
+    """The triggers of this release."""
     tails = [_parts(path.read_text(encoding="utf-8"))[1] for path in FUNCTION_FILES]
     return [Piece(found[1], tail) for tail in tails if (found := _TRIGGER.search(tail))]
 
 
 def _parts(script: str) -> tuple[str, str]:
-    """The function, and what stands behind it: its trigger, if it has one."""
+    """The script of the function, and the rest of its file: its trigger's, if it has one."""
     head, body, tail = script.split("$$")
     return f"{head}$${body}$$;\n", tail.lstrip(";\n")
 
 
 def function_changes(connection: Connection) -> Sequence[str]:
-    """A script for each function that is to be made or replaced. None waits for anybody who appends."""
+    """A script for each function that is to be made or replaced. None of them waits for appends."""
     return [_function_script(piece) for piece in _differing(connection, _FUNCTIONS, functions())]
 
 

@@ -1,4 +1,4 @@
-"""A store's name, recorded beside its version; and that no other store of the database has it."""
+"""The name of a store, recorded beside its version; no other store of the database may have it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STORES = text("""
     where c.relname = :table and c.relkind = 'r'
 """)
 _SCHEMA = text("select current_schema()")
-# So that the application finds its store, though its URL does not say where it is.
+# Whether the application's role is led to its store, where the URL does not say where that is.
 _PATH = text("""
     select exists (
         select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole join pg_database d on d.oid = s.setdatabase
@@ -26,7 +26,10 @@ _MAY_ALTER_ROLES = text("select rolsuper or rolcreaterole from pg_roles where ro
 
 
 def application_roles(connection: Connection) -> frozenset[str]:
-    """Those of all stores of the database, and the usual one: in their own schemas there is no store, and none is to be made."""
+    """The applications' roles of all stores of the database, and the usual one.
+
+    In the schemas of these names there is no store, and none may be made.
+    """
     return frozenset({StoreName().app, *(store.app for _, _, store in _stores(connection))})
 
 
@@ -60,13 +63,13 @@ def store_of(connection: Connection, name: str | None) -> StoreName:
 
 
 def name_changes(connection: Connection, store: StoreName) -> Sequence[str]:
-    """What records the name."""
+    """The statement that records the name, unless it is recorded."""
     known = recorded_store(connection)
     return [f"comment on table {VERSION_TABLE} is '{REMARK}{store.name}';\n"] if known != store else []
 
 
 def path_changes(connection: Connection, store: StoreName) -> Sequence[str]:
-    """What leads the application's role to a store that is not where everybody looks."""
+    """The statement that leads the application's role to a store that is not in the usual schema."""
     schema = str(connection.scalar(_SCHEMA))
     if store == StoreName() or not connection.scalar(_MAY_ALTER_ROLES):
         return []

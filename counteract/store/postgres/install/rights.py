@@ -1,4 +1,4 @@
-"""The roles of a store, and what each may do: made, granted and taken back where the database has it otherwise."""
+"""The roles of a store, and the rights of each: made, granted and taken back where the database has them otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DATABASE = text("select current_database(), current_schema()")
 _MAY_CONNECT = text("""
     select rolname from pg_roles where rolname = any (:roles) and has_database_privilege(rolname, current_database(), 'connect')
 """)
-# Where nothing was ever granted, PostgreSQL's own rule holds: everybody may call a function.
+# Where nothing was ever granted, PostgreSQL's own rule holds: every role may call a function.
 _ON_TABLES = text("""
     select c.relname, coalesce(r.rolname, 'public'), lower(a.privilege_type)
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -45,7 +45,8 @@ _ON_SCHEMAS = text("""
 _THERE = text("select name from unnest(cast(:names as text[])) as name where to_regclass(name) is not null")
 _SCHEMAS = text("select nspname from pg_namespace where nspname = any (:names)")
 
-# As a copy leaves them that was restored where there was no such role yet.
+# The tables of projections that a copy leaves to their owner, where it was restored before the application's role was
+# made.
 _STRAYS = text("""
     select n.nspname, c.relname, pg_has_role(current_user, :app, 'member')
     from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
@@ -56,7 +57,7 @@ _STRAYS = text("""
 
 
 class Held(NamedTuple):
-    """One right on one thing, as somebody holds it or is to hold it."""
+    """A right of one role on one thing, as it is or as it is to be."""
 
     thing: str
     role: str
@@ -64,9 +65,10 @@ class Held(NamedTuple):
 
 
 def missing_roles(connection: Connection, store: StoreName) -> Sequence[str]:
-    """Those that are to be made. Raises StoreError where that of the application is missing, and may not be made.
+    """The roles that are to be made.
 
-    The others are for installations that tell the parts of an application apart: without the right to make them, there are none.
+    Raises StoreError where the application's role is missing, and the connected role may not make it. The other roles
+    are for installations that tell the parts of an application apart: without the right to make roles, there are none.
     """
     wanted = [store.app, *(store.role(part) for part in PARTS)]
     there = set(connection.scalars(_ROLES, {"roles": wanted}))
@@ -83,13 +85,14 @@ def missing_roles(connection: Connection, store: StoreName) -> Sequence[str]:
 
 
 def role_changes(connection: Connection, store: StoreName) -> Sequence[str]:
+    """The scripts that make the missing roles."""
     return [_made(role, is_login=role == store.app) for role in missing_roles(connection, store)]
 
 
 def _made(role: str, *, is_login: bool) -> str:
-    # Without a password: until one is set, nobody gets in who must give one. The timeout is for whoever connects without our own
-    # settings: an open transaction that has appended delays every subscriber. Roles belong to the whole server, and another
-    # database of it may be migrated at this moment.
+    # Made without a password: until one is set, no client gets in that must give one. The timeout is for clients that
+    # connect without our own settings: an open transaction that has appended delays every subscriber. Roles belong to
+    # the whole server, and another database of it may be migrated at this moment.
     login = f"create role {role} login; alter role {role} set idle_in_transaction_session_timeout = '30s'"
     make = login if is_login else f"create role {role} nologin"
     return f"""do $role$ begin
@@ -103,7 +106,9 @@ end $role$;
 
 
 def right_changes(connection: Connection, store: StoreName, *, all_there: bool = True) -> Sequence[str]:
-    """Statements that grant what is missing, and take back what is too much. Unless `all_there`, tables may be yet to come."""
+    """Statements that grant what is missing, and take back what is too much. Unless `all_there`, tables may be yet to
+    come.
+    """
     wanted = [store.app, *(store.role(part) for part in PARTS)]
     roles = {*connection.scalars(_ROLES, {"roles": wanted}), *missing_roles(connection, store)}
     database, schema = connection.execute(_DATABASE).one()
@@ -120,8 +125,9 @@ def right_changes(connection: Connection, store: StoreName, *, all_there: bool =
 
 
 def table_changes(connection: Connection, store: StoreName) -> Sequence[str]:
-    """Statements that give tables of projections back to the application, which rebuilds and drops them. An owner that may not, as
-    it cannot become that role, lets it read and write them at least.
+    """Statements that give tables of projections back to the application, which rebuilds and drops them.
+
+    An owner that cannot become the application's role may not give them, and at least lets it read and write them.
     """
     if missing_roles(connection, store):
         return []
@@ -138,8 +144,8 @@ def _given_back(table: str, store: StoreName, *, may_give: bool) -> str:
 def _schema_changes(connection: Connection, store: StoreName, schema: str, roles: AbstractSet[str]) -> Iterator[str]:
     own = [store.app, store.rebuild]
     there = set(connection.scalars(_SCHEMAS, {"names": own}))
-    # The tables of projections are created in a schema of their own. Not in that of the events, where a function of somebody's
-    # making could take the place of one that the owner's functions call.
+    # The tables of projections are created in a schema of their own: in that of the events somebody's function could
+    # take the place of one that the owner's functions call.
     yield from (f"create schema {name};\n" for name in own if name not in there)
     builders = {store.app, store.role("project")} & roles
     wanted = {Held(schema, role, "usage") for role in roles} | {
@@ -147,7 +153,7 @@ def _schema_changes(connection: Connection, store: StoreName, schema: str, roles
     }
     wanted |= {Held(name, role, "create") for name in own for role in builders}
     held = _held(connection, _ON_SCHEMAS, [schema, *own], roles)
-    # Before PostgreSQL 15 everybody could create in the schema that every database begins with.
+    # Before PostgreSQL 15 every role could create in the schema that every database begins with.
     by_everybody = Held(schema, PUBLIC, "create")
     known = {each for each in held if each.role != PUBLIC and (each.thing in own or each in wanted)}
     yield from _differences("schema ", wanted, known | {by_everybody} & held)

@@ -1,4 +1,4 @@
-"""How a migration gets on with whoever uses the store meanwhile: it asks for its locks shortly, and again."""
+"""Turns and locks of a migration: it asks for its locks for a short time, and again, so that the store stays in use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ T = TypeVar("T")
 PATIENCE = 600.0
 """Seconds that a migration waits for locks, or for another migration, before it gives up."""
 LOCK_TIMEOUT = "1200ms"
-"""Appends wait no longer behind a migration that waits. Longer than deadlock_timeout is by default: an autovacuum makes way after that."""
+"""The longest that appends wait behind a migration that waits for a lock.
+
+It is longer than deadlock_timeout is by default, after which an autovacuum makes way.
+"""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 3.0
 _LOST = (LockNotAvailable, DeadlockDetected, SerializationFailure)
 
-# Whatever the server, the database or the role has for everyday use. What takes down `search_path` finds the owner's tables alone: a
-# caller's path, temporary tables included, must not put others before them. transaction_timeout came with PostgreSQL 17.
+# Settings in place of those that the server, the database or the role has for everyday use. Functions fix the
+# search_path of this session, which finds the owner's tables alone: a caller's path, temporary tables included, must
+# not put others before them. transaction_timeout came with PostgreSQL 17.
 SETTINGS = {
     "default_transaction_isolation": "read committed",
     "lock_timeout": LOCK_TIMEOUT,
@@ -37,13 +41,14 @@ SETTINGS = {
 }
 _SET = text("select set_config(:name, :value, false) from pg_settings where name = :name")
 _PATH = text("select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false)")
-# Any number will do, as long as nobody else takes it. Tried, and not waited for: what waits in a statement holds up those that
-# build an index beside writers.
+# Any number will do that nothing else uses. The lock is tried and not waited for: a statement that waits holds up
+# others that build an index beside writers.
 _TAKE = text("select pg_try_advisory_lock(7203480152)")
 _GIVE_BACK = text("select pg_advisory_unlock(7203480152)")
 
 
 def settle_session(connection: Connection) -> None:
+    """Give the connection the settings that a migration needs."""
     with connection.begin():
         for name, value in SETTINGS.items():
             connection.execute(_SET, {"name": name, "value": value})
@@ -51,7 +56,7 @@ def settle_session(connection: Connection) -> None:
 
 
 def header(connection: Connection) -> str:
-    """The same settings, for a script that somebody else runs in another session."""
+    """The settings as SQL, for a script that is run in another session."""
     with connection.begin():
         names = connection.scalars(
             text("select name from pg_settings where name = any (:names)"), {"names": list(SETTINGS)}
@@ -66,7 +71,9 @@ def header(connection: Connection) -> str:
 
 @contextmanager
 def in_turn(connection: Connection, patience: float) -> Iterator[None]:
-    """One migration at a time. Raises StoreUnavailable."""
+    """The turn of this migration: no other runs until the context ends. Raises StoreUnavailable after `patience`
+    seconds.
+    """
     deadline = time.monotonic() + patience
     while not _taken(connection):
         if time.monotonic() > deadline:
@@ -86,7 +93,9 @@ def _taken(connection: Connection) -> bool:
 
 
 def retried(run: Callable[[], T], patience: float) -> T:
-    """Again and again until the locks are to be had that it needs. Raises StoreUnavailable after `patience` seconds."""
+    """Run, and again until the needed locks are free; what `run` returns. Raises StoreUnavailable after `patience`
+    seconds.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:

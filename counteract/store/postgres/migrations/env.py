@@ -1,4 +1,4 @@
-"""Run by Alembic for every command, on a connection of `counteract.store.postgres.migrate`'s."""
+"""The environment in which Alembic runs every command, on a connection of `counteract.store.postgres.migrate`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from alembic import context
 from counteract.store.postgres.migrate import VERSION_TABLE
 from counteract.store.postgres.schema import metadata
 
-# Each in a transaction of its own: no lock is kept for longer than its revision takes.
+# Each revision has a transaction of its own: no lock is kept for longer than that takes.
 context.configure(
     connection=context.config.attributes["connection"],
     dialect_name="postgresql",

@@ -1,40 +1,6 @@
--- A person has finished a saga by hand: its record ends, and says who did it and why. Before the pivot that means undone,
--- past it done. Effects of it that came late, which recovery would undo or cannot, are that person's too: also where the saga has ended.
--- Returns the state that stands, and whether it is this call that closed it.
+-- As close_saga_as, where nobody says how it has ended. It can go once no release before that one closes sagas.
 create or replace function close_saga(p_saga_id text, p_run_id text, p_who text, p_why text)
 returns table (state text, is_closed boolean)
-language plpgsql security definer set search_path from current as $$
-#variable_conflict use_column
-declare
-    rec record;
-    about jsonb := jsonb_build_object('correlation_id', p_saga_id, 'saga', p_saga_id);
-    common jsonb;
-    was_open boolean;
-    was_late boolean;
-    ending text;
-begin
-    select s.state, s.saga_type into rec from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id for update;
-    was_open := rec.state not in ('completed', 'compensated', 'never');
-    update commands c set late_since = null
-    where c.saga_id = p_saga_id and c.run_id = p_run_id and c.late_since is not null and rec.state is not null;
-    was_late := found;
-    common := jsonb_build_object('saga_type', rec.saga_type, 'run_id', p_run_id);
-    if was_open or was_late then
-        perform append_event(
-            'saga', p_saga_id, 0, 2147483647, gen_random_uuid(), 'SagaResolved', 1::smallint,
-            common || jsonb_build_object('step', '', 'decision', 'close', 'who', p_who, 'why', p_why), about);
-    end if;
-    if was_open then
-        ending := case rec.state when 'past the pivot' then 'completed' when 'at the pivot' then 'completed' else 'compensated' end;
-        update sagas s set state = ending, since = clock_timestamp(), who = p_who, why = p_why
-        where s.saga_id = p_saga_id and s.run_id = p_run_id;
-        perform append_event(
-            'saga', p_saga_id, 0, 2147483647, gen_random_uuid(),
-            case ending when 'completed' then 'SagaCompleted' else 'SagaCompensated' end, 1::smallint,
-            common || case ending
-                when 'completed' then jsonb_build_object('steps', '[]'::jsonb)
-                else jsonb_build_object('cause', 'closed by hand', 'undone', '[]'::jsonb, 'skipped', '[]'::jsonb) end,
-            about);
-    end if;
-    return query select s.state, was_open or was_late from sagas s where s.saga_id = p_saga_id and s.run_id = p_run_id;
-end $$;
+language sql security definer set search_path from current as $$
+    select * from close_saga_as(p_saga_id, p_run_id, p_who, p_why, null)
+$$;

@@ -1,9 +1,13 @@
 -- A saga that a worker of the release before begins after the migration gets its record here: it writes the event alone, and
 -- without a record nothing of it would be found, should it be lost. Epoch 0: it says no epoch with what it sends. Any other
--- saga has its record by now. It can go together with begin_command.
+-- saga has its record by now. It can go together with begin_command. Events that are put back from an archive or imported begin
+-- nothing: their sagas are over, or another store's.
 create or replace function put_on_record() returns trigger
 language plpgsql set search_path from current as $$
 begin
+    if current_setting('counteract.on_record', true) = 'no' then
+        return null;
+    end if;
     if exists (select from sagas s
                where s.saga_id = new.aggregate_id and s.run_id = new.event_data ->> 'run_id') then
         return null;

@@ -23,7 +23,7 @@ begin
         from unnest(p_metadata) as about, jsonb_array_elements_text(about -> '$tags') as tag);
     if p_query is not null then
         -- What is none would find nothing, and be no condition.
-        if jsonb_typeof(p_query) <> 'array' or jsonb_path_exists(p_query, wrong_item) then
+        if jsonb_typeof(p_query) <> 'array' or p_query = '[]' or jsonb_path_exists(p_query, wrong_item) then
             raise exception 'a query is an array of items, whose types and tags are arrays of texts' using errcode = 'CA006';
         end if;
         alone := array(

@@ -57,6 +57,7 @@ create table subscriptions (
 
 
 def upgrade() -> None:
+    """Make the tables of events, commands and subscriptions."""
     for statement in _TABLES.split(";"):
         if statement.strip():
             op.execute(statement)

@@ -1,4 +1,7 @@
-"""The role that the application connects as. Its rights stand in `counteract.store.postgres.rights`, and every `migrate` puts them right."""
+"""The role that the application connects as.
+
+Its rights stand in `counteract.store.postgres.rights`, and every `migrate` puts them right.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,4 @@ down_revision = "0001_event_store"
 
 
 def upgrade() -> None:
-    """Nothing: a revision of its own, so that `check_schema` notices where the rights were never applied."""
+    """Change nothing: the revision lets `check_schema` notice where the rights were never applied."""

@@ -9,6 +9,7 @@ down_revision = "0002_application_role"
 
 
 def upgrade() -> None:
+    """Make the tables of snapshots and of subjects' keys."""
     op.execute("""
         create table snapshots (
             aggregate_type  text        not null,

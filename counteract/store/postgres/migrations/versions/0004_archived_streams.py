@@ -1,4 +1,4 @@
-"""What is on record of archived streams."""
+"""The record of archived streams."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ down_revision = "0003_snapshots_and_personal_keys"
 
 
 def upgrade() -> None:
+    """Make the table of archived streams."""
     op.execute("""
         create table archived_streams (
             aggregate_type  text        not null,

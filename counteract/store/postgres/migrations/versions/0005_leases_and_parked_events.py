@@ -9,6 +9,7 @@ down_revision = "0004_archived_streams"
 
 
 def upgrade() -> None:
+    """Add leases to subscriptions, and make the tables of their members and of parked events."""
     op.execute("""
         alter table subscriptions
             add column owner         uuid,

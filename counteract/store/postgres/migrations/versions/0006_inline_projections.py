@@ -1,4 +1,4 @@
-"""Projections that are kept up to date by whoever appends."""
+"""Inline projections, which are kept up to date by appends."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ down_revision = "0005_leases_and_parked_events"
 
 
 def upgrade() -> None:
+    """Make the table of inline projections."""
     op.execute("""
         create table inline_projections (
             name         text         not null,

@@ -46,6 +46,6 @@ alter table commands
 
 
 def upgrade() -> None:
-    """Tables alone, which takes a moment. The sagas that are under way get their records later: 0010_open_sagas_on_record."""
+    """Change tables alone, which takes a moment. Sagas under way get their records later: 0010_open_sagas_on_record."""
     for statement in _RECORD.split(";"):
         op.execute(statement)

@@ -1,7 +1,7 @@
-"""Sagas that were begun before 0007 get their records, and an index its place, beside everybody who appends.
+"""Records for the sagas that were begun before 0007, and a new index in its place, beside all appends.
 
-It comes once the functions and triggers are at work: those put on record what begins from then on, so that nothing is missed
-between the look for open sagas and its end. Repeated, it changes nothing.
+The revision comes once the functions and triggers are at work: those put on record what begins from then on, so nothing
+is missed between the look for open sagas and its end. Repeated, it changes nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _INDEX = """
 drop index concurrently if exists commands_late_since_idx;
 create index concurrently commands_late_since_idx on commands (late_since) where late_since is not null
 """
-# Epoch 0: its runs were begun by the release before, and say no epoch with what they send. What ends meanwhile is put on record
-# by heed_ends, like the end of any saga that a worker of that release carries on.
+# Epoch 0: the runs of such a saga were begun by the release before, and say no epoch with what they send. Its end
+# meanwhile is put on record by heed_ends, like the end of any saga that a worker of that release carries on.
 _RECORDS = """
 insert into sagas (saga_id, run_id, saga_type, state, epoch, last_run, began_at, who)
 select started.aggregate_id, started.event_data ->> 'run_id', started.event_data ->> 'saga_type', 'forward', 0,
@@ -34,11 +34,11 @@ where started.aggregate_type = 'saga' and started.event_type = 'SagaStarted'
       and ended.event_data ->> 'run_id' = started.event_data ->> 'run_id')
 on conflict do nothing
 """
-# A service of the release before that has not seen the record is through with its command once this lock was to be had; a later
-# one finds the record itself. Given back at once.
+# A service of the release before that has not seen the record is through with its command once this lock was free; a
+# later one finds the record itself. The lock is given back at once.
 _BARRIER = "lock table commands in share row exclusive mode"
-# A workflow id may have been used before: the id of a command says which run it belongs to. It is a UUID of version 5, of which
-# PostgreSQL knows nothing: SHA-1 as RFC 3174 has it.
+# A workflow id may have been used before: the id of a command says which run it belongs to. It is a UUID of version 5,
+# of which PostgreSQL knows nothing: SHA-1 as RFC 3174 has it.
 _SHA1 = """
 create function pg_temp.sha1(p_message bytea) returns bytea language plpgsql immutable as $$
 declare
@@ -99,6 +99,7 @@ where c.run_id is null and (c.command_id = own.command_id or c.undoes = own.comm
 
 
 def upgrade() -> None:
+    """Make the index and the records."""
     # A statement each, so that what one has written all others see.
     with op.get_context().autocommit_block():
         for statement in _INDEX.split(";"):

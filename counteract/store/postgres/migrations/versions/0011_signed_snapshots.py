@@ -1,4 +1,4 @@
-"""A snapshot says who has written it, to whoever has the master key."""
+"""Signatures of snapshots, by which a process with the master key knows that another such process wrote them."""
 
 from alembic import op
 
@@ -7,4 +7,5 @@ down_revision = "0010_open_sagas_on_record"
 
 
 def upgrade() -> None:
+    """Add the column."""
     op.execute("alter table snapshots add column if not exists signature bytea")

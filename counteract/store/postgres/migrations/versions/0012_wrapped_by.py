@@ -1,4 +1,4 @@
-"""Which master key has wrapped a person's key, so that it is known when an earlier one can go."""
+"""The master key that has wrapped a person's key, so that it is known when an earlier one can go."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ down_revision = "0011_signed_snapshots"
 
 
 def upgrade() -> None:
+    """Add the column."""
     # Without a default, which takes a moment and rewrites nothing.
     op.execute("alter table personal_keys add column if not exists wrapped_by text")

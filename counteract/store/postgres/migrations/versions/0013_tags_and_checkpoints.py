@@ -1,4 +1,4 @@
-"""Events are found by their tags, and consumers keep checkpoints beside what they append."""
+"""Tags, by which events are found, and checkpoints that consumers keep beside what they append."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ down_revision = "0012_wrapped_by"
 
 
 def upgrade() -> None:
-    # No foreign key to the events: it would be asked for its lock at each append, and tags outlive events that are archived.
+    """Make the two tables."""
+    # There is no foreign key to the events: each append would ask for its lock, and tags outlive events that are
+    # archived.
     op.execute("""
         create table event_tags (
             tag         text collate "C"  not null,

@@ -1,4 +1,4 @@
-"""No event can be stored that no reader could ever read, whoever calls the functions that append."""
+"""A constraint that keeps out events which no reader could ever read, whatever calls the functions that append."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ down_revision = "0013_tags_and_checkpoints"
 
 
 def upgrade() -> None:
-    # Not valid: what is stored is not looked at under the lock, and what is odd there is parked by who reads it.
+    """Add the constraint."""
+    # Not valid: stored events are not looked at under the lock, and odd ones among them are parked by their readers.
     op.execute("""
         alter table events add constraint events_are_objects
             check (jsonb_typeof(event_data) = 'object' and jsonb_typeof(metadata) = 'object') not valid

@@ -1,4 +1,8 @@
-"""The functions of sagas know every pivot that may stand, children that were called off, skipped or lost, and late effects that a person closes."""
+"""New bodies of the functions of sagas.
+
+They know every pivot that may stand, children that were called off, skipped or lost, and late effects that a person
+closes.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +11,4 @@ down_revision = "0014_events_are_objects"
 
 
 def upgrade() -> None:
-    """Change nothing here: it is their bodies that are other, and `check_schema` tells where they are not yet."""
+    """Change nothing here: the functions have new bodies, and `check_schema` tells where they are not in place yet."""

@@ -1,0 +1,34 @@
+"""PostgreSQL's types for columns that hold members of an Enum: a type gets the members that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import ARRAY, Connection, Enum, Table, text
+
+from counteract.projections.identifiers import plain, quoted
+
+_MEMBERS = text("""
+    select enumlabel from pg_enum where enumtypid = to_regtype(:name)
+""")
+
+
+def add_members(connection: Connection, table: Table, schema: str) -> None:
+    """Add the members that the columns' Enums have and their types, in `schema`, lack.
+
+    Members are never taken away, for rows may have them. A type that does not exist is made with the table.
+    """
+    for each in _enums(table):
+        name = quoted(schema, each.name or "")
+        known = connection.execute(_MEMBERS, {"name": name}).scalars().all()
+        for member in each.enums if known else ():
+            if member not in known:
+                label = member.replace("'", "''")
+                connection.exec_driver_sql(plain(f"alter type {name} add value if not exists '{label}'"))
+
+
+def _enums(table: Table) -> Iterator[Enum]:
+    for column in table.columns:
+        kind = column.type.item_type if isinstance(column.type, ARRAY) else column.type
+        if isinstance(kind, Enum) and kind.native_enum and kind.name:
+            yield kind
