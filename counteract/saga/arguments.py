@@ -1,4 +1,4 @@
-"""What a workflow, a signal or an update is given, held to what it takes: whoever sent it learns of a mistake at once.
+"""The arguments of a workflow, a signal or an update, held to what it takes: the sender learns of a mistake at once.
 
 The SDK passes on however many inputs came, without their types where the number differs, and null for any type: code
 that then fails would fail the workflow task, again and again, and leave the saga running for ever.
@@ -20,7 +20,7 @@ from counteract.saga.converter import PAYLOAD_INVALID, as_failure
 def checked(function: Callable[..., Any], what: str, given: Sequence[Any]) -> Sequence[Any]:
     """The arguments as the function declares them. Raises ApplicationError (PayloadValidationError).
 
-    The function's first parameter is left out where it is not bound yet.
+    `what` is the function's name in the error. Its first parameter is left out where it is not bound yet.
     """
     if _takes_just(function, len(given)) and not any(each is None or isinstance(each, bytes) for each in given):
         return given

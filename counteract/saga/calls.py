@@ -1,4 +1,4 @@
-"""What the saga's code has asked for, awaited or not."""
+"""The calls of a saga's code, awaited or not."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Calls:
-    """A forgotten `await` would let the saga complete without its steps."""
+    """Notes calls: with a forgotten `await` the saga would complete without its steps."""
 
     _unbegun: list[Coroutine[Any, Any, Any]] = field(default_factory=list)
-    """Those that had yet to begin when the last one was made, which is among them."""
+    """The calls that had yet to begin when the last one was made, which is among them."""
 
     def noted(self, call: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+        """Note the call, and return it."""
         self._unbegun = [*filter(_is_unbegun, self._unbegun), call]
         return call
 
     async def refuse_unawaited(self) -> BaseException | None:
-        """What has stopped the saga meanwhile. Raises SagaMisuse."""
+        """Raise SagaMisuse where a call was never begun. Returns what has stopped the saga meanwhile, if anything."""
         if any(map(_is_unbegun, self._unbegun)):
             try:
                 # A task that was only just created has yet to begin.
@@ -42,7 +43,8 @@ class Calls:
             each.close()
         if forgotten:
             raise SagaMisuse(
-                f"{len(forgotten)} steps were never begun: write `await` before saga.execute(...) and saga.parallel(...)"
+                f"{len(forgotten)} steps were never begun: "
+                "write `await` before saga.execute(...) and saga.parallel(...)"
             )
         return None
 

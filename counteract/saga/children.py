@@ -23,11 +23,11 @@ from counteract.storable import storable_text
 
 
 class SagaHost:
-    """What a workflow class has to be for its runs to undo themselves: the base of `SagaWorkflow`."""
+    """The base of `SagaWorkflow`, by which a workflow class is known whose runs undo themselves."""
 
 
 class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="(its own command)"):
-    """What a saga's ledger holds of a child. It travels like any command: to the next run, and to a recovery."""
+    """The entry of a child in its parent's ledger. It travels like any command: to the next run, and to a recovery."""
 
     is_child: ClassVar[bool] = True
 
@@ -37,9 +37,10 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
     undo_type: str
     undo: dict[str, object]
     undo_service: str | None = Field(default=None, exclude_if=lambda service: service is None)
-    """Where its name does not say it."""
+    """The service of the undo, where the name of its type does not say it."""
 
     def step_name(self) -> str:
+        """The child's type, after which its step is called."""
         return self.saga_type
 
     @property
@@ -50,7 +51,7 @@ class ChildSaga(Compensatable[Any], service="(a child workflow)", compensation="
 
 @dataclass(frozen=True, slots=True)
 class ChildCall:
-    """How to start it, which no other run has to know."""
+    """The call that starts a child, which no other run has to know."""
 
     run: Callable[[Any, Any], Awaitable[Any]]
     request: Any
@@ -58,7 +59,7 @@ class ChildCall:
 
 
 def child_saga(run: Callable[[Any, Any], Awaitable[Any]], saga_id: str, compensation: Command[Any]) -> ChildSaga:
-    """The command for the ledger. Raises SagaMisuse for what cannot be a child, or cannot undo one."""
+    """The command that stands for a child in the ledger. Raises SagaMisuse for what cannot be a child, or undo one."""
     hosts = [each for each in subclasses(SagaHost) if run in vars(each).values()]
     if not hosts:
         raise SagaMisuse(
@@ -80,8 +81,8 @@ def check_undo(saga_id: str, compensation: Command[Any]) -> None:
     """Raises SagaMisuse for a command that cannot undo a child, and InvalidCommand for one that cannot be sent."""
     if not isinstance(compensation, Retriable):
         raise SagaMisuse(
-            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for there "
-            "is no way back from an undo"
+            f"{type(compensation).__name__} cannot undo {saga_id}: what undoes a child saga must be Retriable, for "
+            "there is no way back from an undo"
         )
     check_storable(compensation)
 
@@ -107,7 +108,7 @@ def check_request(command: Command[Any], call: ChildCall) -> None:
 
 
 async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
-    """The child's result. Raises Rejected where it has undone itself, StepFailed where nobody knows."""
+    """Start the child and return its result. Raises Rejected where it undid itself, StepFailed where nobody knows."""
     command = cast("ChildSaga", step.command)
     armed = LostStep(key=step.dispatch_key, command_type=command.spec.name, command=content_of(command))
     try:
@@ -131,12 +132,15 @@ async def run_child(step: Step, call: ChildCall, parent: Parent | None) -> Any:
 
 
 def result_type(run: Callable[..., Any]) -> Any:
-    """What a saga's run method returns, as it declares it."""
+    """The type that a saga's run method declares to return; `object` where it declares none."""
     return get_type_hints(run).get("return", object)
 
 
 def _failure(step: Step, error: ChildWorkflowError | WorkflowAlreadyStartedError) -> CounteractError:
-    """That it undid itself proves that nothing is left of it. All else proves nothing: its own record is asked later."""
+    """Rejected where the child undid itself, which proves that nothing is left of it.
+
+    Else StepFailed, which proves nothing: the child's own record is asked later.
+    """
     cause = error.cause if isinstance(error, ChildWorkflowError) else None
     if isinstance(cause, ApplicationError) and cause.type == COMPENSATED:
         return Rejected(storable_text(cause.message))

@@ -1,4 +1,4 @@
-"""What a saga that continues as new takes along, so that its next run goes on where this one stopped.
+"""The state that a saga takes along as it continues as new, so that its next run goes on where this one stopped.
 
 It travels in the workflow's memo, which the codec of a user who has one encrypts: commands may hold personal data.
 """
@@ -36,6 +36,7 @@ class CarriedStep(Message):
 
     @classmethod
     def of(cls, step: Step) -> CarriedStep:
+        """The step as it is carried. Raises SagaMisuse where it is in flight."""
         if step.outcome is None or step.parked or step.undoing is Undoing.RUNNING:
             raise SagaMisuse(f"{step.key} is in flight: await every step before the saga continues as new")
         return cls(
@@ -50,6 +51,7 @@ class CarriedStep(Message):
         )
 
     def step(self, more: CarriedMore) -> Step:
+        """The step again. Raises ConfigurationError where its command is not known here."""
         return Step(
             key=self.key,
             command=of_content(command_type(self.command_type, more.service), self.command),
@@ -65,22 +67,22 @@ class CarriedStep(Message):
 
 
 class Carried(Message):
-    """All that the next run has to know."""
+    """Everything that the next run has to know, its saga's record apart."""
 
     begun: bool = False
     over: bool = False
     steps: tuple[CarriedStep, ...] = ()
     due: float | None = None
-    """When the deadline passes, in seconds since the epoch."""
+    """The time at which the deadline passes, in seconds since 1970."""
     paused: bool = False
     interruption: str | None = None
     cause: str | None = None
     written: dict[str, int] = Field(default_factory=dict)
-    """How many lifecycle events of each type are on record."""
+    """The number of lifecycle events of each type that are on record."""
 
 
 class CarriedMore(Message):
-    """What else is known of a carried step."""
+    """More about a carried step, which workers of the release before do not read."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -91,6 +93,7 @@ class CarriedMore(Message):
 
     @classmethod
     def of(cls, step: Step) -> CarriedMore:
+        """More about the step."""
         return cls(
             service=step.command.spec.service,
             skipped=step.skipped,
@@ -100,7 +103,7 @@ class CarriedMore(Message):
 
 
 class CarriedRecord(Message):
-    """What this run knows of the saga's record. The next one needs no epoch of its own: nothing is in flight."""
+    """The saga's record, as this run knows it. The next one needs no epoch of its own: nothing is in flight."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -108,29 +111,31 @@ class CarriedRecord(Message):
     epoch: int
     state: str
     steps: tuple[CarriedMore, ...] = ()
-    """In the order of the ledger."""
+    """One for each carried step, in the order of the ledger."""
     foreign: tuple[RecordedStep, ...] = ()
     given_up: dict[str, GivenUp] = Field(default_factory=dict)
     is_behind: bool = False
     """A reset had begun this run, or one that it continues, and the record has not been taken up since."""
     children: tuple[str, ...] = ()
-    """The keys of those that an earlier run may have begun: what undoes them is on record, whatever the ledger holds."""
+    """The keys of children that an earlier run may have begun: what undoes them is on record, and not in the ledger."""
     handler_failure: str | None = None
-    """In words: what the handler of a signal failed with past the pivot, to be reported in the end."""
+    """The failure, in words, of a signal's handler past the pivot, to be reported in the end."""
 
 
 class Earlier:
-    """What the run before took along, as far as it has been read."""
+    """The state that the run before took along, and the record, if it knew one."""
 
     def __init__(self, carried: Carried, record: CarriedRecord | None) -> None:
         self.carried = carried
         self.record = record
 
     def handler_failure(self) -> ApplicationError | None:
+        """The failure of a signal's handler that is to be reported in the end, if there is one."""
         told = self.record and self.record.handler_failure
         return ApplicationError(told, type="HandlerFailed") if told else None
 
     def ledger(self) -> Ledger:
+        """A ledger that goes on after the carried steps."""
         more = self.record.steps if self.record else (CarriedMore(),) * len(self.carried.steps)
         return Ledger.of([each.step(known) for each, known in zip(self.carried.steps, more, strict=True)])
 
@@ -139,7 +144,7 @@ NOTHING = Earlier(Carried(), None)
 
 
 def carried_over() -> Earlier:
-    """What the run before took along; nothing where there was none. Raises SagaMisuse where no saga can run."""
+    """The state that the run before took along, or `NOTHING`. Raises SagaMisuse where no saga can run."""
     info = workflow.info()
     if info.cron_schedule:
         raise SagaMisuse("a saga cannot run on a cron schedule: let a Temporal Schedule start a workflow for each run")
@@ -155,6 +160,6 @@ def carried_over() -> Earlier:
 
 
 def parent_of_this() -> Parent | None:
-    """For a child saga: the step of its parent."""
+    """The step of its parent that this saga is; None for one that is no child."""
     parent: Parent | None = workflow.memo_value(PARENT, None, type_hint=Parent)
     return parent

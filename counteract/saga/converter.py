@@ -1,4 +1,4 @@
-"""Pydantic in and out of Temporal, with one difference: input that does not validate is a failure, not a stuck workflow."""
+"""Pydantic in and out of Temporal, but that input that does not validate is a failure, and no stuck workflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from counteract.storable import invalid, listed, storable, storable_text
 PAYLOAD_INVALID = "PayloadValidationError"
 COMPENSATED = "SagaCompensated"
 """The type of the failure that a compensated saga ends with."""
-ON_PURPOSE = {PAYLOAD_INVALID, COMPENSATED, Rejected.__name__}
+_ON_PURPOSE = {PAYLOAD_INVALID, COMPENSATED, Rejected.__name__}
 
 
 class _JSONConverter(PydanticJSONPlainPayloadConverter):
@@ -35,8 +35,8 @@ class _JSONConverter(PydanticJSONPlainPayloadConverter):
             raise as_failure(error) from None
 
 
-# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a type
-# takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too, so there is a limit.
+# One for the process: the SDK makes the composite anew for every workflow, and what pydantic has to find out about a
+# type takes longer than to read a value of it. The sandbox makes a workflow's own classes anew too: hence the limit.
 _JSON = _JSONConverter(max_cached_type_adapters=512)
 
 
@@ -52,13 +52,14 @@ class CounteractFailureConverter(DefaultFailureConverter):
     """The SDK's, without stack traces for what is raised on purpose: a refusal or an undone saga is no crash."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        """Write the exception into `failure`; what cannot be sent of it, in a form that can."""
         try:
             super().to_failure(_without_input(exception), payload_converter, failure)
         except (ValueError, TypeError):
             # Text that is no UTF-8, or details that are no JSON: whoever waits is to get a failure all the same.
             failure.Clear()
             super().to_failure(_sendable(exception), payload_converter, failure)
-        if isinstance(exception, CounteractError) or getattr(exception, "type", None) in ON_PURPOSE:
+        if isinstance(exception, CounteractError) or getattr(exception, "type", None) in _ON_PURPOSE:
             failure.stack_trace = ""
 
 

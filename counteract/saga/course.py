@@ -1,4 +1,4 @@
-"""Where a saga stands in its course: forward, stopped, ending, over."""
+"""The course of a saga: forward, stopped, ending, over."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ IN_HANDLER: ContextVar[bool] = ContextVar("the task belongs to the handler of a 
 
 @dataclass(slots=True)
 class Course:
-    """What the saga's own run knows of its course."""
+    """Flags and reasons: where the saga stands, as its own run knows it."""
 
     phase: SagaStatus = SagaStatus.RUNNING
     cause: str | None = None
     interruption: Interruption | None = None
     handler_failure: BaseException | None = None
-    """What the handler of a signal failed with once there was no way back: reported when the saga has gone forward."""
+    """The failure of a signal's handler once there was no way back: reported when the saga has gone forward."""
     pending: list[tuple[Interruption, BaseException | None]] = field(default_factory=list)
-    """Of which the record has yet to say whether they come in time."""
+    """Interruptions of which the record has yet to say whether they come in time."""
     paused: bool = False
     is_open: bool = False
     """This run has taken up the saga's record: what is sent is held against it."""
@@ -30,14 +30,15 @@ class Course:
 
     @property
     def is_held(self) -> bool:
-        """No further step is to begin for now."""
+        """Whether no further step is to begin for now."""
         return self.paused or bool(self.pending)
 
     @property
     def is_completed(self) -> bool:
+        """Whether the saga has gone forward to its end."""
         return self.phase is SagaStatus.COMPLETED
 
     def stop(self, why: Interruption, cause: str) -> None:
-        """The first reason stands."""
+        """Note why the saga is stopped. The first reason stands."""
         self.interruption = self.interruption or why
         self.cause = self.cause or cause

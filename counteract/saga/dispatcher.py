@@ -1,55 +1,39 @@
-"""From a step to a Temporal activity: its id, its options, and what its failure means."""
+"""From a step to a Temporal activity: its id, its options, and where its sender stands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 from counteract.commands import check_storable, content_of, summary_of
-from counteract.errors import (
-    ConfigurationError,
-    InvalidCommand,
-    RecordSaysOtherwise,
-    RefusalInDoubt,
-    Rejected,
-    StepFailed,
-)
+from counteract.errors import ConfigurationError, InvalidCommand
 from counteract.lifecycle import SETTLE_CHILD, SETTLE_CHILD_RECORD, Parent
-from counteract.messages import Command, CommandSpec, Dispatch, Message, Outcome, Retry, Role, Standing, command_id_of
+from counteract.messages import Command, CommandSpec, Dispatch, Outcome, Retry, Role, Standing, command_id_of
 from counteract.options import check_duration, limit_problems, limits
+from counteract.saga.answers import UnreadableAnswer
 from counteract.saga.children import ChildCall, ChildSaga, check_fits, check_request
 from counteract.saga.ledger import Step
 from counteract.saga.tasks import AT_ONCE
 from counteract.saga.words import in_own_words
 
-R = TypeVar("R")
-
-UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
-
-
-class Settled(Message, Generic[R]):
-    """What the fence (and the provider, for an external pivot) says of a pivot that ended without an answer."""
-
-    happened: bool
-    result: R | None = None
+_UNTIL_IT_SUCCEEDS = Retry(maximum=timedelta(minutes=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
     """`on_failure=Park(timeout=…)`: a step that fails waits for a person before the saga turns back.
 
-    Meanwhile the saga is STUCK and holds what it has; the `resolve` update says `retry` (as it was, or corrected), `skip`
-    (with a result to go on with) or `fail`. After `timeout`, or once the saga is cancelled or its deadline has passed,
-    the step has failed as it would have without it.
+    Meanwhile the saga is STUCK and holds what it has; the `resolve` update says `retry` (as it was, or corrected),
+    `skip` (with a result to go on with) or `fail`. After `timeout`, or once the saga is cancelled or its deadline has
+    passed, the step has failed as it would have without it.
     """
 
     timeout: timedelta
@@ -60,7 +44,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one call overrides of its command's own settings."""
+    """Settings of one call, which override those of its command."""
 
     attempt_timeout: timedelta | None = None
     timeout: timedelta | None = None
@@ -71,6 +55,7 @@ class Options:
     at_once: int = AT_ONCE
 
     def applied_to(self, spec: CommandSpec) -> CommandSpec:
+        """The settings of a command, with those of the call in their place."""
         if not (self.attempt_timeout or self.timeout or self.retry):
             return spec
         attempt, all_ = self.attempt_timeout or spec.attempt_timeout, self.timeout or spec.timeout
@@ -80,8 +65,10 @@ class Options:
         return replace(spec, attempt_timeout=min(attempt, all_), timeout=all_, retry=self.retry or spec.retry)
 
     def check(self, command: Command[Any]) -> None:
-        """Raises InvalidCommand for limits that no server would take. Of an attempt that may take longer than all together
-        the server makes one that may take as long."""
+        """Raises InvalidCommand for limits that no server would take.
+
+        An attempt that may take longer than all together is no such limit: the server shortens it.
+        """
         if self.attempt_timeout is None and self.timeout is None:
             return
         problems = [*limit_problems(self.attempt_timeout, None), *limit_problems(None, self.timeout)]
@@ -90,7 +77,7 @@ class Options:
 
 
 def check_sendable(commands: Sequence[Command[Any]], options: Options) -> None:
-    """Before anything is armed. Raises InvalidCommand for what a service could not store, or a server would not take."""
+    """Raises InvalidCommand, before anything is armed, for what no service could store, or no server would take."""
     try:
         for command in commands:
             options.check(command)
@@ -123,15 +110,16 @@ class Dispatcher:
 
     @classmethod
     def of_this_workflow(cls) -> Dispatcher:
+        """The dispatcher of the saga that the running workflow is, before anything is on record."""
         info = workflow.info()
         return cls(info.workflow_id, info.workflow_type, info.first_execution_run_id, info.namespace, info.run_id)
 
     def id_of(self, what: str) -> UUID:
-        """The same for the same saga and `what`, in every replay."""
+        """The id of a command: the same for the same saga and `what`, in every replay."""
         return command_id_of(self.saga_id, self.run_id, what)
 
     def as_parent_of(self, step: Step) -> Parent | None:
-        """What a child saga is told of the step that it is; nothing where no record is kept."""
+        """The step that a child saga is, as it is told; None where no record is kept."""
         if self.epoch is None:
             return None
         return Parent(
@@ -146,13 +134,16 @@ class Dispatcher:
     def forward(
         self, step: Step, options: Options, counted: Mapping[str, Any] | None = None
     ) -> ActivityHandle[RawValue]:
-        """`counted`: for a pivot, what the saga counts on."""
+        """Send the step. `counted`, for a pivot, is what the saga counts on: the store holds it against its record."""
         spec = options.applied_to(step.command.spec)
         standing = self._standing(Role.FORWARD, **(counted or {}))
         return self._start(spec.name, step.command, self._dispatch(step.dispatch_key, standing), spec)
 
     def undo(self, step: Step, timeout: timedelta, role: Role) -> ActivityHandle[RawValue]:
-        """`role`: whether the saga turns back with it, or goes on without the step."""
+        """Send the step's undo, tried for `timeout`, or for as long as one attempt may take where that is more.
+
+        `role`: whether the saga turns back with it, or goes on without the step.
+        """
         answered = step.outcome is Outcome.APPLIED
         standing = self._standing(role, sent=True, answered=answered, corrected=step.corrected)
         dispatch = self._undo_dispatch(step.dispatch_key, standing)
@@ -169,6 +160,7 @@ class Dispatcher:
         return self._start(spec.compensation, step.command, dispatch, spec, prefix="undo ")
 
     def settle(self, pivot: Step, timeout: timedelta) -> ActivityHandle[RawValue]:
+        """Ask whether the pivot took effect, and bar it if it did not; tried as an undo is."""
         spec = _until_it_succeeds(pivot.command.spec, pivot.command.spec.attempt_timeout, timeout)
         if spec.settlement is None:
             raise ValueError(f"{pivot.key} is undone, and not settled")
@@ -177,6 +169,7 @@ class Dispatcher:
         return self._start(spec.settlement, pivot.command, dispatch, spec, prefix="settle ")
 
     def settle_child(self, step: Step, child: ChildSaga, timeout: timedelta) -> ActivityHandle[RawValue]:
+        """Ask whether a child saga has completed, for `timeout`: it is answered once the child has ended."""
         arguments: list[Any] = [child.saga_id, self.saga_id]
         if self.epoch is not None:
             arguments += [child.saga_type, self.id_of(step.dispatch_key)]
@@ -187,7 +180,7 @@ class Dispatcher:
             result_type=RawValue,
             start_to_close_timeout=timedelta(seconds=10),
             schedule_to_close_timeout=timeout,
-            retry_policy=_retry_policy(UNTIL_IT_SUCCEEDS),
+            retry_policy=_retry_policy(_UNTIL_IT_SUCCEEDS),
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 
@@ -239,28 +232,10 @@ class Dispatcher:
         )
 
 
-class UnreadableAnswer(StepFailed):
-    """What came back is not what the command declares. The step may have happened; asking again brings the same."""
-
-
-def answer_of(step: Step, raw: RawValue) -> Any:
-    """A forward step's result. Raises UnreadableAnswer."""
-    return _read(step, raw, step.command.spec.result_type)
-
-
-def settlement_of(pivot: Step, raw: RawValue) -> Settled[Any]:
-    """What was found out about a pivot. Raises UnreadableAnswer."""
-    settled: Settled[Any] = _read(pivot, raw, Settled[pivot.command.spec.result_type])  # type: ignore[name-defined]
-    return settled
-
-
-def child_completed(step: Step, raw: RawValue) -> bool:
-    """What was found out about a child saga."""
-    return bool(_read(step, raw, bool))
-
-
 def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
-    """What undoes the child. Raises UnreadableAnswer where it does not fit its class any more, or no class, or more than one, is it."""
+    """The command that undoes the child. Raises UnreadableAnswer where it does not fit its class any more, or its name is
+    that of no class here, or of more than one.
+    """
     try:
         return child.compensation
     except (ValidationError, ConfigurationError) as error:
@@ -270,48 +245,10 @@ def _undo_of(step: Step, child: ChildSaga) -> Command[Any]:
         raise UnreadableAnswer(step.key, f"what undoes it cannot be read: {in_own_words(error)}") from error
 
 
-def _read(step: Step, raw: RawValue, kind: Any) -> Any:
-    try:
-        return workflow.payload_converter().from_payload(raw.payload, kind)
-    except Exception as error:
-        raise UnreadableAnswer(step.key, f"its answer cannot be read: {in_own_words(error)}") from error
-
-
-def failure_of(step: Step, error: ActivityError | StepFailed) -> Rejected | StepFailed:
-    """A refusal, which proves that nothing happened, or anything else, which proves nothing."""
-    if isinstance(error, StepFailed):
-        return error
-    cause = error.cause
-    refusals = (Rejected.__name__, RefusalInDoubt.__name__)
-    if not (isinstance(cause, ApplicationError) and cause.type in refusals and cause.details):
-        return StepFailed(step.key, in_own_words(cause or error))
-    said = cause.details[0]
-    refusal = Rejected(said["reason"], **said["data"])
-    if cause.type == Rejected.__name__:
-        return refusal
-    return StepFailed(step.key, in_own_words(cause), refusal=refusal)
-
-
-def says_otherwise(error: BaseException | None) -> str | None:
-    """The state of the saga's record, where that is why a step was refused."""
-    cause = error.cause if isinstance(error, ActivityError) else None
-    if isinstance(cause, ApplicationError) and cause.type == RecordSaysOtherwise.__name__ and cause.details:
-        return str(cause.details[0])
-    return None
-
-
-def is_final(error: ActivityError | StepFailed) -> bool:
-    """The worker said that trying again is of no use."""
-    if isinstance(error, StepFailed):
-        return isinstance(error, UnreadableAnswer)
-    cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.non_retryable
-
-
 def _until_it_succeeds(spec: CommandSpec, attempt_timeout: timedelta, timeout: timedelta) -> CommandSpec:
-    """Tried again and again, for `timeout`, or for as long as one attempt may take where that is more."""
+    """Settings of what is tried for `timeout`, or for as long as one attempt may take where that is more."""
     return replace(
-        spec, retry=UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
+        spec, retry=_UNTIL_IT_SUCCEEDS, attempt_timeout=attempt_timeout, timeout=max(timeout, attempt_timeout)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the saga's own code may raise, and what it means."""
+"""The meaning of what a saga's own code raises, and what the saga's workflow ends with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Interruption(StrEnum):
 
 
 def is_saga_failure(error: BaseException) -> bool:
-    """Neither a bug nor the end of the coroutine itself: the worker may drop a workflow that was terminated."""
+    """Whether the saga is undone for what its code raised: neither a bug nor the end of the coroutine itself.
+
+    The latter comes where the worker drops a workflow that was terminated.
+    """
     if isinstance(error, asyncio.CancelledError):
         return True
     if isinstance(error, BaseExceptionGroup):
@@ -33,7 +36,7 @@ def is_saga_failure(error: BaseException) -> bool:
 
 
 def first(failure: BaseException | None) -> BaseException | None:
-    """Of the failures that a task group collected, the first."""
+    """The first of the failures that a task group collected; any other failure itself."""
     return first(failure.exceptions[0]) if isinstance(failure, BaseExceptionGroup) else failure
 
 
@@ -60,7 +63,7 @@ def _is_no_eviction(failure: BaseException) -> bool:
 
 
 def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete:
-    """What the workflow of a saga ends with that its own code failed past the pivot, or that was not undone to its end."""
+    """The end of a workflow whose own code failed past its saga's pivot, or whose saga was not undone to its end."""
     how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
     ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
     ending.__cause__ = failure
@@ -68,14 +71,14 @@ def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete
 
 
 def completed_before(failure: BaseException) -> SagaHasCompleted:
-    """What the workflow of a saga ends with whose end was on record before its code went another way."""
+    """The end of a workflow whose saga had completed, on record, before its code went another way."""
     ending = SagaHasCompleted(f"the saga had completed when its code was to end otherwise: {describe(failure)}")
     ending.__cause__ = failure
     return ending
 
 
 def not_completed(report: SagaReport) -> Exception:
-    """What the workflow of a child saga ends with that did not complete, though its code returned a result."""
+    """The end of a child saga's workflow whose code returned a result, though the saga did not complete."""
     if report.status is not SagaStatus.COMPENSATED:
         # Its parent must not take it for one of which nothing is left.
         return SagaIncomplete(f"the saga did not complete: {report.cause}")
@@ -89,7 +92,7 @@ def not_completed(report: SagaReport) -> Exception:
 
 
 def undone(interruption: Interruption | None, failure: BaseException, report: SagaReport) -> BaseException:
-    """What the workflow of a saga that was undone ends with."""
+    """The end of a workflow whose saga was undone."""
     if interruption is Interruption.CANCELLED:
         return asyncio.CancelledError("the saga was undone")
     ending = ApplicationError(

@@ -15,10 +15,10 @@ from counteract.errors import Rejected, SagaClosed, SagaContradicted, SagaMisuse
 from counteract.messages import Command, CommandKind, Outcome, Role
 from counteract.saga.course import IN_HANDLER, Course
 from counteract.saga.dispatcher import Options, Park, check_sendable
+from counteract.saga.display import Display
 from counteract.saga.failure import describe, is_saga_failure
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.record import Record
-from counteract.saga.report import Display
 from counteract.saga.reset import check_after_reset
 from counteract.saga.resolution import Parking, Resolution, corrected, reading
 from counteract.saga.sizes import at_once
@@ -28,7 +28,7 @@ from counteract.saga.tasks import AT_ONCE, afterwards, at_most, settled, to_the_
 
 @dataclass(slots=True)
 class Flights:
-    """Sends steps out, and brings what became of them home."""
+    """Sends the steps of one saga out, and keeps count of those that are in flight."""
 
     course: Course
     ledger: Ledger
@@ -43,16 +43,19 @@ class Flights:
     _of_handlers: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     """Those that the handlers of signals and updates wait for, and the saga's code does not."""
     _calls: int = 0
-    """Of the saga's own code, handlers left out, that wait for an answer, or to be sent."""
+    """The number of calls of the saga's own code, handlers left out, that wait for an answer, or to be sent."""
     _callers: set[asyncio.Task[Any]] = field(default_factory=set)
     """The tasks of the saga's own code that have called, and go on."""
     _is_landing: bool = False
     """The saga's code is through: nobody but the saga itself waits for its tasks."""
     _failure: BaseException | None = None
-    """What the first of them has ended with since."""
+    """The failure that the first of those tasks has ended with since."""
 
     async def run(self, commands: Sequence[Command[Any]], options: Options) -> list[Any]:
-        """The answers, in the order of the commands. Raises Rejected, StepFailed, SagaClosed, SagaMisuse."""
+        """Send the commands at once, and return the answers in their order.
+
+        Raises Rejected, StepFailed, SagaClosed, SagaMisuse.
+        """
         if not commands:
             return []
         if IN_HANDLER.get():
@@ -116,7 +119,7 @@ class Flights:
         self._calls -= 1
 
     def _armed(self, commands: Sequence[Command[Any]], options: Options) -> list[Step]:
-        """Armed first: a step that timed out may still have happened."""
+        """Arm the steps, before they are sent: one that timed out may still have happened."""
         try:
             steps = self.ledger.begin(commands)
         except SagaMisuse as misuse:
@@ -139,8 +142,8 @@ class Flights:
             return await self._fly(step, options)
 
     def _was_sent_before(self, step: Step) -> bool:
-        """Not by this run, in which it never came to its turn."""
-        # The old branch can go once no saga is under way that was stopped, on a release without it, in a run begun by a reset.
+        """Whether an earlier run sent the step, which in this run never came to its turn."""
+        # The old branch can go once no saga is under way that was stopped, on a release without it, in a reset's run.
         is_known = step.dispatch_key in self.record.come_by
         return is_known and workflow.patched("counteract: sent before, and not come to its turn")
 
@@ -176,7 +179,7 @@ class Flights:
             await self._again(step, decision)
 
     async def _tolerated(self, step: Step, failure: Rejected | StepFailed) -> Rejected | None:
-        """A refusal is no failure. One that proves nothing, because an earlier attempt may have happened, is undone first."""
+        """The refusal, which is no failure; the step is undone first where an earlier attempt may have happened."""
         if isinstance(failure, Rejected):
             return failure
         if failure.refusal is not None:
@@ -184,7 +187,7 @@ class Flights:
         return failure.refusal
 
     async def _parked(self, step: Step, failure: Exception, park: Park) -> Resolution | None:
-        """What a person decides about a step that failed; None if nobody does before the saga is to stop."""
+        """The decision of a person about a step that failed; None if there is none before the saga is to stop."""
 
         def flies_on() -> None:
             step.parked = step.stuck = False
@@ -230,13 +233,16 @@ class Flights:
         self._raise_if_stopped()
 
     async def _opened(self) -> None:
-        """A handler may be called while the saga is being opened: sent then, its step would be held against nothing."""
+        """Wait until the saga is open: a step that a handler sends before would be held against nothing."""
         # The old branch can go once no saga is under way that began on a release without it.
         if not self.course.is_open and workflow.patched("counteract: no step before the saga is open"):
             await workflow.wait_condition(lambda: self.course.is_open or self.course.is_closing)
 
     def _raise_if_stopped(self) -> None:
-        """After waiting: meanwhile the saga's code may have failed elsewhere, and no step may begin any more."""
+        """Let no step begin any more where the saga's code has failed elsewhere meanwhile.
+
+        Raises SagaClosed in a handler, else CancelledError.
+        """
         if not (self.is_stopped() or self._heard_failure()):
             return
         if IN_HANDLER.get():
@@ -249,28 +255,30 @@ class Flights:
             await workflow.wait_condition(lambda: not self.course.pending)
 
     def is_stopped(self) -> bool:
+        """Whether no further step is to begin: the saga is to turn back, or closing."""
         return self.course.is_closing or (self.course.interruption is not None and self.ledger.pivot is None)
 
     def stop_if_interrupted(self) -> None:
-        """Reach the body, whatever it waits for."""
+        """Cancel the saga's own code, whatever it waits for, if the saga is stopped."""
         if self.body and not self.course.is_closing and self.is_stopped():
             self.body.cancel()
 
     def raise_if_interrupted(self) -> None:
+        """Raises CancelledError where the saga was interrupted before its pivot."""
         if self.course.interruption and self.ledger.pivot is None:
             raise asyncio.CancelledError
 
     async def landed(self) -> None:
         """Wait for steps that nobody awaited, and undo those that nobody knows about.
 
-        Raises the first failure that a task of the saga's own has ended with; and CancelledError where the saga is stopped, at once:
-        those that are left are asked to stop then.
+        Raises the first failure that a task of the saga's own has ended with; and CancelledError where the saga is
+        stopped, at once: those that are left are asked to stop then.
         """
         self._is_landing = True
         # Tasks of the saga's own code may send out further ones meanwhile.
         while self.are_out() or self.ledger.unknown():
             await self._come_home()
-            await self.undo_unknown()
+            await self._undo_unknown()
         self.raise_failure()
 
     async def _come_home(self) -> None:
@@ -282,10 +290,11 @@ class Flights:
         self.raise_failure()
 
     def are_out(self) -> bool:
-        """Steps are in flight, or the saga's own tasks wait to send some."""
+        """Whether steps are in flight, or the saga's own tasks wait to send some."""
         return bool(self._under_way) or (self._calls > 0 and self._is_heard())
 
     def raise_failure(self) -> None:
+        """Raises the first failure that a task of the saga's own has ended with at the saga's end."""
         if failure := self._heard_failure():
             raise failure
 
@@ -293,19 +302,23 @@ class Flights:
         return self._failure if self._failure is not None and self._is_heard() else None
 
     def _is_heard(self) -> bool:
-        """What goes on at the saga's end can be stopped, fails as its task does, and is waited for before it is sent."""
-        # The old branch can go once no saga is under way that left its block, on a release without it, with tasks of its own.
+        """Whether a task that goes on at the saga's end counts.
+
+        If so it can be stopped, its failure is the saga's, and a step that it has yet to send is waited for.
+        """
+        # The old branch can go once no saga is under way that left its block, on a release without it, with tasks of
+        # its own.
         return workflow.patched("counteract: what is in flight at the end can be stopped")
 
     async def settle(self, *, cancel: bool) -> None:
-        """What became of steps that the saga's own tasks still have in flight must be known before it ends."""
+        """Wait until it is known what became of each step in flight; with `cancel`, ask them to stop first."""
         for flight in list(self._under_way) if cancel else ():
             flight.cancel()
         while self._under_way:
             await workflow.wait(list(self._under_way))
 
-    async def undo_unknown(self) -> None:
-        """The saga's code went on without these steps, and they may have happened: they must not be left behind."""
+    async def _undo_unknown(self) -> None:
+        """Undo the steps that may have happened, and that the saga's code went on without."""
         if self.record.is_past_pivot:
             await self._look_up_unknown()
         while groups := self.ledger.unknown():
@@ -313,18 +326,18 @@ class Flights:
             await at_most(most, [partial(self.stepper.undo, step, Role.UNDO) for step in groups[0]])
 
     async def _look_up_unknown(self) -> None:
-        """In a further run: another one has passed the pivot, and nothing is undone behind it."""
+        """Ask the store about those steps where an earlier run has passed the pivot: behind it nothing is undone."""
         if wrong := await self.record.look_up([step for group in self.ledger.unknown() for step in group]):
             raise SagaContradicted(wrong)
 
     async def leave_nothing_behind(self) -> None:
-        """What earlier runs did, and this one's code does not come by, must not be left behind."""
+        """Undo what earlier runs did, and this one's code has not come by."""
         if not self.record.is_past_pivot:
             await self.record.adopt(pivot=False)
-            await self.undo_unknown()
+            await self._undo_unknown()
 
     async def _clear_the_way(self) -> None:
-        """Before the pivot: nothing is left to undo behind it, and nobody has paused the saga meanwhile."""
+        """Undo, before the pivot, what would be left to undo behind it; and wait while the saga is paused."""
         if not self.record.is_past_pivot:
             await self.record.adopt(pivot=False)
         own = asyncio.current_task()
@@ -335,21 +348,22 @@ class Flights:
         while not are_home() or self.ledger.unknown():
             # A signal comes when it comes: what it set going is no mistake of the saga's code.
             await workflow.wait_condition(are_home)
-            await self.undo_unknown()
+            await self._undo_unknown()
             await self._may_go_on()
 
 
 def _are_beyond(steps: Sequence[Step]) -> bool:
-    """Whether code that was no longer to wait for them (`asyncio.timeout`, for instance) gets their answers all the same: all of them have
-    taken effect, and there is no way back from that. An error would say otherwise.
+    """Whether code that was no longer to wait for these steps (`asyncio.timeout`) gets their answers all the same.
+
+    All of them have taken effect, and there is no way back from that. An error would say otherwise.
     """
     only_forward = all(step.kind is not CommandKind.COMPENSATABLE and step.outcome is Outcome.APPLIED for step in steps)
-    # The old branch can go once no saga is under way whose code has gone on without such a step on a release without it.
+    # The old branch can go once no saga is under way whose code went on without such a step on a release without it.
     return only_forward and workflow.patched("counteract: what has taken effect beyond the way back is answered")
 
 
 def _is_to_stop() -> bool:
-    """Whether the step that the current task sent was asked to stop: whatever a person decided on it would count for nothing."""
+    """Whether the current task's step was asked to stop: what a person decided on it would count for nothing."""
     flight = asyncio.current_task()
     # The old branch can go once no saga is under way in which a step was stuck on a release without it.
     return bool(flight and flight.cancelling()) and workflow.patched("counteract: nobody is asked about a stopped step")

@@ -50,9 +50,11 @@ class SagaInterceptor(Interceptor):
     """Runs the bodies of saga workflows in a task of their own; leaves other workflows alone."""
 
     def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        """The interceptor of the workflows of a worker."""
         return _SagaInbound
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        """The interceptor of the activities of a worker."""
         return _StepInbound(next)
 
 
@@ -67,7 +69,7 @@ class _StepInbound(ActivityInboundInterceptor):
 
 
 def standing_in(header: Payload) -> Standing:
-    """Where the sender of the activity that runs stands."""
+    """The standing of the sender of the activity that runs, as its header has it."""
     said: Standing = activity.payload_converter().from_payload(header, Standing)
     info = activity.info()
     own = {"namespace": said.namespace or info.workflow_namespace, "who": said.who or info.workflow_run_id}
@@ -76,7 +78,7 @@ def standing_in(header: Payload) -> Standing:
 
 class _SagaInbound(WorkflowInboundInterceptor):
     _body: asyncio.Task[Any] | None = None
-    """The code of the workflow's own."""
+    """The task of the workflow's own code."""
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         super().init(_SagaOutbound(outbound))
@@ -89,17 +91,17 @@ class _SagaInbound(WorkflowInboundInterceptor):
         instance._intercepted = True
         self._body = asyncio.create_task(super().execute_workflow(call))
         result = await self._answered_for(instance, self._body)
-        if instance._saga is not None and instance._saga.under_way:
+        if instance._saga_run is not None and instance._saga_run.under_way:
             raise SagaMisuse("the workflow returns while its saga is open: await whatever the `async with` stands in")
-        if parent_of_this() is not None and unopened.is_none(instance):
-            await to_the_end(unopened.complete(instance))
-        if parent_of_this() is not None and instance._saga is not None and not instance._saga.course.is_completed:
-            # Its parent counts on what it did, whatever its own code made of its failure.
-            raise not_completed(instance._saga.report())
+        if parent_of_this() is not None:
+            await _answer_parent(instance)
         return result
 
     async def _answered_for(self, instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
-        """What the code returns, unless it ends without the saga that its run continues."""
+        """The result of the code. Undoes a saga that its run continues, and that failing code has not opened.
+
+        Raises SagaMisuse where the code returns without that saga.
+        """
         unopened.stop_code(instance, body)
         try:
             result = await _attended(instance, body)
@@ -118,8 +120,8 @@ class _SagaInbound(WorkflowInboundInterceptor):
             if unopened.is_stopped(instance):
                 await to_the_end(unopened.turn_back(instance, asyncio.CancelledError()))
             raise SagaMisuse(
-                "the workflow returns without the saga that its run before has begun: open it with `async with self.saga()` in every "
-                "run, until the one that ends it"
+                "the workflow returns without the saga that its run before has begun: open it with "
+                "`async with self.saga()` in every run, until the one that ends it"
             )
         return result
 
@@ -145,7 +147,7 @@ class _SagaInbound(WorkflowInboundInterceptor):
     def _is_taken_note_of(self, failure: BaseException) -> bool:
         """Whether it is the saga's concern that the handler of a signal failed."""
         instance = workflow.instance()
-        saga = instance._saga if isinstance(instance, SagaWorkflow) else None
+        saga = instance._saga_run if isinstance(instance, SagaWorkflow) else None
         is_stopped = isinstance(failure, asyncio.CancelledError | CancelledError)
         if saga is not None and is_stopped:
             # Its step was asked to stop, with the saga.
@@ -161,9 +163,9 @@ class _SagaInbound(WorkflowInboundInterceptor):
     async def handle_query(self, call: HandleQueryInput) -> Any:
         answer = await super().handle_query(call)
         instance = workflow.instance()
-        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga:
+        if isinstance(answer, WorkflowMetadata) and isinstance(instance, SagaWorkflow) and instance._saga_run:
             # Made when it is asked for: the table is as long as the saga, and few look at it.
-            answer.current_details = answer.current_details or instance._saga.details
+            answer.current_details = answer.current_details or instance._saga_run.display.details
         return answer
 
     def handle_update_validator(self, call: HandleUpdateInput) -> None:
@@ -202,7 +204,7 @@ def _came_too_late(failure: BaseException) -> bool:
 
 class _SagaOutbound(WorkflowOutboundInterceptor):
     _said: tuple[Standing, Payload] | None = None
-    """The last one, and how it is written."""
+    """The last standing that was sent, and how it is written."""
 
     def start_activity(self, call: StartActivityInput) -> workflow.ActivityHandle[Any]:
         dispatch = call.args[1] if len(call.args) > 1 else None
@@ -244,18 +246,18 @@ class _SagaOutbound(WorkflowOutboundInterceptor):
 
 
 def _check_fits(memo: Mapping[str, Any]) -> None:
-    """Raises SagaMisuse for more than a workflow can be told at its start: nothing is lost, and the words say what to do."""
+    """Raises SagaMisuse for more than a workflow can be told at its start, while nothing is lost."""
     size = sum(len(each.data) for each in workflow.payload_converter().to_payloads(list(memo.values())))
     # The old branch can go once no run is kept that continued so on a release without it.
     if size > MAX_COMMAND_BYTES and workflow.patched("counteract: what a saga takes along is measured"):
         raise SagaMisuse(
-            f"what the saga takes along to its next run has {size} bytes, more than {MAX_COMMAND_BYTES}: it holds all its commands, "
-            "so keep what is large in them elsewhere, or let the steps be those of child sagas"
+            f"what the saga takes along to its next run has {size} bytes, more than {MAX_COMMAND_BYTES}: it holds all "
+            "its commands, so keep what is large in them elsewhere, or let the steps be those of child sagas"
         )
 
 
 def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence[Any]) -> Sequence[Any]:
-    """The arguments of a handler that the saga's class declares; others, and those of any name, take what they are given."""
+    """The arguments as the saga's class declares them; a handler that it does not declare takes what it is given."""
     saga = workflow.instance()
     if not isinstance(saga, SagaWorkflow):
         return given
@@ -265,13 +267,28 @@ def _checked_for(kind: Literal["signals", "updates"], name: str, given: Sequence
     return checked(handler.fn, f"{kind[:-1]} {name}", given) if handler else given
 
 
+async def _answer_parent(instance: SagaWorkflow) -> None:
+    """See that there is a record for the parent of a child whose code has returned.
+
+    Raises what the child ends with if it did not complete.
+    """
+    if unopened.is_none(instance):
+        await to_the_end(unopened.complete(instance))
+    if (saga := instance._saga_run) is not None and not saga.course.is_completed:
+        # Its parent counts on what it did, whatever its own code made of its failure.
+        raise not_completed(saga.display.report())
+
+
 async def _attended(instance: SagaWorkflow, body: asyncio.Task[Any]) -> Any:
-    """Temporal cancels the workflow's main task: this one. The body is cancelled only where that may stop it."""
+    """The result of the body, waited for in the workflow's main task, which Temporal cancels.
+
+    The body is cancelled only where that may stop it.
+    """
     while not body.done():
         try:
             await workflow.wait([body])
         except asyncio.CancelledError:
-            saga = instance._saga
+            saga = instance._saga_run
             if saga is not None and saga.under_way:
                 saga.interrupt(Interruption.CANCELLED)
             elif saga is None or not saga.stands:

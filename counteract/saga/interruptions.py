@@ -1,9 +1,9 @@
-"""What stops a saga from going forward: a cancellation, its deadline, a failed handler; unless it has come to its end by then.
+"""Interruptions, which stop a saga that has not come to its end: a cancellation, its deadline, a failed handler.
 
-A run can forget its own end: the end is put on record, and then the workflow task in which that happened is lost, because a
-cancellation came in before the server took the task. The code is run again, with the cancellation in its way this time. So
-the record is asked before anything is stopped, and of a saga that has completed nothing is; nor of one whose pivot has taken effect,
-which a run that a reset has begun may come by only later.
+A run can forget its own end: the end is put on record, and then the workflow task in which that happened is lost,
+because a cancellation came in before the server took the task. The code is run again, with the cancellation in its way
+this time. So the record is asked before anything is stopped, and of a saga that has completed nothing is; nor of one
+whose pivot has taken effect, which a run that a reset has begun may come by only later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _IN_ITS_OWN_TASK = "counteract: an interruption has a task of its own"
 
 @dataclass(slots=True)
 class Interruptions:
-    """Of one saga."""
+    """Decides of each interruption of one saga whether it comes in time."""
 
     course: Course
     ledger: Ledger
@@ -37,7 +37,7 @@ class Interruptions:
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
 
     def interrupt(self, why: Interruption, failure: BaseException | None = None) -> None:
-        """Past the pivot there is only forward, and an undo that runs is never stopped."""
+        """Stop the saga before its pivot. Past it there is only forward, and an undo that runs is never stopped."""
         if self.course.is_closing:
             return
         if not self._may_be_over():
@@ -52,14 +52,15 @@ class Interruptions:
         task.add_done_callback(self._asking.discard)
 
     def opened(self) -> None:
-        """The record is known now: what came before is too late where the saga has completed, or passed its pivot."""
+        """Drop what came before the record was known, if that says that the saga has completed, or passed its pivot."""
         if self.course.interruption and self._is_too_late_at_once():
             self._too_late(self.course.interruption, self.record.state, self.course.handler_failure)
             self.course.interruption = self.course.cause = None
 
     async def none_left(self) -> None:
-        """Return once nothing is in flight any more, and no interruption has yet to be decided. Raises CancelledError where one
-        stops the saga.
+        """Return once nothing is in flight any more, and no interruption has yet to be decided.
+
+        Raises CancelledError where one stops the saga.
         """
         await self.flights.landed()
         while self.course.pending:
@@ -68,7 +69,7 @@ class Interruptions:
         self.flights.raise_if_interrupted()
 
     def take_effect(self) -> None:
-        """Those that are not decided yet stop it, for there is a next run to come."""
+        """Stop the saga for those that are not decided yet: its next run is told."""
         for why, failure in self.course.pending:
             self._stop(why, failure)
 
@@ -98,7 +99,7 @@ class Interruptions:
         return self.record.state == "completed" and workflow.patched(_ASKED)
 
     def _too_late(self, why: Interruption, state: str, failure: BaseException | None) -> None:
-        """Of a saga that only goes forward, as if it had passed the pivot itself: a handler's failure is reported in the end."""
+        """Go on as if this run had passed the pivot itself: a handler's failure is reported in the end."""
         workflow.logger.warning("the saga was %s when it was to be stopped (%s): it goes on to its end", state, why)
         self.course.handler_failure = None if state == "completed" else self.course.handler_failure or failure
 

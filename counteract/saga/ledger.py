@@ -1,6 +1,7 @@
 """The saga's bookkeeping: which steps were begun, what is known of them, and what must be undone in which order.
 
-Pure: no Temporal, no clock, no I/O. The shell around it (`saga.py`) asks it before and after every activity.
+Pure: no Temporal, no clock, no I/O. The code around it (`flights.py`, `stepper.py`) asks it before and after every
+activity.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from counteract.messages import Command, CommandKind, Outcome
 
 
 class Undoing(StrEnum):
-    """How far the undo of a step has come."""
+    """The progress of a step's undo."""
 
     NOT_BEGUN = "not begun"
     RUNNING = "running"
@@ -26,12 +27,12 @@ class Undoing(StrEnum):
 
 
 def name_of(dispatch_key: str) -> str:
-    """The step that was sent under this key."""
+    """The key of the step that was sent under this one."""
     return dispatch_key.partition("~")[0]
 
 
 def tries_of(dispatch_key: str) -> int:
-    """How often a person had had it tried again by then."""
+    """The number of times that a person had had the step tried again before it was sent under this key."""
     return int(dispatch_key.partition("~")[2] or 0)
 
 
@@ -47,52 +48,55 @@ class Step:
     """None while it is in flight."""
     undoing: Undoing = Undoing.NOT_BEGUN
     stuck: bool = False
-    """It goes on failing, or waits for a person to decide."""
+    """The step goes on failing, or waits for a person to decide."""
     parked: bool = False
-    """It failed, and a person may have it tried again before the saga takes note."""
+    """The step failed, and a person may have it tried again before the saga takes note."""
     disowned: bool = False
-    """Its answer did not reach the saga's code, which must not be left with an effect that it does not know of."""
+    """The answer did not reach the saga's code, which must not be left with an effect that it does not know of."""
     skipped: bool = False
-    """A person had the saga go on without it."""
+    """A person had the saga go on without the step."""
     corrected: bool = False
     """A person changed the command after it had been sent."""
     attempt_timeout: timedelta | None = None
-    """What its call allowed an attempt, where that is not its command's own limit: an undo may take as long."""
+    """The limit of an attempt that the call set in place of the command's own: an undo may take as long."""
     run: Callable[..., Any] | None = None
     """A child's code, where this run calls it: its declaration says what the step returns."""
     retries: int = 0
-    """How often a person had it tried again: each is a new command, for the refused one keeps its recorded answer."""
+    """The tries that a person asked for: each is a new command, for the refused one keeps its recorded answer."""
 
     @property
     def dispatch_key(self) -> str:
+        """The key under which the step is sent: its own, with the number of tries behind it once there is one."""
         return f"{self.key}~{self.retries}" if self.retries else self.key
 
     @property
     def kind(self) -> CommandKind:
+        """The kind of the step's command."""
         return self.command.kind
 
     @property
     def is_child(self) -> bool:
-        """It is a saga of its own, whose record says what became of it."""
+        """Whether the step is a saga of its own, whose record says what became of it."""
         return self.command.is_child
 
     @property
     def stands(self) -> bool:
-        """It was carried out, and the saga counts on it."""
+        """Whether the step was carried out, and the saga counts on it."""
         return self.outcome is Outcome.APPLIED and not (self.concluded or self.skipped)
 
     @property
     def given_up(self) -> bool:
-        """A person said that what it did, or may have done, is not the saga's concern any more."""
+        """Whether a person said that what the step did, or may have done, is not the saga's concern any more."""
         return self.skipped or self.undoing is Undoing.SKIPPED
 
     @property
     def concluded(self) -> bool:
-        """Its undo is over, one way or the other."""
+        """Whether the undo of the step is over, one way or the other."""
         return self.undoing in (Undoing.UNDONE, Undoing.SKIPPED)
 
     @property
     def may_have_applied(self) -> bool:
+        """Whether it is not proven that the step had no effect."""
         return self.outcome is not Outcome.NOT_APPLIED
 
 
@@ -117,7 +121,10 @@ class Ledger:
         self._groups = 0
 
     def begin(self, commands: Sequence[Command[Any]]) -> list[Step]:
-        """Arm one step per command, as one group. Raises SagaMisuse, arming nothing, where the order of kinds is wrong."""
+        """Arm one step per command, as one group.
+
+        Raises SagaMisuse, arming nothing, where the order of kinds is wrong.
+        """
         for command in commands:
             self._check_order(command, alone=len(commands) == 1)
         self._groups += 1
@@ -134,7 +141,7 @@ class Ledger:
         return step
 
     def settle(self, step: Step, outcome: Outcome) -> None:
-        """What became of a step; only the first word on it counts."""
+        """Note what became of a step; only the first word on it counts."""
         if step.outcome is None:
             step.outcome = outcome
 
@@ -145,16 +152,18 @@ class Ledger:
         step.retries += 1
 
     def disown(self, steps: Sequence[Step]) -> None:
-        """The saga's code got no answer from these steps."""
+        """Note that the saga's code got no answer from these steps."""
         for step in steps:
             step.disowned = True
 
     @property
     def in_flight(self) -> list[Step]:
+        """The steps without an outcome, and those of which a person may decide before the saga takes note."""
         return [step for step in self.steps if step.outcome is None or step.parked]
 
     @property
     def stuck(self) -> bool:
+        """Whether one of the steps is stuck."""
         return any(step.stuck for step in self.steps)
 
     @property
@@ -164,10 +173,11 @@ class Ledger:
 
     @property
     def past_pivot(self) -> bool:
+        """Whether the pivot took effect."""
         return self.pivot is not None and self.pivot.outcome is Outcome.APPLIED
 
     def unknown(self) -> list[list[Step]]:
-        """The undo of those steps alone of which the saga's code does not know whether they took effect."""
+        """The groups to undo of those steps alone of which the saga's code does not know whether they took effect."""
         return self._in_undo_order(
             step
             for step in self.steps

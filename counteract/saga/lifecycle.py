@@ -41,7 +41,7 @@ class Chronicle:
     written: Counter[str] = field(default_factory=Counter)
 
     async def open(self, opening: Opening) -> Opened | None:
-        """The first event, and the saga's record. None in a history of a release that kept no record."""
+        """Write the first event, and open the saga's record. None in a history of a release that kept no record."""
         self.written[SagaStarted.event_type] = 1
         # The same name in every run: whether it is the first one, the store knows.
         name = f"{SagaStarted.event_type} 1 of {workflow.info().workflow_id}"
@@ -49,7 +49,10 @@ class Chronicle:
         return answer if isinstance(answer, Opened) else None
 
     async def end(self, kind: type[LifecycleEvent], ending: Ending | None, **fields: Any) -> Ended | int:
-        """The last event, and the record's end. All ends share one name, so that the store keeps a saga from ending twice."""
+        """Write the last event, and end the record. The answer of the release before was a position.
+
+        All ends share one name, so that the store keeps a saga from ending twice.
+        """
         name = "end"
         # Asked again, because the store said otherwise.
         self.written[name] += 1
@@ -60,7 +63,8 @@ class Chronicle:
     async def record(self, kind: type[LifecycleEvent], **fields: Any) -> str | None:
         """Append one event. A replayed or repeated write has the same event id, and so does nothing.
 
-        Where it is not on record because the saga has ended: what it has come to. A release before did not say.
+        Returns what the saga has come to, where the event is not on record because the saga has ended; else None, as
+        always from a release before.
         """
         if issubclass(kind, SagaStarted | SagaCompleted | SagaCompensated):
             raise TypeError(f"{kind.__name__} goes with the saga's record")

@@ -1,4 +1,4 @@
-"""What the store says of a saga, asked in the midst of its workflow."""
+"""Questions about a saga to the store, asked in the midst of the saga's workflow."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ _LOOK: dict[str, Any] = {
 
 @dataclass(slots=True)
 class Lookups:
-    """Each is a local activity: its answer is in the history, and a store that is down is waited for."""
+    """Asks the store, by local activities.
+
+    So each answer is in the history, and a store that is down is waited for.
+    """
 
     dispatcher: Dispatcher
     _read: int = 0
     """Bytes of commands, in this workflow task."""
 
     async def state(self, when: str) -> str | None:
-        """What the saga has come to; None where there is no record of it. `when` tells the looks apart."""
+        """The state of the saga's record; None where there is none. `when` tells the looks apart."""
         state: str | None = await workflow.execute_local_activity(
             FETCH_STATE,
             args=[self.dispatcher.saga_id, self.dispatcher.run_id],
@@ -77,7 +80,7 @@ class Lookups:
         return found
 
     async def command(self, key: str, command_id: UUID, kind: type[Command[Any]]) -> Command[Any]:
-        """As it is on record. Raises UnreadableCommand where it does not fit its class any more."""
+        """The command as it is on record. Raises UnreadableCommand where it does not fit its class any more."""
         stored: dict[str, Any] = await workflow.execute_local_activity(
             FETCH_COMMAND, command_id, result_type=dict[str, Any], **_LOOK
         )

@@ -26,9 +26,10 @@ from counteract.lifecycle import (
     RecordedStep,
 )
 from counteract.messages import Command, CommandKind, Outcome
+from counteract.saga.answers import UnreadableAnswer
 from counteract.saga.children import ChildSaga
 from counteract.saga.continue_as_new import CarriedMore, CarriedRecord, Earlier
-from counteract.saga.dispatcher import Dispatcher, UnreadableAnswer
+from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.ledger import Ledger, Step, Undoing, name_of, tries_of
 from counteract.saga.lifecycle import Chronicle
 from counteract.saga.lookups import Lookups
@@ -40,7 +41,7 @@ _OVER = ("turning back", "compensated", "never")
 
 @dataclass(slots=True)
 class Record:
-    """What this run has been told. Without a record (`is_kept`) the history is one of the release before."""
+    """The record as this run has been told of it. Where none is kept, the history is one of the release before."""
 
     dispatcher: Dispatcher
     chronicle: Chronicle
@@ -59,9 +60,9 @@ class Record:
     """The run that this one continues had been begun by a reset, and had not taken up the record."""
     _taken_up: bool = False
     _looks: Counter[str] = field(default_factory=Counter)
-    """By the place where this run has asked whether to take it up."""
+    """The number of looks, by the place where this run has asked whether to take the record up."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever takes it up."""
+    """Held while the record is taken up."""
 
     def __post_init__(self) -> None:
         self.skips = Skips(self.dispatcher)
@@ -71,7 +72,7 @@ class Record:
     def after(
         cls, earlier: Earlier, dispatcher: Dispatcher, chronicle: Chronicle, ledger: Ledger, parent: Parent | None
     ) -> Record:
-        """As the run before, if this one continues it, has left it."""
+        """The record as the run before has left it, if this one continues one."""
         record = cls(dispatcher, chronicle, ledger, parent)
         if known := earlier.record:
             dispatcher.run_id, dispatcher.epoch, record.state = known.run_id, known.epoch, known.state
@@ -82,7 +83,7 @@ class Record:
         return record
 
     def carried(self, steps: tuple[CarriedMore, ...]) -> CarriedRecord | None:
-        """For the next run; None where no record is kept."""
+        """The record for the next run; None where none is kept."""
         if self.dispatcher.epoch is None:
             return None
         return CarriedRecord(
@@ -98,35 +99,37 @@ class Record:
 
     @property
     def _is_to_look(self) -> bool:
-        """A reset has begun this run, or the one that it continues: what others have done since, it does not know."""
+        """Whether a reset began this run, or the one that it continues: it does not know what others did since."""
         info = workflow.info()
         return self._is_behind or info.run_id != info.original_execution_run_id
 
     @property
     def is_kept(self) -> bool:
+        """Whether this run goes by a record; in a history of the release before there is none."""
         return self.dispatcher.epoch is not None
 
     @property
     def is_past_pivot(self) -> bool:
+        """Whether some run has come to the saga's pivot, or past it: nothing is undone behind it."""
         return self.state in ("at the pivot", "past the pivot", "completed")
 
     async def open(self) -> None:
-        """Take up the record with the saga's first event. Raises SagaTurnedBack where there is no way forward any more."""
+        """Take up the record with the saga's first event. Raises SagaTurnedBack where there is no way forward."""
         opened = await self.chronicle.open(self._opening())
         if opened is not None:
             await self._take(opened)
 
     async def carried_over(self) -> None:
-        """A run that continues one of the release before takes up the record that the migration has made."""
+        """Take up the record that the migration has made, in a run that continues one of the release before."""
         if workflow.patched("counteract: a record for a saga that was carried over"):
             await self._take_up("once carried over")
 
     async def refresh(self, where: str) -> bool:
-        """In a run that was begun by a reset, or continues one that sent no step: take up the record before its first step, and
-        hold the kept history against it.
+        """Take up the record before the first step of a run that a reset began, or that continues one without steps.
 
-        False while it is the kept history that is replayed, and in one that was recorded without a record. `where` tells the
-        places apart that may be the first. Raises SagaTurnedBack, and SagaReset where a step that it counts on is undone.
+        The kept history is held against it. False while it is the kept history that is replayed, and in one that was
+        recorded without a record. `where` tells the places apart that may be the first. Raises SagaTurnedBack, and
+        SagaReset where a step that it counts on is undone.
         """
         if not self._is_to_look:
             return self.is_kept
@@ -151,10 +154,10 @@ class Record:
         return has_looked
 
     async def rise(self, epoch: int | None, where: str) -> None:
-        """What this run sent is outdated: take up the record again, unless that was done since, so that it can be sent anew.
+        """Take up the record again, unless that was done since, to send anew what this run sent under `epoch`.
 
-        A reset sends again what was under way, under the epoch of the run before. And a run that is over may have left a
-        look behind that came late: of all runs, the one whose code still runs is the last.
+        It was refused as outdated. A reset sends again what was under way, under the epoch of the run before. And a run
+        that is over may have left a look behind that came late: of all runs, the one whose code still runs is the last.
         """
         await self.refresh(where)
         if self.dispatcher.epoch == epoch:
@@ -162,24 +165,24 @@ class Record:
             await self._take_up(f"{where}, again {self._looks['again']}", again=self._looks["again"])
 
     async def risen(self, epoch: int | None, where: str) -> None:
-        """The same, for a saga that has only one way: back with an undo, forward with what must succeed."""
+        """Do as `rise`, for a saga that has only one way: back with an undo, forward with what must succeed."""
         with suppress(SagaTurnedBack, SagaReset):
             await self.rise(epoch, where)
 
     async def refreshed(self, where: str) -> bool:
-        """The same, for a saga that turns back anyway."""
+        """Do as `refresh`, for a saga that turns back anyway."""
         try:
             return await self.refresh(where)
         except (SagaTurnedBack, SagaReset):
             return True
 
     async def take_over(self, epoch: int | None, state: str) -> None:
-        """For recovery, whose saga this is now: everything that it sent out was another run's."""
+        """Make the saga that of a recovery: everything that was sent for it was another run's."""
         self.dispatcher.epoch, self.state = epoch, state
         self.foreign = await self._steps()
 
     async def look_up(self, steps: Sequence[Step]) -> list[str]:
-        """What the store says of steps whose answer did not come: the keys of those that are not done."""
+        """Ask the store about steps whose answer did not come. Returns the keys of those that are not done."""
         if not steps:
             return []
         stored = await self._steps()
@@ -189,18 +192,18 @@ class Record:
         return [step.key for step in steps if step.outcome is not Outcome.APPLIED]
 
     def own(self, steps: Sequence[Step]) -> None:
-        """The code has come by these: they are its own, whoever sent them first."""
+        """Count these steps as the code's own, whoever sent them first: it has come by them."""
         for step in steps:
             if (known := self.foreign.pop(step.dispatch_key, None)) is not None:
                 self.come_by.add(step.dispatch_key)
                 if known.may_have_applied and step.outcome is Outcome.NOT_APPLIED and not step.skipped:
-                    # It was stopped before it came to its turn, in a run whose history begins in the midst of its group.
+                    # It was stopped before it came to its turn, in a run whose history begins in the midst of a group.
                     step.outcome = Outcome.UNKNOWN
 
     async def adopt(self, *, pivot: bool) -> list[Step]:
-        """Take over what earlier runs left behind and may have an effect, so that it is undone; and their pivots, if asked for.
+        """Take over what earlier runs left behind and may have an effect, to be undone; with `pivot`, pivots too.
 
-        Their pivots are what is returned: what became of them says whether the saga may be undone at all.
+        Returns their pivots: what became of them says whether the saga may be undone at all.
         """
         found = []
         for step in list(self.foreign.values()):
@@ -217,7 +220,7 @@ class Record:
         return found
 
     async def as_begun(self, step: Step) -> Command[Any]:
-        """A child saga as the run has begun it that began it first: what undoes it is its own, whatever the code says now.
+        """The child saga as it was first begun: what undoes it is its own, whatever the code says now.
 
         Raises UnreadableAnswer where it cannot be read.
         """
@@ -230,7 +233,7 @@ class Record:
             raise UnreadableAnswer(step.key, f"its record cannot be read: {in_own_words(error)}") from error
 
     async def correction(self, step: Step) -> tuple[int, Command[Any]] | None:
-        """The next command under which an earlier run has sent the step, and how often it had been tried again by then."""
+        """The number of tries, and the command, with which an earlier run has next sent the step; None without one."""
         sent = [each for each in self.foreign.values() if name_of(each.key) == step.key]
         if not sent or not workflow.patched(f"counteract: what was corrected of {step.dispatch_key}"):
             return None
@@ -238,7 +241,7 @@ class Record:
         return tries_of(first.key), await self.lookups.command(first.key, first.command_id, type(step.command))
 
     def concluded(self, *, given_up: bool) -> tuple[str, ...]:
-        """The steps that this run has undone, or those that others have; or those that were given up. Its own come first."""
+        """The keys of the steps that are undone, or with `given_up` were given up; this run's own come first."""
         own = [
             step.key for step in self.ledger.steps if (step.given_up if given_up else step.undoing is Undoing.UNDONE)
         ]
@@ -250,7 +253,7 @@ class Record:
         return tuple(dict.fromkeys([*own, *others]))
 
     def ending(self, state: Literal["completed", "compensated"], why: str | None) -> Ending | None:
-        """What the saga's end is held against; None where no record is kept."""
+        """The end of the saga as its record is asked to agree to it; None where no record is kept."""
         if self.dispatcher.epoch is None:
             return None
         return Ending(
@@ -264,7 +267,10 @@ class Record:
         )
 
     def counted(self, *, everything: bool = True) -> dict[str, Any]:
-        """What this run counts on, as the store is told: what took effect and stands, and what a person gave up."""
+        """Everything that this run counts on, for the store: what took effect and stands, and what a person gave up.
+
+        Without `everything`, only the latter.
+        """
         standing = [
             step
             for step in self.ledger.steps
@@ -285,7 +291,7 @@ class Record:
         return tuple(self.dispatcher.id_of(step.dispatch_key) for step in steps)
 
     async def look_again(self) -> None:
-        """The store says otherwise: read what it has, of what the code has come by too."""
+        """Read what the store has, of what the code has come by too, after it said otherwise than this run."""
         for step in self.ledger.steps:
             if step.outcome is Outcome.APPLIED and not step.concluded and step.kind is CommandKind.COMPENSATABLE:
                 step.outcome = Outcome.UNKNOWN
@@ -330,7 +336,7 @@ class Record:
             for step in self.ledger.steps
             if step.stands
             and not (step.is_child or step.disowned)
-            # Of a step that the store does not know at all it knows less than the history: the end will be held against it.
+            # Of a step that the store does not know at all it knows less than the history: it is asked at the end.
             and (known := self.foreign.get(step.dispatch_key)) is not None
             and not known.counts
         ]

@@ -1,7 +1,7 @@
 """Undoes sagas whose workflow ended without running its code: terminated, timed out, or lost.
 
-`RecoverSagas` pages through the records that have no end and starts one `RecoverLostSaga` for each whose workflow is not
-open. That one takes over by the record, and by nothing else: a saga that went on in between is not lost.
+`RecoverSagas` pages through the records that have no end and starts one `RecoverLostSaga` for each whose workflow is
+not open. That one takes over by the record, and by nothing else: a saga that went on in between is not lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from counteract.saga.dispatcher import Dispatcher
 from counteract.saga.late import undo_late
 from counteract.saga.report import SagaReport
 from counteract.saga.rounds import ASKING, Progress, Round
-from counteract.saga.saga import Saga
+from counteract.saga.run import SagaRun
+from counteract.saga.takeover import Takeover
 from counteract.saga.words import in_own_words
 from counteract.saga.workflow import SagaWorkflow
 
@@ -50,14 +51,16 @@ _LONGEST_ID = 900
 
 @workflow.defn
 class RecoverSagas:
-    """One round: find the lost sagas and begin to recover each."""
+    """One round: it finds the lost sagas and begins to recover each."""
 
     @workflow.run
     async def run(
         self, include_forgotten: bool = False, restored_to: str | None = None, so_far: Progress | None = None
     ) -> list[Found]:
-        """What was done about each, and what was left and why. With `include_forgotten` also those whose workflow the
-        server no longer knows; with `restored_to`, a time, those that began later and of which the store has no record.
+        """Each saga that was found, what was done about it, or why it was left.
+
+        With `include_forgotten` also those whose workflow the server no longer knows; with `restored_to`, a time, those
+        that began later and of which the store has no record.
 
         Not by default: asked of the wrong server or namespace, every running saga would look forgotten; and with the
         wrong database, every lost one would be without a record.
@@ -72,7 +75,7 @@ class RecoverSagas:
         return this.result()
 
     async def _in_one_run(self, include_forgotten: bool) -> list[Found]:
-        """As the release before did it, for rounds that it has begun: to be kept until none of them is open any more."""
+        """Do as the release before, for rounds that it has begun: to be kept until none of them is open any more."""
         found: list[Found] = []
         after: tuple[str, str, str] | None = None
         while True:
@@ -115,7 +118,7 @@ class RecoverSagas:
                 else WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             )
         except WorkflowAlreadyStartedError:
-            why = f"it is past its pivot, {way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
+            why = f"it is past its pivot, {_way_out(lost.saga_id)}" if past else f"{recovery} is at it, or has been"
             return said("", why)
         return said("recovering", f"its workflow was {lost.how}")
 
@@ -133,17 +136,21 @@ class RecoverSagas:
 
 @workflow.defn
 class RecoverLostSaga(SagaWorkflow):
-    """Undoes what one lost saga did, or, where its pivot took effect, reports it as stuck and fails as SagaIncomplete."""
+    """Undoes one lost saga; where its pivot took effect, reports it as stuck and fails as SagaIncomplete."""
 
     @workflow.run
     async def run(self, lost: Lost) -> SagaReport | None:
-        """None where the saga went on, or ended, in between."""
+        """The report of the undone saga; None where it went on, or ended, in between.
+
+        Raises SagaIncomplete where its pivot took effect.
+        """
         dispatcher = Dispatcher.of_this_workflow()
         dispatcher.saga_id, dispatcher.saga_type, dispatcher.run_id = lost.saga_id, lost.saga_type, lost.run_id
-        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        saga = self._saga_run = SagaRun(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        takeover = Takeover(saga)
         # A pivot that the store forgot may have happened: what became of it is found out before anything is claimed.
         dispatcher.epoch = lost.epoch
-        await self._saga.find_out(read_back(await self._unrecorded(lost), CommandKind.PIVOT))
+        await takeover.find_out(_read_back(await self._unrecorded(lost), CommandKind.PIVOT))
         claimed = await self._claim(lost)
         if claimed is None or claimed.state in ENDED:
             return None
@@ -151,7 +158,7 @@ class RecoverLostSaga(SagaWorkflow):
             return None
         why = f"recovered: its workflow was {lost.how}"
         try:
-            await self._saga.recover(
+            await takeover.recover(
                 claimed,
                 why=why,
                 claim=lambda: self._claim(lost),
@@ -159,8 +166,8 @@ class RecoverLostSaga(SagaWorkflow):
                 forgotten=lambda: self._forgotten(lost),
             )
         except SagaIncomplete as incomplete:
-            raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {way_out(lost.saga_id)}") from incomplete
-        return self._saga.report() if self._saga.course.is_over else None
+            raise SagaIncomplete(f"{lost.saga_id} is past its pivot, {_way_out(lost.saga_id)}") from incomplete
+        return saga.display.report() if saga.course.is_over else None
 
     async def _claim(self, lost: Lost) -> Claimed | None:
         claimed: Claimed | None = await workflow.execute_activity(
@@ -173,7 +180,7 @@ class RecoverLostSaga(SagaWorkflow):
         return claimed
 
     async def _forgotten(self, lost: Lost) -> list[tuple[str, Command[Any]]]:
-        return read_back(await self._unrecorded(lost), CommandKind.COMPENSATABLE)
+        return _read_back(await self._unrecorded(lost), CommandKind.COMPENSATABLE)
 
     async def _unrecorded(self, lost: Lost) -> list[LostStep]:
         found: list[LostStep] = await workflow.execute_activity(
@@ -186,7 +193,10 @@ class RecoverLostSaga(SagaWorkflow):
         return found
 
     async def _is_carried_on(self, lost: Lost) -> bool:
-        """An open run is ended where the saga is recovery's now; at its pivot and past it nothing was claimed, and it goes on."""
+        """Whether a run goes on, as at the pivot and past it, where nothing was claimed.
+
+        The open run of a saga that was claimed is ended.
+        """
         carried_on: bool | None = await workflow.execute_activity(
             END_OPEN_RUN,
             lost,
@@ -199,53 +209,57 @@ class RecoverLostSaga(SagaWorkflow):
 
 @workflow.defn
 class RecoverSaga(SagaWorkflow):
-    """What rounds of the release before have started: to be kept until none of them is open any more."""
+    """A recovery that a round of the release before has started: to be kept until none of them is open any more."""
 
     @workflow.run
     async def run(self, lost: LostSaga) -> SagaReport:
+        """The report of the undone saga. Raises SagaIncomplete where its pivot took effect."""
         dispatcher = Dispatcher(lost.saga_id, lost.saga_type, lost.run_id)
-        self._saga = Saga(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
-        await self._saga.recover_unrecorded(read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
-        return self._saga.report()
+        saga = self._saga_run = SagaRun(dispatcher, deadline=None, alert_after=timedelta(minutes=10))
+        await Takeover(saga).recover_unrecorded(_read_back(lost.steps), why=f"recovered: its workflow was {lost.how}")
+        return saga.display.report()
 
 
-# On workers with versions both go on with whichever is current, where sagas are pinned to theirs. Bound to a version whose
-# workers are gone, a round would stay open, and the schedule begins no other before it has ended; and a recovery that
-# waits for a correction would never get it. These are classes of their own because on a worker without versions the
-# server takes no task of a workflow that names a behaviour.
+# On workers with versions both go on with whichever is current, where sagas are pinned to theirs. Bound to a version
+# whose workers are gone, a round would stay open, and the schedule begins no other before it has ended; and a recovery
+# that waits for a correction would never get it. These are classes of their own because on a worker without versions
+# the server takes no task of a workflow that names a behaviour.
 
 
 @workflow.defn(name="RecoverSagas", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class RecoverSagasWithCurrentVersion(RecoverSagas):
-    """The same, for workers that have a version."""
+    """`RecoverSagas`, for workers that have a version."""
 
     @workflow.run
     async def run(
         self, include_forgotten: bool = False, restored_to: str | None = None, so_far: Progress | None = None
     ) -> list[Found]:
+        """Do as `RecoverSagas.run`."""
         return await super().run(include_forgotten, restored_to, so_far)
 
 
 @workflow.defn(name="RecoverLostSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class RecoverLostSagaWithCurrentVersion(RecoverLostSaga):
-    """The same, for workers that have a version."""
+    """`RecoverLostSaga`, for workers that have a version."""
 
     @workflow.run
     async def run(self, lost: Lost) -> SagaReport | None:
+        """Do as `RecoverLostSaga.run`."""
         return await super().run(lost)
 
 
 @workflow.defn(name="RecoverSaga", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class RecoverSagaWithCurrentVersion(RecoverSaga):
-    """The same, for workers that have a version."""
+    """`RecoverSaga`, for workers that have a version."""
 
     @workflow.run
     async def run(self, lost: LostSaga) -> SagaReport:
+        """Do as `RecoverSaga.run`."""
         return await super().run(lost)
 
 
-def read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> list[tuple[str, Command[Any]]]:
-    """The commands, by their steps' keys; only those of one kind. Raises UnreadableCommand."""
+def _read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> list[tuple[str, Command[Any]]]:
+    """The steps' keys with their commands; with `kind`, only those of that kind. Raises UnreadableCommand."""
     try:
         classes = [(step, command_type(step.command_type, step.service)) for step in steps]
         return [(step.key, of_content(each, step.command)) for step, each in classes if kind in (None, each.kind)]
@@ -254,13 +268,13 @@ def read_back(steps: Sequence[LostStep], kind: CommandKind | None = None) -> lis
 
 
 def recovery_id(saga_id: str, run_id: str) -> str:
-    """The workflow id of a saga's recovery. A saga's own may be as long as the server allows."""
+    """The workflow id of a saga's recovery; the saga's own, which may be as long as the server allows, is cut in it."""
     room = _LONGEST_ID - len(f"recover  {run_id}")
     return f"recover {saga_id.encode()[:room].decode(errors='ignore')} {run_id}"
 
 
-def way_out(saga_id: str) -> str:
+def _way_out(saga_id: str) -> str:
     return (
-        f"and only forward from there: `counteract sagas resume {saga_id}` has it go on, `counteract sagas close {saga_id}` "
-        "puts on record that a person has finished it"
+        f"and only forward from there: `counteract sagas resume {saga_id}` has it go on, "
+        f"`counteract sagas close {saga_id}` puts on record that a person has finished it"
     )

@@ -1,13 +1,10 @@
-"""What a saga shows of itself: its status and its steps, as a report, a Markdown table and two search attributes."""
+"""A saga's report: its status and its steps, as a value and as a Markdown table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
-from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from counteract.messages import CommandKind, Outcome
@@ -18,7 +15,7 @@ SAGA_STEP = SearchAttributeKey.for_keyword("SagaStep")
 
 
 class SagaStatus(StrEnum):
-    """The search attribute `SagaStatus`."""
+    """The status of a saga, as reports and the search attribute `SagaStatus` show it."""
 
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
@@ -40,7 +37,7 @@ class StepReport(BaseModel):
     """None where nothing is being undone."""
     stuck: bool
     skipped: bool = False
-    """A person had the saga go on without it."""
+    """A person had the saga go on without the step."""
 
 
 class SagaReport(BaseModel):
@@ -57,7 +54,7 @@ class SagaReport(BaseModel):
 
 
 def report(ledger: Ledger, status: SagaStatus, *, cause: str | None, paused: bool) -> SagaReport:
-    """The saga as it stands."""
+    """The report of the saga that has this ledger."""
     return SagaReport(
         status=status,
         steps=tuple(map(_step_report, ledger.steps)),
@@ -68,38 +65,14 @@ def report(ledger: Ledger, status: SagaStatus, *, cause: str | None, paused: boo
 
 
 def markdown(saga: SagaReport) -> str:
-    """The report as the Web UI shows it under the workflow's current details."""
+    """The report as a table, which the Web UI shows under the workflow's current details."""
     heading = f"**{saga.status}**" + (" (paused)" if saga.paused else "") + (f": {saga.cause}" if saga.cause else "")
     rows = [
-        f"| {s.step} | {s.kind} | {'skipped' if s.skipped else s.outcome or 'in flight'} | {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
+        f"| {s.step} | {s.kind} | {'skipped' if s.skipped else s.outcome or 'in flight'} "
+        f"| {s.undo or ''}{' **stuck**' if s.stuck else ''} |"
         for s in saga.steps
     ]
     return "\n".join([heading, "", "| step | kind | outcome | undo |", "|---|---|---|---|", *rows])
-
-
-@dataclass(slots=True)
-class Display:
-    """Shows the saga's status anew whenever it is told to."""
-
-    status: Callable[[], SagaStatus]
-    report: Callable[[], SagaReport]
-    step: str = ""
-    """Where the saga is."""
-    _shown: SagaStatus | None = None
-
-    def update(self, step: str | None = None) -> None:
-        self.step = step or self.step
-        status = self.status()
-        if self._shown != status:
-            # Not for each step: the server writes a record of its own for every change of a search attribute.
-            self._shown = status
-            where = "" if status is SagaStatus.RUNNING else self.step
-            workflow.upsert_search_attributes([SAGA_STATUS.value_set(status), SAGA_STEP.value_set(where)])
-
-    @property
-    def details(self) -> str:
-        """What the Web UI shows under the workflow's current details."""
-        return markdown(self.report())
 
 
 def _step_report(step: Step) -> StepReport:

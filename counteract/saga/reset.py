@@ -23,7 +23,7 @@ from counteract.saga.ledger import Ledger, Step
 
 
 async def check_after_reset(ledger: Ledger, dispatcher: Dispatcher) -> None:
-    """Before a step of a saga that was reset. Raises SagaReset if a step that it counts on was undone."""
+    """Raises SagaReset, before the next step of a saga that was reset, if a step that it counts on was undone."""
     if not _was_reset():
         return
     # While the kept history is replayed there was no such look-up; each step asks under a name of its own, because the
@@ -48,9 +48,9 @@ async def check_after_reset(ledger: Ledger, dispatcher: Dispatcher) -> None:
 
 
 async def adopt_from_earlier_runs(ledger: Ledger, dispatcher: Dispatcher) -> list[Step]:
-    """Before a saga that was reset is undone: take over what earlier runs sent beyond the point of the reset.
+    """Take over what earlier runs sent beyond the point of the reset, before a saga that was reset is undone.
 
-    Their pivot, if there is one among it: what became of that says whether the saga may be undone at all.
+    Returns their pivot, if there is one among it: what became of that says whether the saga may be undone at all.
     """
     # A compensation that the kept history has behind it had begun without asking.
     if not _was_reset() or not workflow.patched("counteract: what earlier runs sent"):

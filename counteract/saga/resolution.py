@@ -39,9 +39,9 @@ class Resolution(BaseModel):
     who: str = Field(min_length=1)
     why: str = Field(min_length=1)
     command: dict[str, Any] | None = None
-    """With `retry`: the corrected command, whole."""
+    """The corrected command, whole; with `retry` alone."""
     result: Any = None
-    """With `skip` of a forward step: what the saga goes on with in the place of the step's own result."""
+    """The result that the saga goes on with in the place of the step's own; with `skip` of a forward step."""
 
 
 @dataclass(slots=True)
@@ -51,10 +51,6 @@ class Parking:
     chronicle: Chronicle
     _waiting: dict[str, tuple[Step, asyncio.Future[Resolution]]] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> list[str]:
-        return list(self._waiting)
-
     async def ask(
         self,
         step: Step,
@@ -63,10 +59,12 @@ class Parking:
         timeout: timedelta | None = None,  # noqa: ASYNC109 - a timer of the server's
         moot: Callable[[], bool] = bool,
     ) -> Resolution:
-        """Report the step as stuck and wait for a decision, both on record. Raises TimeoutError when none came in time, or
-        once the question is `moot`."""
-        # Said now, for nothing may be said right behind a local activity. The old branch can go once no saga is under way in which
-        # a step was stuck on a release without it.
+        """Report the step as stuck and wait for a decision, both on record.
+
+        Raises TimeoutError when none came in time, or once the question is `moot`.
+        """
+        # Said now, for nothing may be said right behind a local activity. The old branch can go once no saga is under
+        # way in which a step was stuck on a release without it.
         apart = workflow.patched("counteract: a decision has a task of its own")
         decided = asyncio.create_task(self._decision_on(step))
         try:
@@ -97,9 +95,9 @@ class Parking:
             del self._waiting[step.key]
 
     def check(self, resolution: Resolution) -> None:
-        """Refuse what makes no sense, before it leaves a trace in the history."""
+        """Refuse what makes no sense, before it leaves a trace in the history. Raises ApplicationError."""
         step = self._step(resolution)
-        if resolution.decision not in (possible := decisions_on(step)):
+        if resolution.decision not in (possible := _decisions_on(step)):
             asked = " or ".join(possible)
             raise _nonsense(f"{step.key} cannot be decided by {resolution.decision}, only by {asked}: {_why(step)}")
         goes_on = resolution.decision == "skip" and step.undoing is not Undoing.RUNNING
@@ -118,20 +116,23 @@ class Parking:
             raise _nonsense(f"the {what} of {step.key} is not valid: {fields}") from None
 
     def resolve(self, resolution: Resolution) -> None:
-        """Let the step go on. The validator has run, but another resolution may have come first."""
+        """Let the step go on.
+
+        Raises ApplicationError where another resolution has come first since this one was checked.
+        """
         self._step(resolution)
         self._waiting[resolution.step][1].set_result(resolution)
 
     def _step(self, resolution: Resolution) -> Step:
         step, decided = self._waiting.get(resolution.step, (None, None))
         if step is None or decided is None or decided.done():
-            stuck = ", ".join(self.steps) or "none"
+            stuck = ", ".join(self._waiting) or "none"
             raise _nonsense(f"no step {resolution.step!r} is stuck in this saga (stuck: {stuck})")
         return step
 
 
-def decisions_on(step: Step) -> tuple[Decision, ...]:
-    """What a person can decide about a step that is stuck."""
+def _decisions_on(step: Step) -> tuple[Decision, ...]:
+    """The decisions that a person can make about a step that is stuck."""
     if step.undoing is Undoing.RUNNING or step.kind is CommandKind.RETRIABLE:
         return "retry", "skip"
     if step.kind is CommandKind.COMPENSATABLE:
@@ -145,15 +146,17 @@ def corrected(step: Step, resolution: Resolution) -> Command[Any]:
 
 
 def replacement(step: Step, resolution: Resolution) -> Any:
-    """What a skipped forward step is taken to have returned. Raises ValidationError."""
+    """The result that a skipped forward step is taken to have returned. Raises ValidationError."""
     return _as_result(step, resolution.result)
 
 
 def reading(step: Step) -> Callable[[Any], Any]:
-    """How what is given in the place of the step's result is read, which raises ValidationError. To be asked for before a local
-    activity."""
-    # The old branch, which took whatever was given for a child, can go once no saga is under way that went on without a child
-    # on a release without it.
+    """The reader of what is given in the place of the step's result, which raises ValidationError.
+
+    To be asked for before a local activity.
+    """
+    # The old branch, which took whatever was given for a child, can go once no saga is under way that went on without a
+    # child on a release without it.
     if step.is_child and not workflow.patched(f"counteract: what stands for the result of {step.dispatch_key} is read"):
         return lambda given: given
     return partial(_as_result, step)
@@ -175,7 +178,10 @@ def _check_what_goes_with(step: Step, resolution: Resolution, *, takes_result: b
 
 
 def _check_correction(step: Step, command: Command[Any]) -> None:
-    """Of a child saga also what is to undo it: nobody reads that before it is sent. Raises ValidationError."""
+    """Refuse a command that cannot be sent in the step's place, or, for a child saga, cannot undo it.
+
+    Nobody reads what is to undo a child before it is sent. Raises ValidationError too.
+    """
     check_storable(command)
     if not (isinstance(command, ChildSaga) and isinstance(step.command, ChildSaga)):
         return
@@ -189,7 +195,7 @@ def _check_correction(step: Step, command: Command[Any]) -> None:
 
 
 def _check_result(result: Any) -> None:
-    """What a skipped step is taken to have returned is on record."""
+    """Refuse a result in a skipped step's place that cannot be put on record."""
     try:
         size = len(written(result).encode())
     except Unstorable as error:

@@ -22,8 +22,8 @@ from counteract.saga.tasks import at_most
 MOST_BEGUN = 1000
 """Recoveries that one run begins: the server takes no more than 2000 open children of one workflow."""
 MOST_TOLD = 500_000
-"""Bytes of what was found that are told one by one: a result may have two million."""
-LATE_AT_ONCE = 20
+"""Bytes of findings that are told one by one: a result may have two million."""
+_LATE_AT_ONCE = 20
 ASKING = RetryPolicy(maximum_interval=timedelta(minutes=1))
 _LOOK: dict[str, Any] = {
     "result_type": Page,
@@ -37,30 +37,30 @@ _NEXT: dict[Stage, Stage] = {"lost": "without a record", "without a record": "la
 
 
 class Progress(Message):
-    """How far a round has come, for the run that continues it."""
+    """The progress of a round, for the run that continues it."""
 
     stage: Stage = "lost"
     after: tuple[str, ...] = ()
-    """Where the next page of this stage begins."""
+    """The place where the next page of this stage begins."""
     found: tuple[Found, ...] = ()
     told: int = 0
-    """Bytes of it."""
+    """Bytes of what was found."""
     untold: dict[str, int] = Field(default_factory=dict)
-    """How many more there were, by what was done about them."""
+    """The number of those found beyond that, by what was done about them."""
 
 
 @dataclass(slots=True)
 class Round:
     """Goes through the stages, a page at a time."""
 
-    include_forgotten: bool
-    restored_to: str | None
-    begin: Callable[[Lost], Awaitable[Found]]
-    stage: Stage
-    after: tuple[str, ...]
-    found: list[Found]
-    told: int
-    untold: Counter[str]
+    _include_forgotten: bool
+    _restored_to: str | None
+    _begin: Callable[[Lost], Awaitable[Found]]
+    _stage: Stage
+    _after: tuple[str, ...]
+    _found: list[Found]
+    _told: int
+    _untold: Counter[str]
     _begun: int = field(default=0)
 
     @classmethod
@@ -71,28 +71,29 @@ class Round:
         restored_to: str | None,
         begin: Callable[[Lost], Awaitable[Found]],
     ) -> Round:
-        """As the run before has left it."""
+        """The round as the run before has left it; `begin` begins the recovery of one lost saga."""
         found, untold = list(so_far.found), Counter(so_far.untold)
         return cls(include_forgotten, restored_to, begin, so_far.stage, so_far.after, found, so_far.told, untold)
 
     @property
     def progress(self) -> Progress:
+        """The progress so far, for a further run."""
         return Progress(
-            stage=self.stage, after=self.after, found=tuple(self.found), told=self.told, untold=dict(self.untold)
+            stage=self._stage, after=self._after, found=tuple(self._found), told=self._told, untold=dict(self._untold)
         )
 
     async def run(self) -> bool:
-        """Whether it is over; else it is to go on in a further run of the workflow."""
-        while self.stage != "over":
+        """Go on with the round. False where it is to go on in a further run of the workflow, for it is not over."""
+        while self._stage != "over":
             self._note(await self._page())
-            if not self.after:
-                self.stage = _NEXT[self.stage]
+            if not self._after:
+                self._stage = _NEXT[self._stage]
             if self._begun >= MOST_BEGUN or workflow.info().is_continue_as_new_suggested():
-                return self.stage == "over"
+                return self._stage == "over"
         return True
 
     def result(self) -> list[Found]:
-        """Each that was found, and how many more there were."""
+        """Each saga that was found, and one entry for all others of which the same was done."""
         more = [
             Found(
                 saga_id="…",
@@ -101,45 +102,45 @@ class Round:
                 why=f"{times} more",
                 times=times,
             )
-            for what, times in sorted(self.untold.items())
+            for what, times in sorted(self._untold.items())
         ]
-        return [*self.found, *more]
+        return [*self._found, *more]
 
     async def _page(self) -> list[Found]:
-        match self.stage:
+        match self._stage:
             case "lost":
-                after = self.after or None
-                return await self._begin_all(FIND_LOST, [after, self.include_forgotten])
-            case "without a record" if self.restored_to is not None:
-                return await self._begin_all(FIND_WITHOUT_RECORD, [self.restored_to, *self.after[:1]])
+                after = self._after or None
+                return await self._begin_all(FIND_LOST, [after, self._include_forgotten])
+            case "without a record" if self._restored_to is not None:
+                return await self._begin_all(FIND_WITHOUT_RECORD, [self._restored_to, *self._after[:1]])
             case "late":
                 return await self._undo_late()
-        self.after = ()
+        self._after = ()
         return []
 
     async def _begin_all(self, look: str, arguments: Sequence[Any]) -> list[Found]:
         page: Page = await workflow.execute_activity(look, args=arguments, **_LOOK)
         # At once: each alone would take a task of this workflow.
-        begun = await asyncio.gather(*map(self.begin, page.lost))
+        begun = await asyncio.gather(*map(self._begin, page.lost))
         self._begun += len(begun)
-        self.after = tuple(page.after or ())
+        self._after = tuple(page.after or ())
         return [*page.left, *begun]
 
     async def _undo_late(self) -> list[Found]:
         late = await workflow.execute_activity(
             FIND_LATE,
-            args=list(self.after),
+            args=list(self._after),
             result_type=list[LateEffect],
             start_to_close_timeout=timedelta(minutes=1),
             retry_policy=ASKING,
         )
-        self.after = (late[-1].late_since, str(late[-1].command_id)) if late else ()
-        return await at_most(LATE_AT_ONCE, [partial(undo_late, each) for each in late])
+        self._after = (late[-1].late_since, str(late[-1].command_id)) if late else ()
+        return await at_most(_LATE_AT_ONCE, [partial(undo_late, each) for each in late])
 
     def _note(self, found: Sequence[Found]) -> None:
         for each in found:
-            self.told += len(each.model_dump_json())
-            if self.told <= MOST_TOLD:
-                self.found.append(each)
+            self._told += len(each.model_dump_json())
+            if self._told <= MOST_TOLD:
+                self._found.append(each)
             else:
-                self.untold[each.what] += 1
+                self._untold[each.what] += 1

@@ -1,8 +1,8 @@
 """The SDK's sandbox, without a visit to it for every payload.
 
-For each payload that comes or goes the SDK enters the workflow's sandbox several times to ask which activity or workflow
-it belongs to, because a codec may depend on that. Measured, it is a fifth of what a saga costs its worker. Where no
-converter and no codec asks, nobody needs to be told.
+For each payload that comes or goes the SDK enters the workflow's sandbox several times to ask which activity or
+workflow it belongs to, because a codec may depend on that. Measured, it is a fifth of what a saga costs its worker.
+Where no converter and no codec asks, nobody needs to be told.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import Info
 
-SOMEWHERE = WorkflowSerializationContext(namespace="default", workflow_id="any")
+_SOMEWHERE = WorkflowSerializationContext(namespace="default", workflow_id="any")
 
 
 def lean(runner: WorkflowRunner, converter: DataConverter) -> WorkflowRunner:
-    """The same sandbox without those visits, where nobody needs them; a runner of the user's own stays as it is."""
-    if type(runner) is not SandboxedWorkflowRunner or asks_for_context(converter):
+    """A sandbox without those visits, where nobody needs them; a runner of the user's own stays as it is."""
+    if type(runner) is not SandboxedWorkflowRunner or _asks_for_context(converter):
         return runner
     return ContextFreeSandbox(restrictions=runner.restrictions, runner_class=runner.runner_class)
 
 
-def asks_for_context(converter: DataConverter) -> bool:
+def _asks_for_context(converter: DataConverter) -> bool:
     """Whether what becomes of a payload may depend on where it comes from or goes to."""
     custom = converter.payload_codec is not None or converter.external_storage is not None
-    return custom or converter.with_context(SOMEWHERE) is not converter
+    return custom or converter.with_context(_SOMEWHERE) is not converter
 
 
 @dataclass(frozen=True)
 class ContextFreeSandbox(SandboxedWorkflowRunner):
-    """For converters that do not ask for context."""
+    """A sandbox for converters that do not ask for context."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """A workflow in the sandbox, which is not entered to ask for context."""
         return _ContextFree(super().create_instance(det))
 
 

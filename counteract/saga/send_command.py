@@ -12,8 +12,8 @@ from counteract.commands import check_storable, content_of, summary_of
 from counteract.messages import Command, Dispatch, Message, command_id_of
 
 REACTION = "reaction"
-"""In place of a run's id: the command's id follows from the workflow's alone, so the fence knows a repeat even when
-Temporal has forgotten the workflow."""
+"""The text in place of a run's id: the command's id follows from the workflow's alone, so the fence knows a repeat even
+when Temporal has forgotten the workflow."""
 
 
 class SentCommand(Message):
@@ -32,7 +32,7 @@ class SentCommand(Message):
 
     @classmethod
     def of(cls, command: Command[Any], *, correlation_id: str, causation_id: str) -> SentCommand:
-        """Raises InvalidCommand."""
+        """The command with its own settings. Raises InvalidCommand for one that its service could not store."""
         check_storable(command)
         spec = command.spec
         return cls(
@@ -51,7 +51,7 @@ class SentCommand(Message):
 
 @workflow.defn
 class SendCommand:
-    """Fails where the command is refused; otherwise retries until it has taken effect."""
+    """Sends one command. Fails where it is refused; otherwise retries until it has taken effect."""
 
     @workflow.run
     async def run(self, sent: SentCommand) -> Any:
@@ -84,8 +84,9 @@ class SendCommand:
 
 @workflow.defn(name="SendCommand", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class SendCommandWithCurrentVersion(SendCommand):
-    """The same, for workers that have a version."""
+    """`SendCommand`, for workers that have a version."""
 
     @workflow.run
     async def run(self, sent: SentCommand) -> Any:
+        """Do as `SendCommand.run`."""
         return await super().run(sent)

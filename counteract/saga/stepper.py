@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -15,43 +15,34 @@ from temporalio.workflow import ActivityHandle
 
 from counteract.errors import RecordSaysOtherwise, Rejected, StepFailed
 from counteract.messages import CommandKind, Outcome, Role
-from counteract.saga.children import ChildSaga, run_child
-from counteract.saga.dispatcher import (
-    Dispatcher,
-    Options,
+from counteract.saga.answers import (
     Settled,
     answer_of,
-    child_completed,
+    completion_of,
     failure_of,
     is_final,
     says_otherwise,
     settlement_of,
 )
+from counteract.saga.children import ChildSaga, run_child
+from counteract.saga.dispatcher import Dispatcher, Options
+from counteract.saga.display import Display
 from counteract.saga.failure import describe
 from counteract.saga.ledger import Ledger, Step, Undoing
 from counteract.saga.record import Record
-from counteract.saga.resolution import Resolution, corrected, replacement
+from counteract.saga.resolution import Parking, Resolution, corrected, replacement
 
-# The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release without it.
+# The old branch, which let such a word go by, can go once no saga is under way in which one was said on a release
+# without it.
 _HEARD = "counteract: the last word on a step that is being barred counts"
 
 
-class DecidedAgain(Exception):
-    """About a step that is being barred for what was decided before."""
+class _DecidedAgain(Exception):
+    """A person has decided anew about a step that is being barred for what was decided before."""
 
     def __init__(self, decision: Resolution) -> None:
         super().__init__(decision.decision)
         self.decision = decision
-
-
-class Observer(Protocol):
-    """Whoever shows the saga to the world, and knows whom to ask."""
-
-    def changed(self) -> None:
-        """The ledger has news."""
-
-    async def stuck(self, step: Step, why: str) -> Resolution:
-        """Report the step as stuck and wait for a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +51,23 @@ class Stepper:
 
     ledger: Ledger
     record: Record
-    observer: Observer
+    parking: Parking
+    display: Display
     alert_after: timedelta
     _appeals: dict[str, asyncio.Task[Resolution]] = field(default_factory=dict)
-    """Of steps that are stuck, by their keys: what a person is asked to decide, while they may be tried on."""
+    """The questions to a person about stuck steps, by the steps' keys; meanwhile the steps may be tried on."""
     _outdated: Counter[str] = field(default_factory=Counter)
-    """How often steps that must succeed were refused because a later look at the record had raised the epoch."""
+    """The number of times that a step was refused because a later look at the record had raised the epoch."""
 
     @property
-    def dispatcher(self) -> Dispatcher:
+    def _dispatcher(self) -> Dispatcher:
         return self.record.dispatcher
 
     async def forward(self, step: Step, options: Options) -> Any:
-        """The step's result; raises Rejected or StepFailed. Its outcome is in the ledger either way."""
+        """Carry the step out, and return its result. Raises Rejected or StepFailed.
+
+        Its outcome is in the ledger either way.
+        """
         match step.kind:
             case CommandKind.COMPENSATABLE:
                 return await self._once(step, options)
@@ -82,7 +77,7 @@ class Stepper:
                 return await self._until_it_succeeds(step, options)
 
     async def given_up(self, step: Step) -> Settled[Any] | None:
-        """What the saga goes on with where an earlier run was told to go on without the step."""
+        """The result to go on with, where an earlier run was told to go on without the step; else None."""
         latest = self.record.skips.latest(step)
         if latest is None:
             return None
@@ -97,7 +92,7 @@ class Stepper:
         return settled
 
     async def find_out(self, pivot: Step) -> None:
-        """Whether a pivot that another saga began took effect. If it did not, it never will."""
+        """Find out whether a pivot that another run began took effect. If it did not, it never will."""
         settled = await self._settlement(pivot)
         self._settle(pivot, Outcome.APPLIED if settled.happened else Outcome.NOT_APPLIED)
 
@@ -113,9 +108,9 @@ class Stepper:
         if self._is_concluded(step):
             return
         step.undoing = Undoing.RUNNING
-        self.observer.changed()
+        self.display.update()
         while not step.concluded:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             try:
                 await self._undo(step, role)
                 step.undoing = Undoing.UNDONE
@@ -134,11 +129,11 @@ class Stepper:
     def _is_concluded(self, step: Step) -> bool:
         if not step.concluded and self.record.skips.is_undo_given_up(step):
             step.undoing = Undoing.SKIPPED
-            self.observer.changed()
+            self.display.update()
         return step.concluded
 
     async def _renewed(self, step: Step, state: str, epoch: int | None) -> None:
-        """The record does not allow an undo: under another epoch it may. Else raises RecordSaysOtherwise."""
+        """Take up the record again where it allows the undo under another epoch. Else raises RecordSaysOtherwise."""
         if state != "superseded":
             step.undoing = Undoing.NOT_BEGUN
             raise RecordSaysOtherwise(f"{step.key} is not undone: the saga's record is {state}", state)
@@ -149,11 +144,11 @@ class Stepper:
             step.command = await self.record.as_begun(step)
         child = step.command
         if isinstance(child, ChildSaga) and step.outcome is Outcome.UNKNOWN:
-            settling = self.dispatcher.settle_child(step, child, self.alert_after)
-            happened = child_completed(step, await self._try(step, settling))
+            settling = self._dispatcher.settle_child(step, child, self.alert_after)
+            happened = completion_of(step, await self._try(step, settling))
             step.outcome = Outcome.APPLIED if happened else Outcome.NOT_APPLIED
         if step.may_have_applied:
-            await self._try(step, self.dispatcher.undo(step, self.alert_after, role))
+            await self._try(step, self._dispatcher.undo(step, self.alert_after, role))
 
     async def _once(self, step: Step, options: Options) -> Any:
         try:
@@ -168,7 +163,7 @@ class Stepper:
         return result
 
     async def _decided(self, pivot: Step, options: Options) -> Any:
-        """An unknown outcome is settled and never guessed: from here the saga goes one way only."""
+        """The pivot's result. An unknown outcome is settled and never guessed: from here the saga goes one way only."""
         try:
             result = await self._answer(pivot, options)
         except Rejected:
@@ -185,27 +180,30 @@ class Stepper:
 
     async def _answer(self, step: Step, options: Options) -> Any:
         if options.child is not None:
-            return await run_child(step, options.child, self.dispatcher.as_parent_of(step))
+            return await run_child(step, options.child, self._dispatcher.as_parent_of(step))
         while True:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             counted = self.record.counted() if step.kind is CommandKind.PIVOT else {}
             try:
-                return answer_of(step, await self.dispatcher.forward(step, options, counted))
+                return answer_of(step, await self._dispatcher.forward(step, options, counted))
             except ActivityError as error:
                 if says_otherwise(error) != "superseded":
                     raise failure_of(step, error) from error
                 await self.record.rise(epoch, f"{step.dispatch_key} is sent again")
 
     async def _settlement(self, step: Step) -> Settled[Any]:
-        """Whether it happened; if not, it never will. Raises DecidedAgain where a person takes back what it is barred for."""
+        """Whether the step happened; if not, it never will.
+
+        Raises _DecidedAgain where a person takes back what it is barred for.
+        """
         while True:
             try:
-                return settlement_of(step, await self._try(step, self.dispatcher.settle(step, self.alert_after)))
+                return settlement_of(step, await self._try(step, self._dispatcher.settle(step, self.alert_after)))
             except (ActivityError, StepFailed) as error:
                 decision = await self._trouble(step, error)
                 # There is no third way out of an unknown pivot: whatever a person decides here is to ask again.
                 if decision and step.kind is CommandKind.RETRIABLE and _replaces(decision) and workflow.patched(_HEARD):
-                    raise DecidedAgain(decision) from error
+                    raise _DecidedAgain(decision) from error
 
     async def _until_it_succeeds(self, step: Step, options: Options) -> Any:
         retry = replace(options.retry or step.command.spec.retry, attempts=None)
@@ -215,9 +213,9 @@ class Stepper:
             retry=retry,
         )
         while True:
-            epoch = self.dispatcher.epoch
+            epoch = self._dispatcher.epoch
             try:
-                result = answer_of(step, await self._try(step, self.dispatcher.forward(step, patient)))
+                result = answer_of(step, await self._try(step, self._dispatcher.forward(step, patient)))
             except (ActivityError, StepFailed) as error:
                 decision = None if await self._is_risen(step, error, epoch) else await self._trouble(step, error)
                 if decision is None:
@@ -230,31 +228,31 @@ class Stepper:
                 return result
 
     async def _is_risen(self, step: Step, error: ActivityError | StepFailed, epoch: int | None) -> bool:
-        """Whether the step was refused because it is outdated, and can be sent again under the epoch that the run has now."""
+        """Whether the step was refused as outdated, and can be sent again under the epoch that the run has now."""
         if says_otherwise(error) != "superseded":
             return False
         self._outdated[step.dispatch_key] += 1
-        # Under a name for each time: a saga that is stuck with the step can be told to try again. The old branch can go once no
-        # saga is under way that a release without it has brought past its pivot.
+        # Under a name for each time: a saga that is stuck with the step can be told to try again. The old branch can go
+        # once no saga is under way that a release without it has brought past its pivot.
         if not workflow.patched(f"counteract: {step.dispatch_key} rises, {self._outdated[step.dispatch_key]}"):
             return False
         await self.record.risen(epoch, f"{step.dispatch_key} is sent again")
         return True
 
     async def _barred(self, step: Step, decision: Resolution, failure: Rejected | StepFailed) -> Settled[Any] | None:
-        """How the saga goes on after a decision, where that is not by another attempt.
+        """The result with which the saga goes on after a decision; None where that is by another attempt.
 
         As it is, the step is asked again under its own id: it may have happened. Before another command, or none, takes
         its place, it is barred, and if it turns out to have happened, its result is taken. Only a refusal keeps its
         recorded answer, so that asking again takes a new id.
 
-        The last word counts, also one that comes while the step is being barred. Who gives up then has been told that nobody can
-        find out what became of the step, and need not wait for it.
+        The last word counts, also one that comes while the step is being barred. Who gives up then has been told that
+        nobody can find out what became of the step, and need not wait for it.
         """
         while True:
             try:
                 return await self._replaced(step, decision, failure)
-            except DecidedAgain as again:
+            except _DecidedAgain as again:
                 decision = again.decision
             if decision.decision == "skip":
                 return await self._given_up_at_once(step, decision)
@@ -280,7 +278,7 @@ class Stepper:
         return None
 
     async def _corrections_barred(self, step: Step) -> Settled[Any] | None:
-        """An earlier run may have sent the step as a person had corrected it: that is given up too, unless it happened."""
+        """Bar the corrections of the step that earlier runs may have sent: given up as well, unless one happened."""
         settled = None
         while not (settled and settled.happened) and (correction := await self.record.correction(step)):
             step.retries, step.command = correction
@@ -289,7 +287,10 @@ class Stepper:
         return settled
 
     async def _given_up_at_once(self, step: Step, decision: Resolution) -> Settled[Any]:
-        """Without asking what became of it. That an earlier run has carried it out, as a person had corrected it, is on record, and counts."""
+        """Give the step up without asking what became of it.
+
+        It counts if an earlier run has carried it out, as a person had corrected it: that is on record.
+        """
         sent = [(step.retries, step.command)]
         while correction := await self.record.correction(step):
             step.retries, step.command = correction
@@ -322,10 +323,13 @@ class Stepper:
         return result
 
     async def _trouble(self, step: Step, error: ActivityError | StepFailed) -> Resolution | None:
-        """What must succeed has not: None to try on, or what a person decided, waited for where trying is of no use."""
+        """The decision of a person about what must succeed, and has not; None to try on.
+
+        It is waited for where trying is of no use.
+        """
         self._noted(step, stuck=True)
         if step.key not in self._appeals:
-            self._appeals[step.key] = asyncio.create_task(self.observer.stuck(step, describe(failure_of(step, error))))
+            self._appeals[step.key] = asyncio.create_task(self._asked(step, describe(failure_of(step, error))))
         appeal = self._appeals[step.key]
         if not (appeal.done() or is_final(error)):
             return None
@@ -334,8 +338,12 @@ class Stepper:
         self._noted(step, stuck=False)
         return decision
 
+    async def _asked(self, step: Step, why: str) -> Resolution:
+        """The decision of a person, who is told that the step is stuck."""
+        return await self.parking.ask(step, why)
+
     def _withdraw(self, step: Step) -> None:
-        """It needs no decision any more."""
+        """Take the question back: the step needs no decision any more."""
         self._appeals.pop(step.key).cancel()
 
     def _settle(self, step: Step, outcome: Outcome) -> None:
@@ -344,11 +352,11 @@ class Stepper:
 
     def _noted(self, step: Step, *, stuck: bool) -> None:
         step.stuck = stuck
-        self.observer.changed()
+        self.display.update()
 
 
 def _replaces(decision: Resolution) -> bool:
-    """Something else takes the step's place, or nothing."""
+    """Whether something else takes the step's place, or nothing does."""
     return decision.decision == "skip" or decision.command is not None
 
 

@@ -12,8 +12,10 @@ from temporalio import workflow
 T = TypeVar("T")
 
 AT_ONCE = 100
-"""Steps that a saga has in flight at once, by default. The server takes no more than 2000 activities of one workflow, and the
-SDK no task that keeps a worker for two seconds: on a busy machine that is some hundreds."""
+"""Steps that a saga has in flight at once, by default.
+
+The server takes no more than 2000 activities of one workflow, and the SDK no task that keeps a worker for two seconds:
+on a busy machine that is some hundreds."""
 
 
 async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
@@ -42,7 +44,7 @@ async def settled(tasks: Sequence[asyncio.Task[T]], *, cancel: bool) -> list[T]:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end, whatever cancellation arrives meanwhile.
+    """Run `work` to its end, whatever cancellation arrives meanwhile, and return its result.
 
     `asyncio.shield` would leave it running unattended. An evicted workflow has all its tasks cancelled, this one too.
     """
@@ -54,7 +56,10 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def at_most(limit: int, works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
-    """Run all to their end, so many at once, and raise the first one's error after the last has ended."""
+    """Run all to their end, `limit` at once, and return their results.
+
+    Raises the first one's error after the last has ended.
+    """
     gate = asyncio.Semaphore(limit)
 
     async def passed(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -67,19 +72,22 @@ async def at_most(limit: int, works: Sequence[Callable[[], Coroutine[Any, Any, T
 
 
 async def in_a_task_of_its_own() -> None:
-    """Have what follows decided in another workflow task: needed between the answer of a local activity and the request that
-    an activity stop.
+    """Have what follows decided in another workflow task.
 
-    Where a query comes in meanwhile, the SDK gives the answer one task later than when it replays the history. That does no
-    harm to what is begun then, but the replay fails at an activity that starts after it was to stop (decision 0104).
+    That is needed between the answer of a local activity and the request that an activity stop. Where a query comes in
+    meanwhile, the SDK gives the answer one task later than when it replays the history. That does no harm to what is
+    begun then, but the replay fails at an activity that starts after it was to stop (decision 0104).
     """
     await asyncio.sleep(0.001)
 
 
 @contextmanager
 def afterwards(do: Callable[[], object]) -> Iterator[None]:
-    """As `finally` would, but not where the coroutine itself is thrown away: what it waited in was evicted with it, and there is
-    no loop any more that could wake anybody, and no workflow that could be shown anew."""
+    """Call `do` as `finally` would, but not where the coroutine itself is thrown away.
+
+    Then what it waited in was evicted with it, and there is no loop any more that could wake anybody, and no workflow
+    that could be shown anew.
+    """
     try:
         yield
     except GeneratorExit:

@@ -1,4 +1,4 @@
-"""What a saga says of its failures, in its report and on record: its own words, and never what a stranger's exception says."""
+"""Words for failures, in a saga's report and on record: its own, and never those of a stranger's exception."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from counteract.errors import (
 from counteract.saga.converter import PAYLOAD_INVALID
 from counteract.storable import invalid, storable_text
 
-WRONG_RESULT = "WrongResult"
+_WRONG_RESULT = "WrongResult"
 _ENGINES = (
     CommandFenced,
     CommandIdReused,
@@ -27,12 +27,12 @@ _ENGINES = (
     RefusalInDoubt,
     UnreadableCommand,
 )
-_THE_ENGINES = {PAYLOAD_INVALID, WRONG_RESULT, *(each.__name__ for each in _ENGINES)}
+_THE_ENGINES = {PAYLOAD_INVALID, _WRONG_RESULT, *(each.__name__ for each in _ENGINES)}
 """Types of failures whose text the engine wrote."""
 
 
 def describe(failure: BaseException) -> str:
-    """Why a saga does not go forward, so that it can be stored. The saga's own code has its say; handlers have not."""
+    """The reason why a saga does not go forward, storable: in the words of its own code, but never in a handler's."""
     if isinstance(failure, ValidationError):
         return storable_text(invalid(failure))
     if isinstance(failure, FailureError) and not isinstance(failure, ApplicationError):
@@ -41,7 +41,7 @@ def describe(failure: BaseException) -> str:
 
 
 def in_own_words(failure: BaseException) -> str:
-    """What became of an activity or a child: the type of what it raised, and the text only if it is the engine's.
+    """The failure of an activity or a child: the type of what it raised, and the text only if it is the engine's.
 
     The text of any other exception can hold anything. It is in the worker's log, at the level DEBUG.
     """

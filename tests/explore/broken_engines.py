@@ -20,10 +20,11 @@ from counteract.messages import Command, Outcome, Role
 from counteract.participants import lifecycle
 from counteract.participants.executor import Executor
 from counteract.participants.fence import FIND_COMMAND, Fence, Fenced, Known
-from counteract.saga import SagaWorkflow, dispatcher, flights, report, saga, stepper, tasks
+from counteract.saga import SagaWorkflow, dispatcher, display, flights, run, stepper, tasks
 from counteract.saga.flights import Flights
 from counteract.saga.ledger import Ledger, Undoing
 from counteract.saga.lifecycle import Chronicle
+from counteract.saga.run import SagaRun
 from counteract.saga.saga import Saga
 from counteract.saga.stepper import Stepper
 
@@ -96,13 +97,13 @@ def undo_can_be_cancelled(patch: pytest.MonkeyPatch) -> None:
     async def unprotected(work: Any) -> Any:
         return await work
 
-    def always(self: Saga, why: Any) -> None:
-        self._course.stop(why, why)
-        if self._flights.body:
-            self._flights.body.cancel()
+    def always(self: SagaRun, why: Any) -> None:
+        self.course.stop(why, why)
+        if self.flights.body:
+            self.flights.body.cancel()
 
-    patch.setattr(saga, "to_the_end", unprotected)
-    patch.setattr(Saga, "interrupt", always)
+    patch.setattr(run, "to_the_end", unprotected)
+    patch.setattr(SagaRun, "interrupt", always)
 
 
 def cancellation_swallowed(patch: pytest.MonkeyPatch) -> None:
@@ -153,12 +154,12 @@ def correction_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def skipped_step_carried_out(patch: pytest.MonkeyPatch) -> None:
     """To skip and to try again are the same, as far as the engine knows."""
-    once = Saga.stuck
+    once = Stepper._asked
 
-    async def stuck(self: Saga, step: Any, why: str) -> Any:
+    async def asked(self: Stepper, step: Any, why: str) -> Any:
         return (await once(self, step, why)).model_copy(update={"decision": "retry"})
 
-    patch.setattr(Saga, "stuck", stuck)
+    patch.setattr(Stepper, "_asked", asked)
 
 
 def ends_with(patch: pytest.MonkeyPatch, **wrong: Any) -> None:
@@ -256,7 +257,7 @@ def answers_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 def attributes_never_set(patch: pytest.MonkeyPatch) -> None:
     quiet = SimpleNamespace(**{**vars(workflow), "upsert_search_attributes": lambda attributes: None})
-    patch.setattr(report, "workflow", quiet)
+    patch.setattr(display, "workflow", quiet)
 
 
 def lost_sagas_overlooked(patch: pytest.MonkeyPatch) -> None:

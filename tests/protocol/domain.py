@@ -81,7 +81,7 @@ class Tour(SagaWorkflow):
     @workflow.signal
     async def fail_at_once(self) -> None:
         """As early as the saga takes note of it: while it is being opened."""
-        await workflow.wait_condition(lambda: self._saga is not None and self._saga.under_way)
+        await workflow.wait_condition(lambda: self._saga_run is not None and self._saga_run.under_way)
         raise ApplicationError("the new address is not valid", type="BadAddress")
 
     @workflow.query

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from temporalio.exceptions import ApplicationError
 
 from counteract.messages import Outcome
+from counteract.saga.answers import UnreadableAnswer
 from counteract.saga.children import ChildSaga
-from counteract.saga.dispatcher import UnreadableAnswer, _undo_of
+from counteract.saga.dispatcher import _undo_of
 from counteract.saga.ledger import Ledger, Step
 from counteract.saga.resolution import Resolution, _check_what_goes_with, corrected
 from tests.travel.bank import Authorize

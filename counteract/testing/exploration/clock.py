@@ -78,9 +78,9 @@ class _Inbound(WorkflowInboundInterceptor):
             return await super().execute_workflow(call)
 
         def pass_deadline() -> None:
-            if instance._saga is not None:
+            if instance._saga_run is not None:
                 # What the saga's own timer calls.
-                instance._saga.interrupt(Interruption.DEADLINE)
+                instance._saga_run.interrupt(Interruption.DEADLINE)
 
         workflow.set_signal_handler(DEADLINE_SIGNAL, pass_deadline)
         attend(instance, run)
