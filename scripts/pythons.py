@@ -22,7 +22,7 @@ SUPPORTED = ("3.11", "3.12", "3.13")
 NEXT = "3.14"
 """Its users can install, and nothing is tested on it."""
 EXTRAS = "embedded,testing"
-TUTORIAL = ["tests/integration/test_tutorial.py", "-k", "does_what_it_says", "-m", "program", "--quiet"]
+TUTORIAL = ["tests/integration/docs/test_tutorial.py", "-k", "does_what_it_says", "-m", "program", "--quiet"]
 CHECK = "import ensurepip, sys; print('.'.join(map(str, sys.version_info[:3])))"
 
 

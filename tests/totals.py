@@ -1,4 +1,4 @@
-"""A read model of one row, over the counters."""
+"""A projection of one row, over the counters."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from marketplace.chaos.faults import Faults
 from marketplace.chaos.fleet import Fleet
 from marketplace.chaos.plan import Kind
 from tests.market import ROOT
-from tests.support import all_gone, family, wait_until
+from tests.processes import all_gone, family, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.program, pytest.mark.timeout(400)]
 

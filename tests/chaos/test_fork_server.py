@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.market import ROOT
-from tests.support import all_gone, family, wait_until
+from tests.processes import all_gone, family, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux only")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from marketplace.chaos.gifts import sold
-from tests.chaos.test_verdict import a_case
+from tests.chaos.ended_cases import a_case
 
 pytestmark = pytest.mark.unit
 

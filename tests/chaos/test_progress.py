@@ -15,7 +15,7 @@ from marketplace.chaos.fleet import Fleet
 from marketplace.chaos.load import AT_ONCE, MOST_AT_ONCE, Load, room
 from marketplace.chaos.plan import Kind, Plan
 from marketplace.chaos.progress import Progress, left
-from tests.chaos.test_verdict import a_case
+from tests.chaos.ended_cases import a_case
 
 pytestmark = pytest.mark.unit
 

@@ -5,31 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from counteract.testing.protocol import Record, Told, Trace
 from domain.orders import OrderCompleted, OrderPlaced, totals_of
 from domain.payments import Method, PaymentAuthorized, PaymentCaptured
 from domain.stock import StockItemAdded, StockReserved, StockSold
-from marketplace.catalogue import catalogue
 from marketplace.chaos.cases import INCOMPLETE, Case
 from marketplace.chaos.judging.books import Books, Fold, authorization_of
 from marketplace.chaos.judging.calm import Waits
 from marketplace.chaos.judging.verdict import RECORDED, Evidence, each_saga_is_a_trace, findings, left_out
-from marketplace.scenarios import Ending, scenarios
+from marketplace.scenarios import Ending
+from tests.chaos.ended_cases import a_case
 
 pytestmark = pytest.mark.unit
-
-
-def a_case(how: str) -> Case:
-    scenario = next(each for each in scenarios(catalogue()) if each.kind == "plain")
-    case = Case(scenario, cast("Client", None), scenario.workflow_id, run_id="first", how=how)
-    if how == Ending.COMPLETED:
-        case.products = tuple(line.product_id for line in scenario.request.lines)
-    return case
 
 
 def as_it_ended(case: Case, *, money: str, end: str) -> Books:

@@ -9,7 +9,7 @@ import pytest
 from counteract.dev import EmbeddedPostgres
 from counteract.store import EventStore, MasterKey, PostgresEventStore
 from counteract.testing import InMemoryEventStore, StoreContract
-from tests.bouncer import Bouncer, running
+from tests.pgbouncer import Bouncer, running
 
 pytestmark = pytest.mark.contract
 

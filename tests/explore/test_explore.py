@@ -15,8 +15,8 @@ from counteract.testing import Explored, explore
 from tests.mutants.sagas import Hasty
 from tests.travel import bank
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
+from tests.travel.bank_sagas import Outing, OutingRequest
 from tests.travel.booking import BookHotel, ChargeCard
-from tests.travel.outings import Outing, OutingRequest
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = [pytest.mark.explore, pytest.mark.timeout(600)]

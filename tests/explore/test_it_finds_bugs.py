@@ -52,7 +52,7 @@ from tests.explore.broken_engines import (
     undone_not_listed,
 )
 from tests.explore.kiosk import Sale, SaleRequest, Till
-from tests.travel.holidays import Holiday, HolidayRequest
+from tests.travel.parent_saga import Holiday, HolidayRequest
 from tests.travel.trips import Trip, TripRequest
 
 pytestmark = [pytest.mark.explore, pytest.mark.long, pytest.mark.timeout(60)]

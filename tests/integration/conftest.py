@@ -1,5 +1,6 @@
-"""The agency with its sagas, for the whole session; a store to write to and an engine to look with; and folders in which PostgreSQL can have
-files of its own."""
+"""The agency with its sagas, for the whole session; a store to write to and an engine to look with; another database;
+and folders in which PostgreSQL can have files of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +12,21 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from counteract.dev import EmbeddedTemporal
+from counteract.dev import EmbeddedPostgres, EmbeddedTemporal
+from counteract.dev.fixtures import fresh_database
 from counteract.store import PostgresEventStore
 from counteract.store.postgres.connect import async_engine
-from tests.travel import byways, detours, legs, patient
+from tests.travel import own_code, park_on_failure, races, several_runs
 from tests.travel.agency import Agency
-from tests.travel.following import SAGAS
+from tests.travel.agency_sagas import SAGAS
 from tests.travel.trips import Trip
 
 
 @pytest.fixture(scope="session")
 async def agency(temporal: EmbeddedTemporal) -> AsyncIterator[Agency]:
     agency = Agency()
-    async with agency.open(
-        temporal.address, SAGAS, workflows=[Trip, legs.Journey, *detours.DETOURS, *byways.BYWAYS, *patient.PATIENT]
-    ):
+    others = [*races.WORKFLOWS, *own_code.WORKFLOWS, *park_on_failure.WORKFLOWS]
+    async with agency.open(temporal.address, SAGAS, workflows=[Trip, several_runs.Journey, *others]):
         yield agency
 
 
@@ -40,6 +41,12 @@ async def engine(app_url: str) -> AsyncIterator[AsyncEngine]:
     engine = async_engine(app_url)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def another_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    async with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from counteract.saga import SagaWorkflow
 from counteract.store import PostgresEventStore
 from counteract.testing import explore
 from tests.mutants.sagas import Careless, Flexible, Hasty
+from tests.travel.all_in_one import Excursion
 from tests.travel.booking import BookFlight, BookHotel, ChargeCard
-from tests.travel.excursions import Excursion
-from tests.travel.legs import Journey, Leg
+from tests.travel.several_runs import Journey, Leg
 from tests.travel.trips import Trip, TripRequest
 
 LIMIT = 40.0

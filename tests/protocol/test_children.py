@@ -11,11 +11,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from counteract.messages import command_id_of
 from counteract.participants.children import child_settled
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Tour
-from tests.protocol.test_handlers import failed_tasks
+from tests.protocol.stage import Handle, Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

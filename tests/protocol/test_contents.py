@@ -7,10 +7,10 @@ import pytest
 from counteract.messages import Role
 from counteract.saga import Resolution
 from counteract.store import ANY
-from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.runs import Town
+from tests.protocol.stage import Stage, ending, until
 from tests.travel.bank import Account, Deposited, HoldMoney, accounts
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ from counteract.lifecycle import RECORD_LIFECYCLE
 from counteract.saga import Resolution, resolution
 from counteract.testing import replay
 from tests.protocol import domain
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

@@ -6,9 +6,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from tests.protocol.conftest import Stage, ending, until
 from tests.protocol.domain import Grouped
-from tests.protocol.test_handlers import failed_tasks
+from tests.protocol.stage import Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

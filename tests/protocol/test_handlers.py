@@ -10,8 +10,8 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from counteract.store import ANY
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Tour
+from tests.protocol.stage import Handle, Stage, ending, failed_tasks, until
 from tests.travel.bank import Account, Deposited, accounts
 
 pytestmark = pytest.mark.integration
@@ -29,15 +29,6 @@ async def turning_back(stage: Stage, name: str) -> Handle:
 
     await until(compensates)
     return saga
-
-
-async def failed_tasks(saga: Handle) -> list[str]:
-    """Why workflow tasks failed."""
-    return [
-        each.workflow_task_failed_event_attributes.failure.message
-        async for each in saga.fetch_history_events()
-        if each.HasField("workflow_task_failed_event_attributes")
-    ]
 
 
 async def were_asked_to_stop(saga: Handle) -> int:

@@ -16,9 +16,9 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from counteract.lifecycle import FETCH_STATE
 from tests.protocol import domain
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

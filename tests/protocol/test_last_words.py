@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 
 pytestmark = pytest.mark.integration
 

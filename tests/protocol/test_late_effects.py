@@ -19,6 +19,7 @@ from counteract.participants import Undo
 from counteract.participants.executor import Executor
 from counteract.participants.recovery import late_effects
 from counteract.store import PostgresEventStore
+from tests.integration.participants.desk import begins
 from tests.protocol.runs import CAPTURE, PAY, Run, Town
 from tests.travel.bank import Authorize, Capture, CardCompany, PayHeldMoney, Reference
 
@@ -104,7 +105,7 @@ async def test_a_mark_is_not_taken_away_by_an_undo_that_began_before_the_effect_
 
 
 async def test_recovery_undoes_a_late_effect_of_which_nobody_knows_the_answer(town: Town, saga: Run) -> None:
-    await saga.town.executors[Authorize].fence.begin(AUTHORIZE, saga.dispatch("Authorize", Role.FORWARD))
+    await saga.town.executors[Authorize].fence.begin(begins(AUTHORIZE, saga.dispatch("Authorize", Role.FORWARD)))
     await saga.undo(AUTHORIZE, Role.TURN, sent=True)
     async with town.store.connection() as connection:
         await connection.execute("select late_step(%s)", (saga.id_of("Authorize"),))
@@ -144,7 +145,7 @@ async def test_an_external_effect_is_not_begun_under_the_id_of_another(town: Tow
 
 
 async def test_a_late_effect_that_has_no_undo_is_marked_until_a_person_has_seen_to_it(town: Town, saga: Run) -> None:
-    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+    await town.executors[Capture].fence.begin(begins(CAPTURE, saga.dispatch("Capture", Role.FORWARD)))
     assert not (await saga.settle(CAPTURE))["happened"]
     await saga.undo(AUTHORIZE, Role.TURN)
     await saga.compensated()
@@ -199,7 +200,7 @@ async def test_a_pivot_that_was_answered_between_two_settlements_is_on_record(to
 
 async def test_a_saga_stays_at_a_pivot_that_may_stand_where_another_one_never_happened(town: Town, saga: Run) -> None:
     """An earlier run's, and the one that a further run has in its place, and that was refused."""
-    await town.executors[Capture].fence.begin(CAPTURE, saga.dispatch("Capture", Role.FORWARD))
+    await town.executors[Capture].fence.begin(begins(CAPTURE, saga.dispatch("Capture", Role.FORWARD)))
 
     assert not (await saga.settle(PAY))["happened"]
     assert await saga.recorded_state() == "at the pivot"
@@ -209,7 +210,7 @@ async def test_a_saga_stays_at_a_pivot_that_may_stand_where_another_one_never_ha
 
 
 async def test_so_it_does_where_the_provider_of_the_other_one_has_to_be_asked(town: Town, saga: Run) -> None:
-    await town.executors[PayHeldMoney].fence.begin(PAY, saga.dispatch("PayHeldMoney", Role.FORWARD))
+    await town.executors[PayHeldMoney].fence.begin(begins(PAY, saga.dispatch("PayHeldMoney", Role.FORWARD)))
 
     assert not (await saga.settle(CAPTURE))["happened"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from temporalio.common import RetryPolicy
 
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Late
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

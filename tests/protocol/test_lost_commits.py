@@ -6,7 +6,7 @@ import pytest
 
 from counteract.participants import sent
 from counteract.saga.recovery import recovery_id
-from tests.protocol.conftest import Stage, ending, until
+from tests.protocol.stage import Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
-from tests.protocol.test_handlers import failed_tasks
+from tests.protocol.stage import Handle, Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -6,8 +6,8 @@ import pytest
 
 from counteract.store import ANY, PostgresEventStore
 from counteract.testing.protocol import Trace, traces, violations
-from tests.protocol.conftest import Stage, ending
 from tests.protocol.runs import Town
+from tests.protocol.stage import Stage, ending
 from tests.travel.bank import Authorize, CardCompany, Deposited, HoldMoney, PayBack, PayHeldMoney, accounts
 
 pytestmark = pytest.mark.integration

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -6,9 +6,9 @@ import pytest
 
 from counteract.errors import RecordSaysOtherwise
 from counteract.messages import Role
-from tests.protocol.conftest import Stage, being_settled, ending, until
 from tests.protocol.runs import CAPTURE, HOLD, PAY, Run
-from tests.travel.resetting import reset
+from tests.protocol.stage import Stage, being_settled, ending, until
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -14,10 +14,10 @@ from counteract.lifecycle import Lost
 from counteract.participants.lifecycle import Lifecycle
 from counteract.participants.recovery import lost_page
 from counteract.saga.recovery import recovery_id
-from tests.protocol.conftest import Stage, being_settled, ending, until
 from tests.protocol.domain import Lingering, Plan, Tour
+from tests.protocol.stage import Stage, being_settled, ending, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

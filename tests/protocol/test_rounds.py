@@ -12,7 +12,7 @@ from counteract.participants import recovery as looking
 from counteract.participants import unknown
 from counteract.saga import rounds
 from counteract.saga.recovery import recovery_id
-from tests.protocol.conftest import Handle, Stage, ending, until
+from tests.protocol.stage import Handle, Stage, ending, until
 
 pytestmark = pytest.mark.integration
 

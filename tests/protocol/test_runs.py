@@ -9,9 +9,9 @@ import pytest
 from temporalio.common import RetryPolicy
 
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, being_settled, ending, until
+from tests.protocol.stage import Handle, Stage, being_settled, ending, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

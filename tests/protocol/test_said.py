@@ -8,8 +8,8 @@ import pytest
 
 from counteract.lifecycle import SagaCompensated, SagaCompleted, sagas
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Unopened
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

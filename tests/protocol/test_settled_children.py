@@ -11,8 +11,8 @@ from temporalio.exceptions import ApplicationError
 from counteract.lifecycle import PARENT, Parent
 from counteract.messages import command_id_of
 from counteract.participants.children import child_settled
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Plan, Tour
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.conftest import Stage, ending, until
-from tests.protocol.test_handlers import failed_tasks
+from tests.protocol.stage import Stage, ending, failed_tasks, until
 from tests.travel.bank import Account
 
 pytestmark = pytest.mark.integration

@@ -11,10 +11,10 @@ from temporalio.common import RetryPolicy
 from counteract.lifecycle import SagaCompensated, SagaCompleted, sagas
 from counteract.messages import command_id_of
 from counteract.saga import Resolution
-from tests.protocol.conftest import Handle, Stage, ending, until
 from tests.protocol.domain import Package, Plan, Tour
+from tests.protocol.stage import Handle, Stage, ending, until
 from tests.travel.bank import Account
-from tests.travel.resetting import reset
+from tests.travel.reset import reset
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 
 from counteract.testing import read, replay
 from tests.protocol.domain import Late
-from tests.travel.outings import Errand
+from tests.travel.bank_sagas import Errand
 
 pytestmark = pytest.mark.replay
 

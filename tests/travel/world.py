@@ -20,10 +20,10 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from counteract import ANY, CounteractPlugin, Lifecycle, Participants, PostgresEventStore
 from counteract.dev import EmbeddedTemporal
 from counteract.lifecycle import sagas
-from tests.travel import bank, sealed
+from tests.travel import bank, sealed_payloads
 from tests.travel.bank import Account, CardCompany, Deposited, accounts
-from tests.travel.holidays import Holiday
-from tests.travel.outings import CardOuting, Errand, HurriedOuting, Outing, OutingRequest, Purchase
+from tests.travel.bank_sagas import CardOuting, Errand, HurriedOuting, Outing, OutingRequest, Purchase
+from tests.travel.parent_saga import Holiday
 
 
 class Post(Interceptor):
@@ -105,7 +105,7 @@ async def world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[
 @pytest_asyncio.fixture(loop_scope="session")
 async def sealed_world(temporal: EmbeddedTemporal, database_url: str) -> AsyncIterator[World]:
     """The same, where the server cannot read a payload. Not beside `world`: their workers would take each other's tasks."""
-    async with open_world(database_url, partial(sealed.connect, target_host=temporal.address)) as opened:
+    async with open_world(database_url, partial(sealed_payloads.connect, target_host=temporal.address)) as opened:
         yield opened
 
 

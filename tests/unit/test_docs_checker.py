@@ -11,7 +11,7 @@ import pytest
 from scripts.site import versions
 from scripts.site.checker import Site
 from scripts.site.pages import Pages
-from tests.lacking import lacking
+from tests.missing_programs import lacking
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 
 from counteract.dev.process import GUARD
-from tests.support import is_running, wait_until
+from tests.processes import is_running, wait_until
 
 pytestmark = pytest.mark.unit
 

@@ -38,7 +38,7 @@ from counteract.projections import Delete, Increment, Operation, Patch, Projecti
 from counteract.projections.coalescing import Adjusted
 from tests.coalescing import coalesce
 from tests.counters import Counted
-from tests.unit.test_projection import BLANK, NAMES, ROWS, VALUES, Row, one_by_one, together
+from tests.unit.operations import BLANK, NAMES, ROWS, VALUES, Row, one_by_one, together
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,16 +16,13 @@ from counteract import Event, Recorded
 from counteract.errors import ConfigurationError, UnknownEventType
 from counteract.messages import StreamId
 from counteract.projections import Delete, Increment, Operation, Patch, Projection, ProjectionRunner, Put
-from counteract.projections.coalescing import Adjusted, Change, Removed, Replaced, coalesced, increased
+from counteract.projections.coalescing import Adjusted, Removed, Replaced, coalesced
 from counteract.store import StoredEvent
 from tests.coalescing import coalesce
 from tests.counters import Counted, CounterReset, Renamed
+from tests.unit.operations import BLANK, OPERATIONS, VALUES, Row, one_by_one, together
 
 pytestmark = pytest.mark.unit
-
-Row = dict[str, Any]
-
-BLANK: Row = {"name": None, "count": 0, "sum": None}
 
 
 def projection() -> Projection:
@@ -155,17 +152,6 @@ def test_a_number_of_shards_that_cannot_be_is_refused(inline: bool, shards: int,
         Projection("sharded", Column("counter", Text, primary_key=True), inline=inline, shards=shards)
 
 
-NAMES = st.sampled_from(["name", "count", "sum"])
-VALUES = st.integers(-5, 5)
-ROWS = st.dictionaries(NAMES, VALUES)
-OPERATIONS = st.one_of(
-    st.builds(Put, st.just("a"), ROWS),
-    st.builds(Patch, st.just("a"), ROWS),
-    st.builds(Delete, st.just("a")),
-    st.builds(Increment, st.just("a"), NAMES, VALUES),
-)
-
-
 @given(
     before=st.none() | st.fixed_dictionaries({name: VALUES | st.none() for name in BLANK}),
     operations=st.lists(OPERATIONS),
@@ -176,38 +162,6 @@ def test_operations_come_to_the_same_together_as_one_by_one(before: Row | None, 
         expected = one_by_one(expected, operation)
     change = coalesce(operations, BLANK).get("a", Adjusted())
     assert together(before, change) == expected
-
-
-def one_by_one(row: Row | None, operation: Operation) -> Row | None:
-    """What the documentation of each operation says."""
-    match operation:
-        case Put():
-            return {**BLANK, **operation.row}
-        case Patch():
-            return None if row is None else {**row, **operation.fields}
-        case Delete():
-            return None
-        case Increment(field=name, by=by):
-            row = BLANK if row is None else row
-            return {**row, name: (row[name] or 0) + by}
-        case _:
-            assert_never(operation)
-
-
-def together(row: Row | None, change: Change) -> Row | None:
-    """What the statements for a change do."""
-    match change:
-        case Replaced():
-            return dict(change.row)
-        case Removed():
-            return None
-        case Adjusted():
-            row = None if row is None else {**row, **change.patched}
-            if not change.creates:
-                return row
-            return {**increased(BLANK if row is None else row, change.added), **change.fields}
-        case _:
-            assert_never(change)
 
 
 def test_keys_are_kept_apart() -> None:
