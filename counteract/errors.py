@@ -99,6 +99,11 @@ class StepFailed(SagaFailure):
 class SagaIncomplete(SagaFailure):
     """The saga's own code failed after the pivot: nothing was undone; finish it by hand or through recovery."""
 
+    is_final: bool = False
+    """The store holds otherwise than the saga counts on, and no further attempt could do better: a retry policy of the
+    workflow makes none.
+    """
+
 
 class SagaHasCompleted(SagaFailure):
     """The saga was on record as completed when its own code failed or was stopped: everything stands.

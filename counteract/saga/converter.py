@@ -18,7 +18,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from counteract.errors import CounteractError, Rejected
+from counteract.errors import CounteractError, Rejected, SagaIncomplete
 from counteract.storable import invalid, listed, storable, storable_text
 
 PAYLOAD_INVALID = "PayloadValidationError"
@@ -59,6 +59,8 @@ class CounteractFailureConverter(DefaultFailureConverter):
             # Text that is no UTF-8, or details that are no JSON: whoever waits is to get a failure all the same.
             failure.Clear()
             super().to_failure(_sendable(exception), payload_converter, failure)
+        if isinstance(exception, SagaIncomplete) and exception.is_final:
+            failure.application_failure_info.non_retryable = True
         if isinstance(exception, CounteractError) or getattr(exception, "type", None) in _ON_PURPOSE:
             failure.stack_trace = ""
 

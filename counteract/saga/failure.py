@@ -9,7 +9,8 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.workflow import ContinueAsNewError
 
-from counteract.errors import SagaClosed, SagaHasCompleted, SagaIncomplete
+from counteract.errors import RecordSaysOtherwise, SagaClosed, SagaContradicted, SagaHasCompleted, SagaIncomplete
+from counteract.saga.answers import says_otherwise
 from counteract.saga.converter import COMPENSATED
 from counteract.saga.report import SagaReport, SagaStatus
 from counteract.saga.words import describe as describe  # noqa: PLC0414 - part of what a failure means
@@ -67,7 +68,17 @@ def incomplete(failure: BaseException, *, is_past_pivot: bool) -> SagaIncomplete
     how = "failed after its pivot, and nothing was undone" if is_past_pivot else "could not be undone to its end"
     ending = SagaIncomplete(f"the saga {how}: {describe(failure)}")
     ending.__cause__ = failure
+    ending.is_final = _is_contradicted(failure)
     return ending
+
+
+def _is_contradicted(failure: BaseException | None) -> bool:
+    """Whether the store, or the saga's record in it, says otherwise: it will say so again."""
+    if isinstance(failure, BaseExceptionGroup):
+        return any(map(_is_contradicted, failure.exceptions))
+    if failure is None or isinstance(failure, SagaContradicted | RecordSaysOtherwise):
+        return failure is not None
+    return says_otherwise(failure) is not None or _is_contradicted(failure.__cause__)
 
 
 def completed_before(failure: BaseException) -> SagaHasCompleted:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import RetryPolicy
 
 from counteract.participants import sent
 from counteract.saga.recovery import recovery_id
@@ -73,6 +77,21 @@ async def test_past_the_pivot_a_lost_step_is_reported_and_nothing_is_undone(stag
     assert await ending(saga) == "SagaIncomplete"
     assert stage.effects_left() == 1
     assert await stage.lifecycle(name) == ["SagaStarted", "SagaStuck"]
+
+
+async def test_past_the_pivot_a_lost_step_is_not_tried_again_and_again_by_a_retry_policy(
+    stage: Stage, name: str
+) -> None:
+    """No attempt could do better, and a saga that is open is nobody's to look at."""
+    policy = RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1)
+    saga = await stage.tour(name, "authorize", "pay", "wait", options={"retry_policy": policy})
+    await stage.applied(name, "PayHeldMoney")
+    await stage.sql("delete from commands where saga_id = %s", name)
+
+    await saga.signal("go_on")
+
+    assert await ending(saga) == "SagaIncomplete"
+    assert (await saga.describe()).raw_description.workflow_execution_info.status == WorkflowExecutionStatus.FAILED
 
 
 async def test_a_saga_whose_record_was_lost_goes_on_and_ends_once(stage: Stage, name: str) -> None:
