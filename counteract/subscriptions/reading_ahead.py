@@ -74,21 +74,29 @@ class ReadingAhead:
         upcoming, self._upcoming = self._upcoming, None
         page = await upcoming if upcoming else None
         # Another process may have moved the shard, or somebody may have started it over.
-        if page is None or page.after != after:
+        if page is not None and page.after != after:
+            page = None
+        if (page is None and self.mark.position <= after) or monotonic() - self._looked_at > _LOOK_AGAIN:
+            await self._look(after)
+        if page is None:
             page = await self._read(after)
         if not page.is_last:
             self._upcoming = asyncio.create_task(self._read(page.position))
         return page
 
+    async def _look(self, after: int) -> None:
+        """Move the mark on. Never while a page is read ahead and its predecessor handled: it is a pipeline, and what else
+        is asked over the connection meanwhile would be taken for a part of it.
+        """
+        self._looked_at = monotonic()
+        await self.mark.advance()
+        if self.mark.drawn < after:
+            raise LogCutShort(
+                f"it has come to position {after}, and the log has drawn only {self.mark.drawn}: commits were lost. "
+                "Run `counteract store restored` as the owner of the database, and what it says"
+            )
+
     async def _read(self, after: int) -> Page:
-        if self.mark.position <= after or monotonic() - self._looked_at > _LOOK_AGAIN:
-            self._looked_at = monotonic()
-            await self.mark.advance()
-            if self.mark.drawn < after:
-                raise LogCutShort(
-                    f"it has come to position {after}, and the log has drawn only {self.mark.drawn}: commits were lost. "
-                    "Run `counteract store restored` as the owner of the database, and what it says"
-                )
         end = self.mark.position
         if end <= after:
             return Page(after, (), after, after)

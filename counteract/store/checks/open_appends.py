@@ -11,7 +11,7 @@ from counteract.store.postgres.connect import Connection
 from counteract.store.postgres.statements import without_values
 
 TAKES_TURNS = (
-    r"\m(append_(event|events|to_stream|to_streams|events_to_stream|on_terms)|record_(command|step)|(open|end|close)_saga|find_events|archive_stream)\("
+    r"\m(append_(event|events|to_stream|to_streams|events_to_stream|on_terms)|record_(command|step)|(open|end|close)_saga(_as)?|find_events|archive_stream)\("
     r"|\mpg_advisory_xact_lock\(hashtextextended\("
 )
 """A pattern in the text of a statement that may have to wait for its turn, as every statement that appends does."""

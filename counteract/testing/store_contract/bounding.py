@@ -215,10 +215,10 @@ class Bounding:
         def query(items: int) -> Query:
             return Query(tuple(QueryItem(tags=(str(each),)) for each in range(items)))
 
-        event = Taken(marks=tuple(f"mine-{each}" for each in range(200)))
+        events = [Taken(marks=tuple(f"{number}-{each}" for each in range(50))) for number in range(4)]
         with pytest.raises(AppendTooLarge):
-            await store.append(A, [event], expect=ANY, unless=query(57).since(0))
-        assert (await store.append(A, [event], expect=ANY, unless=query(56).since(0))).version == 1
+            await store.append(A, events, expect=ANY, unless=query(57).since(0))
+        assert (await store.append(A, events, expect=ANY, unless=query(56).since(0))).version == 4
         with pytest.raises(AppendTooLarge):
             await store.find(query(257))
         assert (await store.find(query(256))).events == []

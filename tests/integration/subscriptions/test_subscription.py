@@ -20,8 +20,9 @@ from counteract.store import ANY, PostgresEventStore, StoredEvent
 from counteract.store.expect import StreamChange
 from counteract.store.postgres.append import APPEND_PLACEHOLDERS, append_arguments
 from counteract.store.postgres.connect import async_engine
+from counteract.store.postgres.high_water_mark import HighWaterMark
 from counteract.store.postgres.notifier import Notifier
-from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached
+from counteract.subscriptions import Polling, Subscriber, Subscription, position_of, reached, reading_ahead
 from counteract.subscriptions.lease import start_over
 from tests.counters import Counted, CounterReset, counter
 
@@ -316,6 +317,28 @@ async def _rows_read(store: PostgresEventStore, *, at_least: int) -> int:
             ((rows,),) = await (await connection.execute(read)).fetchall()
             seen.append(rows)
     return seen[-1]
+
+
+async def test_the_mark_is_not_moved_on_beside_what_else_goes_over_the_connection(
+    store: PostgresEventStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a pipeline, and the keys of personal data are asked for while the next page is read ahead."""
+    seen: set[str] = set()
+    advance = HighWaterMark.advance
+
+    async def watched(mark: HighWaterMark) -> int:
+        task = asyncio.current_task()
+        seen.add(str(task and task.get_coro()))
+        return await advance(mark)
+
+    monkeypatch.setattr(reading_ahead, "_LOOK_AGAIN", -1.0)
+    monkeypatch.setattr(HighWaterMark, "advance", watched)
+    last = await write(store, 60)
+    async with running(Subscription(database_url, Notebook(), batch_size=5)):
+        await reached(store, "notebook", last, timeout=PATIENCE)
+
+    assert seen
+    assert not any("ReadingAhead" in each for each in seen), seen
 
 
 class Laborious(Notebook):
