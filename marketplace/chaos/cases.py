@@ -23,6 +23,8 @@ from workflows.checkout import Checkout
 
 LOST = "lost, then recovered"
 INCOMPLETE = "stuck past the pivot"
+HAD_COMPLETED = "completed, its code failed"
+"""The end of a further run whose code went another way, or was stopped, when all was done and on record already."""
 OPEN = "not ended"
 ENDINGS = (Ending.COMPLETED, Ending.COMPENSATED, Ending.CANCELLED, LOST)
 
@@ -126,6 +128,8 @@ def named(cause: BaseException) -> str:
             return Ending.COMPENSATED
         case ApplicationError(type="SagaIncomplete"):
             return INCOMPLETE
+        case ApplicationError(type="SagaHasCompleted"):
+            return HAD_COMPLETED
     return f"failed: {cause}"
 
 

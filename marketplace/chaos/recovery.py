@@ -91,7 +91,8 @@ class Caretaker:
         with suppress(psycopg.Error):
             async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
                 for case in forgotten:
-                    await close(connection, *case.key, "chaos", "its commits were lost")
+                    # As the workflow ended, which a store that lost commits may not know.
+                    await close(connection, *case.key, "chaos", "its commits were lost", Ending.COMPLETED)
                     self.closed.add(case)
                     self.load.meddled["closed by hand, after lost commits"] += 1
 

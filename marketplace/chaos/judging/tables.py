@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 from counteract import PostgresEventStore
-from marketplace.chaos.cases import ENDINGS, INCOMPLETE, Case
+from marketplace.chaos.cases import ENDINGS, HAD_COMPLETED, INCOMPLETE, Case
 
 COMMANDS = "select activity_type, status, count(*) from commands where undoes is null group by 1, 2"
-COLUMNS = (*ENDINGS, INCOMPLETE)
+COLUMNS = (*ENDINGS, INCOMPLETE, HAD_COMPLETED)
 
 
 def storm_table(seed: int, done: Mapping[str, int]) -> Table:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from counteract.testing.protocol import Trace, violations
-from marketplace.chaos.cases import ENDINGS, INCOMPLETE, LOST, Case
+from marketplace.chaos.cases import ENDINGS, HAD_COMPLETED, INCOMPLETE, LOST, Case
 from marketplace.chaos.judging.books import Books, authorization_of
 from marketplace.chaos.judging.calm import Waits
 from marketplace.invariants import Finding
@@ -98,7 +98,7 @@ def every_saga_ended(evidence: Evidence) -> Finding:
 
 
 def may_end_so(evidence: Evidence, case: Case) -> bool:
-    return case.how in ENDINGS or (case.how == INCOMPLETE and evidence.lost(case))
+    return case.how in (*ENDINGS, HAD_COMPLETED) or (case.how == INCOMPLETE and evidence.lost(case))
 
 
 def no_saga_is_wedged(evidence: Evidence) -> Finding:
@@ -123,7 +123,8 @@ def each_saga_ends_once(evidence: Evidence) -> Finding:
 
 def ends_agree(evidence: Evidence) -> Finding:
     """A reset gives a saga another run and not another end: what is on record holds for the last run too."""
-    contrary = {Ending.COMPLETED: "SagaCompensated", **dict.fromkeys(UNDONE, "SagaCompleted")}
+    had_completed = dict.fromkeys((Ending.COMPLETED, HAD_COMPLETED), "SagaCompensated")
+    contrary = {**had_completed, **dict.fromkeys(UNDONE, "SagaCompleted")}
     judged = [case for case in evidence.cases if not evidence.forgot(case) and case not in evidence.closed]
     wrong = [case for case in judged if evidence.books.ends(case)[contrary.get(case.how, "")]]
     return found("each saga's last run ended as its record says", f"{len(judged)} sagas", wrong)
@@ -162,9 +163,8 @@ def the_provider_agrees(evidence: Evidence) -> Finding:
 def paid_as_it_ended(evidence: Evidence, case: Case) -> bool:
     account = evidence.books.account(case)
     state = account["state"] if account else "none"
-    return (
-        state == "captured" if case.how in (Ending.COMPLETED, INCOMPLETE) else state not in ("captured", "authorized")
-    )
+    is_paid = case.how in (Ending.COMPLETED, HAD_COMPLETED, INCOMPLETE)
+    return state == "captured" if is_paid else state not in ("captured", "authorized")
 
 
 def every_account_is_somebodys(evidence: Evidence) -> Finding:
