@@ -227,7 +227,7 @@ async def test_what_a_handler_raises_is_not_quoted_and_its_place_is_named(
         await reached(store, "fussy", await write(store, BAD), timeout=PATIENCE)
     (stream,) = await parked(store)
     assert stream.error is not None
-    assert stream.error.startswith("ValueError: raised in test_parking.py, line ")
+    assert stream.error.startswith("ValueError: raised in fussy_subscriber.py, line ")
     assert "ann@example.com" not in stream.error + caplog.text
 
 
