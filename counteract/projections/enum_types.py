@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqlalchemy import ARRAY, Connection, Enum, MetaData, Table, text
-from sqlalchemy.types import SchemaType
+from sqlalchemy.dialects.postgresql import DOMAIN
 
 from counteract.projections.identifiers import plain, quoted
 
@@ -20,7 +20,7 @@ def moved(table: Table, schema: str) -> Table:
     """
     other = table.to_metadata(MetaData(), schema=schema)
     for its, own in zip(other.columns, table.columns, strict=True):
-        if isinstance(its.type, SchemaType) and isinstance(own.type, SchemaType):
+        if isinstance(its.type, Enum | DOMAIN) and isinstance(own.type, Enum | DOMAIN):
             its.type.schema = own.type.schema
     return other
 

@@ -22,8 +22,11 @@ from marketplace.chaos.fork_server import ForkedProcess
 
 async def main():
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
-    launch = Launch(name="a server", command=command, log=Path(sys.argv[1]), env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    killed, running = [await ForkedProcess.start(launch) for _ in range(2)]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # Each with a log of its own: what one prints says nothing of the other.
+    logs = [Path(f"{sys.argv[1]}-{number}") for number in range(2)]
+    launches = [Launch(name="a server", command=command, log=log, env=env) for log in logs]
+    killed, running = [await ForkedProcess.start(launch) for launch in launches]
     while not (killed.printed("Serving") and running.printed("Serving")):
         await asyncio.sleep(0.01)
     os.kill(killed.pid, 9)
