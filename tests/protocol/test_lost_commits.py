@@ -91,7 +91,7 @@ async def test_past_the_pivot_a_lost_step_is_not_tried_again_and_again_by_a_retr
     await saga.signal("go_on")
 
     assert await ending(saga) == "SagaIncomplete"
-    assert (await saga.describe()).raw_description.workflow_execution_info.status == WorkflowExecutionStatus.FAILED
+    assert (await saga.describe()).status is WorkflowExecutionStatus.FAILED
 
 
 async def test_a_saga_whose_record_was_lost_goes_on_and_ends_once(stage: Stage, name: str) -> None:
