@@ -188,7 +188,7 @@ async def _show(url: str, which: str) -> None:
 
     with translated():
         async with await connect(url) as connection:
-            if which.isdecimal():
+            if _is_number(which):
                 found: Sequence[StoredEvent] = await read_events_at(connection, [int(which)])
             else:
                 found = await read_event_of(connection, _event_id(which))
@@ -219,6 +219,11 @@ def _readable(state: Any) -> str:
         return repr(state)
 
 
+def _is_number(text: str) -> bool:
+    """Whether it is one that a version or a position could be."""
+    return text.isdecimal() and len(text) <= 18
+
+
 def _event_id(text: str) -> UUID:
     try:
         return UUID(text)
@@ -231,9 +236,9 @@ def _moment(text: str | None) -> Moment | None:
 
     if text is None:
         return None
-    if text.isdecimal():
+    if _is_number(text):
         return AtVersion(int(text))
-    if text.startswith("@") and text[1:].isdecimal():
+    if text.startswith("@") and _is_number(text[1:]):
         return AtPosition(int(text[1:]))
     try:
         return with_zone(datetime.fromisoformat(text))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def prune(
     older_than: Annotated[
         int,
-        typer.Option(metavar="DAYS", min=1, help="Sagas that ended longer ago: more than the server keeps workflows."),
+        typer.Option(
+            metavar="DAYS", min=1, max=36_500, help="Sagas that ended longer ago: more than the server keeps workflows."
+        ),
     ],
     database_url: DatabaseUrl,
     yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, only say how many.")] = False,

@@ -47,11 +47,14 @@ class _Node:
     facts: dict[str, Any]
     children: list[_Node] = field(default_factory=list)
 
-    def walk(self, depth: int = 0) -> Iterator[tuple[int, _Node]]:
+    def walk(self) -> Iterator[tuple[int, _Node]]:
         """The node and all beneath it, each with its depth."""
-        yield depth, self
-        for child in self.children:
-            yield from child.walk(depth + 1)
+        # Without recursion: what a saga caused may be a chain of any length.
+        left: list[tuple[int, _Node]] = [(0, self)]
+        while left:
+            depth, node = left.pop()
+            yield depth, node
+            left += [(depth + 1, child) for child in reversed(node.children)]
 
 
 def trace(
@@ -146,6 +149,7 @@ def _metadata(event: StoredEvent) -> Mapping[str, Any]:
 def _grow(tree: Tree, node: _Node) -> None:
     from rich.text import Text
 
-    branch = tree.add(Text(printable(node.title)))
-    for child in node.children:
-        _grow(branch, child)
+    above = [tree]
+    for depth, each in node.walk():
+        del above[depth + 1 :]
+        above.append(above[depth].add(Text(printable(each.title))))

@@ -46,6 +46,7 @@ def test_whatever_libpq_reads_is_read(url: str) -> None:
         ("jdbc:postgresql://db/shop", "its scheme is jdbc:postgresql"),
         ("postgresql://db/shop?schema=tail2", "it has the parameter schema, which is not one of libpq's"),
         ("host=db pool_size=5", "it has the parameter pool_size"),
+        (f"host=db password=correct {SECRET}=battery", "write a value that holds a blank in quotes"),
         ("postgresql://db/shop?connect_timeout=abc", "connect_timeout is no whole number"),
         ("postgresql://db/shop?sslmode=nonsense", "sslmode is none of disable, allow"),
         ("postgresql://db/shop?target_session_attrs=rw", "target_session_attrs is none of any, read-write"),

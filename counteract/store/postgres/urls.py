@@ -90,6 +90,8 @@ def _problems_of_values(given: Mapping[str, Any]) -> Iterator[str]:
 def _unread(url: str, said: str) -> str:
     """The objection of libpq, as far as it cannot be a part of a password."""
     found = _UNKNOWN.search(said)
+    if found and "://" not in url and "password" in url.partition(f"{found[1] or found[2]}=")[0]:
+        return "there is something behind its password: write a value that holds a blank in quotes, as in password='two words'"
     if found and "@" not in url.partition("?")[2]:
         return f"it has the parameter {found[1] or found[2]}, which is not one of libpq's: leave it out"
     if "%" in said:
