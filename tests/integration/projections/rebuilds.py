@@ -19,7 +19,7 @@ from counteract.store import ANY, PostgresEventStore
 from tests.counters import Counted, CounterReset, counter
 
 PATIENCE = 20.0
-FEW, MANY = 20, 700
+FEW, MANY = 20, 1500
 
 
 class Stopped(Exception):
