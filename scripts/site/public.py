@@ -35,6 +35,8 @@ MODULES: dict[str, Sequence[str]] = {
 
 INTERNAL: dict[str, str] = {
     "counteract.observability": "the engine calls it; what comes out is told in docs/how-to/store-events.md",
+    "counteract.store.contracts": "`counteract contracts` calls it; what it does is told in docs/how-to/change-an-event.md",
+    "counteract.store.postgres": "what is public of it stands in counteract.store",
     "counteract.testing.exploration": "what is public of it stands in counteract.testing",
     "counteract.testing.protocol": "the tests of the engine itself",
     "counteract.testing.store_contract": "what is public of it stands in counteract.testing",
