@@ -154,7 +154,8 @@ async def test_a_process_that_stood_still_past_its_lease_is_replaced_and_does_no
         await write(store, 50)
         os.kill(process.pid, signal.SIGSTOP)
         async with running(Subscription(app_url, Diary("here"), lease=0.5)):
-            await reached(store, "diary", await write(store, 10), timeout=PATIENCE)
+            # In the midst of a transaction it keeps its lock until the server ends that, after half a minute.
+            await reached(store, "diary", await write(store, 10), timeout=3 * PATIENCE)
             os.kill(process.pid, signal.SIGCONT)
             for _ in range(5):
                 await write(store, 10)
