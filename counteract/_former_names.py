@@ -152,7 +152,7 @@ class _Moved:
 
 
 class FormerNames:
-    """Comes last: asked only for what is nowhere else."""
+    """Comes first: folders that an update has left, with nothing but bytecode, would pass for packages of these names."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -164,4 +164,4 @@ class FormerNames:
 def keep_former_names() -> None:
     """Have `import` find them."""
     if not any(isinstance(each, FormerNames) for each in sys.meta_path):
-        sys.meta_path.append(FormerNames())
+        sys.meta_path.insert(0, FormerNames())

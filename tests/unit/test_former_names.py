@@ -61,4 +61,6 @@ def test_a_name_that_never_was_is_refused_as_ever() -> None:
 def _is_there(name: str) -> bool:
     package = importlib.import_module(name.rpartition(".")[0])
     finders = [each for each in sys.meta_path if not isinstance(each, FormerNames)]
-    return any(each.find_spec(name, package.__path__) for each in finders)
+    found = [each.find_spec(name, package.__path__) for each in finders]
+    # A folder that only holds bytecode of the release before is a package without a file.
+    return any(each is not None and each.origin is not None for each in found)
